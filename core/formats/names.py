@@ -1,0 +1,85 @@
+"""The name of a module: `namespace/name`, normalised like the name of a Python project."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from modpm.core.errors import ModpmError
+
+MAX_PART_LENGTH = 64
+
+_PART = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?")
+_SEPARATORS = re.compile(r"[-_.]+")
+
+
+@dataclass(frozen=True, order=True)
+class ModuleName:
+    """A namespace and a name within it, both normalised.
+
+    `str` and `parse` are inverse of each other. Construct it by `parse`: that is where text
+    from outside is checked, so that a `ModuleName` can be used in a path or an address.
+    """
+
+    namespace: str
+    name: str
+
+    @classmethod
+    def parse(cls, text: str, where: str | None = None) -> ModuleName:
+        """Read `namespace/name`.
+
+        Args:
+            text: What a user or a file says.
+            where: The file it stands in; None for the command line.
+
+        Raises:
+            ModpmError: `invalid-name`, if it is not two parts of ASCII letters, digits and
+                inner `-`, `_` and `.`, each of at most 64 characters.
+        """
+        namespace, slash, name = text.partition("/")
+        if not slash:
+            raise _invalid(text, "it has no namespace", where)
+        return cls(normalise(namespace, text, where), normalise(name, text, where))
+
+    def __str__(self) -> str:
+        return f"{self.namespace}/{self.name}"
+
+
+def normalise(part: str, text: str | None = None, where: str | None = None) -> str:
+    """Return one part of a name in its normal form: lower case, one `-` for runs of `-_.`.
+
+    Args:
+        part: A namespace, or a name within one.
+        text: The whole name that it is a part of, for the error.
+        where: The file it stands in; None for the command line.
+
+    Source: the normalised names of Python projects (PEP 503).
+
+    Raises:
+        ModpmError: `invalid-name`.
+    """
+    whole = part if text is None else text
+    if not part:
+        raise _invalid(whole, "a part of it is empty", where)
+    if len(part) > MAX_PART_LENGTH:
+        raise _invalid(whole, f"a part of it is longer than {MAX_PART_LENGTH} characters", where)
+    if _PART.fullmatch(part) is None:
+        raise _invalid(
+            whole,
+            f"{part!r} does not begin and end with a letter or digit, or has "
+            "other characters than ASCII letters, digits, `-`, `_` and `.`",
+            where,
+        )
+    return _SEPARATORS.sub("-", part).lower()
+
+
+def _invalid(text: str, why: str, where: str | None) -> ModpmError:
+    # A name on the command line was asked wrongly; one in a file makes the file unusable.
+    return ModpmError(
+        f"`{text[:200]}` is not a module name",
+        code="invalid-name",
+        where=where,
+        why=why,
+        hint="write `namespace/name`, such as `cifar10/cat`",
+        exit_code=2 if where is None else 1,
+    )

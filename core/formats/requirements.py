@@ -1,0 +1,128 @@
+"""What a project asks for: `cifar10/cat>=1.2,<2`, `cifar10/cat@stable` or `cifar10/*`."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+
+from packaging.specifiers import InvalidSpecifier, SpecifierSet
+from packaging.version import InvalidVersion, Version
+
+from modpm.core.errors import ModpmError
+from modpm.core.formats.names import MAX_PART_LENGTH, ModuleName, normalise
+
+MAX_REQUIREMENT_LENGTH = 1000
+MAX_VERSION_LENGTH = 64
+
+_REQUIREMENT = re.compile(
+    r"(?P<name>[^<>=!~@\s]*)\s*(?:@\s*(?P<tag>.*)|(?P<specifiers>[<>=!~].*))?"
+)
+_TAG = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?")
+
+
+@dataclass(frozen=True)
+class Requirement:
+    """Releases of one module, or of every module of a namespace.
+
+    `parse` and `str` are inverse of each other.
+
+    Attributes:
+        namespace: The namespace, normalised.
+        name: The name in it, normalised; None for every name in it (`cifar10/*`).
+        specifiers: The versions that satisfy it; the empty set for any.
+        tag: The tag whose release satisfies it; None unless it was asked by tag.
+    """
+
+    namespace: str
+    name: str | None
+    specifiers: SpecifierSet = field(default_factory=SpecifierSet)
+    tag: str | None = None
+
+    @classmethod
+    def parse(cls, text: str, where: str | None = None) -> Requirement:
+        """Read a requirement.
+
+        Args:
+            text: What a user or a file says.
+            where: The file it stands in; None for the command line.
+
+        Raises:
+            ModpmError: `invalid-requirement`, or `invalid-name` for what stands before the
+                versions or the tag.
+        """
+        text = text.strip()
+        match = _REQUIREMENT.fullmatch(text)
+        if match is None or len(text) > MAX_REQUIREMENT_LENGTH:
+            raise _invalid(text, "a name is followed by versions (`>=1.2,<2`) or by `@tag`", where)
+        namespace, name = _parse_name(match["name"], where)
+        specifiers = _parse_specifiers(match["specifiers"] or "", text, where)
+        tag = None if match["tag"] is None else _parse_tag(match["tag"], text, where)
+        return cls(namespace, name, specifiers, tag)
+
+    @property
+    def module(self) -> ModuleName | None:
+        """The one module that is asked for; None for a whole namespace."""
+        return None if self.name is None else ModuleName(self.namespace, self.name)
+
+    def of(self, module: ModuleName) -> Requirement:
+        """Return this requirement of a namespace as one of a module in it."""
+        return Requirement(module.namespace, module.name, self.specifiers, self.tag)
+
+    def __str__(self) -> str:
+        versions = str(self.specifiers) if self.tag is None else f"@{self.tag}"
+        return f"{self.namespace}/{self.name or '*'}{versions}"
+
+
+def parse_version(text: str, where: str | None = None) -> Version:
+    """Read a version (PEP 440) of at most 64 characters.
+
+    Raises:
+        ModpmError: `invalid-version`.
+    """
+    try:
+        # A longer text reads as no version at all: its numbers could take minutes to parse.
+        return Version(text if len(text) <= MAX_VERSION_LENGTH else "")
+    except InvalidVersion:
+        raise ModpmError(
+            f"`{text[:MAX_VERSION_LENGTH]}` is not a version",
+            code="invalid-version",
+            where=where,
+            hint="write numbers between dots, such as `1.0.0`, or `2.0.0rc1` for a pre-release",
+            exit_code=2 if where is None else 1,
+        ) from None
+
+
+def _parse_name(text: str, where: str | None) -> tuple[str, str | None]:
+    namespace, _, name = text.partition("/")
+    if name == "*":
+        return normalise(namespace, text, where), None
+    module = ModuleName.parse(text, where)
+    return module.namespace, module.name
+
+
+def _parse_specifiers(specifiers: str, text: str, where: str | None) -> SpecifierSet:
+    try:
+        return SpecifierSet(specifiers)
+    except InvalidSpecifier as error:
+        raise _invalid(text, str(error), where) from None
+
+
+def _parse_tag(tag: str, text: str, where: str | None) -> str:
+    if _TAG.fullmatch(tag) is None or len(tag) > MAX_PART_LENGTH:
+        raise _invalid(text, f"{tag[:MAX_PART_LENGTH]!r} is not a tag", where)
+    try:
+        Version(tag)
+    except InvalidVersion:
+        return tag
+    raise _invalid(text, f"{tag!r} is a version; a version is asked by `=={tag}`", where)
+
+
+def _invalid(text: str, why: str, where: str | None) -> ModpmError:
+    return ModpmError(
+        f"`{text[:200]}` is not a requirement",
+        code="invalid-requirement",
+        where=where,
+        why=why,
+        hint="write `cifar10/cat`, `cifar10/cat>=1.2,<2`, `cifar10/cat@stable` or `cifar10/*`",
+        exit_code=2 if where is None else 1,
+    )
