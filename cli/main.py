@@ -1,0 +1,132 @@
+"""The `modpm` command: finds the verb, runs it, and turns its failure into words."""
+
+from __future__ import annotations
+
+import difflib
+import errno
+import sys
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+import click
+
+from modpm import __version__
+from modpm.cli.output import report_error, set_quiet
+from modpm.core.errors import ModpmError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+# The order of the work. A verb is imported only when it is called, so that no other pays for it.
+VERBS = {
+    "train": "Train a modular network on a data set.",
+    "modularize": "Cut a modular network into one class module per class.",
+    "publish": "Publish distributions to a registry.",
+    "install": "Install class modules into this project.",
+    "list": "List the installed class modules.",
+    "info": "Show what a class module recognises, and how well.",
+    "verify": "Check installed class modules against their digests.",
+    "compose": "Compose a classifier from class modules, without training.",
+    "evaluate": "Measure a classifier, a run or a class module on a data set.",
+    "predict": "Classify images.",
+    "export": "Write a classifier as one ordinary file.",
+}
+
+
+class VerbGroup(click.Group):
+    """A command group whose verbs are imported when they are called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 -- click's signature
+        """Return the verbs in the order of the work."""
+        return list(VERBS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 -- click's signature
+        """Import one verb."""
+        if cmd_name not in VERBS:
+            return None
+        module = import_module(f"modpm.cli.{cmd_name}")
+        command = module.command
+        if not isinstance(command, click.Command):
+            raise TypeError(f"modpm.cli.{cmd_name}.command is not a click command")
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the verb, or say which one may have been meant."""
+        if args and args[0] not in VERBS and not args[0].startswith("-"):
+            close = difflib.get_close_matches(args[0], VERBS, n=1)
+            raise ModpmError(
+                f"no such command: `{args[0]}`",
+                code="no-such-command",
+                hint=f"did you mean `modpm {close[0]}`?" if close else "see `modpm --help`",
+                exit_code=2,
+            )
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 -- click's signature
+        """List the verbs without importing them."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(VERBS.items()))
+
+
+@click.command(cls=VerbGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("-q", "--quiet", is_flag=True, help="Print results and errors only.")
+@click.version_option(__version__, "-V", "--version", message="modpm %(version)s")
+def modpm(quiet: bool) -> None:
+    """Make classes of trained CNNs dependencies: train, cut, publish, install, compose."""
+    set_quiet(quiet)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code: 0 done, 1 cannot be met, 2 asked wrongly."""
+    argv = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        code = modpm.main(args=argv, prog_name="modpm", standalone_mode=False)
+    except (ModpmError, click.ClickException, OSError, KeyboardInterrupt, click.Abort) as error:
+        known = _as_modpm_error(error)
+        if known is None:
+            raise
+        report_error(known, as_json="--json" in argv)
+        return known.exit_code
+    return code if isinstance(code, int) else 0
+
+
+def _as_modpm_error(error: BaseException) -> ModpmError | None:
+    if isinstance(error, ModpmError):
+        return error
+    if isinstance(error, click.UsageError):
+        return _usage_error(error)
+    if isinstance(error, click.ClickException):
+        return ModpmError(error.format_message(), code="failed", exit_code=error.exit_code)
+    if isinstance(error, KeyboardInterrupt | click.Abort):
+        return ModpmError("interrupted", code="interrupted", exit_code=130)
+    if isinstance(error, OSError):
+        return _system_error(error)
+    return None
+
+
+def _usage_error(error: click.UsageError) -> ModpmError:
+    path = error.ctx.command_path if error.ctx is not None else "modpm"
+    message = error.format_message().rstrip(".")
+    return ModpmError(
+        message[:1].lower() + message[1:],
+        code="usage",
+        where=path,
+        hint=f"see `{path} --help`",
+        exit_code=2,
+    )
+
+
+_SYSTEM_ERRORS = {
+    errno.ENOSPC: ("the disk is full", "disk-full", "free some space and run the command again"),
+    errno.EACCES: ("permission denied", "permission-denied", "check who owns it"),
+    errno.EROFS: ("the file system is read-only", "permission-denied", "choose another folder"),
+}
+
+
+def _system_error(error: OSError) -> ModpmError | None:
+    if error.errno not in _SYSTEM_ERRORS:
+        return None
+    what, code, hint = _SYSTEM_ERRORS[error.errno]
+    return ModpmError(what, code=code, where=str(error.filename or "unknown"), hint=hint)

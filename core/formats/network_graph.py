@@ -1,0 +1,53 @@
+"""A network as data: the nodes and tensor names that a manifest carries instead of code."""
+
+from __future__ import annotations
+
+import msgspec
+
+AttributeValue = bool | int | float | str | list[int] | list[float] | None
+
+
+class Node(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One operator applied to the values of earlier nodes.
+
+    Attributes:
+        name: Unique in its graph; what other nodes name as an input. A convolution keeps the
+            name of the layer in the network it was traced from (`layer1.0.conv1`).
+        operator: One of the operators of `specs/graph.md`.
+        inputs: Names of earlier nodes, or of the graph's input.
+        attributes: Constants of the operator (stride, padding, …).
+        tensors: Role (`weight`, `bias`, …) to the name of a tensor in the tensor file.
+    """
+
+    name: str
+    operator: str
+    inputs: tuple[str, ...]
+    attributes: dict[str, AttributeValue] = {}
+    tensors: dict[str, str] = {}
+
+
+class Graph(msgspec.Struct, frozen=True):
+    """A network without its tensors, in execution order.
+
+    Attributes:
+        input: Name of the input value, an image batch.
+        input_shape: Channels, height and width of one input image.
+        nodes: Every node after the nodes it reads.
+        output: Name of the node whose value the network returns.
+    """
+
+    input: str
+    input_shape: tuple[int, int, int]
+    nodes: tuple[Node, ...]
+    output: str
+
+    def node(self, name: str) -> Node:
+        """Return the node of that name.
+
+        Raises:
+            KeyError: There is none.
+        """
+        for node in self.nodes:
+            if node.name == name:
+                return node
+        raise KeyError(name)

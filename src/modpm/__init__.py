@@ -1,0 +1,51 @@
+"""A registry and package manager for CNN class modules.
+
+The verbs of the command line, as functions. Each loads what it needs at first use, so
+that `import modpm` costs nothing and torch starts only where tensors are handled.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from modpm.core.composition.class_module import ClassModule
+    from modpm.core.composition.classifier import Classifier
+    from modpm.core.modularizing.modularize import modularize
+    from modpm.core.training.loop import train
+    from modpm.projects import compose, load
+    from modpm.registry.installation import install
+    from modpm.registry.publishing import publish
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "ClassModule",
+    "Classifier",
+    "__version__",
+    "compose",
+    "install",
+    "load",
+    "modularize",
+    "publish",
+    "train",
+]
+
+_HOMES = {
+    "ClassModule": "modpm.core.composition.class_module",
+    "Classifier": "modpm.core.composition.classifier",
+    "compose": "modpm.projects",
+    "install": "modpm.registry.installation",
+    "load": "modpm.projects",
+    "modularize": "modpm.core.modularizing.modularize",
+    "publish": "modpm.registry.publishing",
+    "train": "modpm.core.training.loop",
+}
+
+
+def __getattr__(name: str) -> object:
+    """Import a public name from its home at first use."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'modpm' has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)
