@@ -1,0 +1,1 @@
+"""Modularizing while training: mask generators, losses, the loop and the run folder."""
