@@ -1,0 +1,7 @@
+"""The networks of the papers as ordinary torch code, and users' own by name."""
+
+from modpm.core.networks.architectures import ARCHITECTURES, create
+from modpm.core.networks.initial_weights import load_initial_weights
+from modpm.core.networks.trial_run import check_network
+
+__all__ = ["ARCHITECTURES", "check_network", "create", "load_initial_weights"]

@@ -1,0 +1,69 @@
+"""A network by its name: one that is shipped, or a user's own `package.module:factory`."""
+
+from __future__ import annotations
+
+import difflib
+from typing import TYPE_CHECKING
+
+from modpm.core.errors import ModpmError
+from modpm.core.networks.digits import DigitsCNN
+from modpm.core.networks.rescnn import ResCNN
+from modpm.core.networks.resnet import ResNet18, ResNet20
+from modpm.core.networks.simcnn import SimCNN
+from modpm.core.networks.user_factory import create_from_factory
+from modpm.core.networks.vgg import VGG16, SmallVGG
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from torch import nn
+
+ARCHITECTURES: dict[str, Callable[[int, int, float], nn.Module]] = {
+    "digits_cnn": DigitsCNN,
+    "rescnn": ResCNN,
+    "resnet18": ResNet18,
+    "resnet20": ResNet20,
+    "simcnn": SimCNN,
+    "small_vgg": SmallVGG,
+    "vgg16": VGG16,
+}
+
+
+def create(arch: str, n_classes: int, in_channels: int = 3, width: float = 1.0) -> nn.Module:
+    """Create a network with newly drawn weights.
+
+    Args:
+        arch: One of `ARCHITECTURES`, or `package.module:factory`.
+        n_classes: Number of outputs.
+        in_channels: Channels of the input images.
+        width: Factor on the channels of every layer.
+
+    Raises:
+        ModpmError: No such architecture, a width that is not positive, or a factory that cannot
+            be imported or does not make an `nn.Module`.
+    """
+    if not 0 < width <= 64:  # noqa: PLR2004 - beyond is a slip of the keyboard, and no memory
+        raise ModpmError(
+            f"a width factor of {width} cannot be built",
+            code="bad-width",
+            hint="take a factor above 0 and at most 64, for example `--width 0.5`",
+            exit_code=2,
+        )
+    if ":" in arch:
+        return create_from_factory(arch, n_classes, in_channels, width)
+    if arch not in ARCHITECTURES:
+        raise _unknown_architecture(arch)
+    return ARCHITECTURES[arch](n_classes, in_channels, width)
+
+
+def _unknown_architecture(arch: str) -> ModpmError:
+    normalised = arch.lower().replace("-", "_")
+    close = difflib.get_close_matches(normalised, ARCHITECTURES, n=1)
+    own = "your own network is named as `package.module:factory`"
+    return ModpmError(
+        f"no architecture is called `{arch}`",
+        code="unknown-architecture",
+        why=f"the architectures are {', '.join(ARCHITECTURES)}",
+        hint=f"did you mean `{close[0]}`? {own}" if close else own,
+        exit_code=2,
+    )

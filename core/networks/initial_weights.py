@@ -1,0 +1,117 @@
+"""Ordinary weights of a trained network, from a safetensors file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+
+from modpm.core.errors import ModpmError
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+_N_SHOWN = 6
+_PICKLE_SUFFIXES = frozenset({".pt", ".pth", ".bin", ".ckpt", ".pkl", ".pickle"})
+_CONVERSION = (
+    "convert it once where you trust its author: `safetensors.torch.save_file("
+    'torch.load("weights.pth", weights_only=True), "weights.safetensors")`'
+)
+
+
+def load_initial_weights(network: nn.Module, path: Path | str) -> None:
+    """Load a network's parameters and buffers from a safetensors file, in place.
+
+    Every tensor of the network must be in the file with its shape, and nothing else; counters
+    of batch norm (`num_batches_tracked`) may be missing. A prefix `module.` on every name, as
+    `DataParallel` writes it, is taken off. Half-precision values are converted.
+
+    Raises:
+        ModpmError: The file is missing, no safetensors file, a pickle, or of another network, or
+            holds values that are not finite. The network is unchanged.
+    """
+    path = Path(path)
+    _refuse_other_formats(path)
+    try:
+        tensors = load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise ModpmError(
+            "the weights cannot be read", code="bad-weights", where=str(path), why=str(error)
+        ) from error
+    tensors = _without_module_prefix(tensors)
+    expected = network.state_dict()
+    _check_tensors(tensors, expected, path)
+    tensors.update({name: expected[name] for name in expected.keys() - tensors.keys()})
+    network.load_state_dict(tensors)
+
+
+def _refuse_other_formats(path: Path) -> None:
+    if not path.is_file():
+        raise ModpmError(
+            "there is no weights file",
+            code="weights-not-found",
+            where=str(path),
+            why="it is a folder" if path.is_dir() else None,
+            hint="--init takes one .safetensors file",
+        )
+    with path.open("rb") as file:
+        start = file.read(2)
+    is_pickle = start in (b"PK", b"\x80\x02", b"\x80\x04") or path.suffix in _PICKLE_SUFFIXES
+    if is_pickle:
+        raise ModpmError(
+            "weights in a pickle are refused",
+            code="pickled-weights",
+            where=str(path),
+            why="opening a pickle runs whatever code its author put there",
+            hint=_CONVERSION,
+        )
+
+
+def _without_module_prefix(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    if all(name.startswith("module.") for name in tensors):
+        return {name.removeprefix("module."): tensor for name, tensor in tensors.items()}
+    return tensors
+
+
+def _check_tensors(tensors: dict[str, Tensor], expected: dict[str, Tensor], path: Path) -> None:
+    missing = [
+        name
+        for name in expected
+        if name not in tensors and not name.endswith("num_batches_tracked")
+    ]
+    unknown = [name for name in tensors if name not in expected]
+    differing = [
+        f"{name} {list(tensor.shape)} instead of {list(expected[name].shape)}"
+        for name, tensor in tensors.items()
+        if name in expected and tensor.shape != expected[name].shape
+    ]
+    problems = [
+        *_listed("not in the file", missing),
+        *_listed("not in the network", unknown),
+        *_listed("of another shape", differing),
+    ]
+    if problems:
+        raise ModpmError(
+            "the weights are of another network",
+            code="weights-mismatch",
+            where=str(path),
+            why="; ".join(problems),
+            hint="--arch, --width and the number of classes must be those of the weights",
+        )
+    for name, tensor in tensors.items():
+        if not torch.isfinite(tensor).all():
+            raise ModpmError(
+                f"tensor `{name}` holds values that are not finite",
+                code="bad-weights",
+                where=str(path),
+            )
+
+
+def _listed(what: str, items: list[str]) -> list[str]:
+    if not items:
+        return []
+    more = f" and {len(items) - _N_SHOWN} more" if len(items) > _N_SHOWN else ""
+    return [f"{what}: {', '.join(items[:_N_SHOWN])}{more}"]

@@ -1,0 +1,101 @@
+"""Ordinary weights load strictly, and only from safetensors."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from modpm.core.errors import ModpmError
+from modpm.core.networks import create, load_initial_weights
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from torch import Tensor
+
+
+def _tensors(n_classes: int = 10) -> dict[str, Tensor]:
+    torch.manual_seed(1)
+    return create("resnet20", n_classes, width=0.25).state_dict()
+
+
+def _refusal(tensors: dict[str, Tensor], path: Path) -> ModpmError:
+    save_file(tensors, path)
+    network = create("resnet20", 10, width=0.25)
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    with pytest.raises(ModpmError) as caught:
+        load_initial_weights(network, path)
+    assert all(torch.equal(before[name], value) for name, value in network.state_dict().items())
+    return caught.value
+
+
+@pytest.mark.parametrize("prefix", ["", "module."])
+@pytest.mark.parametrize("has_counters", [True, False])
+def test_saved_weights_are_loaded(tmp_path: Path, prefix: str, has_counters: bool) -> None:
+    tensors = _tensors()
+    saved = {
+        prefix + name: tensor
+        for name, tensor in tensors.items()
+        if has_counters or not name.endswith("num_batches_tracked")
+    }
+    save_file(saved, tmp_path / "w.safetensors")
+    network = create("resnet20", 10, width=0.25)
+    load_initial_weights(network, tmp_path / "w.safetensors")
+    assert all(torch.equal(tensors[name], value) for name, value in network.state_dict().items())
+
+
+def test_half_precision_weights_are_converted(tmp_path: Path) -> None:
+    tensors = _tensors()
+    halves = {name: t.half() if t.is_floating_point() else t for name, t in tensors.items()}
+    save_file(halves, tmp_path / "w.safetensors")
+    network = create("resnet20", 10, width=0.25)
+    load_initial_weights(network, tmp_path / "w.safetensors")
+    assert network.state_dict()["conv1.weight"].dtype == torch.float32
+
+
+def test_all_mismatches_are_listed_at_once(tmp_path: Path) -> None:
+    tensors = _tensors(n_classes=7)
+    del tensors["conv1.weight"]
+    tensors["extra"] = torch.zeros(1)
+    message = str(_refusal(tensors, tmp_path / "w.safetensors"))
+    assert "not in the file: conv1.weight" in message
+    assert "not in the network: extra" in message
+    assert "linear.weight [7, 16] instead of [10, 16]" in message
+
+
+def test_many_mismatches_are_shortened(tmp_path: Path) -> None:
+    message = str(_refusal({"a": torch.zeros(1)}, tmp_path / "w.safetensors"))
+    assert "and 91 more" in message
+
+
+def test_values_that_are_not_finite_are_refused(tmp_path: Path) -> None:
+    tensors = _tensors()
+    tensors["linear.bias"][3] = torch.nan
+    assert "`linear.bias`" in str(_refusal(tensors, tmp_path / "w.safetensors"))
+
+
+def test_truncated_file_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "w.safetensors"
+    save_file(_tensors(), path)
+    path.write_bytes(path.read_bytes()[:-5])
+    with pytest.raises(ModpmError, match="cannot be read"):
+        load_initial_weights(create("resnet20", 10, width=0.25), path)
+
+
+@pytest.mark.parametrize("name", ["w.pth", "w.safetensors"])
+def test_pickles_are_refused_under_any_name(tmp_path: Path, name: str) -> None:
+    torch.save(_tensors(), tmp_path / name)
+    with pytest.raises(ModpmError, match="runs whatever code") as caught:
+        load_initial_weights(create("resnet20", 10), tmp_path / name)
+    assert "save_file" in str(caught.value.hint)
+
+
+@pytest.mark.parametrize("make_folder", [True, False])
+def test_missing_file_is_told(tmp_path: Path, make_folder: bool) -> None:
+    if make_folder:
+        (tmp_path / "w").mkdir()
+    with pytest.raises(ModpmError, match="no weights file"):
+        load_initial_weights(create("resnet20", 10), tmp_path / "w")

@@ -1,0 +1,126 @@
+"""A user's network comes by `package.module:factory`, and what goes wrong is told."""
+
+from __future__ import annotations
+
+import itertools
+from typing import TYPE_CHECKING
+
+import pytest
+from torch import nn
+
+from modpm.core.errors import ModpmError
+from modpm.core.networks import create
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+_SOURCE = """
+from torch import nn
+
+def small(n_classes):
+    return nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(), nn.LazyLinear(n_classes))
+
+def fixed():
+    return nn.Linear(3, 5)
+
+def wide(n_classes, in_channels, width):
+    return nn.Conv2d(in_channels, int(8 * width), n_classes)
+
+class Own(nn.Linear):
+    def __init__(self, *, n_classes=2):
+        super().__init__(3, n_classes)
+
+def broken(n_classes):
+    raise RuntimeError("out of ideas")
+
+def nothing():
+    return 3
+
+number = 3
+"""
+
+_n_modules = itertools.count()
+
+
+@pytest.fixture
+def user_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], str]:
+    """Return a function that writes a fresh module into the working directory and names it."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.path", ["/nowhere"])
+
+    def write(source: str) -> str:
+        name = f"user_networks_{next(_n_modules)}"
+        (tmp_path / f"{name}.py").write_text(source)
+        return name
+
+    return write
+
+
+def test_factory_is_given_the_arguments_it_has(user_module: Callable[[str], str]) -> None:
+    name = user_module(_SOURCE)
+    assert isinstance(create(f"{name}:small", 6), nn.Sequential)
+    fixed = create(f"{name}:fixed", 6)
+    assert isinstance(fixed, nn.Linear)
+    assert fixed.out_features == 5
+    wide = create(f"{name}:wide", 3, 1, 0.5)
+    assert isinstance(wide, nn.Conv2d)
+    assert (wide.in_channels, wide.out_channels) == (1, 4)
+
+
+def test_class_is_a_factory(user_module: Callable[[str], str]) -> None:
+    own = create(f"{user_module(_SOURCE)}:Own", 6)
+    assert isinstance(own, nn.Linear)
+    assert own.out_features == 6
+
+
+@pytest.mark.parametrize(
+    ("factory", "code", "said"),
+    [
+        ("broken", "factory-failed", "RuntimeError: out of ideas"),
+        ("nothing", "factory-without-network", "returned a int"),
+        ("number", "factory-not-callable", "it is a int"),
+        ("absent", "factory-not-found", "has no `absent`"),
+        ("", "bad-factory-name", "package.module:factory"),
+        ("a b", "bad-factory-name", "package.module:factory"),
+    ],
+)
+def test_bad_factory_is_told(
+    user_module: Callable[[str], str], factory: str, code: str, said: str
+) -> None:
+    with pytest.raises(ModpmError) as caught:
+        create(f"{user_module(_SOURCE)}:{factory}", 2)
+    assert caught.value.code == code
+    assert said in str(caught.value)
+
+
+def test_failure_names_the_users_line(user_module: Callable[[str], str]) -> None:
+    with pytest.raises(ModpmError) as caught:
+        create(f"{user_module(_SOURCE)}:broken", 2)
+    assert caught.value.where is not None
+    assert caught.value.where.endswith(".py:18")
+
+
+def test_width_needs_a_factory_that_takes_it(user_module: Callable[[str], str]) -> None:
+    with pytest.raises(ModpmError, match="no parameter `width`"):
+        create(f"{user_module(_SOURCE)}:small", 2, width=0.5)
+
+
+@pytest.mark.usefixtures("user_module")
+def test_missing_module_is_told() -> None:
+    with pytest.raises(ModpmError, match=r"there is no module `not_here\.at_all`"):
+        create("not_here.at_all:make", 2)
+
+
+def test_module_that_imports_a_missing_module_is_not_called_missing(
+    user_module: Callable[[str], str],
+) -> None:
+    name = user_module("import package_that_is_not_installed")
+    with pytest.raises(ModpmError, match=r"importing .* failed") as caught:
+        create(f"{name}:make", 2)
+    assert "package_that_is_not_installed" in str(caught.value)
+
+
+def test_module_with_a_syntax_error_is_told(user_module: Callable[[str], str]) -> None:
+    with pytest.raises(ModpmError, match="SyntaxError"):
+        create(f"{user_module('def make(:')}:make", 2)
