@@ -1,0 +1,417 @@
+"""The manifest: what there is to know of a class module but its tensors (`specs/manifest.md`).
+
+A manifest is read with every problem at once, and its bytes are canonical, so that the digest of
+the bytes names the release.
+"""
+
+from collections.abc import Iterator
+from itertools import pairwise
+from typing import Annotated, Any, Literal, Self
+
+import msgspec
+
+from modpm.core.errors import ModpmError
+from modpm.core.formats import canonical_json
+from modpm.core.formats.digest import Digest
+from modpm.core.formats.names import ModuleName
+from modpm.core.formats.network_graph import Graph
+from modpm.core.formats.records import Problem, Record, problems_error, read_record, to_plain
+from modpm.core.formats.requirements import Requirement, parse_version
+
+FORMAT_VERSION = 1
+TENSOR_FILE = "module.safetensors"
+CARD_FILE = "README.md"
+LICENCE_FILE = "LICENSE"
+FILE_NAMES = (TENSOR_FILE, CARD_FILE, LICENCE_FILE)
+
+_INVALID = "the manifest is not valid"
+
+Text = Annotated[str, msgspec.Meta(min_length=1, max_length=10_000)]
+Count = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
+PositiveCount = Annotated[int, msgspec.Meta(ge=1, le=2**53)]
+Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
+ImageSide = Annotated[int, msgspec.Meta(ge=1, le=4096)]
+Name = Annotated[
+    str,
+    msgspec.Meta(
+        pattern=r"^(?=[^/]{1,64}/[^/]{1,64}$)[a-z0-9]+(-[a-z0-9]+)*/[a-z0-9]+(-[a-z0-9]+)*$(?!\n)",
+        description="a normalised module name, such as `cifar10/cat`",
+    ),
+]
+Label = Annotated[
+    str,
+    msgspec.Meta(
+        pattern=r"^(?=[^/]{1,64}/)[a-z0-9]+(-[a-z0-9]+)*/[^\x00-\x1f\x7f]{1,200}$(?!\n)",
+        description="a namespace, `/`, and the class as its data set names it",
+    ),
+]
+Licence = Annotated[
+    str,
+    msgspec.Meta(
+        pattern=r"^[A-Za-z0-9(][A-Za-z0-9.+() -]{0,199}$(?!\n)",
+        description="an SPDX licence expression, such as `Apache-2.0`",
+    ),
+]
+
+
+class Origin(Record, frozen=True, kw_only=True):
+    """The modular network a class module was cut from.
+
+    Attributes:
+        digest: Names the origin: modules of one origin can be fused.
+        architecture: What it was created by (`resnet20`, `package.module:factory`).
+        classes: Its classes in the order of its outputs, as the data set names them.
+        graph: The whole network.
+        accuracy: Its accuracy on the test split, where it was measured.
+        n_parameters, size_bytes, macs: What it costs, counted as for the class module.
+    """
+
+    digest: Digest
+    architecture: Text
+    classes: Annotated[list[Text], msgspec.Meta(min_length=1)]
+    graph: Graph
+    accuracy: Share | None = None
+    n_parameters: Count
+    size_bytes: Count
+    macs: Count
+
+
+class InputContract(Record, frozen=True, kw_only=True):
+    """What an image must be before a network sees it.
+
+    Attributes:
+        channels: 1 for grey, 3 for red, green and blue.
+        height, width: In pixels.
+        mean, std: One per channel; a pixel in [0, 1] enters as (pixel - mean) / std.
+    """
+
+    channels: Literal[1, 3]
+    height: ImageSide
+    width: ImageSide
+    mean: list[float]
+    std: list[Annotated[float, msgspec.Meta(gt=0)]]
+
+
+class OutputContract(Record, frozen=True, kw_only=True):
+    """What the output of a class module means.
+
+    Attributes:
+        kind: The output is a calibrated log-odds.
+        score: The node that gives it, shape (N, 1); the output of the graph.
+        logit: The node that gives the class's logit as the origin gives it, shape (N, 1).
+        features: The node whose value the head reads, shape (N, D), where there is a head.
+        class_index: The class's position in `origin.classes`.
+    """
+
+    kind: Literal["log-odds"] = "log-odds"
+    score: Text
+    logit: Text
+    features: Text | None = None
+    class_index: Count
+
+
+class RetainedKernels(Record, frozen=True, kw_only=True):
+    """The kernels of one layer of the origin that a class module retained.
+
+    Attributes:
+        total: How many the layer has in the origin.
+        retained: Their indices, ascending.
+    """
+
+    total: PositiveCount
+    retained: list[Count]
+
+
+class Calibration(Record, frozen=True, kw_only=True):
+    """How the score was made of the module's outputs; its tensors are in the tensor file.
+
+    Attributes:
+        kind: `platt`, or `one-vs-rest-head` for a head on the last features.
+        split: The held-out part of the training data it was fitted on.
+        n: How many images that part has.
+        slope, intercept: score = slope * (logit or output of the head) + intercept.
+        brier_score, log_loss: Measured on that part by cross-fitting, where they were measured.
+    """
+
+    kind: Text
+    split: Text
+    n: PositiveCount
+    slope: float = 1.0
+    intercept: float = 0.0
+    brier_score: Share | None = None
+    log_loss: Annotated[float, msgspec.Meta(ge=0)] | None = None
+
+
+class Modularizer(Record, frozen=True, kw_only=True):
+    """What chose the retained kernels.
+
+    Attributes:
+        method: `mwt`, `mwt+views`, …
+        threshold: Frequency at or above which a kernel was retained.
+        parameters: Whatever else the method was told.
+    """
+
+    method: Text
+    threshold: Share
+    parameters: dict[str, Any] = msgspec.field(default_factory=dict)
+
+
+class ClassMetrics(Record, frozen=True, kw_only=True):
+    """How well the score tells the class from the others, at a score of 0.
+
+    Attributes:
+        split: The split it was measured on.
+        n, n_positive: Images in it; images of the class in it.
+        precision, recall, average_precision: Each in [0, 1].
+    """
+
+    split: Text
+    n: PositiveCount
+    n_positive: Count
+    precision: Share
+    recall: Share
+    average_precision: Share
+
+
+class FileRecord(Record, frozen=True, kw_only=True):
+    """One file of a distribution.
+
+    Attributes:
+        size_bytes: Its size.
+        digest: The digest of its bytes.
+    """
+
+    size_bytes: Count
+    digest: Digest
+
+
+class Provenance(Record, frozen=True, kw_only=True):
+    """Where a class module comes from, for people who want to make it again.
+
+    Attributes:
+        data_set: The data set it was trained on (`cifar10`, a Hub id).
+        fingerprint: Names the exact training images and labels.
+        seed: What the training run was seeded with.
+        versions: Packages and their versions.
+    """
+
+    data_set: Text
+    fingerprint: Text
+    seed: int | None = None
+    versions: dict[str, str] = msgspec.field(default_factory=dict)
+
+
+class Manifest(Record, frozen=True, kw_only=True):
+    """The record of one release of a class module.
+
+    Attributes:
+        format_version: The version of this format.
+        name, version: What the release is called; the name normalised, the version canonical.
+        label: What the module recognises: a namespace and a class (`cifar10/cat`).
+        summary: One line for people.
+        licence: An SPDX licence expression.
+        authors: Who made it.
+        origin: The modular network it was cut from.
+        input: What an image must be.
+        output: What the output means.
+        graph: The sliced network that is executed; its output is one score an image.
+        retained: For every convolution (and cut linear layer) of the origin, what was kept.
+        calibration: How the score was calibrated.
+        modularizer: What chose the kernels.
+        metrics: How good it is, by split.
+        kernel_retention_rate: Retained kernels / all kernels of the origin.
+        n_parameters, size_bytes, macs: Numbers in it; bytes of its tensors;
+            multiply-accumulates for one image.
+        files: Every other file of the distribution but `signature.json`.
+        requires: Requirements on other modules.
+        provenance: Where it comes from.
+    """
+
+    format_version: int = FORMAT_VERSION
+    name: Name
+    version: Text
+    label: Label
+    summary: Annotated[str, msgspec.Meta(max_length=500)] = ""
+    licence: Licence
+    authors: list[Text] = msgspec.field(default_factory=list)
+    origin: Origin
+    input: InputContract
+    output: OutputContract
+    graph: Graph
+    retained: dict[str, RetainedKernels]
+    calibration: Calibration
+    modularizer: Modularizer
+    metrics: list[ClassMetrics] = msgspec.field(default_factory=list)
+    kernel_retention_rate: Share
+    n_parameters: Count
+    size_bytes: Count
+    macs: Count
+    files: dict[str, FileRecord] = msgspec.field(default_factory=dict)
+    requires: list[Text] = msgspec.field(default_factory=list)
+    provenance: Provenance
+
+    @classmethod
+    def from_bytes(cls, data: bytes, where: str | None = None) -> Self:
+        """Read a manifest that nobody has vouched for (clauses M-1 to M-18).
+
+        Args:
+            data: The bytes of `manifest.json`.
+            where: The file it is, for errors.
+
+        Raises:
+            ModpmError: `too-large` or `invalid-json`; `unknown-format-version`;
+                `invalid-manifest`, naming every problem.
+        """
+        raw = canonical_json.decode(data, where)
+        _check_format_version(raw, where)
+        manifest, problems = read_record(cls, raw, _problems)
+        if manifest is None:
+            raise problems_error(problems, what=_INVALID, code="invalid-manifest", where=where)
+        return manifest
+
+    def to_bytes(self) -> bytes:
+        """Return the canonical bytes of a valid manifest.
+
+        Raises:
+            ModpmError: `invalid-manifest`, naming every problem; `too-large`; `invalid-json`,
+                for a number that is not finite.
+        """
+        # Read back, so that the bytes are those of what a reader would get (1 as 1.0).
+        manifest, problems = read_record(type(self), to_plain(self), _problems)
+        if manifest is None:
+            raise problems_error(
+                problems, what=_INVALID, code="invalid-manifest", where=f"{self.name}"
+            )
+        data = canonical_json.encode(to_plain(manifest))
+        if len(data) > canonical_json.MAX_SIZE_BYTES:
+            raise ModpmError(
+                f"the manifest would have {len(data)} bytes",
+                code="too-large",
+                where=self.name,
+                why=f"a manifest has at most {canonical_json.MAX_SIZE_BYTES}",
+            )
+        return data
+
+
+def _check_format_version(raw: canonical_json.Json, where: str | None) -> None:
+    version = raw.get("format_version") if isinstance(raw, dict) else None
+    if isinstance(version, int) and version != FORMAT_VERSION:
+        raise ModpmError(
+            f"the manifest has format version {version}",
+            code="unknown-format-version",
+            where=where,
+            why=f"this version of modpm reads format version {FORMAT_VERSION}",
+            hint="upgrade modpm" if version > FORMAT_VERSION else None,
+        )
+
+
+def _problems(manifest: Manifest) -> Iterator[Problem]:
+    yield from _name_problems(manifest)
+    yield from _input_problems(manifest)
+    yield from _output_problems(manifest)
+    yield from _graph_problems(manifest.graph, "graph")
+    yield from _graph_problems(manifest.origin.graph, "origin.graph")
+    yield from _retained_problems(manifest)
+    yield from _metrics_problems(manifest)
+    yield from _file_problems(manifest)
+
+
+def _name_problems(manifest: Manifest) -> Iterator[Problem]:
+    if str(ModuleName.parse(manifest.name)) != manifest.name:
+        yield Problem("name", "is not normalised")
+    try:
+        version = parse_version(manifest.version)
+    except ModpmError:
+        yield Problem("version", f"{manifest.version[:100]!r} is not a version (PEP 440)")
+        version = None
+    if version is not None and str(version) != manifest.version:
+        yield Problem("version", f"is not in its canonical form, `{version}`")
+    if version is not None and version.local is not None:
+        yield Problem("version", "a local version (`+…`) cannot be published")
+    for i, text in enumerate(manifest.requires):
+        yield from _requirement_problems(text, f"requires[{i}]")
+
+
+def _requirement_problems(text: str, path: str) -> Iterator[Problem]:
+    try:
+        canonical = str(Requirement.parse(text))
+    except ModpmError as error:
+        yield Problem(path, error.what)
+    else:
+        if canonical != text:
+            yield Problem(path, f"is not in its canonical form, `{canonical}`")
+
+
+def _input_problems(manifest: Manifest) -> Iterator[Problem]:
+    contract = manifest.input
+    for field in ("mean", "std"):
+        n = len(getattr(contract, field))
+        if n != contract.channels:
+            yield Problem(f"input.{field}", f"has {n} numbers for {contract.channels} channels")
+    shape = (contract.channels, contract.height, contract.width)
+    if manifest.graph.input_shape != shape:
+        yield Problem(
+            "graph.input_shape", f"is {manifest.graph.input_shape}, not the {shape} of input"
+        )
+
+
+def _output_problems(manifest: Manifest) -> Iterator[Problem]:
+    output, graph = manifest.output, manifest.graph
+    names = {node.name for node in graph.nodes}
+    if output.score != graph.output:
+        yield Problem("output.score", f"{output.score!r} is not the output of the graph")
+    for field in ("logit", "features"):
+        name = getattr(output, field)
+        if name is not None and name not in names:
+            yield Problem(f"output.{field}", f"{name!r} is not a node of the graph")
+    if output.class_index >= len(manifest.origin.classes):
+        yield Problem(
+            "output.class_index", f"the origin has {len(manifest.origin.classes)} classes"
+        )
+
+
+def _graph_problems(graph: Graph, path: str) -> Iterator[Problem]:
+    if min(graph.input_shape) < 1:
+        yield Problem(f"{path}.input_shape", "has a side that is not positive")
+    seen = {graph.input}
+    for i, node in enumerate(graph.nodes):
+        at = f"{path}.nodes[{i}]"
+        if not node.name or node.name in seen:
+            yield Problem(f"{at}.name", f"{node.name!r} is empty or taken")
+        for name in node.inputs:
+            if name not in seen:
+                yield Problem(f"{at}.inputs", f"{name!r} is not the name of an earlier node")
+        seen.add(node.name)
+    if graph.output not in seen - {graph.input}:
+        yield Problem(f"{path}.output", f"{graph.output!r} is not a node")
+
+
+def _retained_problems(manifest: Manifest) -> Iterator[Problem]:
+    layers = {node.name for node in manifest.origin.graph.nodes}
+    for layer, kernels in manifest.retained.items():
+        path = f"retained.{layer}"
+        if layer not in layers:
+            yield Problem(path, "is not a node of the origin's graph")
+        indices = kernels.retained
+        if any(a >= b for a, b in pairwise(indices)):
+            yield Problem(f"{path}.retained", "is not ascending")
+        if max(indices, default=0) >= kernels.total:
+            yield Problem(f"{path}.retained", f"has an index beyond the {kernels.total} kernels")
+
+
+def _metrics_problems(manifest: Manifest) -> Iterator[Problem]:
+    seen: set[str] = set()
+    for i, metrics in enumerate(manifest.metrics):
+        if metrics.n_positive > metrics.n:
+            yield Problem(f"metrics[{i}].n_positive", "is more than n")
+        if metrics.split in seen:
+            yield Problem(f"metrics[{i}].split", f"{metrics.split!r} has metrics already")
+        seen.add(metrics.split)
+
+
+def _file_problems(manifest: Manifest) -> Iterator[Problem]:
+    if TENSOR_FILE not in manifest.files:
+        yield Problem("files", f"`{TENSOR_FILE}` is missing")
+    for name in manifest.files:
+        if name not in FILE_NAMES:
+            yield Problem("files", f"{name[:100]!r} is none of {', '.join(FILE_NAMES)}")

@@ -1,0 +1,220 @@
+"""Records: the typed objects of a format, read with all problems at once.
+
+A `Record` keeps the keys that this version does not know, so that a document written by a later
+version survives being read and written by this one (clause J-11).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cache
+from types import NoneType, UnionType
+from typing import (
+    Annotated,
+    Any,
+    NamedTuple,
+    TypeVar,
+    Union,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
+
+import msgspec
+
+from modpm.core.errors import ModpmError
+from modpm.core.formats import canonical_json
+
+_MAX_SHOWN_PROBLEMS = 20
+
+R = TypeVar("R", bound="Record")
+
+
+class Record(msgspec.Struct, frozen=True, kw_only=True):
+    """A typed JSON object.
+
+    Attributes:
+        unknown_keys: What the object held besides the keys that its type names.
+    """
+
+    unknown_keys: dict[str, Any] = {}
+
+
+class Problem(NamedTuple):
+    """What is wrong with a document, and the path in it (`origin.classes[3]`)."""
+
+    path: str
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.message}" if self.path else self.message
+
+
+def read_record(
+    kind: type[R], raw: object, check: Callable[[R], Iterator[Problem]] | None = None
+) -> tuple[R | None, list[Problem]]:
+    """Make a record of decoded JSON.
+
+    Args:
+        kind: The record's type.
+        raw: What `canonical_json.decode` gave.
+        check: Gives what is wrong with a record whose fields have the right types each.
+
+    Returns:
+        The record and no problems, or None and every problem that was found.
+    """
+    problems: list[Problem] = []
+    record = _read_record(kind, raw, "", problems)
+    if record is None or problems:
+        return None, problems
+    problems += check(record) if check is not None else ()
+    return (None if problems else record), problems
+
+
+def to_plain(value: object) -> canonical_json.Json:
+    """Return the JSON value of a record, its unknown keys in their places."""
+    plain = msgspec.to_builtins(value, enc_hook=_plain_sequence)
+    restored: canonical_json.Json = _restore(value, plain)
+    return restored
+
+
+def parse_record(
+    kind: type[R],
+    data: bytes,
+    *,
+    what: str,
+    code: str,
+    where: str | None,
+    check: Callable[[R], Iterator[Problem]] | None = None,
+    hint: str | None = None,
+) -> R:
+    """Read a record from the bytes of a JSON document.
+
+    Args:
+        kind: The record's type.
+        data: The document.
+        what: The sentence of the error.
+        code: The code of the error.
+        where: The file that is read.
+        check: As in `read_record`.
+        hint: What to do about an error.
+
+    Raises:
+        ModpmError: `code`, naming every problem; `invalid-json` or `too-large`.
+    """
+    record, problems = read_record(kind, canonical_json.decode(data, where), check)
+    if record is None:
+        raise problems_error(problems, what=what, code=code, where=where, hint=hint)
+    return record
+
+
+def problems_error(
+    problems: Sequence[Problem], *, what: str, code: str, where: str | None, hint: str | None = None
+) -> ModpmError:
+    """Return one error that names all problems.
+
+    Args:
+        problems: At least one.
+        what: The sentence of the error.
+        code: The code of the error.
+        where: The file the problems are in; a single problem's path is added to it.
+        hint: What to do about it.
+    """
+    if len(problems) == 1:
+        path, message = problems[0]
+        at = " ".join(part for part in (where, path) if part)
+        return ModpmError(what, code=code, where=at or None, why=message, hint=hint)
+    lines = [str(problem) for problem in problems[:_MAX_SHOWN_PROBLEMS]]
+    if len(problems) > _MAX_SHOWN_PROBLEMS:
+        lines.append(f"and {len(problems) - _MAX_SHOWN_PROBLEMS} more")
+    return ModpmError(what, code=code, where=where, why="\n".join(lines), hint=hint)
+
+
+@cache
+def known_keys(kind: type[Record]) -> Mapping[str, Any]:
+    """Return the keys that a record's type names, with their types."""
+    hints = get_type_hints(kind, include_extras=True)
+    hints.pop("unknown_keys")
+    return {field: hints[field] for field in kind.__struct_fields__ if field in hints}
+
+
+def _read_record(kind: type[R], raw: object, path: str, problems: list[Problem]) -> R | None:
+    if not isinstance(raw, dict):
+        problems.append(Problem(path, f"expected an object, found {_name(raw)}"))
+        return None
+    known = known_keys(kind)
+    required = set(known) - set(_optional(kind))
+    problems += [Problem(_at(path, key), "is missing") for key in sorted(required - set(raw))]
+    n_problems = len(problems)
+    values = {
+        key: _read(known[key], value, _at(path, key), problems)
+        for key, value in raw.items()
+        if key in known
+    }
+    if len(problems) > n_problems or not required <= set(raw):
+        return None
+    unknown = {key: value for key, value in raw.items() if key not in known}
+    return kind(**values, unknown_keys=unknown)
+
+
+# The value has whatever type `annotation` says, which Python cannot express.
+def _read(annotation: Any, raw: object, path: str, problems: list[Problem]) -> Any:  # noqa: ANN401
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if isinstance(annotation, type) and issubclass(annotation, Record):
+        return _read_record(annotation, raw, path, problems)
+    if origin in (Union, UnionType) and any(map(_holds_records, arguments)):
+        inner = next(argument for argument in arguments if argument is not NoneType)
+        return None if raw is None else _read(inner, raw, path, problems)
+    if origin is list and _holds_records(arguments[0]) and isinstance(raw, list):
+        return [_read(arguments[0], raw[i], f"{path}[{i}]", problems) for i in range(len(raw))]
+    if origin is dict and _holds_records(arguments[1]) and isinstance(raw, dict):
+        return {key: _read(arguments[1], raw[key], _at(path, key), problems) for key in raw}
+    return _convert(annotation, raw, path, problems)
+
+
+def _convert(annotation: Any, raw: object, path: str, problems: list[Problem]) -> Any:  # noqa: ANN401 - as above
+    try:
+        return msgspec.convert(raw, annotation)
+    except msgspec.ValidationError as error:
+        message, _, inner = str(error).partition(" - at `$")
+        if "regex" in message and get_origin(annotation) is Annotated:
+            message = f"expected {get_args(annotation)[1].description}, found {str(raw)[:100]!r}"
+        problems.append(Problem(path + inner.rstrip("`"), message[:1].lower() + message[1:]))
+        return None
+
+
+def _holds_records(annotation: object) -> bool:
+    if isinstance(annotation, type):
+        return issubclass(annotation, Record)
+    return any(map(_holds_records, get_args(annotation)))
+
+
+def _optional(kind: type[Record]) -> tuple[str, ...]:
+    return tuple(field.name for field in msgspec.structs.fields(kind) if not field.required)
+
+
+def _at(path: str, key: str) -> str:
+    return f"{path}.{key}" if path else key
+
+
+def _name(raw: object) -> str:
+    names = {NoneType: "null", bool: "a boolean", str: "a string", list: "an array"}
+    return names.get(type(raw), "a number")
+
+
+def _plain_sequence(value: object) -> object:
+    if isinstance(value, Sequence):
+        return list(value)
+    raise TypeError(f"{type(value).__name__} has no form in JSON")
+
+
+def _restore(value: object, plain: Any) -> Any:  # noqa: ANN401 - JSON in, JSON out
+    if isinstance(value, Record):
+        unknown = plain.pop("unknown_keys")
+        known = {key: _restore(getattr(value, key), plain[key]) for key in plain}
+        return unknown | known
+    if isinstance(value, dict):
+        return {key: _restore(value[key], plain[key]) for key in value}
+    if isinstance(value, list | tuple) and value and isinstance(value[0], Record):
+        return [_restore(item, plain[i]) for i, item in enumerate(value)]
+    return plain
