@@ -1,0 +1,95 @@
+"""Tensors to and from safetensors bytes: the same tensors give the same bytes, never pickle."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+from uuid import uuid4
+
+from safetensors.torch import load, save
+
+from modpm.core.errors import ModpmError
+from modpm.core.formats.tensor_file import parse_header
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from torch import Tensor
+
+
+def encode_tensors(tensors: Mapping[str, Tensor]) -> bytes:
+    """Return the bytes of a tensor file (clause T-10).
+
+    Tensors may share memory, lie on any device and have any memory format: each is written by
+    itself, in row-major order.
+
+    Args:
+        tensors: By name.
+    """
+    # A clone, because safetensors refuses tensors that share memory.
+    plain = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
+    return save(plain)
+
+
+def decode_tensors(data: bytes, where: str | None = None) -> dict[str, Tensor]:
+    """Read tensors from the bytes of a tensor file that nobody has vouched for.
+
+    Args:
+        data: The whole file.
+        where: The file, for errors.
+
+    Raises:
+        ModpmError: `truncated-tensors` or `invalid-tensors`.
+    """
+    parse_header(data, len(data), where)
+    return load(data)
+
+
+def save_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    """Write a tensor file, so that there is at any moment the old file or the new one.
+
+    Args:
+        path: The file; what is there already is replaced.
+        tensors: By name.
+
+    Raises:
+        ModpmError: `cannot-write`.
+    """
+    data = encode_tensors(tensors)
+    temporary = path.with_name(f".{path.name}.{uuid4().hex}.tmp")
+    try:
+        with temporary.open("xb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise ModpmError(
+            "the tensor file cannot be written",
+            code="cannot-write",
+            where=str(path),
+            why=error.strerror,
+        ) from error
+
+
+def load_tensors(path: Path) -> dict[str, Tensor]:
+    """Read a tensor file.
+
+    The file is read once and then checked, so that what was checked is what is used, whatever
+    becomes of the file.
+
+    Raises:
+        ModpmError: `unreadable-file`, `truncated-tensors` or `invalid-tensors`.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise ModpmError(
+            "the tensor file cannot be read",
+            code="unreadable-file",
+            where=str(path),
+            why=error.strerror,
+        ) from error
+    return decode_tensors(data, str(path))
