@@ -19,6 +19,7 @@ from modpm.core.formats.records import Problem, Record, problems_error, read_rec
 from modpm.core.formats.requirements import Requirement, parse_version
 
 FORMAT_VERSION = 1
+MANIFEST_FILE = "manifest.json"
 TENSOR_FILE = "module.safetensors"
 CARD_FILE = "README.md"
 LICENCE_FILE = "LICENSE"
@@ -387,11 +388,13 @@ def _graph_problems(graph: Graph, path: str) -> Iterator[Problem]:
 
 
 def _retained_problems(manifest: Manifest) -> Iterator[Problem]:
-    layers = {node.name for node in manifest.origin.graph.nodes}
+    layers = {node.name: node for node in manifest.origin.graph.nodes}
     for layer, kernels in manifest.retained.items():
         path = f"retained.{layer}"
         if layer not in layers:
             yield Problem(path, "is not a node of the origin's graph")
+        elif layers[layer].attributes.get("n_kernels", kernels.total) != kernels.total:
+            yield Problem(f"{path}.total", "is not the number of kernels in the origin's graph")
         indices = kernels.retained
         if any(a >= b for a, b in pairwise(indices)):
             yield Problem(f"{path}.retained", "is not ascending")
