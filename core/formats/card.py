@@ -1,0 +1,179 @@
+"""The card of a distribution, `README.md`: what a person needs to choose a class module.
+
+Its front matter is what the Hugging Face Hub searches and shows (clauses D-10 to D-12).
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+from huggingface_hub.repocard_data import CardData
+
+from modpm.core.formats.names import ModuleName
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from modpm.core.formats.manifest import Manifest
+
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?", re.ASCII)
+_LICENCE_ID = re.compile(r"[A-Za-z0-9.+-]+")
+_MARKUP = re.compile(r"([\\`*_\[\]<>|#])")
+
+
+def render_card(manifest: Manifest) -> str:
+    """Return the text of a class module's card; the same manifest gives the same text.
+
+    Args:
+        manifest: A valid manifest; its `files` are not looked at, since the card is one of them.
+    """
+    sections = (_about, _input, _metrics, _cost, _use, _source, _licence)
+    body = "\n".join(section(manifest) for section in sections)
+    metadata = CardData(**front_matter(manifest)).to_yaml(line_break="\n")
+    return f"---\n{metadata}\n---\n\n{body}"
+
+
+def front_matter(manifest: Manifest) -> dict[str, Any]:
+    """Return the metadata of a card as the Hub defines them."""
+    name = ModuleName.parse(manifest.name)
+    metadata: dict[str, Any] = {
+        **_hub_licence(manifest.licence),
+        "library_name": "modpm",
+        "pipeline_tag": "image-classification",
+        "tags": ["modpm", f"modpm-namespace:{name.namespace}", f"modpm-class:{name.name}"],
+    }
+    if _HUB_ID.fullmatch(manifest.provenance.data_set):
+        metadata["datasets"] = [manifest.provenance.data_set]
+    if manifest.metrics:
+        metadata["model-index"] = [{"name": manifest.name, "results": _results(manifest)}]
+    return metadata
+
+
+def _hub_licence(licence: str) -> dict[str, str]:
+    # The Hub knows single licences by their identifiers in lower case, and no expressions.
+    if _LICENCE_ID.fullmatch(licence) and not licence.startswith("LicenseRef-"):
+        return {"license": licence.lower()}
+    return {"license": "other", "license_name": licence, "license_link": "LICENSE"}
+
+
+def _results(manifest: Manifest) -> list[dict[str, Any]]:
+    data_set = manifest.provenance.data_set
+    return [
+        {
+            "task": {"type": "image-classification", "name": f"recognising {manifest.label}"},
+            "dataset": {"type": data_set, "name": data_set, "split": metrics.split},
+            "metrics": [
+                {"type": field, "value": getattr(metrics, field)}
+                for field in ("precision", "recall", "average_precision")
+            ],
+        }
+        for metrics in manifest.metrics
+    ]
+
+
+def _about(manifest: Manifest) -> str:
+    classes = manifest.origin.classes
+    others = [name for i, name in enumerate(classes) if i != manifest.output.class_index]
+    summary = f"{_plain(manifest.summary)}\n\n" if manifest.summary else ""
+    among = f" It was trained beside {', '.join(map(_plain, others))}." if others else ""
+    return (
+        f"# {manifest.name} {manifest.version}\n\n"
+        f"{summary}A class module of modpm: a small network "
+        f"that recognises **{_plain(manifest.label)}** and nothing else.{among} For each image it "
+        "gives one score, the calibrated log-odds that the image shows its class: above 0 means "
+        "more likely than not.\n"
+    )
+
+
+def _input(manifest: Manifest) -> str:
+    contract = manifest.input
+    colours = "grey" if contract.channels == 1 else "red, green, blue"
+    rows = [
+        ("height by width", f"{contract.height} by {contract.width} pixels"),
+        ("channels", f"{contract.channels} ({colours})"),
+        ("mean", ", ".join(f"{value:.4g}" for value in contract.mean)),
+        ("standard deviation", ", ".join(f"{value:.4g}" for value in contract.std)),
+    ]
+    return (
+        "## Input\n\nmodpm prepares images by itself; other programs scale pixels to [0, 1], "
+        "subtract the mean and divide by the standard deviation.\n\n"
+        + _table(("input", "value"), rows)
+    )
+
+
+def _metrics(manifest: Manifest) -> str:
+    if not manifest.metrics:
+        return "## Measured\n\nNothing was measured.\n"
+    rows = [
+        (
+            _plain(metrics.split),
+            f"{metrics.n:,}",
+            f"{metrics.n_positive:,}",
+            f"{metrics.precision:.3f}",
+            f"{metrics.recall:.3f}",
+            f"{metrics.average_precision:.3f}",
+        )
+        for metrics in manifest.metrics
+    ]
+    columns = ("split", "images", "of the class", "precision", "recall", "average precision")
+    return (
+        f"## Measured\n\nOn {_plain(manifest.provenance.data_set)} "
+        f"({_plain(manifest.provenance.fingerprint)}), at a score of 0. The score was calibrated "
+        f"on {manifest.calibration.n:,} images of {_plain(manifest.calibration.split)}.\n\n"
+        + _table(columns, rows)
+    )
+
+
+def _cost(manifest: Manifest) -> str:
+    rows = [
+        (title, f"{own:,}", f"{whole:,}", f"{own / whole:.1%}" if whole else "")
+        for title, own, whole in (
+            ("parameters", manifest.n_parameters, manifest.origin.n_parameters),
+            ("multiply-accumulates an image", manifest.macs, manifest.origin.macs),
+            ("bytes of tensors", manifest.size_bytes, manifest.origin.size_bytes),
+        )
+    ]
+    return (
+        f"## Size\n\nIt retains {manifest.kernel_retention_rate:.1%} of the kernels of its "
+        f"origin, {_plain(manifest.origin.architecture)} with "
+        f"{len(manifest.origin.classes)} classes.\n\n"
+        + _table(("", "this module", "its origin", "share"), rows)
+    )
+
+
+def _use(manifest: Manifest) -> str:
+    return (
+        "## Use\n\n"
+        f"```shell\nmodpm install {manifest.name}\nmodpm compose {manifest.name} -o classifier\n"
+        "modpm predict classifier photo.png\n```\n\n"
+        f'```python\nimport modpm\nmodule = modpm.load("{manifest.name}")  # a torch.nn.Module\n'
+        f'classifier = modpm.compose(["{manifest.name}"])  # and others beside it\n```\n'
+    )
+
+
+def _source(manifest: Manifest) -> str:
+    origin, provenance = manifest.origin, manifest.provenance
+    accuracy = "not measured" if origin.accuracy is None else f"{origin.accuracy:.2%}"
+    rows = [
+        ("origin", f"`{origin.digest}`"),
+        ("accuracy of the origin", accuracy),
+        ("method", _plain(manifest.modularizer.method)),
+        ("threshold", f"{manifest.modularizer.threshold:g}"),
+        ("seed", "none" if provenance.seed is None else str(provenance.seed)),
+        ("authors", ", ".join(map(_plain, manifest.authors)) or "not named"),
+    ]
+    return "## Where it comes from\n\n" + _table(("", ""), rows)
+
+
+def _licence(manifest: Manifest) -> str:
+    return f"## Licence\n\n{_plain(manifest.licence)}\n"
+
+
+def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [columns, ["---"] * len(columns), *rows]
+    return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
+
+
+def _plain(text: str) -> str:
+    return _MARKUP.sub(r"\\\1", " ".join(text.split()))
