@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING
-from uuid import uuid4
 
 from safetensors.torch import load, save
 
-from modpm.core.errors import ModpmError
 from modpm.core.formats.tensor_file import parse_header
+from modpm.core.formats.whole_files import read_error, write_file
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -54,24 +52,9 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
         tensors: By name.
 
     Raises:
-        ModpmError: `cannot-write`.
+        ModpmError: What `write_file` raises.
     """
-    data = encode_tensors(tensors)
-    temporary = path.with_name(f".{path.name}.{uuid4().hex}.tmp")
-    try:
-        with temporary.open("xb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise ModpmError(
-            "the tensor file cannot be written",
-            code="cannot-write",
-            where=str(path),
-            why=error.strerror,
-        ) from error
+    write_file(path, encode_tensors(tensors))
 
 
 def load_tensors(path: Path) -> dict[str, Tensor]:
@@ -86,10 +69,5 @@ def load_tensors(path: Path) -> dict[str, Tensor]:
     try:
         data = path.read_bytes()
     except OSError as error:
-        raise ModpmError(
-            "the tensor file cannot be read",
-            code="unreadable-file",
-            where=str(path),
-            why=error.strerror,
-        ) from error
+        raise read_error(error, path) from error
     return decode_tensors(data, str(path))

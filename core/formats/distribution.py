@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import os
-import shutil
 import stat
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
-from uuid import uuid4
 
 import msgspec
 
@@ -16,6 +14,7 @@ from modpm.core.formats import canonical_json
 from modpm.core.formats.digest import digest_bytes, digest_file
 from modpm.core.formats.manifest import MANIFEST_FILE, TENSOR_FILE, FileRecord, Manifest
 from modpm.core.formats.tensor_file import METADATA_KEY, TensorHeader, parse_header, read_header
+from modpm.core.formats.whole_files import is_free, write_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -66,7 +65,8 @@ def write_distribution(
 
     Raises:
         ModpmError: `invalid-manifest`; the codes of `verify_distribution` for tensors that are
-            not those of the manifest; `distribution-exists`; `cannot-write`.
+            not those of the manifest; `distribution-exists`; what
+            `write_folder` raises.
     """
     records = {
         name: FileRecord(size_bytes=len(data), digest=digest_bytes(data))
@@ -77,10 +77,10 @@ def write_distribution(
     header = parse_header(files[TENSOR_FILE], len(files[TENSOR_FILE]), TENSOR_FILE)
     _raise_first(list(tensor_problems(manifest, header)), folder)
     distribution = Distribution(folder, manifest, digest_bytes(manifest_bytes))
-    if not overwrite and _is_taken(folder):
+    if not overwrite and not is_free(folder):
         _check_same(distribution)
     else:
-        _replace_folder(folder, {MANIFEST_FILE: manifest_bytes, **files})
+        write_folder(folder, {MANIFEST_FILE: manifest_bytes, **files})
     return distribution
 
 
@@ -227,12 +227,6 @@ def _raise_first(problems: list[DistributionProblem], folder: Path) -> None:
         )
 
 
-def _is_taken(folder: Path) -> bool:
-    return folder.is_symlink() or (
-        folder.exists() and not (folder.is_dir() and not any(folder.iterdir()))
-    )
-
-
 def _check_same(distribution: Distribution) -> None:
     try:
         verify_distribution(distribution.folder, distribution.digest)
@@ -244,60 +238,3 @@ def _check_same(distribution: Distribution) -> None:
             why=error.why,
             hint="choose another folder, or remove this one",
         ) from error
-
-
-def _replace_folder(folder: Path, files: Mapping[str, bytes]) -> None:
-    folder = folder.absolute()
-    temporary = folder.with_name(f".{folder.name}.{uuid4().hex}.new")
-    try:
-        temporary.mkdir(parents=True)
-        for name, data in files.items():
-            _write_synced(temporary / name, data)
-        _sync_folder(temporary)
-        _swap(temporary, folder)
-        _sync_folder(folder.parent)
-    except OSError as error:
-        raise ModpmError(
-            f"the distribution `{folder.name}` cannot be written",
-            code="cannot-write",
-            where=str(folder),
-            why=error.strerror,
-        ) from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-
-
-def _swap(temporary: Path, folder: Path) -> None:
-    if not _is_taken(folder):
-        temporary.rename(folder)
-        return
-    old = temporary.with_suffix(".old")
-    folder.rename(old)
-    try:
-        temporary.rename(folder)
-    except OSError:
-        old.rename(folder)
-        raise
-    _remove(old)
-
-
-def _write_synced(path: Path, data: bytes) -> None:
-    with path.open("xb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path, ignore_errors=True)
-    else:
-        path.unlink(missing_ok=True)

@@ -14,6 +14,7 @@ import msgspec
 from modpm.core.errors import ModpmError
 from modpm.core.formats import canonical_json
 from modpm.core.formats.records import Problem, problems_error
+from modpm.core.formats.whole_files import read_error
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -98,12 +99,7 @@ def read_header(path: Path) -> TensorHeader:
             head = file.read(_LENGTH_BYTES)
             head += file.read(_header_bytes(head, size_bytes, str(path)))
     except OSError as error:
-        raise ModpmError(
-            "the tensor file cannot be read",
-            code="unreadable-file",
-            where=str(path),
-            why=error.strerror,
-        ) from error
+        raise read_error(error, path) from error
     return parse_header(head, size_bytes, str(path))
 
 

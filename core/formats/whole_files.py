@@ -1,0 +1,140 @@
+"""Files and folders that appear whole or not at all, whenever a crash or a full disk comes."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+from typing import TYPE_CHECKING
+from uuid import uuid4
+
+from modpm.core.errors import ModpmError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+_FULL = ("disk-full", "free some space and run the command again")
+_DENIED = ("permission-denied", "check who owns it, or name another folder")
+_CODES = {
+    errno.ENOSPC: _FULL,
+    errno.EDQUOT: _FULL,
+    errno.EACCES: _DENIED,
+    errno.EPERM: _DENIED,
+    errno.EROFS: _DENIED,
+}
+
+
+def write_file(path: Path, data: bytes) -> None:
+    """Write or replace a file in one step, down to the disk.
+
+    Args:
+        path: The file; its folder exists.
+        data: All of it.
+
+    Raises:
+        ModpmError: `disk-full`, `permission-denied` or `cannot-write`; what was there is
+            unchanged.
+    """
+    temporary = path.with_name(f".{path.name}.{uuid4().hex}.new")
+    try:
+        _write_synced(temporary, data)
+        temporary.replace(path)
+        _sync_folder(path.parent)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise write_error(error, path) from error
+
+
+def write_folder(folder: Path, files: Mapping[str, bytes]) -> None:
+    """Write or replace a folder of files.
+
+    Args:
+        folder: The folder; those it is in are made. What is there is moved aside, and removed
+            when the new folder has its name.
+        files: Name and content of all its files.
+
+    Raises:
+        ModpmError: `disk-full`, `permission-denied` or `cannot-write`; what was there is
+            unchanged.
+    """
+    folder = folder.absolute()
+    temporary = folder.with_name(f".{folder.name}.{uuid4().hex}.new")
+    try:
+        temporary.mkdir(parents=True)
+        for name, data in files.items():
+            _write_synced(temporary / name, data)
+        _sync_folder(temporary)
+        _swap(temporary, folder)
+        _sync_folder(folder.parent)
+    except OSError as error:
+        raise write_error(error, folder) from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def is_free(folder: Path) -> bool:
+    """Say whether nothing is there, or an empty folder."""
+    if folder.is_symlink() or not folder.exists():
+        return not folder.is_symlink()
+    return folder.is_dir() and not any(folder.iterdir())
+
+
+def write_error(error: OSError, path: Path) -> ModpmError:
+    """Return the error for a file or folder that the operating system did not let us write."""
+    code, hint = _CODES.get(error.errno or 0, ("cannot-write", None))
+    return ModpmError(
+        f"`{path.name}` cannot be written",
+        code=code,
+        where=str(path),
+        why=(error.strerror or str(error)).lower(),
+        hint=hint,
+    )
+
+
+def read_error(error: OSError, path: Path) -> ModpmError:
+    """Return the error for a file that the operating system did not let us read."""
+    return ModpmError(
+        f"`{path.name}` cannot be read",
+        code="unreadable-file",
+        where=str(path),
+        why=(error.strerror or str(error)).lower(),
+    )
+
+
+def _swap(temporary: Path, folder: Path) -> None:
+    if is_free(folder):
+        temporary.rename(folder)
+        return
+    old = temporary.with_suffix(".old")
+    folder.rename(old)
+    try:
+        temporary.rename(folder)
+    except OSError:
+        old.rename(folder)
+        raise
+    _remove(old)
+
+
+def _write_synced(path: Path, data: bytes) -> None:
+    with path.open("xb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _sync_folder(folder: Path) -> None:
+    if os.name == "nt":  # Windows has no handle on a folder, and keeps renames by itself
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
