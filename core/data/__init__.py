@@ -1,0 +1,21 @@
+"""Data sets, decoded once to bytes; splits, augmentation, and single images for prediction."""
+
+from modpm.core.data.augmenting import augment, is_mirrorable
+from modpm.core.data.image_data import ImageData, check_trainable
+from modpm.core.data.image_files import open_image, prepare_image
+from modpm.core.data.load import load_data
+from modpm.core.data.normalisation import default_statistics, normalise
+from modpm.core.data.splitting import carve_validation
+
+__all__ = [
+    "ImageData",
+    "augment",
+    "carve_validation",
+    "check_trainable",
+    "default_statistics",
+    "is_mirrorable",
+    "load_data",
+    "normalise",
+    "open_image",
+    "prepare_image",
+]

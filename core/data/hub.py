@@ -1,0 +1,82 @@
+"""Data sets of the Hugging Face Hub, by id or by the short names of the well-known ones."""
+
+from __future__ import annotations
+
+import difflib
+import sys
+from typing import TYPE_CHECKING
+
+from modpm.core.data.labelled_images import LabelledImages, import_extra
+from modpm.core.data.labelled_table import open_tables
+from modpm.core.errors import ModpmError
+
+if TYPE_CHECKING:
+    import datasets
+
+SHORT_NAMES: dict[str, tuple[str, str | None]] = {
+    "cifar10": ("uoft-cs/cifar10", None),
+    "cifar100": ("uoft-cs/cifar100", None),
+    "fashion_mnist": ("zalando-datasets/fashion_mnist", None),
+    "mnist": ("ylecun/mnist", None),
+    "svhn": ("ufldl-stanford/svhn", "cropped_digits"),
+}
+"""Short name to id and configuration."""
+
+
+def open_hub_data(name: str, split: str) -> LabelledImages:
+    """Open one split of a data set of the Hub, downloaded once to the Hub's own cache.
+
+    Raises:
+        ModpmError: `datasets` is not installed, the Hub cannot be reached or has no such data
+            set, or it has no such split, images or labels.
+    """
+    tables = _load(name)
+    features = next(iter(tables.values())).features.to_dict()
+    return open_tables(
+        {split_name: data.data.table for split_name, data in tables.items()},
+        features,
+        split=split,
+        source=name,
+        has_trusted_paths=True,  # `datasets` wrote them, into its cache
+    )
+
+
+def _load(name: str) -> datasets.DatasetDict:
+    datasets = import_extra("datasets")
+    if not sys.stderr.isatty():
+        datasets.disable_progress_bars()
+    data_set, configuration = SHORT_NAMES.get(name, (name, None))
+    try:
+        return datasets.load_dataset(data_set, configuration)
+    except datasets.exceptions.DatasetNotFoundError as error:
+        raise _not_found(name, str(error)) from error
+    except ConnectionError as error:
+        raise ModpmError(
+            f"`{name}` is neither a folder here nor can it be fetched from the Hub",
+            code="hub-unreachable",
+            where=f"https://huggingface.co/datasets/{data_set}",
+            why=str(error),
+            hint=_suggestion(name) or "check the network, or name a folder that holds the data",
+        ) from error
+    except Exception as error:  # whatever a stranger's data set makes `datasets` raise
+        raise ModpmError(
+            f"the Hub's data set `{name}` cannot be loaded",
+            code="hub-data-set",
+            where=f"https://huggingface.co/datasets/{data_set}",
+            why=f"{type(error).__name__}: {error}",
+        ) from error
+
+
+def _not_found(name: str, why: str) -> ModpmError:
+    return ModpmError(
+        f"there is no data set `{name}`, neither a folder here nor on the Hub",
+        code="data-not-found",
+        why=why,
+        hint=_suggestion(name),
+    )
+
+
+def _suggestion(name: str) -> str | None:
+    known = [*SHORT_NAMES, "digits"]
+    close = difflib.get_close_matches(name.lower().replace("-", "_"), known, n=1)
+    return f"did you mean `{close[0]}`?" if close and close[0] != name else None

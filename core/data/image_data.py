@@ -1,0 +1,106 @@
+"""Images with labels, decoded: what training and evaluation read."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import torch
+
+from modpm.core.errors import ModpmError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from torch import Tensor
+
+_CHUNK = 4096
+
+
+@dataclass(frozen=True, eq=False)
+class ImageData:
+    """Images of one size with their labels.
+
+    Attributes:
+        images: uint8.
+        labels: int64, positions in `classes`.
+        classes: Names of the classes.
+        source: What the user named: `digits`, a folder, or an id of the Hub.
+        split: For example `train`.
+        n_skipped: Images that could not be decoded and were left out.
+        notes: Sentences about what was done to the images, for the user to read.
+
+    Shapes:
+        images: (N, C, H, W), C = 1 or 3.
+        labels: (N,).
+    """
+
+    images: Tensor
+    labels: Tensor
+    classes: tuple[str, ...]
+    source: str
+    split: str
+    n_skipped: int = 0
+    notes: tuple[str, ...] = field(default=())
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """Channels, height and width of one image."""
+        channels, height, width = self.images.shape[1:]
+        return channels, height, width
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """sha256 over the names of the classes, the labels, the shape and every pixel, in order."""
+        digest = hashlib.sha256("\0".join(self.classes).encode())
+        digest.update(str(tuple(self.images.shape)).encode())
+        digest.update(self.labels.to("cpu", torch.int64).numpy().astype("<i8").tobytes())
+        for start in range(0, len(self), _CHUNK):
+            chunk = self.images[start : start + _CHUNK]
+            digest.update(chunk.cpu().contiguous().numpy().data)
+        return f"sha256:{digest.hexdigest()}"
+
+    def select(self, indices: Tensor | Sequence[int]) -> ImageData:
+        """Return the images at those positions, in that order."""
+        positions = torch.as_tensor(indices, dtype=torch.int64)
+        return replace(self, images=self.images[positions], labels=self.labels[positions])
+
+    def counts(self) -> list[int]:
+        """Return the number of images of each class."""
+        counts: list[int] = torch.bincount(self.labels, minlength=len(self.classes)).tolist()
+        return counts
+
+
+def check_trainable(data: ImageData) -> None:
+    """Check that there are two classes at least, and two images at least of each.
+
+    Raises:
+        ModpmError: There are not; each class that lacks images is named.
+    """
+    where = f"{data.source}, split {data.split}"
+    if len(data.classes) < 2:  # noqa: PLR2004 - one class cannot be told from anything
+        raise ModpmError(
+            "the data has one class only",
+            code="one-class",
+            where=where,
+            why=f"every image is of `{data.classes[0]}`" if data.classes else None,
+            hint="a classifier needs images of at least two classes",
+        )
+    rare = [
+        f"`{name}` has {count or 'none'}"
+        for name, count in zip(data.classes, data.counts(), strict=True)
+        if count < 2  # noqa: PLR2004 - one to train on, one to hold out
+    ]
+    if rare:
+        raise ModpmError(
+            "a class has too few images to hold one out for validation",
+            code="too-few-images",
+            where=where,
+            why=", ".join(rare[:10]) + (f" and {len(rare) - 10} more" if len(rare) > 10 else ""),  # noqa: PLR2004
+            hint="every class needs two images or more; add some or remove the class",
+        )

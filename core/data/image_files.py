@@ -1,0 +1,124 @@
+"""Opening images that strangers made: only picture formats, and never a decompression bomb."""
+
+from __future__ import annotations
+
+import contextlib
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
+
+import numpy as np
+import torch
+from PIL import Image, UnidentifiedImageError
+
+from modpm.core.data.pixels import to_array, upright
+from modpm.core.errors import ModpmError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from torch import Tensor
+
+    from modpm.core.formats.manifest import InputContract
+
+MAX_PIXELS = 89_478_485
+"""The number at which PIL begins to warn: 256 MiB of colour."""
+
+FORMATS = ("PNG", "JPEG", "GIF", "BMP", "WEBP", "TIFF", "PPM")
+"""Formats that hold nothing but pixels; PIL knows others that run an interpreter."""
+
+
+class BadImageError(Exception):
+    """An image that cannot be decoded; the message says why in words for a user."""
+
+
+@contextlib.contextmanager
+def quiet_decoder() -> Iterator[None]:
+    """Keep PIL's warnings of odd metadata from the user; enter it once around many images."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+@contextlib.contextmanager
+def refusals_of_the_decoder() -> Iterator[None]:
+    """Turn whatever a decoder raises on a damaged file into `BadImageError`."""
+    try:
+        yield
+    except BadImageError:
+        raise
+    except UnidentifiedImageError as error:
+        raise BadImageError("it is not an image of a known format") from error
+    except Image.DecompressionBombError as error:
+        raise BadImageError(_enormous()) from error
+    except Exception as error:  # a decoder may raise anything on a damaged file
+        raise BadImageError(str(error) or type(error).__name__) from error
+
+
+def open_encoded(source: Path | BinaryIO) -> Image.Image:
+    """Open an image without decoding its pixels.
+
+    Raises:
+        BadImageError: It has too many pixels.
+        OSError: And whatever else PIL raises where it is no image.
+    """
+    image = Image.open(source, formats=FORMATS)
+    if image.width * image.height > MAX_PIXELS:
+        image.close()
+        raise BadImageError(_enormous(image.width, image.height))
+    return image
+
+
+def _enormous(width: int | None = None, height: int | None = None) -> str:
+    size = "" if width is None else f" ({width} x {height})"
+    return f"it is enormous{size}: more than {MAX_PIXELS:,} pixels are refused"
+
+
+def open_image(path: Path | str) -> Image.Image:
+    """Open and decode an image file that a user named, turned upright.
+
+    Raises:
+        ModpmError: There is no such file, it is a folder, not an image, damaged or enormous.
+    """
+    path = Path(path)
+    if path.is_dir():
+        raise ModpmError(
+            "an image was expected, not a folder",
+            code="not-an-image",
+            where=str(path),
+            hint=f"name its images: {path}/*",
+        )
+    if not path.exists():
+        raise ModpmError("there is no such image", code="image-not-found", where=str(path))
+    try:
+        with quiet_decoder(), refusals_of_the_decoder(), open_encoded(path) as image:
+            image.load()
+            return upright(image.copy() if image.format is None else image)
+    except BadImageError as error:
+        raise ModpmError(
+            "the image cannot be used", code="bad-image", where=str(path), why=str(error)
+        ) from error
+
+
+def prepare_image(image: Image.Image, contract: InputContract) -> Tensor:
+    """Return an image as a network with that input contract sees it, before normalising.
+
+    Any mode becomes 8-bit grey or colour; any size is scaled to cover the contract's and cut.
+
+    Shapes:
+        (C, H, W), uint8.
+
+    Raises:
+        ModpmError: The image cannot be decoded or has no agreed range of values.
+    """
+    mode = "L" if contract.channels == 1 else "RGB"
+    try:
+        with quiet_decoder(), refusals_of_the_decoder():
+            pixels = to_array(image, mode, contract.width, contract.height)
+    except BadImageError as error:
+        name = getattr(image, "filename", None)
+        raise ModpmError(
+            "the image cannot be used", code="bad-image", where=name or None, why=str(error)
+        ) from error
+    channels_last = np.array(pixels).reshape(contract.height, contract.width, contract.channels)
+    return torch.from_numpy(channels_last).permute(2, 0, 1).contiguous()

@@ -1,0 +1,68 @@
+"""Images still encoded, with their labels: what each kind of source opens to."""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+from modpm.core.errors import ModpmError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    import numpy as np
+    from numpy.typing import NDArray
+    from PIL import Image
+
+
+class EncodedImages(Protocol):
+    """A sequence of images that are decoded when asked for."""
+
+    def __len__(self) -> int: ...
+
+    def open(self, index: int) -> Image.Image:
+        """Open one image, its pixels perhaps not yet decoded; raises what PIL raises."""
+
+    def where(self, index: int) -> str:
+        """Say where that image is, for a person to find it."""
+
+
+@dataclass(frozen=True)
+class LabelledImages:
+    """Encoded images, one label for each (a position in `classes`).
+
+    Shapes:
+        labels: (N,), int64.
+    """
+
+    images: EncodedImages
+    labels: NDArray[np.int64]
+    classes: tuple[str, ...]
+
+
+def missing_split(source: str, split: str, found: Iterable[str]) -> ModpmError:
+    """Return the error for a split that a source does not have."""
+    names = ", ".join(f"`{name}`" for name in sorted(found))
+    return ModpmError(
+        f"the data has no split `{split}`",
+        code="split-not-found",
+        where=source,
+        why=f"the splits found are {names}" if names else "no split was found",
+    )
+
+
+def import_extra(module: str) -> Any:  # noqa: ANN401 - a module of any interface
+    """Import a module of the extra `train`, which is not needed to use class modules.
+
+    Raises:
+        ModpmError: It is not installed.
+    """
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        raise ModpmError(
+            f"reading this data needs the package `{module.partition('.')[0]}`",
+            code="extra-not-installed",
+            hint='install it with `pip install "modpm[train]"`',
+        ) from error

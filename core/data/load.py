@@ -1,0 +1,101 @@
+"""`load_data`: whatever the user named as DATA, decoded."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+
+from modpm.core.data.bundled_digits import open_digits
+from modpm.core.data.decoding import decode_images
+from modpm.core.data.hub import open_hub_data
+from modpm.core.data.image_data import ImageData
+from modpm.core.data.image_folder import open_image_folder
+from modpm.core.data.parquet_folder import find_parquet_files, open_parquet_folder
+from modpm.core.errors import ModpmError
+
+if TYPE_CHECKING:
+    from modpm.core.data.labelled_images import LabelledImages
+
+
+def load_data(
+    source: str | Path,
+    split: str,
+    *,
+    skip_bad: bool = False,
+    image_size: int | tuple[int, int] | None = None,
+) -> ImageData:
+    """Load and decode one split of a data set.
+
+    Args:
+        source: `digits`; a folder of parquet files `<split>-*.parquet`; a folder of class-named
+            folders of images, with or without `train/` and `test/`; a short name (`cifar10`,
+            `cifar100`, `mnist`, `fashion_mnist`, `svhn`) or an id of the Hub. A folder wins over
+            an id; a folder called `digits` is named `./digits`.
+        split: For example `train` or `test`.
+        skip_bad: Leave out images that cannot be decoded, and count them.
+        image_size: Height and width to bring every image to; without it, the size that most of
+            the images have. One number for both.
+
+    Raises:
+        ModpmError: The source or the split does not exist, or images cannot be decoded.
+    """
+    size = _width_and_height(image_size)
+    labelled = _open(str(source), split)
+    decoded = decode_images(
+        labelled.images, image_size=size, skip_bad=skip_bad, source=f"{source}, split {split}"
+    )
+    return ImageData(
+        images=decoded.images,
+        labels=torch.from_numpy(labelled.labels)[decoded.kept],
+        classes=labelled.classes,
+        source=str(source),
+        split=split,
+        n_skipped=len(labelled.images) - len(decoded.kept),
+        notes=decoded.notes,
+    )
+
+
+def _width_and_height(image_size: int | tuple[int, int] | None) -> tuple[int, int] | None:
+    if image_size is None:
+        return None
+    height, width = (image_size, image_size) if isinstance(image_size, int) else image_size
+    if min(height, width) < 1:
+        raise ModpmError(
+            f"an image size of {height} x {width} cannot be made",
+            code="bad-image-size",
+            exit_code=2,
+        )
+    return width, height
+
+
+def _open(source: str, split: str) -> LabelledImages:
+    if source == "digits":
+        return open_digits(split)
+    path = Path(source).expanduser()
+    if path.is_dir():
+        parquet_splits = find_parquet_files(path)
+        if parquet_splits:
+            return open_parquet_folder(path, parquet_splits, split)
+        return open_image_folder(path, split)
+    if path.exists():
+        raise ModpmError(
+            "data is a folder, not a file",
+            code="data-not-found",
+            where=source,
+            hint=f"name the folder it is in: {path.parent}",
+        )
+    if _is_path(source):
+        raise ModpmError("there is no such folder of data", code="data-not-found", where=source)
+    return open_hub_data(source, split)
+
+
+def _is_path(source: str) -> bool:
+    """Say whether the text can only mean a path: the Hub's ids are `name` or `owner/name`."""
+    return (
+        source.startswith((".", "~", "/"))
+        or source.endswith("/")
+        or source.count("/") > 1
+        or "\\" in source
+    )
