@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import msgspec
 
-AttributeValue = bool | int | float | str | list[int] | list[float] | None
+AttributeValue = bool | int | float | str | list[int]
 
 
-class Node(msgspec.Struct, frozen=True, omit_defaults=True):
+class Node(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
     """One operator applied to the values of earlier nodes.
 
     Attributes:
@@ -15,7 +15,7 @@ class Node(msgspec.Struct, frozen=True, omit_defaults=True):
             name of the layer in the network it was traced from (`layer1.0.conv1`).
         operator: One of the operators of `specs/graph.md`.
         inputs: Names of earlier nodes, or of the graph's input.
-        attributes: Constants of the operator (stride, padding, …).
+        attributes: Constants of the operator (stride, padding, …), every one of them.
         tensors: Role (`weight`, `bias`, …) to the name of a tensor in the tensor file.
     """
 
@@ -26,7 +26,7 @@ class Node(msgspec.Struct, frozen=True, omit_defaults=True):
     tensors: dict[str, str] = {}
 
 
-class Graph(msgspec.Struct, frozen=True):
+class Graph(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A network without its tensors, in execution order.
 
     Attributes:
@@ -51,3 +51,11 @@ class Graph(msgspec.Struct, frozen=True):
             if node.name == name:
                 return node
         raise KeyError(name)
+
+    def kernels(self) -> dict[str, int]:
+        """Return how many kernels each convolution has, in execution order."""
+        return {
+            node.name: int(node.attributes["n_kernels"])  # type: ignore[arg-type]  # spec: an integer
+            for node in self.nodes
+            if node.operator == "conv2d"
+        }

@@ -1,0 +1,19 @@
+"""Networks as data: traced from users' code, checked, executed and counted."""
+
+from modpm.core.formats.network_graph import Graph, Node
+from modpm.core.graph.cost import Cost, count
+from modpm.core.graph.interpreter import GraphNetwork, build
+from modpm.core.graph.shapes import infer_shapes, tensor_shapes
+from modpm.core.graph.tracing import trace
+
+__all__ = [
+    "Cost",
+    "Graph",
+    "GraphNetwork",
+    "Node",
+    "build",
+    "count",
+    "infer_shapes",
+    "tensor_shapes",
+    "trace",
+]

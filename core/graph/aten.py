@@ -1,0 +1,596 @@
+"""What each ATen operator means in a network graph.
+
+Source: the schemas of ATen's `native_functions.yaml`, whose argument names are used.
+"""
+
+from __future__ import annotations
+
+from numbers import Number
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from modpm.core.graph.index_views import ZERO, View
+from modpm.core.graph.translation import (
+    Arguments,
+    Constant,
+    Handler,
+    Translator,
+    UntranslatableError,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from modpm.core.formats.network_graph import AttributeValue
+
+_LARGEST = 3.4028234663852886e38  # of float32: no bound at all
+_IMAGE = 3
+_VECTOR = 1
+
+
+def _pair(value: int | Sequence[int]) -> list[int]:
+    if isinstance(value, int):
+        return [value, value]
+    return [int(value[0]), int(value[-1])]
+
+
+def _refuse(why: str) -> UntranslatableError:
+    return UntranslatableError(why)
+
+
+def _image(t: Translator, view: View) -> View:
+    value = t.node_value(view)
+    if len(value.shape) != _IMAGE:
+        raise _refuse(f"its input has the shape {value.shape}, not (C, H, W)")
+    return value
+
+
+def _constants(**roles: Constant | None) -> dict[str, Constant]:
+    return {role: constant for role, constant in roles.items() if constant is not None}
+
+
+# --- convolution, linear, batch normalisation -------------------------------------------------
+
+
+def _conv(t: Translator, a: Arguments) -> View:
+    if a.get("transposed"):
+        raise _refuse("a transposed convolution")
+    value, weight = _image(t, a["input"]), a["weight"]
+    if not isinstance(weight, Constant) or weight.tensor.dim() != 4:  # noqa: PLR2004 - 2d
+        raise _refuse("its weight is not of shape (K, C, H, W), or depends on the image")
+    kernel, dilation = list(weight.tensor.shape[2:]), _pair(a["dilation"])
+    padding = a["padding"]
+    if isinstance(padding, str):
+        value, padding = _padded_alike(t, value, padding, kernel, dilation)
+    return t.emit(
+        "conv2d",
+        [value],
+        {
+            "n_kernels": weight.tensor.shape[0],
+            "kernel_size": kernel,
+            "stride": _pair(a["stride"]),
+            "padding": _pair(padding),
+            "dilation": dilation,
+            "groups": a["groups"],
+        },
+        _constants(weight=weight, bias=a["bias"]),
+    )
+
+
+def _padded_alike(
+    t: Translator, value: View, padding: str, kernel: list[int], dilation: list[int]
+) -> tuple[View, list[int]]:
+    """Return what `same` or `valid` padding is, in pixels, with a node for an uneven rest."""
+    if padding == "valid":
+        return value, [0, 0]
+    totals = [d * (k - 1) for k, d in zip(kernel, dilation, strict=True)]
+    tall, wide = (total % 2 for total in totals)
+    if tall or wide:
+        value = t.emit("pad", [value], {"padding": [0, wide, 0, tall], "value": 0.0})
+    return value, [total // 2 for total in totals]
+
+
+def _linear(t: Translator, a: Arguments) -> View:
+    weight, value = a["weight"], t.node_value(a["input"])
+    if not isinstance(weight, Constant) or len(value.shape) != _VECTOR:
+        raise _refuse(f"its input has the shape {value.shape}, not (F,)")
+    tensors = _constants(weight=weight, bias=a["bias"])
+    return t.emit("linear", [value], {"n_features": weight.tensor.shape[0]}, tensors)
+
+
+def _addmm(t: Translator, a: Arguments) -> View:
+    if a["beta"] != 1 or a["alpha"] != 1:
+        raise _refuse("factors other than 1")
+    return _product(t, a["mat1"], a["mat2"], a["self"])
+
+
+def _mm(t: Translator, a: Arguments) -> View:
+    other = a["mat2"] if "mat2" in a else a["other"]
+    return _product(t, a["self"], other, None)
+
+
+def _product(t: Translator, left: object, right: object, bias: Constant | None) -> View:
+    if not isinstance(left, View) or not isinstance(right, Constant):
+        raise _refuse("a product of two values")
+    weight = Constant(right.tensor.t(), right.name)
+    return _linear(t, {"input": left, "weight": weight, "bias": bias})
+
+
+def _batch_norm(t: Translator, a: Arguments) -> View:
+    mean, variance = a["running_mean"], a["running_var"]
+    if a.get("training") or mean is None or variance is None:
+        raise _refuse("it normalises by the batch, also in evaluation mode")
+    momentum = 0.1 if a["momentum"] is None else float(a["momentum"])
+    return t.emit(
+        "batch_norm2d",
+        [t.node_value(a["input"])],
+        {"eps": float(a["eps"]), "momentum": momentum},
+        _constants(weight=a["weight"], bias=a["bias"], running_mean=mean, running_var=variance),
+    )
+
+
+def _native_batch_norm(t: Translator, a: Arguments) -> list[View | None]:
+    return [_batch_norm(t, a), None, None]
+
+
+# --- elementwise ------------------------------------------------------------------------------
+
+
+def _mapped(
+    t: Translator, view: View, name: str, attributes: dict[str, AttributeValue] | None = None
+) -> View:
+    """Apply an elementwise operator, before the numbers are moved if they cannot be moved yet."""
+    value = t.try_node_value(view)
+    if value is not None:
+        return t.emit(name, [value], attributes)
+    index = view.indices()
+    if bool((index == ZERO).any()):
+        return t.emit(name, [t.node_value(view)], attributes)
+    base = t.emit(name, [View(view.base, view.base_shape)], attributes)
+    return View(base.base, base.base_shape, index)
+
+
+def _unary(name: str) -> Handler:
+    return lambda t, a: _mapped(t, a["self"] if "self" in a else a["input"], name)
+
+
+def _leaky_relu(t: Translator, a: Arguments) -> View:
+    slope = float(a["negative_slope"])
+    return _mapped(t, a["self"], "leaky_relu", {"negative_slope": slope})
+
+
+def _elu(t: Translator, a: Arguments) -> View:
+    if a.get("scale", 1) != 1 or a.get("input_scale", 1) != 1:
+        raise _refuse("factors other than 1")
+    return _mapped(t, a["self"], "elu", {"alpha": float(a["alpha"])})
+
+
+def _gelu(t: Translator, a: Arguments) -> View:
+    return _mapped(t, a["self"], "gelu", {"approximate": a["approximate"]})
+
+
+def _softplus(t: Translator, a: Arguments) -> View:
+    if a["beta"] != 1 or a["threshold"] != 20:  # noqa: PLR2004 - torch's default
+        raise _refuse("beta other than 1, or threshold other than 20")
+    return _mapped(t, a["self"], "softplus")
+
+
+def _clamped(t: Translator, view: View, low: float | None, high: float | None) -> View:
+    if low == 0 and high is None:
+        return _mapped(t, view, "relu")
+    if low == 0 and high == 6:  # noqa: PLR2004 - relu6
+        return _mapped(t, view, "relu6")
+    bounds = {
+        "minimum": -_LARGEST if low is None else float(low),
+        "maximum": _LARGEST if high is None else float(high),
+    }
+    return _mapped(t, view, "clamp", {**bounds})
+
+
+def _clamp(t: Translator, a: Arguments) -> View:
+    low, high = a.get("min"), a.get("max")
+    if isinstance(low, Constant | View) or isinstance(high, Constant | View):
+        raise _refuse("bounds that are tensors")
+    return _clamped(t, a["self"], low, high)
+
+
+def _hardtanh(t: Translator, a: Arguments) -> View:
+    return _clamped(t, a["self"], a["min_val"], a["max_val"])
+
+
+def _dropout(name: str) -> Handler:
+    return lambda t, a: _mapped(t, a["input"], name, {"p": float(a["p"])})
+
+
+def _prelu(t: Translator, a: Arguments) -> View:
+    value = t.node_value(a["self"])
+    weight = a["weight"]
+    return t.emit("prelu", [value], {}, {"weight": _spread(weight, value.shape[0])})
+
+
+def _spread(constant: Constant, n_channels: int) -> Constant:
+    """Return a constant of one number as one for each channel."""
+    if constant.tensor.numel() == n_channels:
+        return Constant(constant.tensor.reshape(-1), constant.name)
+    return Constant(constant.tensor.reshape(-1).expand(n_channels), None)
+
+
+# --- sums and products ------------------------------------------------------------------------
+
+
+def _sum(t: Translator, left: object, right: object, alpha: float) -> View:
+    if isinstance(left, View) and isinstance(right, View):
+        if alpha not in {1, -1}:
+            right = _mapped(t, right, "mul_scalar", {"value": float(alpha)})
+        return _binary(t, "sub" if alpha == -1 else "add", left, right)
+    if isinstance(left, View):
+        return _shifted(t, left, _times(right, alpha))
+    assert isinstance(right, View)
+    scaled = right if alpha == 1 else _mapped(t, right, "mul_scalar", {"value": float(alpha)})
+    return _shifted(t, scaled, left)
+
+
+def _times(constant: Any, factor: float) -> Any:  # noqa: ANN401 - a number or a Constant
+    if isinstance(constant, Constant):
+        return constant if factor == 1 else Constant(constant.tensor * factor)
+    return constant * factor
+
+
+def _shifted(t: Translator, view: View, constant: object) -> View:
+    number = _number(constant)
+    if number is not None:
+        return _mapped(t, view, "add_scalar", {"value": number})
+    return _affine(t, view, "bias", constant)
+
+
+def _product_of(t: Translator, left: object, right: object) -> View:
+    if isinstance(left, View) and isinstance(right, View):
+        return _binary(t, "mul", left, right)
+    view, constant = (left, right) if isinstance(left, View) else (right, left)
+    assert isinstance(view, View)
+    number = _number(constant)
+    if number is not None:
+        return _mapped(t, view, "mul_scalar", {"value": number})
+    return _affine(t, view, "weight", constant)
+
+
+def _number(constant: object) -> float | None:
+    """Return a constant as a number, if it is one that is not the network's parameter."""
+    if isinstance(constant, Constant):
+        is_plain = constant.tensor.dim() == 0 and constant.name is None
+        return float(constant.tensor) if is_plain else None
+    return float(constant) if isinstance(constant, Number) else None  # type: ignore[arg-type]
+
+
+def _affine(t: Translator, view: View, role: str, constant: object) -> View:
+    if not isinstance(constant, Constant):
+        raise _refuse(f"a {type(constant).__name__} as an operand")
+    value = t.node_value(view)
+    rank = len(value.shape) + 1
+    sizes = [1] * (rank - constant.tensor.dim()) + list(constant.tensor.shape)
+    others = [size for place, size in enumerate(sizes) if place != 1]
+    if len(sizes) != rank or any(size != 1 for size in others):
+        raise _refuse(f"a constant of shape {tuple(constant.tensor.shape)}, not one a channel")
+    spread = _spread(constant, value.shape[0])
+    return t.emit("channel_affine", [value], {}, {role: spread})
+
+
+def _binary(t: Translator, name: str, left: View, right: View) -> View:
+    if len(left.shape) != len(right.shape):
+        raise _refuse(f"shapes {left.shape} and {right.shape} of different rank")
+    values = [t.try_node_value(_unexpanded(view)) for view in (left, right)]
+    if values[0] is not None and values[1] is not None:
+        return t.emit(name, [values[0], values[1]])
+    same_move = torch.equal(left.indices(), right.indices())
+    if left.base_shape != right.base_shape or not same_move or bool((left.indices() < 0).any()):
+        raise _refuse("its inputs are arranged as no node can arrange them")
+    bases = [View(view.base, view.base_shape) for view in (left, right)]
+    base = t.emit(name, bases)
+    return View(base.base, base.base_shape, left.indices())
+
+
+def _unexpanded(view: View) -> View:
+    """Return a value that was expanded over the image as it was before."""
+    if view.index is None or len(view.shape) != _IMAGE:
+        return view
+    first = view.index[:, :1, :1]
+    same = first.numel() < view.index.numel() and bool((view.index == first).all())
+    return view.reindexed(first.contiguous()) if same else view
+
+
+def _add(t: Translator, a: Arguments) -> View:
+    return _sum(t, a["self"], a["other"], a.get("alpha", 1))
+
+
+def _sub(t: Translator, a: Arguments) -> View:
+    return _sum(t, a["self"], a["other"], -a.get("alpha", 1))
+
+
+def _rsub(t: Translator, a: Arguments) -> View:
+    return _sum(t, a["other"], a["self"], -a.get("alpha", 1))
+
+
+def _mul(t: Translator, a: Arguments) -> View:
+    return _product_of(t, a["self"], a["other"])
+
+
+def _div(t: Translator, a: Arguments) -> View:
+    divisor = a["other"]
+    if a.get("rounding_mode") is not None or isinstance(divisor, View):
+        raise _refuse("a division by a value, or with rounding")
+    if isinstance(divisor, Constant):
+        return _product_of(t, a["self"], Constant(1 / divisor.tensor))
+    return _product_of(t, a["self"], 1 / divisor)
+
+
+def _neg(t: Translator, a: Arguments) -> View:
+    return _mapped(t, a["self"], "mul_scalar", {"value": -1.0})
+
+
+def _square(t: Translator, a: Arguments) -> View:
+    if a.get("exponent", 2) != 2:  # noqa: PLR2004 - the square
+        raise _refuse("a power other than 2")
+    return _binary(t, "mul", a["self"], a["self"])
+
+
+def _cat(t: Translator, a: Arguments) -> View:
+    values = a["tensors"]
+    views = [value for value in values if isinstance(value, View)]
+    rank = len(views[0].shape) + 1
+    dimension = a["dim"] % rank
+    if len({view.base for view in views}) == 1:
+        moved = _cat_of_one(views[0], values, dimension)
+        if moved is not None:
+            return moved
+    if dimension != 1 or len(views) < len(values):
+        raise _refuse("it joins constants, or not along the channels")
+    nodes = [t.node_value(view) for view in views]
+    return t.emit("cat", nodes)
+
+
+def _cat_of_one(base: View, values: Sequence[object], dimension: int) -> View | None:
+    """Join views of one node and zeros: only a move of its numbers."""
+    parts = []
+    for value in values:
+        if isinstance(value, View):
+            parts.append(value.batch_indices())
+        elif isinstance(value, Constant) and not bool(value.tensor.any()):
+            parts.append(torch.full(value.tensor.shape, ZERO))
+        else:
+            return None
+    return base.moved(torch.cat(parts, dimension))
+
+
+# --- pooling and space ------------------------------------------------------------------------
+
+
+def _max_pool(t: Translator, a: Arguments) -> View:
+    kernel = _pair(a["kernel_size"])
+    return t.emit(
+        "max_pool2d",
+        [_image(t, a["self"])],
+        {
+            "kernel_size": kernel,
+            "stride": _pair(a["stride"]) if a["stride"] else kernel,
+            "padding": _pair(a["padding"]),
+            "dilation": _pair(a["dilation"]),
+            "ceil_mode": bool(a["ceil_mode"]),
+        },
+    )
+
+
+def _max_pool_with_indices(t: Translator, a: Arguments) -> list[View | None]:
+    return [_max_pool(t, a), None]
+
+
+def _avg_pool(t: Translator, a: Arguments) -> View:
+    if a["divisor_override"] is not None:
+        raise _refuse("a divisor of its own")
+    value, kernel = _image(t, a["self"]), _pair(a["kernel_size"])
+    padding = _pair(a["padding"])
+    if tuple(kernel) == value.shape[1:] and padding == [0, 0]:
+        return t.emit("mean", [value], {"keepdim": True})
+    return t.emit(
+        "avg_pool2d",
+        [value],
+        {
+            "kernel_size": kernel,
+            "stride": _pair(a["stride"]) if a["stride"] else kernel,
+            "padding": padding,
+            "ceil_mode": bool(a["ceil_mode"]),
+            "count_include_pad": bool(a["count_include_pad"]),
+        },
+    )
+
+
+def _adaptive_avg(t: Translator, a: Arguments) -> View:
+    value, size = _image(t, a["self"]), _pair(a["output_size"])
+    if tuple(size) == value.shape[1:]:
+        return value
+    if size == [1, 1]:
+        return t.emit("mean", [value], {"keepdim": True})
+    return t.emit("adaptive_avg_pool2d", [value], {"output_size": size})
+
+
+def _adaptive_max(t: Translator, a: Arguments) -> list[View | None]:
+    value, size = _image(t, a["self"]), _pair(a["output_size"])
+    return [t.emit("adaptive_max_pool2d", [value], {"output_size": size}), None]
+
+
+def _reduced(t: Translator, a: Arguments, name: str) -> View:
+    """Reduce an image over its rows, its columns or both."""
+    view = a["self"]
+    rank = len(view.shape) + 1
+    dimensions = {d % rank for d in (a["dim"] or range(rank))}
+    if dimensions & {0, 1} or rank not in {3, 4}:
+        raise _refuse("a reduction over images or channels")
+    index = view.indices()
+    base_height, _base_width = view.base_shape[1:] if len(view.base_shape) == _IMAGE else (1, 1)
+    if rank == _IMAGE:  # (N, C, L): all of the image as one line
+        index = index.reshape(index.shape[0], base_height, -1)
+        is_whole = (True, True)
+    else:
+        is_whole = (rank - 2 in dimensions, rank - 1 in dimensions)
+    value = _image(t, view.reindexed(index))
+    size = [1 if whole else s for whole, s in zip(is_whole, value.shape[1:], strict=True)]
+    if name == "mean" and all(is_whole):
+        pooled = t.emit("mean", [value], {"keepdim": False})
+    else:
+        pooled = t.emit(f"adaptive_{name}", [value], {"output_size": size})
+    kept = [1 if d in dimensions else view.shape[d - 1] for d in range(1, rank)]
+    if not a["keepdim"]:
+        kept = [view.shape[d - 1] for d in range(1, rank) if d not in dimensions]
+    return pooled.reindexed(pooled.indices().reshape(kept))
+
+
+def _mean(t: Translator, a: Arguments) -> View:
+    rank = len(a["self"].shape) + 1
+    whole = {d % rank for d in (a["dim"] or range(rank))} == {2, 3} or rank == _IMAGE
+    return _reduced(t, a, "mean" if whole else "avg_pool2d")
+
+
+def _amax(t: Translator, a: Arguments) -> View:
+    return _reduced(t, a, "max_pool2d")
+
+
+def _pad(t: Translator, a: Arguments) -> View:
+    if a.get("mode", "constant") != "constant":
+        raise _refuse(f"padding of the mode {a['mode']}")
+    amounts, value = list(a["pad"]), float(a.get("value") or 0.0)
+    view = a["self"]
+    if value == 0:
+        batch = torch.nn.functional.pad(view.batch_indices(), amounts, value=ZERO)
+        return _view_of(view, batch)
+    amounts += [0] * (4 - len(amounts))
+    if len(amounts) > 4 or min(amounts) < 0:  # noqa: PLR2004 - two sides of two dimensions
+        raise _refuse("padding with a number other than 0, of other than pixels")
+    return t.emit("pad", [_image(t, view)], {"padding": amounts, "value": value})
+
+
+# --- moving numbers ---------------------------------------------------------------------------
+
+
+def _moved(t: Translator, a: Arguments) -> object:
+    """Run an operator that only moves numbers on their indices."""
+    view = next(value for value in a.values() if isinstance(value, View))
+    results = t.target(**{name: _as_indices(value) for name, value in a.items()})
+    if isinstance(results, Tensor):
+        return _view_of(view, results)
+    return [_view_of(view, result) for result in results]
+
+
+def _view_of(view: View, batch: Tensor) -> View:
+    moved = view.moved(batch)
+    if moved is None:
+        raise _refuse("it mixes the images of a batch")
+    return moved
+
+
+def _as_indices(value: object) -> object:
+    if isinstance(value, View):
+        return value.batch_indices()
+    if isinstance(value, list):
+        return [_as_indices(entry) for entry in value]
+    return value.tensor if isinstance(value, Constant) else value
+
+
+def _alias(_t: Translator, a: Arguments) -> View:
+    view: View = a["self"] if "self" in a else a["input"]
+    if a.get("dtype") not in {None, torch.float32, torch.float64}:
+        raise _refuse(f"a change to {a['dtype']}")
+    return view
+
+
+def _zeros_like(_t: Translator, a: Arguments) -> Constant:
+    return Constant(torch.zeros((2, *a["self"].shape)))
+
+
+def _new_zeros(_t: Translator, a: Arguments) -> Constant:
+    return Constant(torch.zeros(a["size"]))
+
+
+def _softmax(name: str) -> Handler:
+    def softmax(t: Translator, a: Arguments) -> View:
+        value = t.node_value(a["self"])
+        if len(value.shape) != _VECTOR or a["dim"] not in {1, -1}:
+            raise _refuse("over other than the features of a vector")
+        return t.emit(name, [value])
+
+    return softmax
+
+
+MOVES = (
+    "view", "reshape", "_unsafe_view", "flatten", "unflatten", "squeeze", "unsqueeze", "permute",
+    "transpose", "t", "slice", "select", "chunk", "split", "split_with_sizes", "unsafe_chunk",
+    "unsafe_split", "unbind", "narrow", "expand", "index_select", "pixel_shuffle",
+    "pixel_unshuffle", "channel_shuffle", "native_channel_shuffle", "movedim", "swapaxes",
+    "swapdims", "moveaxis", "roll", "flip", "repeat", "view_as", "expand_as", "reshape_as",
+    "tensor_split", "index", "repeat_interleave", "numpy_T", "mT", "tile",
+)  # fmt: skip
+
+ALIASES = ("contiguous", "clone", "detach", "alias", "to", "_to_copy", "lift_fresh_copy", "type_as")
+
+HANDLERS: dict[str, Handler] = {
+    **dict.fromkeys(MOVES, _moved),
+    **dict.fromkeys(ALIASES, _alias),
+    **{
+        name: _unary(name)
+        for name in ("relu", "relu6", "silu", "mish", "hardswish", "hardsigmoid", "sigmoid", "tanh")
+    },
+    "conv2d": _conv,
+    "convolution": _conv,
+    "linear": _linear,
+    "addmm": _addmm,
+    "mm": _mm,
+    "matmul": _mm,
+    "batch_norm": _batch_norm,
+    "native_batch_norm": _native_batch_norm,
+    "_native_batch_norm_legit": _native_batch_norm,
+    "_native_batch_norm_legit_no_training": _native_batch_norm,
+    "cudnn_batch_norm": _native_batch_norm,
+    "leaky_relu": _leaky_relu,
+    "elu": _elu,
+    "gelu": _gelu,
+    "softplus": _softplus,
+    "clamp": _clamp,
+    "clip": _clamp,
+    "clamp_min": _clamp,
+    "clamp_max": _clamp,
+    "hardtanh": _hardtanh,
+    "dropout": _dropout("dropout"),
+    "feature_dropout": _dropout("dropout_channels"),
+    "prelu": _prelu,
+    "_prelu_kernel": _prelu,
+    "add": _add,
+    "sub": _sub,
+    "rsub": _rsub,
+    "mul": _mul,
+    "multiply": _mul,
+    "div": _div,
+    "divide": _div,
+    "true_divide": _div,
+    "neg": _neg,
+    "square": _square,
+    "pow": _square,
+    "cat": _cat,
+    "concat": _cat,
+    "concatenate": _cat,
+    "max_pool2d": _max_pool,
+    "max_pool2d_with_indices": _max_pool_with_indices,
+    "avg_pool2d": _avg_pool,
+    "adaptive_avg_pool2d": _adaptive_avg,
+    "_adaptive_avg_pool2d": _adaptive_avg,
+    "adaptive_max_pool2d": _adaptive_max,
+    "mean": _mean,
+    "amax": _amax,
+    "pad": _pad,
+    "constant_pad_nd": _pad,
+    "zeros_like": _zeros_like,
+    "new_zeros": _new_zeros,
+    "softmax": _softmax("softmax"),
+    "_softmax": _softmax("softmax"),
+    "log_softmax": _softmax("log_softmax"),
+    "_log_softmax": _softmax("log_softmax"),
+}

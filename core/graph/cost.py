@@ -1,0 +1,69 @@
+"""What a network costs: parameters, multiply-accumulates and bytes, counted."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from modpm.core.graph.operators import OPERATORS
+from modpm.core.graph.shapes import infer_shapes, tensor_shapes
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from torch import Tensor
+
+    from modpm.core.formats.network_graph import Graph
+
+CONSTANT_ROLES = frozenset({"running_mean", "running_var", "fill", "offset"})
+"""Roles of tensors that no training step changes by a gradient: no parameters."""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a network costs.
+
+    Attributes:
+        n_parameters: Numbers that a training step may change by a gradient.
+        macs: Multiply-accumulates of the convolutions and linear layers for one image.
+        size_bytes: Bytes of all tensors, constants too.
+    """
+
+    n_parameters: int
+    macs: int
+    size_bytes: int
+
+
+def count(graph: Graph, tensors: Mapping[str, Tensor]) -> Cost:
+    """Count what a network costs.
+
+    Args:
+        graph: A valid graph.
+        tensors: Its tensors; tensors that the graph does not name are not counted.
+
+    Raises:
+        ModpmError: The graph is invalid (`invalid-graph`).
+    """
+    names = set(tensor_shapes(graph))
+    constants = {
+        name
+        for node in graph.nodes
+        for role, name in node.tensors.items()
+        if role in CONSTANT_ROLES
+    }
+    return Cost(
+        n_parameters=sum(tensors[name].numel() for name in names - constants),
+        macs=count_macs(graph),
+        size_bytes=sum(tensors[name].numel() * tensors[name].element_size() for name in names),
+    )
+
+
+def count_macs(graph: Graph) -> int:
+    """Count the multiply-accumulates of convolutions and linear layers for one image."""
+    shapes = infer_shapes(graph)
+    return sum(
+        OPERATORS[node.operator].macs(
+            node, [shapes[name] for name in node.inputs], shapes[node.name]
+        )
+        for node in graph.nodes
+    )

@@ -1,0 +1,179 @@
+"""A network graph executed: an `nn.Module` made of ordinary layers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from torch import Tensor, nn
+
+from modpm.core.errors import ModpmError
+from modpm.core.graph.operators import OPERATORS
+from modpm.core.graph.shapes import check_tensors, infer_shapes, layer_name
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from modpm.core.formats.network_graph import Graph
+
+_IMAGE_BATCH_RANK = 4  # images, channels, height, width
+_VECTOR_BATCH_RANK = 2  # images, features
+
+
+@dataclass(frozen=True)
+class _Step:
+    """One node's work: slots are places in the list of values of a run."""
+
+    name: str
+    layer: nn.Module
+    inputs: tuple[int, ...]
+    output: int
+    dead: tuple[int, ...] = ()
+
+
+class GraphNetwork(nn.Module):
+    """A network graph as an `nn.Module`; made by `build`.
+
+    The names of its state dict are the graph's tensor names. It trains, copies and exports like
+    any network.
+
+    Attributes:
+        graph: The graph it executes.
+    """
+
+    def __init__(self, graph: Graph, layers: Mapping[str, nn.Module]) -> None:
+        super().__init__()
+        self.graph = graph
+        self._register(layers)
+        slots = {graph.input: 0} | {node.name: i + 1 for i, node in enumerate(graph.nodes)}
+        self._slots = slots
+        self._steps = [
+            _Step(
+                node.name,
+                layers[layer_name(node)],
+                tuple(slots[name] for name in node.inputs),
+                slots[node.name],
+            )
+            for node in graph.nodes
+        ]
+        self._plans: dict[tuple[str, ...], list[_Step]] = {}
+
+    def _register(self, layers: Mapping[str, nn.Module]) -> None:
+        """Nest the layers by the parts of their names, a layer under another where need be."""
+        for name in sorted(layers):
+            parent: nn.Module = self
+            *path, leaf = name.split(".")
+            for part in path:
+                parent = _child(parent, part, nn.Module())
+            _child(parent, leaf, layers[name])
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the network's output.
+
+        Shapes:
+            x: (N, C, H, W) -> (N, F), or (N, C, H, W) where the graph's output is an image.
+        """
+        return self.run(x, (self.graph.output,))[self.graph.output]
+
+    def run(
+        self, x: Tensor, outputs: Sequence[str], scale: Mapping[str, Tensor] | None = None
+    ) -> dict[str, Tensor]:
+        """Return the values of several nodes from one pass that computes nothing else.
+
+        Args:
+            x: Images.
+            outputs: Names of nodes, or of the graph's input.
+            scale: Node name to a factor that multiplies its value as soon as it is computed.
+
+        Shapes:
+            x: (N, C, H, W)
+            scale: (N, C) or (C,) for one factor a channel, or any shape that broadcasts.
+
+        Raises:
+            ModpmError: There is no such node (`unknown-node`).
+        """
+        plan = self._plan(tuple(outputs))
+        values: list[Tensor | None] = [None] * (len(self._steps) + 1)
+        values[0] = x
+        for step in plan:
+            value: Tensor = step.layer(*[values[slot] for slot in step.inputs])
+            if scale is not None and step.name in scale:
+                value = _scaled(value, scale[step.name])
+            values[step.output] = value
+            for slot in step.dead:
+                values[slot] = None
+        return {name: _present(values[self._slots[name]]) for name in outputs}
+
+    def _plan(self, outputs: tuple[str, ...]) -> list[_Step]:
+        """Return the steps that the outputs need, each with the values that die after it."""
+        plan = self._plans.get(outputs)
+        if plan is None:
+            plan = self._plans[outputs] = self._planned(outputs)
+        return plan
+
+    def _planned(self, outputs: tuple[str, ...]) -> list[_Step]:
+        for name in outputs:
+            if name not in self._slots:
+                raise ModpmError("the network has no such node", code="unknown-node", where=name)
+        alive = {self._slots[name] for name in outputs}
+        plan = []
+        for step in reversed(self._steps):
+            if step.output in alive:
+                dead = tuple(set(step.inputs) - alive)
+                plan.append(_Step(step.name, step.layer, step.inputs, step.output, dead))
+                alive.update(step.inputs)
+        return plan[::-1]
+
+
+def _child(parent: nn.Module, name: str, new: nn.Module) -> nn.Module:
+    """Return a child, a new one where there was none.
+
+    Not by `add_module`, which refuses names of attributes: a network may well have a layer
+    called `graph`, `run` or `type`.
+    """
+    children = parent._modules  # noqa: SLF001 - see above
+    return children.setdefault(name, new) or new
+
+
+def _present(value: Tensor | None) -> Tensor:
+    assert value is not None
+    return value
+
+
+def _scaled(value: Tensor, scale: Tensor) -> Tensor:
+    if value.dim() == _IMAGE_BATCH_RANK and scale.dim() <= _VECTOR_BATCH_RANK:
+        scale = scale[..., None, None]
+    return value * scale
+
+
+def build(graph: Graph, tensors: Mapping[str, Tensor]) -> GraphNetwork:
+    """Make an `nn.Module` of a graph, with copies of its tensors.
+
+    Tensors that the graph does not name are left out. A batch normalisation has no
+    `num_batches_tracked`: its momentum is a number, so nothing needs the count.
+
+    Args:
+        graph: Any graph, also one of a stranger: it is checked first.
+        tensors: Every tensor that the graph names.
+
+    Raises:
+        ModpmError: The graph or a tensor breaks a clause of `specs/graph.md` (`invalid-graph`).
+    """
+    check_tensors(graph, tensors)
+    shapes = infer_shapes(graph)
+    layers: dict[str, nn.Module] = {}
+    for node in graph.nodes:
+        name = layer_name(node)
+        if name not in layers:
+            layer = OPERATORS[node.operator].layer(node, [shapes[i] for i in node.inputs])
+            for role, tensor_name in node.tensors.items():
+                _assign(layer, role, tensors[tensor_name].detach().clone())
+            layers[name] = layer
+    return GraphNetwork(graph, layers)
+
+
+def _assign(layer: nn.Module, role: str, tensor: Tensor) -> None:
+    if role in layer._buffers:  # noqa: SLF001 - torch has no other way to tell the two apart
+        layer.register_buffer(role, tensor)
+    else:
+        layer.register_parameter(role, nn.Parameter(tensor))

@@ -1,0 +1,263 @@
+"""The layers that torch lacks: each an `nn.Module` with a fixed number of inputs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+import torch.nn.functional as F  # noqa: N812 - torch's own name for it
+from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_IMAGE_RANK = 3  # channels, height, width
+
+
+def _meta(size: int) -> nn.Parameter:
+    return nn.Parameter(torch.empty(size, device="meta"))
+
+
+class OffsetConv2d(nn.Conv2d):
+    """A convolution that adds a constant to each kernel's output, apart from its bias."""
+
+    offset: Tensor
+
+    def __init__(self, *args: object, **kwargs: object) -> None:
+        super().__init__(*args, **kwargs)  # type: ignore[arg-type]  # passed through as given
+        self.register_buffer("offset", torch.empty(self.out_channels, device="meta"))
+
+    def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - torch's name
+        """Return the convolution plus the offset."""
+        bias = self.offset if self.bias is None else self.bias + self.offset
+        convolved: Tensor = self._conv_forward(input, self.weight, bias)
+        return convolved
+
+
+class OffsetLinear(nn.Linear):
+    """A linear layer that adds a constant to each feature, apart from its bias."""
+
+    offset: Tensor
+
+    def __init__(self, *args: object, **kwargs: object) -> None:
+        super().__init__(*args, **kwargs)  # type: ignore[arg-type]  # passed through as given
+        self.register_buffer("offset", torch.empty(self.out_features, device="meta"))
+
+    def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - torch's name
+        """Return the product plus the offset."""
+        bias = self.offset if self.bias is None else self.bias + self.offset
+        return F.linear(input, self.weight, bias)
+
+
+class _Uncounted(nn.modules.batchnorm._BatchNorm):  # noqa: SLF001 - torch names no base of the two
+    """A batch normalisation without its batch counter, which a fixed momentum never reads."""
+
+    def __init__(
+        self, n_channels: int, *, eps: float, momentum: float, has_weight: bool, has_bias: bool
+    ) -> None:
+        super().__init__(n_channels, eps=eps, momentum=momentum, device="meta")
+        self.num_batches_tracked = None
+        if not has_weight:
+            self.register_parameter("weight", None)
+        if not has_bias:
+            self.register_parameter("bias", None)
+
+    def _load_from_state_dict(self, *args: Any) -> None:  # noqa: ANN401 - passed through as given
+        """Load without adding the counter that torch misses in a dictionary of tensors."""
+        nn.Module._load_from_state_dict(self, *args)  # noqa: SLF001 - see above
+
+
+class UncountedBatchNorm1d(_Uncounted, nn.BatchNorm1d):
+    """Batch normalisation of vectors."""
+
+
+class UncountedBatchNorm2d(_Uncounted, nn.BatchNorm2d):
+    """Batch normalisation of images."""
+
+
+class Clamp(nn.Module):
+    """Values limited to a range."""
+
+    def __init__(self, minimum: float, maximum: float) -> None:
+        super().__init__()
+        self.minimum, self.maximum = minimum, maximum
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the limited values."""
+        return x.clamp(self.minimum, self.maximum)
+
+
+class AddScalar(nn.Module):
+    """Values plus a number."""
+
+    def __init__(self, value: float) -> None:
+        super().__init__()
+        self.value = value
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the sum."""
+        return x + self.value
+
+
+class MulScalar(nn.Module):
+    """Values times a number."""
+
+    def __init__(self, value: float) -> None:
+        super().__init__()
+        self.value = value
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the product."""
+        return x * self.value
+
+
+class DropoutChannels(nn.Module):
+    """Whole channels dropped in training."""
+
+    def __init__(self, p: float) -> None:
+        super().__init__()
+        self.p = p
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the input with random channels zeroed, in training."""
+        return torch.feature_dropout(x, self.p, self.training)
+
+
+class ChannelAffine(nn.Module):
+    """Each channel times a weight plus a bias of its own."""
+
+    def __init__(self, shape: tuple[int, ...], *, has_weight: bool, has_bias: bool) -> None:
+        super().__init__()
+        self.trailing = len(shape) - 1
+        self.weight = _meta(shape[0]) if has_weight else None
+        self.bias = _meta(shape[0]) if has_bias else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the scaled and shifted channels."""
+        ones = (1,) * self.trailing
+        if self.weight is not None:
+            x = x * self.weight.view(-1, *ones)
+        return x if self.bias is None else x + self.bias.view(-1, *ones)
+
+
+def trailing_ones(left: tuple[int, ...], right: tuple[int, ...]) -> tuple[int, int]:
+    """Return how many dimensions of size 1 each of two values lacks next to the other."""
+    rank = max(len(left), len(right))
+    return rank - len(left), rank - len(right)
+
+
+def _widened(x: Tensor, n_trailing: int) -> Tensor:
+    return x[..., None, None] if n_trailing else x
+
+
+class Add(nn.Module):
+    """The sum of two values."""
+
+    def __init__(self, trailing_left: int, trailing_right: int) -> None:
+        super().__init__()
+        self.trailing = trailing_left, trailing_right
+
+    def forward(self, left: Tensor, right: Tensor) -> Tensor:
+        """Return the sum, a vector having one value for each channel."""
+        return _widened(left, self.trailing[0]) + _widened(right, self.trailing[1])
+
+
+class Sub(Add):
+    """The difference of two values."""
+
+    def forward(self, left: Tensor, right: Tensor) -> Tensor:
+        """Return the difference, a vector having one value for each channel."""
+        return _widened(left, self.trailing[0]) - _widened(right, self.trailing[1])
+
+
+class Mul(Add):
+    """The product of two values."""
+
+    def forward(self, left: Tensor, right: Tensor) -> Tensor:
+        """Return the product, a vector having one value for each channel."""
+        return _widened(left, self.trailing[0]) * _widened(right, self.trailing[1])
+
+
+class Cat(nn.Module):
+    """Values joined along their channels."""
+
+    def forward(self, *values: Tensor) -> Tensor:
+        """Return the joined channels."""
+        return torch.cat(values, 1)
+
+
+class Mean(nn.Module):
+    """The mean over height and width."""
+
+    def __init__(self, *, keepdim: bool) -> None:
+        super().__init__()
+        self.keepdim = keepdim
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return one mean for each channel."""
+        return x.mean((2, 3), keepdim=self.keepdim)
+
+
+def pad(padding: Sequence[int], value: float) -> nn.Module:
+    """Return a layer that adds pixels around the image."""
+    left, right, top, bottom = padding
+    return nn.ConstantPad2d((left, right, top, bottom), value)
+
+
+class Subsample(nn.Module):
+    """A window of the image, or every so manieth pixel of it."""
+
+    def __init__(
+        self, start: tuple[int, int], step: tuple[int, int], size: tuple[int, int]
+    ) -> None:
+        super().__init__()
+        self.rows, self.columns = (
+            slice(at, at + by * (count - 1) + 1, by)
+            for at, by, count in zip(start, step, size, strict=True)
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return those pixels."""
+        return x[:, :, self.rows, self.columns]
+
+
+class SelectChannels(nn.Module):
+    """Some channels, in a given order."""
+
+    indices: Tensor
+
+    def __init__(self, indices: Sequence[int], n_channels: int) -> None:
+        super().__init__()
+        first, count = indices[0], len(indices)
+        is_run = list(indices) == list(range(first, first + count)) and first + count <= n_channels
+        self.run = (first, count) if is_run else None
+        self.register_buffer("indices", torch.tensor(indices), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the selected channels."""
+        return x.index_select(1, self.indices) if self.run is None else x.narrow(1, *self.run)
+
+
+class ScatterChannels(nn.Module):
+    """Channels put in their places among constant ones."""
+
+    indices: Tensor
+    fill: Tensor | None
+
+    def __init__(
+        self, indices: Sequence[int], n_channels: int, *, rank: int, has_fill: bool
+    ) -> None:
+        super().__init__()
+        self.n_channels = n_channels
+        self.trailing = (1,) * (rank - 1)
+        self.register_buffer("indices", torch.tensor(indices), persistent=False)
+        self.register_buffer("fill", torch.empty(n_channels, device="meta") if has_fill else None)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return all channels."""
+        shape = (x.shape[0], self.n_channels, *x.shape[2:])
+        if self.fill is None:
+            filled = x.new_zeros(shape)
+        else:
+            filled = self.fill.view(1, -1, *self.trailing).expand(shape).contiguous()
+        return filled.index_copy(1, self.indices, x)
