@@ -1,0 +1,1 @@
+"""Composition: classifiers made of class modules without training, and what they are worth."""
