@@ -1,0 +1,1 @@
+"""The formats of `specs/`: read strictly, written canonically, without torch."""

@@ -16,6 +16,7 @@ Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
 
 # Possessive, and a string may end with the document: each byte is looked at once.
 _STRING_OR_BRACKET = re.compile(rb'"(?:[^"\\]++|\\.)*+"?|[\[\]{}]', re.DOTALL)
+_TOO_DEEP = f"it is nested deeper than {MAX_DEPTH}"
 _INT64_MIN, _UINT64_MAX = -(2**63), 2**64 - 1
 _MAX_INTEGER_DIGITS = 20
 
@@ -27,9 +28,10 @@ def encode(value: object) -> bytes:
     read back to the same number.
 
     Raises:
-        ModpmError: `invalid-json`, if a number is not finite or a string is not Unicode.
+        ModpmError: `invalid-json`, for whatever `decode` would refuse.
     """
     try:
+        _check_writable(value, 0)
         text = json.dumps(
             value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
         )
@@ -82,6 +84,16 @@ def is_canonical(data: bytes, value: Json) -> bool:
     return encode(value) == data
 
 
+def _check_writable(value: object, depth: int) -> None:
+    if isinstance(value, dict | list | tuple):
+        if depth == MAX_DEPTH:
+            raise ValueError(_TOO_DEEP)
+        for inner in value.values() if isinstance(value, dict) else value:
+            _check_writable(inner, depth + 1)
+    elif isinstance(value, int) and not _INT64_MIN <= value <= _UINT64_MAX:
+        raise ValueError("a number needs more than 64 bits")
+
+
 def _check_depth(data: bytes) -> None:
     depth = 0
     for match in _STRING_OR_BRACKET.finditer(data):
@@ -91,7 +103,7 @@ def _check_depth(data: bytes) -> None:
         elif first in b"]}":
             depth -= 1
         if depth > MAX_DEPTH:
-            raise ValueError(f"it is nested deeper than {MAX_DEPTH}")
+            raise ValueError(_TOO_DEEP)
 
 
 def _object(pairs: list[tuple[str, Json]]) -> dict[str, Json]:

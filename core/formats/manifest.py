@@ -253,7 +253,7 @@ class Manifest(Record, frozen=True, kw_only=True):
 
     @classmethod
     def from_bytes(cls, data: bytes, where: str | None = None) -> Self:
-        """Read a manifest that nobody has vouched for (clauses M-1 to M-18).
+        """Read a manifest that nobody has vouched for (clauses M-1 to M-19).
 
         Args:
             data: The bytes of `manifest.json`.
@@ -295,8 +295,11 @@ class Manifest(Record, frozen=True, kw_only=True):
 
 
 def _check_format_version(raw: canonical_json.Json, where: str | None) -> None:
-    version = raw.get("format_version") if isinstance(raw, dict) else None
-    if isinstance(version, int) and version != FORMAT_VERSION:
+    version = raw.get("format_version") if isinstance(raw, dict) else FORMAT_VERSION
+    if type(version) is not int:
+        problem = Problem("format_version", "is not a whole number")
+        raise problems_error([problem], what=_INVALID, code="invalid-manifest", where=where)
+    if version != FORMAT_VERSION:
         raise ModpmError(
             f"the manifest has format version {version}",
             code="unknown-format-version",
