@@ -14,7 +14,8 @@ from modpm.core.graph.shapes import check_tensors, infer_shapes, layer_name
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from modpm.core.formats.network_graph import Graph
+    from modpm.core.formats.network_graph import Graph, Node
+    from modpm.core.graph.operators import Shape
 
 _IMAGE_BATCH_RANK = 4  # images, channels, height, width
 _VECTOR_BATCH_RANK = 2  # images, features
@@ -165,11 +166,25 @@ def build(graph: Graph, tensors: Mapping[str, Tensor]) -> GraphNetwork:
     for node in graph.nodes:
         name = layer_name(node)
         if name not in layers:
-            layer = OPERATORS[node.operator].layer(node, [shapes[i] for i in node.inputs])
-            for role, tensor_name in node.tensors.items():
-                _assign(layer, role, tensors[tensor_name].detach().clone())
-            layers[name] = layer
+            copies = {role: tensors[t].detach().clone() for role, t in node.tensors.items()}
+            layers[name] = make_layer(node, [shapes[i] for i in node.inputs], copies)
     return GraphNetwork(graph, layers)
+
+
+def make_layer(
+    node: Node, input_shapes: Sequence[Shape], tensors: Mapping[str, Tensor]
+) -> nn.Module:
+    """Make the layer that computes one node of a valid graph.
+
+    Args:
+        node: The node.
+        input_shapes: Shapes of its inputs, for one image.
+        tensors: Its tensors by their roles; the layer keeps them.
+    """
+    layer = OPERATORS[node.operator].layer(node, input_shapes)
+    for role, tensor in tensors.items():
+        _assign(layer, role, tensor)
+    return layer
 
 
 def _assign(layer: nn.Module, role: str, tensor: Tensor) -> None:

@@ -18,6 +18,10 @@ def _meta(size: int) -> nn.Parameter:
     return nn.Parameter(torch.empty(size, device="meta"))
 
 
+def _meta_buffer(size: int) -> Tensor:
+    return torch.empty(size, device="meta")
+
+
 class OffsetConv2d(nn.Conv2d):
     """A convolution that adds a constant to each kernel's output, apart from its bias."""
 
@@ -25,7 +29,7 @@ class OffsetConv2d(nn.Conv2d):
 
     def __init__(self, *args: object, **kwargs: object) -> None:
         super().__init__(*args, **kwargs)  # type: ignore[arg-type]  # passed through as given
-        self.register_buffer("offset", torch.empty(self.out_channels, device="meta"))
+        self.register_buffer("offset", _meta_buffer(self.out_channels))
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - torch's name
         """Return the convolution plus the offset."""
@@ -41,7 +45,7 @@ class OffsetLinear(nn.Linear):
 
     def __init__(self, *args: object, **kwargs: object) -> None:
         super().__init__(*args, **kwargs)  # type: ignore[arg-type]  # passed through as given
-        self.register_buffer("offset", torch.empty(self.out_features, device="meta"))
+        self.register_buffer("offset", _meta_buffer(self.out_features))
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - torch's name
         """Return the product plus the offset."""
@@ -251,13 +255,38 @@ class ScatterChannels(nn.Module):
         self.n_channels = n_channels
         self.trailing = (1,) * (rank - 1)
         self.register_buffer("indices", torch.tensor(indices), persistent=False)
-        self.register_buffer("fill", torch.empty(n_channels, device="meta") if has_fill else None)
+        self.register_buffer("fill", _meta_buffer(n_channels) if has_fill else None)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return all channels."""
         shape = (x.shape[0], self.n_channels, *x.shape[2:])
+        filled = x.new_empty(shape).to(memory_format=_memory_format(x))
         if self.fill is None:
-            filled = x.new_zeros(shape)
+            filled.zero_()
         else:
-            filled = self.fill.view(1, -1, *self.trailing).expand(shape).contiguous()
+            filled.copy_(self.fill.view(1, -1, *self.trailing).expand(shape))
         return filled.index_copy(1, self.indices, x)
+
+
+def _memory_format(x: Tensor) -> torch.memory_format:
+    is_image = x.dim() == 4  # noqa: PLR2004 - images, channels, height, width
+    if is_image and x.is_contiguous(memory_format=torch.channels_last):
+        return torch.channels_last
+    return torch.contiguous_format
+
+
+class Constant(nn.Module):
+    """The same channels for every image."""
+
+    fill: Tensor | None
+
+    def __init__(self, shape: tuple[int, ...], *, has_fill: bool) -> None:
+        super().__init__()
+        self.shape = shape
+        self.register_buffer("fill", _meta_buffer(shape[0]) if has_fill else None)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the channels for as many images as there are."""
+        fill = x.new_zeros(self.shape[0]) if self.fill is None else self.fill
+        ones = (1,) * (len(self.shape) - 1)
+        return fill.view(1, -1, *ones).expand(x.shape[0], *self.shape)

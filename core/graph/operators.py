@@ -520,6 +520,24 @@ SCATTER_CHANNELS = Operator(
 )
 
 
+def _constant_shape(node: Node, _shapes: Shapes) -> Shape:
+    shape = tuple(_ints(node, "shape"))
+    if len(shape) not in {1, 3}:
+        raise ShapeError(f"{shape} is neither (C, H, W) nor (F,)")
+    return shape
+
+
+CONSTANT = Operator(
+    layer=lambda node, _shapes: layers.Constant(
+        tuple(_ints(node, "shape")), has_fill="fill" in node.tensors
+    ),
+    output_shape=_constant_shape,
+    attributes={"shape": integers(minimum=1)},
+    optional=("fill",),
+    tensor_shapes=lambda node, _shapes: {"fill": (_ints(node, "shape")[0],)},
+)
+
+
 def _softmax(make: Callable[[], nn.Module]) -> Operator:
     return Operator(layer=lambda _node, _shapes: make(), output_shape=_same_vector)
 
@@ -546,6 +564,7 @@ OPERATORS: dict[str, Operator] = {
     "unflatten": UNFLATTEN,
     "select_channels": SELECT_CHANNELS,
     "scatter_channels": SCATTER_CHANNELS,
+    "constant": CONSTANT,
     "softmax": _softmax(lambda: nn.Softmax(dim=1)),
     "log_softmax": _softmax(lambda: nn.LogSoftmax(dim=1)),
 }

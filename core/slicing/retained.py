@@ -1,0 +1,92 @@
+"""Which kernels are retained, checked; and where a network is masked by it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from modpm.core.errors import ModpmError
+
+if TYPE_CHECKING:
+    from modpm.core.formats.network_graph import Graph, Node
+
+Retained = Mapping[str, Sequence[int]]
+"""Convolution, or linear layer, to the indices of the kernels or features that are retained."""
+
+
+def _sizes(graph: Graph) -> dict[str, int]:
+    """Return how many kernels or features each convolution and linear layer has."""
+    sizes = {"conv2d": "n_kernels", "linear": "n_features"}
+    found: dict[str, int] = {}
+    for node in graph.nodes:
+        if node.operator in sizes:
+            size = node.attributes[sizes[node.operator]]
+            assert isinstance(size, int)
+            found[node.name] = size
+    return found
+
+
+def checked(graph: Graph, retained: Retained) -> dict[str, list[int]]:
+    """Return the retained kernels, ascending.
+
+    Raises:
+        ModpmError: A name is of no convolution or linear layer, an index is out of range or
+            twice there (`bad-retained-kernels`).
+    """
+    sizes = _sizes(graph)
+    for name, indices in retained.items():
+        if name not in sizes:
+            raise _bad(name, "the network has no convolution or linear layer of that name")
+        if any(isinstance(i, bool) or not isinstance(i, int) for i in indices):
+            raise _bad(name, "an index is not an integer")
+        if any(not 0 <= i < sizes[name] for i in indices):
+            raise _bad(name, f"an index is not below {sizes[name]}")
+        if len(set(indices)) != len(indices):
+            raise _bad(name, "an index is there twice")
+    return {name: sorted(indices) for name, indices in retained.items()}
+
+
+def checked_outputs(n_outputs: int, outputs: Sequence[int] | None) -> list[int]:
+    """Return the wanted outputs, all of them where none are named.
+
+    Raises:
+        ModpmError: There are none, an index is out of range or twice there (`bad-outputs`).
+    """
+    if outputs is None:
+        return list(range(n_outputs))
+    wanted = list(outputs)
+    in_range = all(0 <= index < n_outputs for index in wanted)
+    if not wanted or not in_range or len(set(wanted)) != len(wanted):
+        raise ModpmError(
+            "these are not outputs of the network",
+            code="bad-outputs",
+            why=f"{wanted} are not distinct indices below {n_outputs}",
+        )
+    return wanted
+
+
+def _bad(where: str, why: str) -> ModpmError:
+    return ModpmError(
+        "these kernels cannot be retained", code="bad-retained-kernels", where=where, why=why
+    )
+
+
+def mask_points(graph: Graph, retained: Retained) -> dict[str, list[int]]:
+    """Return the nodes whose values are masked, with the channels that are left.
+
+    A convolution that only a batch normalisation reads is masked after it, so that the
+    normalisation's shift does not bring the kernel back.
+    """
+    readers: dict[str, list[Node]] = {}
+    for node in graph.nodes:
+        for name in node.inputs:
+            readers.setdefault(name, []).append(node)
+    return {
+        _mask_point(name, readers.get(name, []), graph.output): list(indices)
+        for name, indices in retained.items()
+    }
+
+
+def _mask_point(name: str, readers: list[Node], output: str) -> str:
+    is_normalised = len(readers) == 1 and readers[0].operator == "batch_norm2d"
+    return readers[0].name if is_normalised and name != output else name
