@@ -66,8 +66,9 @@ def augment(
     cropped = places[torch.arange(n), top, left]
     if not is_mirrored:
         return cropped
-    is_flipped = torch.rand(n, generator=generator).lt(0.5).view(n, 1, 1, 1)
-    return torch.where(is_flipped, cropped.flip(3), cropped)
+    is_flipped = torch.rand(n, generator=generator) < 0.5  # noqa: PLR2004 - half of them
+    cropped[is_flipped] = cropped[is_flipped].flip(3)
+    return cropped
 
 
 def _padded(batch: Tensor, p: int, fill: Sequence[float] | None) -> Tensor:

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 MAX_DECODED_BYTES = 16 * 2**30
 _CHUNK = 512
+_WORTH_A_THREAD = 2**14
+"""Pixels from which decoding, which runs beside other threads, outweighs opening, which cannot."""
 _Result = TypeVar("_Result")
 _N_SHOWN = 5
 
@@ -75,24 +77,24 @@ def decode_images(
     """
     with quiet_decoder():
         headers, bad = _scan(encoded)
-        if headers:
-            size = image_size or Counter(header.size for header in headers).most_common(1)[0][0]
-            mode = "L" if all(header.is_grey for header in headers) else "RGB"
-            pixels = _allocate(len(headers), size, mode, source)
-            bad += _fill(pixels, encoded, headers, mode)
+        size = image_size or _commonest([header.size for header in headers])
+        pixels = _allocate(len(headers), size, all(header.is_grey for header in headers), source)
+        bad += _fill(pixels, encoded, headers)
     if bad and not skip_bad:
         raise _bad_images(encoded, bad, source)
-    refused = {index for index, _ in bad}
-    good = [header for header in headers if header.position not in refused]
+    is_bad = np.isin([header.position for header in headers], [position for position, _ in bad])
+    good = [header for header, refused in zip(headers, is_bad, strict=True) if not refused]
     if not good:
         raise _no_images(source, len(bad))
-    if len(good) < len(headers):
-        pixels = pixels[[header.position not in refused for header in headers]]
     return DecodedImages(
-        images=torch.from_numpy(pixels).permute(0, 3, 1, 2).contiguous(),
+        images=torch.from_numpy(pixels[~is_bad] if is_bad.any() else pixels),
         kept=torch.tensor([header.position for header in good]),
         notes=() if image_size else _notes_on_sizes(good, size),
     )
+
+
+def _commonest(sizes: Sequence[tuple[int, int]]) -> tuple[int, int]:
+    return Counter(sizes).most_common(1)[0][0] if sizes else (1, 1)
 
 
 def _scan(encoded: EncodedImages) -> tuple[list[_Header], list[_Bad]]:
@@ -102,12 +104,12 @@ def _scan(encoded: EncodedImages) -> tuple[list[_Header], list[_Bad]]:
         with encoded.open(index) as image:
             return _Header(index, upright_size(image), is_grey(image))
 
-    return _for_each(scan, range(len(encoded)))
+    return _for_each(scan, range(len(encoded)), n_threads=1)
 
 
-def _allocate(n: int, size: tuple[int, int], mode: str, source: str) -> np.ndarray:
+def _allocate(n: int, size: tuple[int, int], is_all_grey: bool, source: str) -> np.ndarray:
     width, height = size
-    shape = (n, height, width, 1 if mode == "L" else 3)
+    shape = (n, 1 if is_all_grey else 3, height, width)
     n_bytes = int(np.prod(shape, dtype=np.int64))
     if n_bytes > MAX_DECODED_BYTES:
         raise ModpmError(
@@ -120,22 +122,23 @@ def _allocate(n: int, size: tuple[int, int], mode: str, source: str) -> np.ndarr
     return np.empty(shape, np.uint8)
 
 
-def _fill(
-    pixels: np.ndarray, encoded: EncodedImages, headers: Sequence[_Header], mode: str
-) -> list[_Bad]:
-    _, height, width, channels = pixels.shape
+def _fill(pixels: np.ndarray, encoded: EncodedImages, headers: Sequence[_Header]) -> list[_Bad]:
+    """Decode the images that have a header, in order: (N, C, H, W)."""
+    _, channels, height, width = pixels.shape
+    mode = "L" if channels == 1 else "RGB"
     row_of = {header.position: row for row, header in enumerate(headers)}
 
-    def fill(index: int) -> None:
-        with encoded.open(index) as image:
+    def fill(position: int) -> None:
+        with encoded.open(position) as image:
             array = to_array(image, mode, width, height)
-        pixels[row_of[index]] = array.reshape(height, width, channels)
+        pixels[row_of[position]] = array.reshape(height, width, channels).transpose(2, 0, 1)
 
-    return _for_each(fill, [header.position for header in headers])[1]
+    n_threads = (os.cpu_count() or 1) if width * height >= _WORTH_A_THREAD else 1
+    return _for_each(fill, [header.position for header in headers], n_threads=n_threads)[1]
 
 
 def _for_each(
-    function: Callable[[int], _Result], indices: Sequence[int]
+    function: Callable[[int], _Result], indices: Sequence[int], *, n_threads: int
 ) -> tuple[list[_Result], list[_Bad]]:
     """Call the function for every index in threads; results and refusals in order."""
 
@@ -150,7 +153,7 @@ def _for_each(
                 bad.append(_Bad(index, str(error)))
         return results, bad
 
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(n_threads) as pool:
         parts = list(pool.map(run, range(0, len(indices), _CHUNK)))
     return [r for results, _ in parts for r in results], [b for _, bad in parts for b in bad]
 

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from PIL import Image, UnidentifiedImageError
 
-from modpm.core.data.pixels import to_array, upright
+from modpm.core.data.pixels import to_array, to_eight_bits, upright
 from modpm.core.errors import ModpmError
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ def _enormous(width: int | None = None, height: int | None = None) -> str:
 
 
 def open_image(path: Path | str) -> Image.Image:
-    """Open and decode an image file that a user named, turned upright.
+    """Open and decode an image file that a user named: upright, 8-bit grey or colour.
 
     Raises:
         ModpmError: There is no such file, it is a folder, not an image, damaged or enormous.
@@ -92,8 +92,7 @@ def open_image(path: Path | str) -> Image.Image:
         raise ModpmError("there is no such image", code="image-not-found", where=str(path))
     try:
         with quiet_decoder(), refusals_of_the_decoder(), open_encoded(path) as image:
-            image.load()
-            return upright(image.copy() if image.format is None else image)
+            return to_eight_bits(upright(image)).copy()
     except BadImageError as error:
         raise ModpmError(
             "the image cannot be used", code="bad-image", where=str(path), why=str(error)

@@ -29,8 +29,8 @@ def upright_size(image: Image.Image) -> tuple[int, int]:
 
 
 def _orientation(image: Image.Image) -> int:
-    if image.format != "TIFF" and "exif" not in image.info:
-        return 1  # asking PIL would decode a PNG
+    if "exif" not in image.info:  # asking for it would decode a PNG; a TIFF is turned by PIL
+        return 1
     orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
     return orientation if isinstance(orientation, int) else 1
 
