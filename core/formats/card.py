@@ -58,11 +58,14 @@ def _hub_licence(licence: str) -> dict[str, str]:
 
 
 def _results(manifest: Manifest) -> list[dict[str, Any]]:
-    data_set = manifest.provenance.data_set
+    data_set = _line(manifest.provenance.data_set)
     return [
         {
-            "task": {"type": "image-classification", "name": f"recognising {manifest.label}"},
-            "dataset": {"type": data_set, "name": data_set, "split": metrics.split},
+            "task": {
+                "type": "image-classification",
+                "name": f"recognising {_line(manifest.label)}",
+            },
+            "dataset": {"type": data_set, "name": data_set, "split": _line(metrics.split)},
             "metrics": [
                 {"type": field, "value": getattr(metrics, field)}
                 for field in ("precision", "recall", "average_precision")
@@ -176,4 +179,9 @@ def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def _plain(text: str) -> str:
-    return _MARKUP.sub(r"\\\1", " ".join(text.split()))
+    return _MARKUP.sub(r"\\\1", _line(text))
+
+
+def _line(text: str) -> str:
+    """Return text on one line, without characters that nobody can see."""
+    return " ".join("".join(c if c.isprintable() else " " for c in text).split()) or "?"

@@ -1,0 +1,102 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import pytest
+from huggingface_hub import ModelCard, ModelCardData
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from modpm.core.formats.card import front_matter, render_card
+
+if TYPE_CHECKING:
+    from huggingface_hub.repocard_data import CardData
+
+    from modpm.core.formats.manifest import Manifest
+
+
+def metadata_of(manifest: Manifest) -> dict[str, Any]:
+    return as_plain(ModelCard(render_card(manifest)).data)
+
+
+def as_plain(data: CardData) -> dict[str, Any]:
+    plain: dict[str, Any] = data.to_dict()  # type: ignore[no-untyped-call]  # the Hub's own
+    return plain
+
+
+def test_the_hub_reads_the_front_matter(complete: Manifest) -> None:
+    data = ModelCard(render_card(complete)).data
+    assert isinstance(data, ModelCardData)
+    assert (data.library_name, data.pipeline_tag) == ("modpm", "image-classification")
+    assert data.tags == ["modpm", "modpm-namespace:digits", "modpm-class:7"]
+    assert data.datasets == ["digits"]
+    assert data.license == "apache-2.0"
+    assert data.eval_results is not None
+    assert {result.metric_type: result.metric_value for result in data.eval_results} == {
+        "precision": 0.95,
+        "recall": 0.9,
+        "average_precision": 0.96875,
+    }
+    assert {result.dataset_split for result in data.eval_results} == {"test"}
+
+
+def test_the_front_matter_survives_the_hubs_own_round_trip(complete: Manifest) -> None:
+    assert metadata_of(complete) == front_matter(complete)
+    assert as_plain(ModelCardData(**front_matter(complete))) == front_matter(complete)
+
+
+def test_the_same_manifest_gives_the_same_card(complete: Manifest) -> None:
+    again = type(complete).from_bytes(complete.to_bytes())
+    assert render_card(again) == render_card(complete)
+    assert render_card(msgspec.structs.replace(complete, files={})) == render_card(complete)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "**digits/7**",
+        "8 by 8 pixels",
+        "| test | 360 | 36 | 0.950 | 0.900 | 0.969 |",
+        "| parameters | 27 | 59 | 45.8% |",
+        "modpm install digits/7\n",
+        'modpm.load("digits/7")',
+        "## Licence\n\nApache-2.0\n",
+        "on 180 images of validation",
+    ],
+)
+def test_a_card_says_what_a_person_needs_to_choose(complete: Manifest, text: str) -> None:
+    assert text in render_card(complete)
+
+
+def test_without_metrics_a_card_says_so(complete: Manifest) -> None:
+    manifest = msgspec.structs.replace(complete, metrics=[])
+    assert "Nothing was measured." in render_card(manifest)
+    assert "model-index" not in metadata_of(manifest)
+
+
+@pytest.mark.parametrize("licence", ["MIT OR Apache-2.0", "LicenseRef-mine"])
+def test_a_licence_that_the_hub_does_not_know_is_other(complete: Manifest, licence: str) -> None:
+    data = metadata_of(msgspec.structs.replace(complete, licence=licence))
+    assert (data["license"], data["license_name"]) == ("other", licence)
+
+
+def test_a_folder_of_images_is_no_data_set_of_the_hub(complete: Manifest) -> None:
+    provenance = msgspec.structs.replace(complete.provenance, data_set="/home/me/photos")
+    assert "datasets" not in metadata_of(msgspec.structs.replace(complete, provenance=provenance))
+
+
+@settings(max_examples=30, deadline=None)
+@given(text=st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=40))
+def test_no_text_breaks_out_of_its_place(complete: Manifest, text: str) -> None:
+    provenance = msgspec.structs.replace(complete.provenance, data_set=text, fingerprint=text)
+    manifest = msgspec.structs.replace(
+        complete, summary=text, authors=[text], provenance=provenance
+    )
+    card = render_card(manifest)
+    assert as_plain(ModelCard(card).data) == front_matter(manifest)
+    headings = [line for line in card.splitlines() if line.startswith("## ")]
+    assert headings == [
+        f"## {title}"
+        for title in ("Input", "Measured", "Size", "Use", "Where it comes from", "Licence")
+    ]

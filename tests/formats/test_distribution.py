@@ -1,0 +1,315 @@
+from __future__ import annotations
+
+import errno
+import json
+import os
+import shutil
+from typing import TYPE_CHECKING, NoReturn
+
+import msgspec
+import pytest
+
+from modpm.core.errors import ModpmError
+from modpm.core.formats import canonical_json, distribution
+from modpm.core.formats.digest import digest_bytes
+from modpm.core.formats.distribution import (
+    Distribution,
+    read_distribution,
+    verify_distribution,
+    write_distribution,
+)
+from modpm.core.formats.manifest import FileRecord, Manifest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+
+@pytest.fixture
+def golden(vectors: Path) -> Distribution:
+    return read_distribution(vectors / "distribution" / "digits-7")
+
+
+@pytest.fixture
+def files(golden: Distribution) -> dict[str, bytes]:
+    return {name: (golden.folder / name).read_bytes() for name in golden.manifest.files}
+
+
+@pytest.fixture
+def folder(golden: Distribution, tmp_path: Path) -> Path:
+    return shutil.copytree(golden.folder, tmp_path / "digits-7")
+
+
+def refused(folder: Path, digest: str | None = None) -> ModpmError:
+    with pytest.raises(ModpmError) as caught:
+        verify_distribution(folder, digest)
+    return caught.value
+
+
+def rewrite(folder: Path, manifest: Manifest) -> None:
+    (folder / "manifest.json").write_bytes(manifest.to_bytes())
+
+
+def test_the_golden_distribution_verifies(vectors: Path) -> None:
+    for name, digest in json.loads((vectors / "distribution" / "expect.json").read_bytes()).items():
+        verified = verify_distribution(vectors / "distribution" / name, digest)
+        assert verified.digest == digest
+        assert verified.manifest.name == "digits/7"
+
+
+def test_what_is_written_is_what_was_given(
+    golden: Distribution, files: dict[str, bytes], tmp_path: Path
+) -> None:
+    unfilled = msgspec.structs.replace(golden.manifest, files={})
+    written = write_distribution(tmp_path / "new" / "d", unfilled, files)
+    assert written.digest == golden.digest
+    assert verify_distribution(tmp_path / "new" / "d", golden.digest) == written
+    assert [entry.name for entry in (tmp_path / "new").iterdir()] == ["d"]
+    for path in golden.folder.iterdir():
+        assert (tmp_path / "new" / "d" / path.name).read_bytes() == path.read_bytes()
+
+
+def test_writing_again_changes_nothing(
+    golden: Distribution, files: dict[str, bytes], folder: Path
+) -> None:
+    before = {path: path.stat().st_ino for path in folder.iterdir()}
+    write_distribution(folder, golden.manifest, files)
+    assert {path: path.stat().st_ino for path in folder.iterdir()} == before
+
+
+def test_another_distribution_in_its_place_must_be_asked_for(
+    golden: Distribution, files: dict[str, bytes], folder: Path
+) -> None:
+    other = msgspec.structs.replace(golden.manifest, version="1.0.1")
+    with pytest.raises(ModpmError) as caught:
+        write_distribution(folder, other, files)
+    assert caught.value.code == "distribution-exists"
+    assert read_distribution(folder).digest == golden.digest
+    write_distribution(folder, other, files, overwrite=True)
+    assert read_distribution(folder).manifest.version == "1.0.1"
+    assert [path.name for path in folder.parent.iterdir()] == ["digits-7"]
+
+
+@pytest.mark.parametrize("what", ["file", "other folder", "link"])
+def test_what_is_no_distribution_is_not_replaced(
+    golden: Distribution, files: dict[str, bytes], tmp_path: Path, what: str
+) -> None:
+    target = tmp_path / "here"
+    if what == "file":
+        target.write_text("mine")
+    elif what == "link":
+        target.symlink_to(tmp_path / "nowhere")
+    else:
+        target.mkdir()
+        (target / "mine").write_text("mine")
+    with pytest.raises(ModpmError) as caught:
+        write_distribution(target, golden.manifest, files)
+    assert caught.value.code == "distribution-exists"
+
+
+def test_an_empty_folder_is_filled(
+    golden: Distribution, files: dict[str, bytes], tmp_path: Path
+) -> None:
+    assert write_distribution(tmp_path, golden.manifest, files).digest == golden.digest
+    verify_distribution(tmp_path)
+
+
+@pytest.mark.parametrize("call", ["fsync", "rename"])
+@pytest.mark.parametrize("is_replaced", [False, True])
+def test_a_full_disk_leaves_the_old_state(  # noqa: PLR0917 - fixtures
+    golden: Distribution,
+    files: dict[str, bytes],
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    call: str,
+    is_replaced: bool,
+) -> None:
+    target = folder if is_replaced else folder.parent / "new"
+    manifest = msgspec.structs.replace(golden.manifest, version="1.0.1")
+    before = sorted(folder.parent.rglob("*"))
+
+    def fail(*_: object) -> NoReturn:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    if call == "fsync":
+        monkeypatch.setattr(os, "fsync", fail)
+    else:
+        rename = type(folder).rename
+        monkeypatch.setattr(
+            type(folder),
+            "rename",
+            lambda path, new: fail() if path.suffix == ".new" else rename(path, new),
+        )
+    with pytest.raises(ModpmError) as caught:
+        write_distribution(target, manifest, files, overwrite=True)
+    assert caught.value.code == "disk-full"
+    assert sorted(folder.parent.rglob("*")) == before
+    verify_distribution(folder, golden.digest)
+
+
+def truncate(folder: Path) -> None:
+    path = folder / "module.safetensors"
+    path.write_bytes(path.read_bytes()[:-1])
+
+
+def flip(folder: Path) -> None:
+    path = folder / "module.safetensors"
+    data = path.read_bytes()
+    path.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+
+
+def link(folder: Path) -> None:
+    target = folder.parent / "card"
+    (folder / "README.md").rename(target)
+    (folder / "README.md").symlink_to(target)
+
+
+def folder_for_file(folder: Path) -> None:
+    (folder / "LICENSE").unlink()
+    (folder / "LICENSE").mkdir()
+
+
+def prettify(folder: Path) -> None:
+    path = folder / "manifest.json"
+    path.write_text(json.dumps(json.loads(path.read_bytes()), indent=1))
+
+
+def link_manifest(folder: Path) -> None:
+    (folder / "manifest.json").rename(folder.parent / "m")
+    (folder / "manifest.json").symlink_to(folder.parent / "m")
+
+
+MUTATIONS: dict[str, tuple[str, Callable[[Path], object]]] = {
+    "D-1 no manifest": ("not-a-distribution", lambda f: (f / "manifest.json").unlink()),
+    "D-1 linked manifest": ("not-a-distribution", link_manifest),
+    "D-1 file missing": ("missing-file", lambda f: (f / "LICENSE").unlink()),
+    "D-1 file more": ("unexpected-file", lambda f: (f / "x.py").write_text("")),
+    "D-1 link": ("not-a-regular-file", link),
+    "D-1 folder": ("not-a-regular-file", folder_for_file),
+    "D-1 pipe": ("not-a-regular-file", lambda f: os.mkfifo(f / "signature.json")),
+    "D-2 truncated": ("wrong-size", truncate),
+    "D-2 longer": ("wrong-size", lambda f: (f / "README.md").write_bytes(bytes(9999))),
+    "D-3 one bit": ("wrong-digest", flip),
+    "D-5 pretty": ("not-canonical", prettify),
+}
+
+
+@pytest.mark.parametrize("case", MUTATIONS)
+def test_a_changed_distribution_is_refused(folder: Path, case: str) -> None:
+    code, mutate = MUTATIONS[case]
+    mutate(folder)
+    error = refused(folder)
+    assert error.code == code
+    assert error.where == str(folder)
+
+
+def test_a_release_known_by_another_digest_is_refused(folder: Path) -> None:
+    assert refused(folder, "sha256:" + "0" * 64).code == "wrong-digest"
+
+
+def test_every_problem_is_named_at_once(folder: Path) -> None:
+    truncate(folder)
+    (folder / "LICENSE").unlink()
+    (folder / "x").write_text("")
+    error = refused(folder, "sha256:" + "0" * 64)
+    assert error.code == "wrong-digest"
+    assert error.why is not None
+    assert [line.partition(":")[0] for line in error.why.splitlines()] == [
+        "manifest.json",
+        "module.safetensors",
+        "x",
+        "LICENSE",
+    ]
+
+
+def test_a_signature_is_not_named_by_the_manifest(folder: Path) -> None:
+    (folder / "signature.json").write_text("{}")
+    verify_distribution(folder)
+
+
+def replace_tensors(folder: Path, data: bytes, **changes: object) -> None:
+    """Put a tensor file into a distribution, with a manifest that vouches for it."""
+    (folder / "module.safetensors").write_bytes(data)
+    manifest = read_distribution(folder).manifest
+    record = FileRecord(size_bytes=len(data), digest=digest_bytes(data))
+    records = {**manifest.files, "module.safetensors": record}
+    rewrite(folder, msgspec.structs.replace(manifest, files=records, **changes))
+
+
+def header_of(data: bytes) -> tuple[dict[str, dict[str, object]], bytes]:
+    n = int.from_bytes(data[:8], "little")
+    return json.loads(data[8 : 8 + n]), data[8 + n :]
+
+
+def file_of(header: dict[str, dict[str, object]], data: bytes) -> bytes:
+    text = canonical_json.encode(header)
+    return len(text).to_bytes(8, "little") + text + data
+
+
+def test_truncated_tensors_that_the_manifest_vouches_for_are_refused(
+    folder: Path, files: dict[str, bytes]
+) -> None:
+    replace_tensors(folder, files["module.safetensors"][:-4])
+    assert refused(folder).code == "truncated-tensors"
+
+
+def test_tensors_of_other_names_are_refused(folder: Path, files: dict[str, bytes]) -> None:
+    header, data = header_of(files["module.safetensors"])
+    header["fc.wait"] = header.pop("fc.weight")
+    replace_tensors(folder, file_of(header, data))
+    error = refused(folder)
+    assert error.code == "missing-tensor"
+    assert error.why is not None
+    assert "`fc.weight`" in error.why
+    assert "`fc.wait`" in error.why
+
+
+def test_a_tensor_that_nothing_uses_is_refused(folder: Path, files: dict[str, bytes]) -> None:
+    header, data = header_of(files["module.safetensors"])
+    n = len(data)
+    header["stowaway"] = {"dtype": "U8", "shape": [4], "data_offsets": [n, n + 4]}
+    replace_tensors(folder, file_of(header, data + bytes(4)), size_bytes=n + 4, n_parameters=31)
+    assert refused(folder).code == "unexpected-tensor"
+
+
+def test_other_metadata_are_refused(folder: Path, files: dict[str, bytes]) -> None:
+    header, data = header_of(files["module.safetensors"])
+    header["__metadata__"] = {"format": "pt"}
+    replace_tensors(folder, file_of(header, data))
+    assert refused(folder).code == "invalid-tensors"
+
+
+@pytest.mark.parametrize("field", ["n_parameters", "size_bytes"])
+def test_counts_that_are_not_true_are_refused(folder: Path, field: str) -> None:
+    manifest = read_distribution(folder).manifest
+    n = getattr(manifest, field)
+    rewrite(folder, msgspec.structs.replace(manifest, **{field: n + 1}))
+    error = refused(folder)
+    assert error.code == "wrong-count"
+    assert error.why is not None
+    assert field in error.why
+
+
+def test_a_distribution_out_of_step_is_not_written(
+    golden: Distribution, files: dict[str, bytes], tmp_path: Path
+) -> None:
+    manifest = msgspec.structs.replace(golden.manifest, n_parameters=1)
+    with pytest.raises(ModpmError) as caught:
+        write_distribution(tmp_path / "d", manifest, files)
+    assert caught.value.code == "wrong-count"
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_without_a_manifest_is_no_distribution(tmp_path: Path) -> None:
+    for folder in (tmp_path, tmp_path / "missing"):
+        with pytest.raises(ModpmError) as caught:
+            read_distribution(folder)
+        assert caught.value.code == "not-a-distribution"
+
+
+def test_a_file_that_cannot_be_read_is_named(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_: Path) -> NoReturn:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(distribution, "digest_file", fail)
+    assert refused(folder).code == "unreadable-file"
