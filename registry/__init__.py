@@ -1,0 +1,1 @@
+"""Names, versions and bytes: publishing, resolving, locking and installing, without torch."""

@@ -1,0 +1,121 @@
+"""`modpm info`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from modpm.cli.module_table import size_in_words
+from modpm.cli.output import emit, say
+from modpm.core.formats.records import to_plain
+from modpm.registry.information import inform
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from modpm.core.formats.manifest import ClassMetrics, InputContract, Manifest
+    from modpm.registry.information import Information
+
+
+@click.command("info", epilog='Example: modpm info cifar10/cat; modpm info "cifar10/cat==1.0.0"')
+@click.argument("name")
+@click.option("--registry", metavar="PATH", help="Ask this registry, not what is installed.")
+@click.option(
+    "--project",
+    metavar="PATH",
+    default=".",
+    show_default="the current folder",
+    help="A folder in the project.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the manifest as JSON.")
+def command(name: str, registry: str | None, project: str, as_json: bool) -> None:
+    """Show what a class module recognises, and how well.
+
+    NAME is a module, or a module and its version (cifar10/cat==1.0.0). Shows the installed
+    release, or else the one that would be installed.
+    """
+    information = inform(name, project, registry)
+    if as_json:
+        emit(_data(information))
+        return
+    click.echo(f"{information.manifest.name} {information.manifest.version}")
+    for title, text in _lines(information):
+        click.echo(f"  {title:<12} {text}")
+    if information.yanked is not None:
+        say(f"this release is yanked: {information.yanked}")
+
+
+def _data(information: Information) -> dict[str, object]:
+    return {
+        "name": information.manifest.name,
+        "version": information.manifest.version,
+        "digest": information.digest,
+        "size_bytes": information.size_bytes,
+        "registry": information.registry,
+        "path": None if information.path is None else str(information.path),
+        "yanked": information.yanked,
+        "manifest": to_plain(information.manifest),
+    }
+
+
+def _lines(information: Information) -> Iterator[tuple[str, str]]:
+    manifest = information.manifest
+    yield "recognises", manifest.label
+    if manifest.summary:
+        yield "summary", manifest.summary
+    yield "input", _input_in_words(manifest.input)
+    yield "score", _score_in_words(manifest)
+    for metrics in manifest.metrics:
+        yield f"on {metrics.split}", _metrics_in_words(metrics)
+    yield "size", _size_in_words(manifest, information.size_bytes)
+    yield "cut from", _origin_in_words(manifest)
+    yield "trained on", manifest.provenance.data_set
+    yield "licence", manifest.licence
+    if manifest.authors:
+        yield "authors", ", ".join(manifest.authors)
+    if manifest.requires:
+        yield "requires", ", ".join(manifest.requires)
+    yield "digest", information.digest
+    yield "registry", information.registry
+    yield "installed", "no" if information.path is None else str(information.path)
+
+
+def _input_in_words(contract: InputContract) -> str:
+    colour = "grey" if contract.channels == 1 else "RGB"
+    mean = ", ".join(f"{value:.4g}" for value in contract.mean)
+    std = ", ".join(f"{value:.4g}" for value in contract.std)
+    return f"{colour} {contract.height} x {contract.width}, mean {mean}, std {std}"
+
+
+def _score_in_words(manifest: Manifest) -> str:
+    calibration = manifest.calibration
+    return (
+        f"calibrated {manifest.output.kind} ({calibration.kind}, "
+        f"fitted on {calibration.n} images of {calibration.split})"
+    )
+
+
+def _metrics_in_words(metrics: ClassMetrics) -> str:
+    return (
+        f"precision {metrics.precision:.3f}, recall {metrics.recall:.3f}, "
+        f"average precision {metrics.average_precision:.3f} "
+        f"({metrics.n} images, {metrics.n_positive} of the class)"
+    )
+
+
+def _size_in_words(manifest: Manifest, size_bytes: int) -> str:
+    return (
+        f"{size_in_words(size_bytes)}, {manifest.n_parameters:,} parameters, "
+        f"{manifest.macs:,} multiply-accumulates an image, "
+        f"{manifest.kernel_retention_rate:.1%} of the kernels"
+    )
+
+
+def _origin_in_words(manifest: Manifest) -> str:
+    origin = manifest.origin
+    accuracy = "" if origin.accuracy is None else f", accuracy {origin.accuracy:.1%}"
+    return (
+        f"{origin.architecture} of {len(origin.classes)} classes{accuracy}, "
+        f"{origin.n_parameters:,} parameters, {origin.digest}"
+    )

@@ -1,0 +1,29 @@
+"""`modpm list`."""
+
+from __future__ import annotations
+
+import click
+
+from modpm.cli.module_table import module_data, print_modules
+from modpm.cli.output import emit, say
+from modpm.registry.installed import installed
+
+
+@click.command("list", epilog="Example: modpm list --json")
+@click.option(
+    "--project",
+    metavar="PATH",
+    default=".",
+    show_default="the current folder",
+    help="A folder in the project.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the modules as JSON.")
+def command(project: str, as_json: bool) -> None:
+    """List the installed class modules."""
+    modules = installed(project)
+    if as_json:
+        emit({"modules": [module_data(module) for module in modules]})
+        return
+    print_modules(modules)
+    if not modules:
+        say("no modules are installed here")

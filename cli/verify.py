@@ -1,0 +1,32 @@
+"""`modpm verify`."""
+
+from __future__ import annotations
+
+import click
+
+from modpm.cli.module_table import module_data
+from modpm.cli.output import emit, say
+from modpm.registry.verification import verify
+
+
+@click.command("verify", epilog="Example: modpm verify")
+@click.option(
+    "--project",
+    metavar="PATH",
+    default=".",
+    show_default="the current folder",
+    help="A folder in the project.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the verified modules as JSON.")
+def command(project: str, as_json: bool) -> None:
+    """Check installed class modules against modpm.lock and their digests.
+
+    Every byte is read. Exits with 1, and names what is wrong, if anything is.
+    """
+    modules = verify(project)
+    if as_json:
+        emit({"modules": [module_data(module) for module in modules]})
+        return
+    for module in modules:
+        say(f"{module.name} {module.version} is intact")
+    say(f"{len(modules)} modules verified")

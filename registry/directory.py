@@ -1,0 +1,276 @@
+"""A registry that is a folder (`specs/directory-registry.md`).
+
+    registry.json                       what makes the folder a registry
+    <namespace>/<name>/index.json       what is listed for a name
+    <namespace>/<name>/<version>/…      the files of a release
+
+A release exists from the moment its index lists it. Readers take no lock: every file they can
+reach is whole, and an index is replaced in one step.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, BinaryIO
+
+from packaging.version import Version
+
+from modpm.core.errors import ModpmError
+from modpm.core.formats import canonical_json
+from modpm.core.formats.manifest import MANIFEST_FILE, FileRecord
+from modpm.core.formats.names import ModuleName
+from modpm.registry.backend import Published
+from modpm.registry.durable import exclusively, move, remove_folder, replace_files, write_new
+from modpm.registry.index import Index, Release
+from modpm.registry.transfer import transfer
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from modpm.core.formats.distribution import Distribution
+
+FORMAT_VERSION = 1
+REGISTRY_FILE = "registry.json"
+INDEX_FILE = "index.json"
+
+
+@dataclass(frozen=True)
+class _Entry:
+    """A distribution on its way into the registry, and the release that it is there."""
+
+    distribution: Distribution
+    module: ModuleName
+    release: Release
+    is_new: bool
+
+
+class DirectoryRegistry:
+    """A registry in a folder, of this machine or of a shared file system."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder.absolute()
+        self._staging = self._folder / ".staging"
+        self._has_layout = False
+
+    @property
+    def location(self) -> str:
+        """The folder."""
+        return str(self._folder)
+
+    def names(self, namespace: str | None = None) -> list[ModuleName]:
+        """Return the modules that have an index, sorted."""
+        self._check_layout()
+        found = self._folder.glob(f"{namespace or '*'}/*/{INDEX_FILE}")
+        names = (_module_of(path.parent) for path in found)
+        return sorted(name for name in names if name is not None)
+
+    def index(self, module: ModuleName) -> Index | None:
+        """Return what is listed for a name; None if nothing is."""
+        path = self._index_path(module)
+        try:
+            with _open_regular(path) as file:
+                data = file.read(canonical_json.MAX_SIZE_BYTES + 1)
+        except (FileNotFoundError, NotADirectoryError):
+            self._check_layout()
+            return None
+        return Index.from_bytes(data, module, str(path))
+
+    def open_file(self, module: ModuleName, version: str, file: str) -> BinaryIO:
+        """Open a file of a release to read its bytes."""
+        path = self._release_folder(module, version) / file
+        try:
+            return _open_regular(path)
+        except (FileNotFoundError, NotADirectoryError):
+            self._check_layout()
+            raise ModpmError(
+                f"`{module}` {version} has lost a file",
+                code="missing-file",
+                where=str(path),
+                why="the index lists it, and it is not there",
+                hint="ask whoever keeps the registry to restore it",
+            ) from None
+
+    def publish(self, distributions: Sequence[Distribution]) -> list[Published]:
+        """Publish distributions that have been verified, all or none of them."""
+        self._refuse_other_folders()
+        with exclusively(self._folder / ".lock", self._staging):
+            self._write_layout()
+            entries = self._enter(distributions)
+            for entry in entries:
+                if entry.is_new:
+                    self._stage(entry)
+            self._stage_indexes(entries)
+            self._commit(entries)
+        return [self._published(entry) for entry in entries]
+
+    def _enter(self, distributions: Sequence[Distribution]) -> list[_Entry]:
+        entries: list[_Entry] = []
+        for distribution in distributions:
+            release = _release_of(distribution)
+            module = ModuleName.parse(distribution.manifest.name)
+            listed = self._listed(module, Version(release.version), entries)
+            if listed is not None and listed.digest != release.digest:
+                raise self._taken(module, release, listed)
+            entries.append(_Entry(distribution, module, listed or release, listed is None))
+        return entries
+
+    def _listed(
+        self, module: ModuleName, version: Version, entries: Sequence[_Entry]
+    ) -> Release | None:
+        for entry in entries:
+            if entry.module == module and Version(entry.release.version) == version:
+                return entry.release
+        index = self.index(module)
+        return None if index is None else index.find(version)
+
+    def _stage(self, entry: _Entry) -> None:
+        """Copy what was verified: other bytes, of a folder that changes meanwhile, are refused."""
+        folder = self._staged_release(entry)
+        folder.mkdir(parents=True)
+        for name, record in entry.release.all_files.items():
+            path = entry.distribution.folder / name
+            with _open_regular(path) as source:
+                transfer(source, folder / name, record, str(path))
+
+    def _stage_indexes(self, entries: Sequence[_Entry]) -> None:
+        indexes: dict[ModuleName, Index] = {}
+        for entry in entries:
+            if entry.is_new:
+                listed = indexes.get(entry.module) or self.index(entry.module)
+                index = listed or Index(name=str(entry.module))
+                indexes[entry.module] = index.with_release(entry.release)
+        for module, index in indexes.items():
+            write_new(self._staged_index(module), index.to_bytes())
+
+    def _commit(self, entries: Sequence[_Entry]) -> None:
+        """Rename everything into place: releases first, which nobody sees, then the indexes."""
+        new = [entry for entry in entries if entry.is_new]
+        for entry in new:
+            folder = self._release_folder(entry.module, entry.release.version)
+            remove_folder(folder)  # left by a crash: no index lists it
+            move(self._staged_release(entry), folder)
+        for module in sorted({entry.module for entry in new}):
+            move(self._staged_index(module), self._index_path(module))
+
+    def _index_path(self, module: ModuleName) -> Path:
+        return self._folder / module.namespace / module.name / INDEX_FILE
+
+    def _release_folder(self, module: ModuleName, version: str) -> Path:
+        return self._folder / module.namespace / module.name / version
+
+    def _staged_release(self, entry: _Entry) -> Path:
+        module = entry.module
+        return self._staging / module.namespace / module.name / entry.release.version
+
+    def _staged_index(self, module: ModuleName) -> Path:
+        return self._staging / module.namespace / module.name / INDEX_FILE
+
+    def _published(self, entry: _Entry) -> Published:
+        return Published(
+            name=entry.module,
+            version=entry.release.version,
+            digest=entry.release.digest,
+            size_bytes=entry.release.size_bytes,
+            registry=self.location,
+            is_new=entry.is_new,
+        )
+
+    def _taken(self, module: ModuleName, release: Release, listed: Release) -> ModpmError:
+        return ModpmError(
+            f"`{module}` {listed.version} is published already, with other bytes",
+            code="version-taken",
+            where=f"registry {self.location}",
+            why=f"the published release has digest {listed.digest}, this one {release.digest}",
+            hint="a release never changes: give this one a higher version",
+        )
+
+    def _refuse_other_folders(self) -> None:
+        """Refuse to publish into a folder that holds something else."""
+        if (self._folder / REGISTRY_FILE).exists():
+            self._check_layout()
+        elif self._folder.exists() and not self._is_empty():
+            raise self._not_a_registry("it holds other files")
+
+    def _is_empty(self) -> bool:
+        """Tell whether nothing is there but what a first publishing may have left."""
+        return {path.name for path in self._folder.iterdir()} <= {".lock", ".staging"}
+
+    def _write_layout(self) -> None:
+        path = self._folder / REGISTRY_FILE
+        if not path.exists():
+            layout = {"format_version": FORMAT_VERSION}
+            replace_files({path: canonical_json.encode(layout)}, self._staging)
+
+    def _check_layout(self) -> None:
+        if self._has_layout:
+            return
+        path = self._folder / REGISTRY_FILE
+        try:
+            layout = canonical_json.decode(path.read_bytes(), str(path))
+        except FileNotFoundError:
+            raise self._missing() from None
+        except NotADirectoryError:
+            raise self._not_a_registry("it is a file") from None
+        if layout != {"format_version": FORMAT_VERSION}:
+            raise self._not_a_registry(f"this modpm does not know its layout, {layout!r:.200}")
+        self._has_layout = True
+
+    def _missing(self) -> ModpmError:
+        if self._folder.exists():
+            return self._not_a_registry(f"it has no `{REGISTRY_FILE}`")
+        return ModpmError(
+            "there is no such registry",
+            code="registry-missing",
+            where=self.location,
+            why="the folder does not exist",
+            hint="publish to it first (`modpm publish DIST --registry PATH`), or correct the path",
+        )
+
+    def _not_a_registry(self, why: str) -> ModpmError:
+        return ModpmError(
+            "this is not a registry",
+            code="not-a-registry",
+            where=self.location,
+            why=why,
+            hint="name the folder that was published to, or a new one",
+        )
+
+
+def _module_of(folder: Path) -> ModuleName | None:
+    """Return the module whose folder it is; None for any other folder."""
+    text = f"{folder.parent.name}/{folder.name}"
+    try:
+        module = ModuleName.parse(text)
+    except ModpmError:
+        return None
+    return module if str(module) == text else None
+
+
+def _release_of(distribution: Distribution) -> Release:
+    path = distribution.folder / MANIFEST_FILE
+    record = FileRecord(size_bytes=path.stat().st_size, digest=distribution.digest)
+    published = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return Release.of(distribution.manifest, record, published)
+
+
+def _open_regular(path: Path) -> BinaryIO:
+    """Open a file that is one: no symlink, which could lead anywhere, no pipe, which could hang."""
+    flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+    flags |= getattr(os, "O_BINARY", 0)
+    if path.is_symlink():
+        raise _not_a_file(path, "it is a symbolic link")
+    handle = os.open(path, flags)
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
+        os.close(handle)
+        raise _not_a_file(path, "it is not a regular file")
+    return os.fdopen(handle, "rb")
+
+
+def _not_a_file(path: Path, why: str) -> ModpmError:
+    return ModpmError(
+        "this is not a file of a module", code="not-a-regular-file", where=str(path), why=why
+    )

@@ -1,0 +1,111 @@
+"""Writing that a crash cannot tear: whole files and whole folders, by rename, after fsync.
+
+Everything is first made in a staging folder, on the same file system as the place it is for and
+under the lock of that place, so that whatever lies in there when the lock is taken is what a crash
+has left behind.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from filelock import FileLock, Timeout
+
+from modpm.core.errors import ModpmError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+LOCK_TIMEOUT_SECONDS = 300.0
+
+
+@contextmanager
+def exclusively(lock: Path, staging: Path) -> Iterator[None]:
+    """Hold a lock that excludes other processes and threads, with an empty staging folder.
+
+    Args:
+        lock: The lock file; it stays when the lock is released.
+        staging: What the lock guards; emptied at the start and removed at the end.
+
+    Raises:
+        ModpmError: `busy`, if somebody else holds the lock for five minutes.
+    """
+    make_folders(lock.parent)
+    try:
+        with FileLock(lock, timeout=LOCK_TIMEOUT_SECONDS):
+            remove_folder(staging)
+            make_folders(staging)
+            try:
+                yield
+            finally:
+                remove_folder(staging)
+    except Timeout:
+        raise ModpmError(
+            "another process is at work here",
+            code="busy",
+            where=str(lock.parent),
+            why=f"it has held the lock for {LOCK_TIMEOUT_SECONDS:.0f} seconds",
+            hint="wait for it to end, and run the command again",
+        ) from None
+
+
+def write_new(path: Path, content: bytes) -> None:
+    """Write a file that does not exist yet, down to the disk."""
+    with path.open("xb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def replace_files(contents: Mapping[Path, bytes], staging: Path) -> None:
+    """Write or replace files, each in one step, in the order given.
+
+    All of them are written before the first takes its place, so that a full disk changes none.
+
+    Args:
+        contents: All of each file.
+        staging: A folder on the same file system.
+    """
+    parts = {path: staging / f"{path.name}.{secrets.token_hex(4)}" for path in contents}
+    for path, content in contents.items():
+        write_new(parts[path], content)
+    for path, part in parts.items():
+        move(part, path)
+
+
+def move(source: Path, target: Path) -> None:
+    """Rename a file over another, or a folder to a name that is free, down to the disk."""
+    make_folders(target.parent)
+    source.replace(target)
+    sync_folder(target.parent)
+
+
+def make_folders(folder: Path) -> None:
+    """Create a folder and those it is in, each down to the disk."""
+    if folder.is_dir():
+        return
+    make_folders(folder.parent)
+    folder.mkdir(exist_ok=True)
+    sync_folder(folder.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Write the names in a folder down to the disk."""
+    if os.name == "nt":  # Windows has no handle on a folder, and keeps renames by itself
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def remove_folder(folder: Path) -> None:
+    """Remove a folder and everything in it, if it is there."""
+    if folder.is_dir():
+        shutil.rmtree(folder)

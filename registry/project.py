@@ -1,0 +1,224 @@
+"""A project: the folder with `modpm.toml`, `modpm.lock` and `.modpm/`.
+
+modpm.toml                      what the project asks for, and where; people edit it
+modpm.lock                      the releases that it got
+.modpm/installed.lock           the lock of what is installed: replaced in one step, it is
+                                the moment at which an installation happens
+.modpm/modules/<namespace>/<name>/<version>-<12 digits of its digest>/…
+"""
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+import msgspec
+
+from modpm.core.errors import ModpmError
+from modpm.core.formats.requirements import Requirement
+from modpm.registry.addresses import Address
+from modpm.registry.durable import exclusively
+from modpm.registry.lockfile import Lockfile, Pin
+from modpm.registry.toml_file import convert_toml, parse_toml
+
+if TYPE_CHECKING:
+    from tomlkit import TOMLDocument
+
+PROJECT_FILE = "modpm.toml"
+LOCK_FILE = "modpm.lock"
+
+_TOML_HINT = f"correct `{PROJECT_FILE}`, or restore it from version control"
+_LOCK_HINT = f"restore `{LOCK_FILE}` from version control, or delete it and run `modpm install`"
+_INSTALLED_HINT = "run `modpm install`"
+
+
+class Wishes(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What `modpm.toml` says.
+
+    Attributes:
+        requirements: What the project asks for.
+        registries: Where to look, the first first.
+    """
+
+    requirements: tuple[str, ...] = ()
+    registries: tuple[Address, ...] = ()
+
+    def all_requirements(self) -> tuple[Requirement, ...]:
+        """Return the requirements, parsed.
+
+        Raises:
+            ModpmError: `invalid-requirement` or `invalid-name`.
+        """
+        return tuple(Requirement.parse(text, PROJECT_FILE) for text in self.requirements)
+
+
+class Project:
+    """A folder that class modules are installed into.
+
+    Attributes:
+        root: The folder.
+        staging: Where files are made before they are renamed into their places.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root.absolute()
+        self.staging = self.root / ".modpm" / "staging"
+
+    @classmethod
+    def discover(cls, start: str | os.PathLike[str] = ".") -> Self:
+        """Return the project that a folder is in: the nearest with `modpm.toml`, or itself."""
+        folder = Path(start).absolute()
+        if not folder.is_dir():
+            raise ModpmError(
+                "there is no such project folder", code="no-such-folder", where=str(folder)
+            )
+        holders = (f for f in (folder, *folder.parents) if (f / PROJECT_FILE).is_file())
+        return cls(next(holders, folder))
+
+    @property
+    def toml_path(self) -> Path:
+        """`modpm.toml`."""
+        return self.root / PROJECT_FILE
+
+    @property
+    def lock_path(self) -> Path:
+        """`modpm.lock`."""
+        return self.root / LOCK_FILE
+
+    @property
+    def installed_path(self) -> Path:
+        """The lock of what is installed."""
+        return self.root / ".modpm" / "installed.lock"
+
+    @property
+    def ignore_path(self) -> Path:
+        """What keeps `.modpm/` out of version control."""
+        return self.root / ".modpm" / ".gitignore"
+
+    @property
+    def modules_path(self) -> Path:
+        """Where the installed modules are."""
+        return self.root / ".modpm" / "modules"
+
+    def module_path(self, pin: Pin) -> Path:
+        """Return the folder of an installed module."""
+        digits = pin.digest.removeprefix("sha256:")[:12]
+        return (
+            self.modules_path / pin.module.namespace / pin.module.name / f"{pin.version}-{digits}"
+        )
+
+    def wishes(self) -> Wishes:
+        """Read `modpm.toml`; a project without one asks for nothing.
+
+        Raises:
+            ModpmError: `invalid-project`, or what the parts of a requirement raise.
+        """
+        return self.parse_wishes(read(self.toml_path) or b"")
+
+    def parse_wishes(self, toml: bytes) -> Wishes:
+        """Read what is, or is to be, in `modpm.toml`.
+
+        Raises:
+            ModpmError: As `wishes`.
+        """
+        path, code = self.toml_path, "invalid-project"
+        document = parse_toml(toml, path=path, code=code, hint=_TOML_HINT)
+        wishes = convert_toml(Wishes, document, path=path, code=code, hint=_TOML_HINT)
+        wishes.all_requirements()
+        return wishes
+
+    def files(self) -> tuple[bytes | None, ...]:
+        """Return the bytes of `modpm.toml` and `modpm.lock`; None for one that is not there."""
+        return read(self.toml_path), read(self.lock_path)
+
+    def lock(self) -> Lockfile | None:
+        """Read `modpm.lock`; None if there is none.
+
+        Raises:
+            ModpmError: `invalid-lock`.
+        """
+        return self._read_lock(self.lock_path, _LOCK_HINT)
+
+    def installed(self) -> Lockfile | None:
+        """Read the lock of what is installed; None if nothing was ever installed.
+
+        Raises:
+            ModpmError: `invalid-lock`.
+        """
+        return self._read_lock(self.installed_path, _INSTALLED_HINT)
+
+    def installed_or_nothing(self) -> Lockfile:
+        """Read the lock of what is installed; a damaged one counts as nothing installed."""
+        try:
+            return self.installed() or Lockfile((), ())
+        except ModpmError:
+            return Lockfile((), ())
+
+    @contextmanager
+    def exclusively(self) -> Iterator[None]:
+        """Keep other processes from changing the project.
+
+        Raises:
+            ModpmError: `busy`.
+        """
+        with exclusively(self.root / ".modpm" / ".lock", self.staging):
+            yield
+
+    def _read_lock(self, path: Path, hint: str) -> Lockfile | None:
+        data = read(path)
+        return None if data is None else Lockfile.from_bytes(data, path, hint)
+
+
+def edited(toml: bytes, requirements: Sequence[Requirement], registry: Address | None) -> bytes:
+    """Return `modpm.toml` with requirements and a registry added, and the rest as it was.
+
+    A requirement replaces the one on the same name, in its place. A registry that is listed
+    already stays where it is; another goes last, where it takes no name from the others.
+
+    Args:
+        toml: The file as it is; empty if there is none.
+        requirements: What is asked for.
+        registry: A registry to look in.
+    """
+    import tomlkit  # noqa: PLC0415 -- only a change of the file needs it
+
+    document = tomlkit.parse(toml)
+    if requirements and "requirements" not in document:
+        document["requirements"] = tomlkit.array().multiline(multiline=True)
+    for requirement in requirements:
+        _put(document["requirements"], requirement)
+    if registry is not None and registry.name not in _names(document):
+        _put_registry(document, registry)
+    return tomlkit.dumps(document).encode()
+
+
+def _put(listed: list[str], requirement: Requirement) -> None:
+    for i, text in enumerate(listed):
+        other = Requirement.parse(text)
+        if (other.namespace, other.name) == (requirement.namespace, requirement.name):
+            if other != requirement:
+                listed[i] = str(requirement)
+            return
+    listed.append(str(requirement))
+
+
+def _names(document: "TOMLDocument") -> set[str]:
+    return {str(listed["name"]) for listed in document.get("registries", ())}
+
+
+def _put_registry(document: "TOMLDocument", registry: Address) -> None:
+    import tomlkit  # noqa: PLC0415 -- as above
+
+    if "registries" not in document:
+        document.add(tomlkit.nl())
+        document["registries"] = tomlkit.aot()
+    document["registries"].append({"name": registry.name, "url": registry.url})
+
+
+def read(path: Path) -> bytes | None:
+    """Return the bytes of a file; None if there is none."""
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        return None

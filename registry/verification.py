@@ -1,0 +1,94 @@
+"""Verifying a project: what is installed is what the lockfile pins, byte by byte."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from modpm.core.errors import ModpmError
+from modpm.core.formats.distribution import verify_distribution
+from modpm.registry.installed import InstalledModule
+from modpm.registry.lockfile import Lockfile, Pin
+from modpm.registry.project import Project
+from modpm.registry.store import Store
+from modpm.registry.system_errors import explained
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+def verify(project: str | os.PathLike[str] = ".") -> list[InstalledModule]:
+    """Check installed modules against `modpm.lock` and their digests, and the store's files.
+
+    A file that the store does not have is no fault: it is fetched when it is needed.
+
+    Args:
+        project: A folder in the project.
+
+    Returns:
+        The modules, all of which are as they should be.
+
+    Raises:
+        ModpmError: `verification-failed`, naming everything that is wrong; `invalid-lock`.
+    """
+    place = Project.discover(project)
+    with explained("verify"):
+        installed = place.installed() or Lockfile((), ())
+        problems = list(_problems(place, installed))
+    if problems:
+        raise ModpmError(
+            "what is installed is not what is locked",
+            code="verification-failed",
+            where=str(place.root),
+            why="\n".join(problems),
+            hint="run `modpm install` to repair it",
+        )
+    return [InstalledModule.of(pin, place) for pin in installed.pins]
+
+
+def verify_module(folder: Path, pin: Pin) -> None:
+    """Check that a folder holds the release that a pin names, and that it says so itself.
+
+    Raises:
+        ModpmError: `wrong-module`, or what `verify_distribution` raises.
+    """
+    manifest = verify_distribution(folder, pin.digest).manifest
+    found = f"{manifest.name} {manifest.version}"
+    if found != f"{pin.module} {pin.version}":
+        raise ModpmError(
+            f"the release of `{pin.module}` {pin.version} is that of another module",
+            code="wrong-module",
+            where=f"registry {pin.registry.url}",
+            why=f"its manifest says {found}",
+            hint="do not use it; ask whoever keeps the registry",
+        )
+
+
+def _problems(place: Project, installed: Lockfile) -> Iterator[str]:
+    lock = place.lock() or Lockfile((), ())
+    if not lock.is_for(place.wishes().all_requirements()):
+        yield "modpm.lock was not made for what modpm.toml asks for"
+    yield from _differences(lock, installed)
+    store = Store.of_user()
+    for pin in installed.pins:
+        try:
+            verify_module(place.module_path(pin), pin)
+        except ModpmError as error:
+            yield f"{pin.module} {pin.version}: {error.why or error.what}"
+        for name, record in pin.files.items():
+            if store.path(record.digest).exists() and not store.has(record):
+                yield f"{pin.module} {pin.version}: {name} is damaged in the store"
+
+
+def _differences(lock: Lockfile, installed: Lockfile) -> Iterator[str]:
+    locked = {pin.module: pin for pin in lock.pins}
+    present = {pin.module: pin for pin in installed.pins}
+    for module in sorted(locked.keys() | present.keys()):
+        if module not in present:
+            yield f"{module} {locked[module].version}: is locked, and not installed"
+        elif module not in locked:
+            yield f"{module} {present[module].version}: is installed, and not locked"
+        elif present[module].digest != locked[module].digest:
+            version = present[module].version
+            yield f"{module} {locked[module].version}: is locked; {version} is installed"
