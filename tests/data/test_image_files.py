@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import struct
+import zlib
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -85,7 +87,10 @@ def test_every_format_opens_and_is_refused_when_truncated(tmp_path: Path, kind: 
 
 @pytest.mark.parametrize("size", [(10_000, 9_000), (30_000, 9_000)])
 def test_enormous_image_is_refused(tmp_path: Path, size: tuple[int, int]) -> None:
-    Image.new("1", size).save(tmp_path / "bomb.png")
+    header = b"IHDR" + struct.pack(">IIBBBBB", *size, 1, 0, 0, 0, 0)
+    chunk = struct.pack(">I", 13) + header + struct.pack(">I", zlib.crc32(header))
+    start = b"\x89PNG\r\n\x1a\n" + chunk + struct.pack(">I", 0) + b"IDAT"
+    (tmp_path / "bomb.png").write_bytes(start)
     with pytest.raises(ModpmError, match="enormous"):
         open_image(tmp_path / "bomb.png")
 
