@@ -1,0 +1,1 @@
+"""Modularizing: module masks, class modules cut by them, and their calibrated scores."""

@@ -1,0 +1,175 @@
+"""Calibrated scores: against scikit-learn, and what a score means."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.linear_model import LogisticRegression
+from torch import Tensor
+
+from modpm.core.modularizing.calibration import (
+    HEAD,
+    PLATT,
+    balanced_mean,
+    fit,
+    fit_common_platt,
+    fit_score,
+    smoothed_targets,
+    stratified_folds,
+)
+from modpm.core.modularizing.logistic import fit_logistic
+from modpm.core.modularizing.readings import Readings
+
+NONE = torch.zeros(0)
+
+
+def gaussian_logits(n_class: int, n_other: int, seed: int = 0) -> tuple[Tensor, Tensor]:
+    """Give two normal densities of unit variance, 2 apart: their true log-odds is 2 x - 2."""
+    generator = torch.Generator().manual_seed(seed)
+    logits = torch.randn(n_class + n_other, generator=generator)
+    is_class = torch.arange(n_class + n_other) < n_class
+    return logits + 2.0 * is_class, is_class
+
+
+def readings_of(features: Tensor, logits: Tensor, labels: Tensor) -> Readings:
+    return Readings(features, logits, labels, {})
+
+
+@settings(deadline=None, max_examples=20)
+@given(st.integers(0, 2**32 - 1), st.sampled_from([0.1, 1.0, 30.0]))
+def test_logistic_regression_is_that_of_scikit_learn(seed: int, ridge: float) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    inputs = torch.randn(60, 3, generator=generator, dtype=torch.float64)
+    is_class = torch.rand(60, generator=generator) < (inputs[:, 0] * 2).sigmoid()
+    is_class[:2] = torch.tensor([True, False])
+    weight, bias = fit_logistic(
+        inputs, is_class.double(), torch.full((3,), ridge, dtype=torch.float64)
+    )
+    oracle = LogisticRegression(C=1 / ridge, tol=1e-10, max_iter=5000)
+    oracle.fit(inputs.numpy(), is_class.numpy())
+    np.testing.assert_allclose(weight.numpy(), oracle.coef_[0], atol=1e-5)
+    assert bias == pytest.approx(float(oracle.intercept_[0]), abs=1e-5)
+
+
+@pytest.mark.parametrize(("n_class", "n_other"), [(4000, 4000), (800, 8000), (8000, 800)])
+def test_a_score_is_the_log_of_the_likelihood_ratio_whatever_share_the_class_has(
+    n_class: int, n_other: int
+) -> None:
+    logits, is_class = gaussian_logits(n_class, n_other)
+    platt = fit(PLATT, NONE.reshape(len(logits), 0), logits, is_class)
+    slope_error, bias_error = 0.15, 0.2  # three standard errors of the rarest case
+    assert float(platt.weight[0]) == pytest.approx(2.0, abs=slope_error)
+    assert platt.bias == pytest.approx(-2.0, abs=bias_error)
+
+
+def test_modules_of_origins_of_few_and_of_many_classes_compare_fairly() -> None:
+    """Ten classes or a hundred: an image that is as typical of both has nearly equal scores."""
+    scores = []
+    for n_classes in (10, 100):
+        logits, is_class = gaussian_logits(1000, 1000 * (n_classes - 1) // 10)
+        platt = fit(PLATT, NONE.reshape(len(logits), 0), logits, is_class)
+        scores.append(platt.scores(NONE.reshape(1, 0), torch.tensor([2.0])))
+    assert float((scores[0] - scores[1]).abs()) < 0.3
+
+
+def test_images_of_no_class_are_scored_below_0_and_those_of_the_class_above() -> None:
+    logits, is_class = gaussian_logits(300, 2700)
+    platt = fit(PLATT, NONE.reshape(len(logits), 0), logits, is_class)
+    scores = platt.scores(NONE.reshape(len(logits), 0), logits)
+    balanced_accuracy = 0.84  # of the best rule: the normal distribution at one deviation
+    assert float((scores > 0)[is_class].float().mean()) == pytest.approx(
+        balanced_accuracy, abs=0.05
+    )
+    assert float((scores < 0)[~is_class].float().mean()) == pytest.approx(
+        balanced_accuracy, abs=0.05
+    )
+
+
+def test_separable_classes_get_finite_scores() -> None:
+    logits = torch.cat([torch.full((5,), 8.0), torch.full((45,), -8.0)])
+    is_class = logits > 0
+    for kind in (PLATT, HEAD):
+        calibrator = fit(kind, logits[:, None], logits, is_class)
+        scores = calibrator.scores(logits[:, None], logits)
+        assert torch.isfinite(scores).all()
+        assert (scores[is_class] > 1).all()
+        assert (scores[~is_class] < -1).all()
+
+
+def test_constant_logits_and_features_say_nothing() -> None:
+    is_class = torch.arange(20) < 5
+    for kind in (PLATT, HEAD):
+        calibrator = fit(kind, torch.zeros(20, 3), torch.ones(20), is_class)
+        scores = calibrator.scores(torch.zeros(20, 3), torch.ones(20))
+        np.testing.assert_allclose(scores.numpy(), 0.0, atol=1e-6)
+
+
+def test_smoothed_targets_are_those_of_platt() -> None:
+    targets = smoothed_targets(torch.tensor([True, False, False, True, False]))
+    assert targets.tolist() == [3 / 4, 1 / 5, 1 / 5, 3 / 4, 1 / 5]
+
+
+def test_a_head_on_useless_features_is_nearly_platt() -> None:
+    logits, is_class = gaussian_logits(500, 4500)
+    noise = torch.randn(5000, 4, generator=torch.Generator().manual_seed(1))
+    platt = fit(PLATT, noise, logits, is_class)
+    head = fit(HEAD, noise, logits, is_class)
+    gap = (platt.scores(noise, logits) - head.scores(noise, logits)).square().mean().sqrt()
+    assert float(gap) < 0.2
+
+
+def test_auto_takes_the_head_where_features_help_and_platt_where_they_do_not() -> None:
+    logits, is_class = gaussian_logits(200, 800)
+    generator = torch.Generator().manual_seed(1)
+    labels = (~is_class).long()
+    helpful = torch.randn(1000, 1, generator=generator) + 2.0 * is_class[:, None]
+    noise = torch.randn(1000, 60, generator=generator)
+    assert fit_score(readings_of(helpful, logits, labels), 0).calibrator.kind == HEAD
+    assert fit_score(readings_of(noise, logits, labels), 0).calibrator.kind == PLATT
+
+
+def test_held_out_scores_come_of_the_other_half() -> None:
+    logits, is_class = gaussian_logits(40, 60)
+    labels = (~is_class).long()
+    fitted = fit_score(readings_of(NONE.reshape(100, 0), logits, labels), 0, PLATT)
+    folds = stratified_folds(labels)
+    rest = folds != 0
+    other = fit(PLATT, NONE.reshape(int(rest.sum()), 0), logits[rest], is_class[rest])
+    expected = other.scores(NONE.reshape(int((~rest).sum()), 0), logits[~rest])
+    torch.testing.assert_close(fitted.held_out_scores[~rest], expected)
+
+
+def test_folds_divide_every_class() -> None:
+    labels = torch.tensor([0, 0, 0, 0, 1, 1, 2])
+    folds = stratified_folds(labels)
+    assert sorted(folds[labels == 0].tolist()) == [0, 0, 1, 1]
+    assert sorted(folds[labels == 1].tolist()) == [0, 1]
+
+
+def test_one_image_of_a_class_is_enough_for_numbers() -> None:
+    logits, labels = torch.tensor([3.0, -1.0, -2.0, 0.0]), torch.tensor([0, 1, 1, 1])
+    fitted = fit_score(readings_of(logits[:, None], logits, labels), 0)
+    assert torch.isfinite(fitted.held_out_scores).all()
+    assert np.isfinite([fitted.log_loss, fitted.brier_score]).all()
+
+
+def test_a_common_calibration_keeps_the_order_of_the_logits() -> None:
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.randint(0, 5, (400,), generator=generator)
+    logits = torch.randn(400, 5, generator=generator)
+    logits[torch.arange(400), labels] += 2
+    slope, intercept = fit_common_platt(logits, labels)
+    assert slope > 0
+    scores = slope * logits + intercept
+    assert torch.equal(scores.argmax(1), logits.argmax(1))
+    own = scores[torch.arange(400), labels]
+    assert float((own > 0).float().mean()) > 0.7
+
+
+def test_the_class_and_the_rest_weigh_the_same_in_a_balanced_mean() -> None:
+    values = torch.tensor([1.0, 0.0, 0.0, 0.0])
+    assert balanced_mean(values, values > 0) == 0.5
+    assert balanced_mean(values[1:], values[1:] > 0) == 0.0
