@@ -1,0 +1,221 @@
+"""What modular training costs in accuracy, and what composing without training keeps.
+
+Trains one architecture plainly and modularly, each at the best learning rate on validation data,
+cuts the modular networks, and compares on the test split, for 2, 3, 5 and 10 classes (the mean of
+random subsets): the modular network restricted to the classes, and its class modules composed
+`fused` and `independent`. The test split is read once, after everything is chosen.
+
+Usage:
+    python benchmarks/cifar10.py --data cifar10 -o results/cifar10
+    python benchmarks/cifar10.py --data cifar10 --init resnet20 --weights resnet20.safetensors \
+        --epochs 8 -o results/resnet20
+
+An interrupted benchmark continues where it was; runs that are finished are not trained again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import statistics
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+
+import modpm
+from modpm.core.composition.class_module import ClassModule
+from modpm.core.composition.compose import compose_modules
+from modpm.core.graph import build, count
+from modpm.core.training.inference import predict_batches
+from modpm.core.training.run import Run
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from torch import Tensor
+
+    from modpm.core.data import ImageData
+
+N_SUBSETS = 20
+SUBSET_SIZES = (2, 3, 5, 10)
+RESNET20_MEAN, RESNET20_STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table; accuracies in percent, by the number of classes."""
+
+    name: str
+    lr: float
+    retention_rate: float
+    n_parameters: float
+    macs: float
+    accuracy: dict[int, float]
+
+
+def train_all(options: argparse.Namespace, method: str) -> list[Run]:
+    """Train with each learning rate, or take the finished runs."""
+    runs = []
+    for lr in options.lrs:
+        folder = options.output / "runs" / f"{method}-lr{lr:g}"
+        if not (folder / "finished.json").exists():
+            print(f"training {folder.name}", flush=True)
+            train_one(options, method, lr, folder)
+        runs.append(Run.open(folder))
+        print(f"{folder.name}: {runs[-1].val_accuracy:.2%} on validation data", flush=True)
+    return runs
+
+
+def train_one(options: argparse.Namespace, method: str, lr: float, folder: Path) -> None:
+    """Train one network, or continue to."""
+    from_weights = options.init is not None
+    modpm.train(
+        options.data,
+        options.init or options.arch,
+        output=folder,
+        init=options.weights,
+        epochs=options.epochs,
+        lr=lr,
+        seed=options.seed,
+        precision=options.precision,
+        method="mwt" if method == "plain" else method,
+        plain=method == "plain",
+        mean=RESNET20_MEAN if from_weights else None,
+        std=RESNET20_STD if from_weights else None,
+        resume=(folder / "run.json").exists(),
+    )
+
+
+def cut(run: Run, options: argparse.Namespace) -> list[ClassModule]:
+    """Cut a run into class modules, or take what was cut from it before."""
+    folder = options.output / "modules" / run.folder.name
+    if not folder.exists():
+        threshold = options.threshold
+        modpm.modularize(run, output=folder, threshold=threshold, namespace="cifar10")
+    modules = [ClassModule.from_folder(path.parent) for path in folder.glob("*/manifest.json")]
+    return sorted(modules, key=lambda module: module.manifest.output.class_index)
+
+
+def subsets(n_classes: int, seed: int) -> dict[int, list[list[int]]]:
+    """Draw the random subsets of classes; one subset where all classes are asked for."""
+    chance = random.Random(seed)  # noqa: S311 - a draw, no secret
+    return {
+        size: [sorted(chance.sample(range(n_classes), size)) for _ in range(N_SUBSETS)]
+        if size < n_classes
+        else [list(range(n_classes))]
+        for size in SUBSET_SIZES
+    }
+
+
+def restricted_accuracy(scores: Tensor, labels: Tensor, classes: Sequence[int]) -> float:
+    """Return the accuracy in percent on the images of some classes, among these classes.
+
+    Shapes:
+        scores: (N, n_classes)
+        labels: (N,)
+    """
+    chosen = torch.tensor(classes)
+    shown = torch.isin(labels, chosen)
+    predicted = chosen[scores[shown][:, chosen].argmax(1)]
+    return 100 * (predicted == labels[shown]).float().mean().item()
+
+
+def fused_accuracy(modules: Sequence[ClassModule], data: ImageData, classes: list[int]) -> float:
+    """Return the accuracy in percent of the fused composition of some classes."""
+    classifier = compose_modules([modules[c] for c in classes], "fused")
+    chosen = torch.tensor(classes)
+    shown = torch.isin(data.labels, chosen)
+    scores = torch.cat([classifier.score_images(part) for part in data.images[shown].split(500)])
+    return 100 * (chosen[scores.argmax(1)] == data.labels[shown]).float().mean().item()
+
+
+def mean_accuracy(measure: Callable[[list[int]], float], seed: int) -> dict[int, float]:
+    """Return the mean over the random subsets, by the number of classes."""
+    drawn = subsets(10, seed)
+    return {size: statistics.fmean(map(measure, drawn[size])) for size in SUBSET_SIZES}
+
+
+def network_row(name: str, run: Run, data: ImageData, seed: int) -> Row:
+    """Measure a whole network."""
+    graph, tensors = run.network()
+    outputs = predict_batches(build(graph, tensors), data.images, run.input)
+    cost = count(graph, tensors)
+    measured = mean_accuracy(lambda c: restricted_accuracy(outputs, data.labels, c), seed)
+    return Row(name, run.config.lr, 1.0, cost.n_parameters, cost.macs, measured)
+
+
+def module_rows(run: Run, data: ImageData, options: argparse.Namespace) -> list[Row]:
+    """Measure the compositions of a modular network's class modules."""
+    modules = cut(run, options)
+    retention = statistics.fmean(m.manifest.kernel_retention_rate for m in modules)
+    n_parameters = statistics.fmean(m.manifest.n_parameters for m in modules)
+    macs = statistics.fmean(m.manifest.macs for m in modules)
+    scores = torch.stack([module.score_images(data.images) for module in modules], 1)
+    measures: dict[str, Callable[[list[int]], float]] = {
+        "fused": lambda c: fused_accuracy(modules, data, c),
+        "independent": lambda c: restricted_accuracy(scores, data.labels, c),
+    }
+    return [
+        Row(
+            f"{run.config.method}, {name}",
+            run.config.lr,
+            retention,
+            n_parameters,
+            macs,
+            mean_accuracy(measure, options.seed),
+        )
+        for name, measure in measures.items()
+    ]
+
+
+def print_table(rows: Sequence[Row]) -> None:
+    """Print the rows as a Markdown table."""
+    sizes = " | ".join(f"{size} classes" for size in SUBSET_SIZES)
+    print(f"| network | lr | retention rate | parameters | MACs | {sizes} |")
+    print("|---" * (5 + len(SUBSET_SIZES)) + "|")
+    for row in rows:
+        accuracies = " | ".join(f"{row.accuracy[size]:.1f}" for size in SUBSET_SIZES)
+        print(
+            f"| {row.name} | {row.lr:g} | {row.retention_rate:.3f} | {row.n_parameters:,.0f} "
+            f"| {row.macs / 1e6:.2f} M | {accuracies} |"
+        )
+
+
+def parse_options() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--data", default="cifar10", help="a Hub id or a folder of parquet files")
+    parser.add_argument("--arch", default="small_vgg")
+    parser.add_argument("--init", choices=["resnet20"], help="start from trained weights of it")
+    parser.add_argument("--weights", type=Path, help="the weights of --init")
+    parser.add_argument("--epochs", type=int, default=15)
+    parser.add_argument("--lrs", type=lambda t: [float(x) for x in t.split(",")], default=[0.1])
+    parser.add_argument("--methods", type=lambda t: t.split(","), default=["mwt", "mwt+views"])
+    parser.add_argument("--threshold", type=float, default=0.9)
+    parser.add_argument("--precision", default="bfloat16", choices=["float32", "bfloat16"])
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("-o", "--output", type=Path, required=True)
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Train, cut, measure and print."""
+    options = parse_options()
+    names = options.methods if options.init else ["plain", *options.methods]
+    best = {name: max(train_all(options, name), key=lambda run: run.val_accuracy) for name in names}
+    rows = []
+    for name, run in best.items():
+        data = run.data("test")
+        rows.append(network_row(f"{name}, whole network", run, data, options.seed))
+        if run.is_modular:
+            rows += module_rows(run, data, options)
+    print_table(rows)
+    report = json.dumps([asdict(row) for row in rows], indent=2)
+    (options.output / "results.json").write_text(report + "\n", "utf-8")
+
+
+if __name__ == "__main__":
+    main()
