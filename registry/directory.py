@@ -23,7 +23,14 @@ from modpm.core.formats import canonical_json
 from modpm.core.formats.manifest import MANIFEST_FILE, FileRecord
 from modpm.core.formats.names import ModuleName
 from modpm.registry.backend import Published
-from modpm.registry.durable import exclusively, move, remove_folder, replace_files, write_new
+from modpm.registry.durable import (
+    exclusively,
+    move,
+    remove_folder,
+    replace_files,
+    sync_folder,
+    write_new,
+)
 from modpm.registry.index import Index, Release
 from modpm.registry.transfer import transfer
 
@@ -135,6 +142,7 @@ class DirectoryRegistry:
             path = entry.distribution.folder / name
             with _open_regular(path) as source:
                 transfer(source, folder / name, record, str(path))
+        sync_folder(folder)
 
     def _stage_indexes(self, entries: Sequence[_Entry]) -> None:
         indexes: dict[ModuleName, Index] = {}
@@ -190,14 +198,14 @@ class DirectoryRegistry:
 
     def _refuse_other_folders(self) -> None:
         """Refuse to publish into a folder that holds something else."""
+        if self._folder.exists() and not self._folder.is_dir():
+            raise self._not_a_registry("it is a file")
+        # Listed first: whoever publishes the first modules meanwhile writes the layout before.
+        names = {path.name for path in self._folder.iterdir()} if self._folder.is_dir() else set()
         if (self._folder / REGISTRY_FILE).exists():
             self._check_layout()
-        elif self._folder.exists() and not self._is_empty():
+        elif names - {".lock", ".staging"}:
             raise self._not_a_registry("it holds other files")
-
-    def _is_empty(self) -> bool:
-        """Tell whether nothing is there but what a first publishing may have left."""
-        return {path.name for path in self._folder.iterdir()} <= {".lock", ".staging"}
 
     def _write_layout(self) -> None:
         path = self._folder / REGISTRY_FILE

@@ -30,7 +30,7 @@ def exclusively(lock: Path, staging: Path) -> Iterator[None]:
 
     Args:
         lock: The lock file; it stays when the lock is released.
-        staging: What the lock guards; emptied at the start and removed at the end.
+        staging: What the lock guards, beside it; emptied at the start, removed at the end.
 
     Raises:
         ModpmError: `busy`, if somebody else holds the lock for five minutes.
@@ -39,7 +39,7 @@ def exclusively(lock: Path, staging: Path) -> Iterator[None]:
     try:
         with FileLock(lock, timeout=LOCK_TIMEOUT_SECONDS):
             remove_folder(staging)
-            make_folders(staging)
+            staging.mkdir()
             try:
                 yield
             finally:

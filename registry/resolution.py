@@ -112,6 +112,9 @@ class _Search:
         self._locked = locked
         self._dead_end: ModpmError | None = None
         self._n_tried = 0
+        # The same questions come up again and again as the search goes back and forth.
+        self._known_candidates: dict[tuple[ModuleName, tuple[Demand, ...]], list[Release]] = {}
+        self._known_asked: dict[tuple[ModuleName, str], list[Demand]] = {}
 
     def run(self, asked: Sequence[Demand]) -> dict[ModuleName, Release]:
         demands = self._add({}, asked)
@@ -142,10 +145,8 @@ class _Search:
         self, choice: _Choice, release: Release, pins: Mapping[ModuleName, Release]
     ) -> Demands | None:
         """Return all demands once `release` is pinned; None if a pin would not satisfy them."""
-        asked_by = f"{choice.module} {release.version}"
-        asked = [Demand(Requirement.parse(text, asked_by), asked_by) for text in release.requires]
         try:
-            demands = self._add(choice.demands, asked)
+            demands = self._add(choice.demands, self._asked_by(choice.module, release))
         except ModpmError as error:
             self._note(error)
             return None
@@ -154,6 +155,14 @@ class _Search:
         if all(pinned[m] in self._candidates_of(m, demands) for m in changed):
             return demands
         return None
+
+    def _asked_by(self, module: ModuleName, release: Release) -> list[Demand]:
+        key = (module, release.version)
+        if key not in self._known_asked:
+            by = f"{module} {release.version}"
+            asked = [Demand(Requirement.parse(text, by), by) for text in release.requires]
+            self._known_asked[key] = asked
+        return self._known_asked[key]
 
     def _add(self, demands: Demands, asked: Sequence[Demand]) -> Demands:
         """Return the demands and those asked, a namespace as one demand on each module in it."""
@@ -168,6 +177,12 @@ class _Search:
 
     def _candidates_of(self, module: ModuleName, demands: Demands) -> list[Release]:
         """Return the releases that satisfy all demands, the preferred first."""
+        key = (module, demands[module])
+        if key not in self._known_candidates:
+            self._known_candidates[key] = self._find_candidates(module, demands)
+        return self._known_candidates[key]
+
+    def _find_candidates(self, module: ModuleName, demands: Demands) -> list[Release]:
         try:
             index = self._catalogue.index(module)
             found = candidates(index, demands[module], self._locked.get(module))

@@ -1,0 +1,76 @@
+"""A home of its own for every test, and distributions that cost nothing to make."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Protocol
+
+import msgspec
+import pytest
+
+from modpm.core.formats.distribution import Distribution, read_distribution, write_distribution
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+
+class MakeDistribution(Protocol):
+    """Writes a distribution under `folder`, by default a folder of all that a test makes."""
+
+    def __call__(
+        self,
+        name: str,
+        version: str = "1.0.0",
+        *,
+        summary: str = "",
+        requires: Sequence[str] = (),
+        folder: Path | None = None,
+    ) -> Distribution: ...
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("MODPM_HOME", str(tmp_path / "home"))
+    monkeypatch.delenv("MODPM_REGISTRY", raising=False)
+    return tmp_path / "home"
+
+
+@pytest.fixture(autouse=True)
+def without_waiting_for_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    # No power fails during a test, and a busy disk takes long; the order of writes is the same.
+    monkeypatch.setattr(os, "fsync", lambda _descriptor: None)
+
+
+@pytest.fixture
+def make_distribution(tmp_path: Path, repository: Path) -> MakeDistribution:
+    golden = read_distribution(repository / "specs" / "vectors" / "distribution" / "digits-7")
+    files = {name: (golden.folder / name).read_bytes() for name in golden.manifest.files}
+
+    def make(
+        name: str,
+        version: str = "1.0.0",
+        *,
+        summary: str = "",
+        requires: Sequence[str] = (),
+        folder: Path | None = None,
+    ) -> Distribution:
+        manifest = msgspec.structs.replace(
+            golden.manifest, name=name, version=version, summary=summary, requires=list(requires)
+        )
+        place = (folder or tmp_path / "dist") / f"{name.replace('/', '-')}-{version}"
+        return write_distribution(place, manifest, files)
+
+    return make
+
+
+@pytest.fixture
+def registry(tmp_path: Path) -> Path:
+    return tmp_path / "registry"
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    folder = tmp_path / "project"
+    folder.mkdir()
+    return folder
