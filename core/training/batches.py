@@ -1,0 +1,85 @@
+"""Batches of training images: drawn, augmented and normalised, the same on every run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import torch
+
+from modpm.core.data import augment, is_mirrorable, normalise
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from modpm.core.data.image_data import ImageData
+    from modpm.core.formats.manifest import InputContract
+
+
+class Batch(NamedTuple):
+    """Images that a network can read, and their classes.
+
+    Shapes:
+        images: float32 (N, C, H, W)
+        labels: int64 (N,)
+    """
+
+    images: Tensor
+    labels: Tensor
+
+
+@dataclass(frozen=True)
+class TrainingImages:
+    """Decoded images in memory, from which batches are made.
+
+    Attributes:
+        data: The images.
+        contract: How they are normalised.
+    """
+
+    data: ImageData
+    contract: InputContract
+
+    def batch(self, positions: Tensor, generator: torch.Generator) -> Batch:
+        """Return the images at some positions, each cut at random and mirrored where that helps.
+
+        Shapes:
+            positions: int64 (N,)
+        """
+        mean, std = self.contract.mean, self.contract.std
+        images = augment(
+            self.data.images[positions],
+            generator,
+            is_mirrored=is_mirrorable(self.data.classes),
+            fill=[255 * value for value in mean],
+        )
+        normalised = normalise(images, mean, std).contiguous(memory_format=torch.channels_last)
+        return Batch(normalised, self.data.labels[positions])
+
+
+def seeded_generator(seed: int, epoch: int, stream: int) -> torch.Generator:
+    """Return a source of chance that depends on nothing but these three numbers.
+
+    Args:
+        seed: Of the run.
+        epoch: Each epoch has its own, so that a resumed run draws what the first would have.
+        stream: What it is for: each process draws its own augmentations.
+    """
+    state = np.random.SeedSequence((seed, epoch, stream)).generate_state(1, np.uint64)
+    return torch.Generator().manual_seed(int(state[0]) >> 1)
+
+
+def n_steps(n_images: int, batch_size: int) -> int:
+    """Return the steps of an epoch: full batches only, and one where there is none."""
+    return max(1, n_images // batch_size)
+
+
+def epoch_order(n_images: int, batch_size: int, generator: torch.Generator) -> list[Tensor]:
+    """Return the positions of each batch of an epoch: a permutation, cut into full batches.
+
+    The images of a last batch that is not full are left out; they differ from epoch to epoch.
+    """
+    order = torch.randperm(n_images, generator=generator)
+    used = order[: n_steps(n_images, batch_size) * batch_size]
+    return list(torch.split(used, batch_size))

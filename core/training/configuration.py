@@ -1,0 +1,117 @@
+"""Everything a training run is told."""
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+
+from modpm.core.errors import ModpmError
+from modpm.core.formats.digest import digest_file
+from modpm.core.formats.records import Record
+
+METHODS = ("mwt", "mwt+views")
+PRECISIONS = ("float32", "bfloat16")
+
+
+class TrainingConfiguration(Record, frozen=True, kw_only=True):
+    """The settings of a run; two runs of equal settings on equal data give equal bytes.
+
+    Attributes:
+        data: A data set as `load_data` takes it; a path is absolute.
+        arch, width: The architecture and the factor on its channels.
+        init: The file that the weights start from, and its digest.
+        init_digest: Names the bytes of `init`.
+        epochs, lr, batch_size: Passes over the training data, peak learning rate, images a step.
+        alpha, beta: Weights of the cohesion and of the coupling loss.
+        seed: Of the weights, the order of images, their augmentation and the validation split.
+        val_fraction: Share of the training data that is held out for validation.
+        method: `mwt` or `mwt+views`.
+        plain: No mask generators and no modular losses.
+        precision: `float32`, or `bfloat16` for convolutions and products in half precision.
+        threshold: Frequency at or above which the method retains a kernel while it trains.
+        skip_bad: Images that cannot be decoded are left out.
+        mean, std: Normalisation of the images, where it is not that of the data.
+    """
+
+    data: str
+    arch: str
+    width: float = 1.0
+    init: str | None = None
+    init_digest: str | None = None
+    epochs: int
+    lr: float
+    batch_size: int
+    alpha: float
+    beta: float
+    seed: int
+    val_fraction: float
+    method: str
+    plain: bool
+    precision: str
+    threshold: float
+    skip_bad: bool
+    mean: list[float] | None = None
+    std: list[float] | None = None
+
+
+def check_configuration(configuration: TrainingConfiguration) -> None:
+    """Check the ranges of all settings.
+
+    Raises:
+        ModpmError: One is out of range (`bad-setting`).
+    """
+    for name, (is_allowed, expected) in _RANGES.items():
+        value = getattr(configuration, name)
+        if not is_allowed(value):
+            raise ModpmError(
+                f"a run cannot have {name.replace('_', ' ')} {value!r}",
+                code="bad-setting",
+                why=f"it must be {expected}",
+                exit_code=2,
+            )
+
+
+def _is_finite_and(test: Callable[[float], bool]) -> Callable[[float], bool]:
+    return lambda value: math.isfinite(value) and test(value)
+
+
+_RANGES: dict[str, tuple[Callable[..., bool], str]] = {
+    "epochs": (lambda n: n >= 1, "1 or more"),
+    "lr": (_is_finite_and(lambda x: x > 0), "above 0"),
+    "batch_size": (lambda n: n >= 2, "2 or more"),  # noqa: PLR2004 - a pair needs two
+    "alpha": (_is_finite_and(lambda x: x >= 0), "0 or more"),
+    "beta": (_is_finite_and(lambda x: x >= 0), "0 or more"),
+    "seed": (lambda n: 0 <= n < 2**32, "from 0 to 4294967295"),
+    "val_fraction": (lambda x: 0 < x < 1, "above 0 and below 1"),
+    "threshold": (lambda x: 0 < x <= 1, "above 0 and at most 1"),
+    "method": (METHODS.__contains__, " or ".join(METHODS)),
+    "precision": (PRECISIONS.__contains__, " or ".join(PRECISIONS)),
+}
+
+
+def digest_of_init(init: Path | str | None) -> str | None:
+    """Return the digest of the file that the weights start from, where it is a file."""
+    return digest_file(Path(init)) if init is not None and Path(init).is_file() else None
+
+
+def check_same(running: TrainingConfiguration, asked: TrainingConfiguration, where: str) -> None:
+    """Check that a run is resumed with the settings it was started with.
+
+    Raises:
+        ModpmError: They differ; it names each setting (`settings-differ`).
+    """
+    before, now = msgspec.to_builtins(running), msgspec.to_builtins(asked)
+    differing = [
+        f"{name} was {before[name]!r}, now {now[name]!r}"
+        for name in sorted(before)
+        if before[name] != now.get(name)
+    ]
+    if differing:
+        raise ModpmError(
+            "a run can be resumed only with the settings it was started with",
+            code="settings-differ",
+            where=where,
+            why="; ".join(differing),
+            hint="take those settings, or start a new run in another folder",
+        )

@@ -1,0 +1,216 @@
+"""The training loop: `train` makes a run, or continues one."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from modpm.core.data import carve_validation, default_statistics, load_data
+from modpm.core.errors import ModpmError
+from modpm.core.formats.manifest import InputContract
+from modpm.core.graph import build
+from modpm.core.training.checkpoint import Checkpoint, encode_checkpoint
+from modpm.core.training.configuration import (
+    TrainingConfiguration,
+    check_configuration,
+    check_same,
+    digest_of_init,
+)
+from modpm.core.training.run import Run, RunRecord, check_free, create_run, resume_hint
+from modpm.core.training.session import create_objective, open_session, train_epochs
+from modpm.core.training.starting_network import starting_network
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from modpm.core.data import ImageData
+    from modpm.core.training.session import Progress
+
+_RECORDED_PACKAGES = ("modpm", "torch", "numpy", "pillow", "accelerate")
+
+
+def train(
+    data: str | Path,
+    arch: str,
+    *,
+    output: Path | str,
+    width: float = 1.0,
+    init: Path | str | None = None,
+    epochs: int = 30,
+    lr: float = 0.05,
+    batch_size: int = 128,
+    alpha: float = 0.5,
+    beta: float = 1.5,
+    seed: int = 0,
+    val_fraction: float = 0.1,
+    method: str = "mwt",
+    plain: bool = False,
+    precision: str = "float32",
+    threshold: float = 0.9,
+    skip_bad: bool = False,
+    mean: list[float] | None = None,
+    std: list[float] | None = None,
+    resume: bool = False,
+    progress: Callable[[Progress], None] | None = None,
+) -> Run:
+    """Train a modular network; the run folder has everything that later steps need.
+
+    Runs in one process, or in all that `accelerate launch` has started. The same settings on the
+    same data give the same bytes, also if a run was interrupted and resumed, on one machine with
+    one number of threads and processes.
+
+    Args:
+        data: `digits`, a folder, or an id of the Hub.
+        arch: An architecture that is shipped, or `package.module:factory`.
+        output: The run folder; it must not exist.
+        width: Factor on the channels of every layer.
+        init: A safetensors file of ordinary weights of the same architecture to start from.
+        epochs: Passes over the training data.
+        lr: Peak learning rate.
+        batch_size: Images a step, of all processes together.
+        alpha: Weight of the cohesion loss.
+        beta: Weight of the coupling loss.
+        seed: Of everything that is drawn.
+        val_fraction: Share of the split `train` that is held out.
+        method: `mwt`, or `mwt+views`.
+        plain: Train without mask generators and modular losses, for comparison.
+        precision: `float32` or `bfloat16`.
+        threshold: Frequency at or above which `mwt+views` and the metrics retain a kernel.
+        skip_bad: Leave out images that cannot be decoded.
+        mean: Of pixels in [0, 1], per channel; by default that of the training data.
+        std: The same for the standard deviation.
+        resume: Continue the run in `output`, with the settings it was started with.
+        progress: Called after each step and each epoch, in the main process.
+
+    Raises:
+        ModpmError: The data, the network or a setting cannot be used; the run folder exists
+            (`run-exists`), or cannot be resumed (`run-not-found`, `settings-differ`,
+            `data-changed`); the loss is not finite (`loss-not-finite`); the disk is full
+            (`disk-full`); Ctrl-C (`interrupted`). The state after the last whole epoch is kept.
+    """
+    configuration = TrainingConfiguration(
+        data=_absolute_if_folder(data),
+        arch=arch,
+        width=width,
+        init=None if init is None else str(Path(init).absolute()),
+        init_digest=digest_of_init(init),
+        epochs=epochs,
+        lr=lr,
+        batch_size=batch_size,
+        alpha=alpha,
+        beta=beta,
+        seed=seed,
+        val_fraction=val_fraction,
+        method=method,
+        plain=plain,
+        precision=precision,
+        threshold=threshold,
+        skip_bad=skip_bad,
+        mean=mean,
+        std=std,
+    )
+    check_configuration(configuration)
+    accelerator = _accelerator(batch_size)
+    folder = Path(output)
+    run = (
+        _resumed(folder, configuration) if resume else _started(folder, configuration, accelerator)
+    )
+    if not run.is_finished:
+        with _failures_explained(run), torch.random.fork_rng(devices=[]):
+            train_epochs(open_session(run, accelerator), progress)
+    return run
+
+
+def _absolute_if_folder(data: str | Path) -> str:
+    """Return a data set's name, or its path in a form that holds in every working directory."""
+    path = Path(data).expanduser()
+    return str(path.absolute()) if str(data) != "digits" and path.is_dir() else str(data)
+
+
+# accelerate has no types, and it is imported only where training happens.
+def _accelerator(batch_size: int) -> Any:  # noqa: ANN401
+    try:
+        from accelerate import Accelerator  # noqa: PLC0415 -- an extra of the package
+    except ModuleNotFoundError as error:
+        raise ModpmError(
+            "training needs the package `accelerate`",
+            code="extra-not-installed",
+            hint='install it with `pip install "modpm[train]"`',
+        ) from error
+    accelerator = Accelerator()
+    if batch_size < 2 * accelerator.num_processes:
+        raise ModpmError(
+            f"{accelerator.num_processes} processes cannot share batches of {batch_size} images",
+            code="bad-setting",
+            why="each needs two images, to have a pair",
+            exit_code=2,
+        )
+    return accelerator
+
+
+def _resumed(folder: Path, configuration: TrainingConfiguration) -> Run:
+    run = Run.open(folder)
+    check_same(run.config, configuration, str(folder))
+    return run
+
+
+def _started(folder: Path, configuration: TrainingConfiguration, accelerator: Any) -> Run:  # noqa: ANN401 -- as above
+    check_free(folder)
+    data = load_data(configuration.data, "train", skip_bad=configuration.skip_bad)
+    training, validation = carve_validation(data, configuration.val_fraction, configuration.seed)
+    record = RunRecord(
+        configuration=configuration,
+        classes=list(data.classes),
+        input=_input_contract(training, configuration),
+        fingerprint=data.fingerprint,
+        n_training=len(training),
+        n_validation=len(validation),
+        n_skipped=data.n_skipped,
+        versions={name: version(name) for name in _RECORDED_PACKAGES},
+    )
+    graph, tensors = starting_network(configuration, len(data.classes), record.input)
+    run = Run(folder, record, (training, validation))
+    accelerator.wait_for_everyone()  # until all have seen that the folder is free
+    if accelerator.is_main_process:
+        objective = create_objective(run, build(graph, tensors))
+        create_run(run, graph, encode_checkpoint(Checkpoint(0, objective.state_dict(), {})))
+    accelerator.wait_for_everyone()
+    return run
+
+
+def _input_contract(training: ImageData, configuration: TrainingConfiguration) -> InputContract:
+    channels, height, width = training.image_shape
+    mean, std = default_statistics(training)
+    mean, std = configuration.mean or mean, configuration.std or std
+    if not len(mean) == len(std) == channels or min(std) <= 0:
+        raise ModpmError(
+            "images cannot be normalised so",
+            code="bad-setting",
+            why=f"mean {mean} and std {std} must be {channels} numbers each, std above 0",
+            exit_code=2,
+        )
+    return InputContract(channels=channels, height=height, width=width, mean=mean, std=std)  # type: ignore[arg-type]  # data has 1 or 3 channels
+
+
+@contextmanager
+def _failures_explained(run: Run) -> Iterator[None]:
+    """Say of an interruption or a full disk how to continue."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise ModpmError(
+            "interrupted",
+            code="interrupted",
+            where=str(run.folder),
+            why=f"{len(run.metrics())} of {run.config.epochs} epochs are done",
+            hint=resume_hint(run.folder, run.config),
+            exit_code=130,
+        ) from None
+    except ModpmError as error:
+        if error.code == "disk-full":
+            error.hint = f"free some space, then {resume_hint(run.folder, run.config)}"
+        raise

@@ -1,0 +1,328 @@
+"""A run: the folder that modular training writes and everything later reads.
+
+`run.json` says what was asked, `graph.json` is the network, `metrics.jsonl` has a line an epoch.
+While training lasts, `last.safetensors` is the state after the last epoch; when it has ended,
+`model.safetensors` has the network's tensors and `finished.json` says so.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Self
+
+import msgspec
+from torch import Tensor
+
+from modpm.core.data import ImageData, carve_validation, load_data
+from modpm.core.errors import ModpmError
+from modpm.core.formats import canonical_json
+from modpm.core.formats.digest import Digest
+from modpm.core.formats.manifest import InputContract
+from modpm.core.formats.network_graph import Graph
+from modpm.core.formats.records import Record, parse_record, to_plain
+from modpm.core.formats.whole_files import is_free, write_file, write_folder
+from modpm.core.tensors import load_tensors, save_tensors
+from modpm.core.training.checkpoint import network_digest
+from modpm.core.training.configuration import TrainingConfiguration
+
+FORMAT_VERSION = 1
+_UNREADABLE = "the run folder cannot be read"
+
+
+class RunRecord(Record, frozen=True, kw_only=True):
+    """What `run.json` says.
+
+    Attributes:
+        format_version: The version of the run folder.
+        configuration: The settings.
+        classes: In the order of the network's outputs.
+        input: What an image must be.
+        fingerprint: Names the exact data of the split `train`.
+        n_training, n_validation: Images trained on, and held out.
+        n_skipped: Images that could not be decoded.
+        versions: Packages and their versions.
+    """
+
+    format_version: int = FORMAT_VERSION
+    configuration: TrainingConfiguration
+    classes: list[str]
+    input: InputContract
+    fingerprint: str
+    n_training: int
+    n_validation: int
+    n_skipped: int
+    versions: dict[str, str]
+
+
+class FinishedRecord(Record, frozen=True, kw_only=True):
+    """What `finished.json` says.
+
+    Attributes:
+        digest: Names the trained network.
+        val_accuracy: On the held-out part of the training data, after the last epoch.
+    """
+
+    digest: Digest
+    val_accuracy: float
+
+
+class Run:
+    """A run folder, opened.
+
+    Attributes:
+        folder: Where it is.
+        record: What it was told and what it found.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        record: RunRecord,
+        carved: tuple[ImageData, ImageData] | None = None,
+    ) -> None:
+        self.folder = folder
+        self.record = record
+        self._carved = carved  # training and validation images, where they are in memory
+
+    @classmethod
+    def open(cls, folder: Path | str) -> Self:
+        """Open a run folder.
+
+        Raises:
+            ModpmError: It is none, damaged, or of a later version (`run-not-found`,
+                `damaged-run`, `unknown-format-version`).
+        """
+        folder = Path(folder)
+        path = folder / "run.json"
+        if not path.is_file():
+            raise ModpmError(
+                "there is no run",
+                code="run-not-found",
+                where=str(folder),
+                why="it has no run.json" if folder.exists() else "there is no such folder",
+                hint="`modpm train` makes run folders",
+            )
+        record = parse_record(
+            RunRecord, path.read_bytes(), what=_UNREADABLE, code="damaged-run", where=str(path)
+        )
+        if record.format_version != FORMAT_VERSION:
+            raise ModpmError(
+                f"a run folder of version {record.format_version} cannot be read",
+                code="unknown-format-version",
+                where=str(path),
+                hint="install a newer modpm",
+            )
+        return cls(folder, record)
+
+    @property
+    def config(self) -> TrainingConfiguration:
+        """The settings."""
+        return self.record.configuration
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the classes, in the order of the network's outputs."""
+        return tuple(self.record.classes)
+
+    @property
+    def input(self) -> InputContract:
+        """What an image must be."""
+        return self.record.input
+
+    @property
+    def is_modular(self) -> bool:
+        """Whether the network has mask generators, so that it can be cut."""
+        return not self.config.plain
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether training has ended."""
+        return (self.folder / "finished.json").is_file()
+
+    @property
+    def checkpoint_path(self) -> Path:
+        """Where the state after the last epoch is."""
+        return self.folder / "last.safetensors"
+
+    @property
+    def metrics_path(self) -> Path:
+        """Where the line of each epoch is."""
+        return self.folder / "metrics.jsonl"
+
+    @cached_property
+    def graph(self) -> Graph:
+        """The network's graph, mask generators included.
+
+        Raises:
+            ModpmError: It cannot be read (`damaged-run`).
+        """
+        path = self.folder / "graph.json"
+        try:
+            plain = canonical_json.decode(path.read_bytes(), str(path))
+            return msgspec.convert(plain, Graph)
+        except (OSError, msgspec.ValidationError) as error:
+            raise ModpmError(
+                _UNREADABLE, code="damaged-run", where=str(path), why=str(error)
+            ) from error
+
+    def network(self) -> tuple[Graph, dict[str, Tensor]]:
+        """Return the trained network.
+
+        Raises:
+            ModpmError: The run is not finished, or damaged.
+        """
+        self.check_finished()
+        return self.graph, load_tensors(self.folder / "model.safetensors")
+
+    def digest(self) -> str:
+        """Return what names the trained network, as manifests name their origin."""
+        return network_digest(*self.network())
+
+    @property
+    def val_accuracy(self) -> float:
+        """Accuracy on the held-out part of the training data, after the last epoch.
+
+        Raises:
+            ModpmError: The run is not finished, or damaged.
+        """
+        self.check_finished()
+        path = self.folder / "finished.json"
+        return parse_record(
+            FinishedRecord, path.read_bytes(), what=_UNREADABLE, code="damaged-run", where=str(path)
+        ).val_accuracy
+
+    def check_finished(self) -> None:
+        """Check that training has ended.
+
+        Raises:
+            ModpmError: It has not (`run-unfinished`).
+        """
+        if not self.is_finished:
+            raise ModpmError(
+                "the run is not finished",
+                code="run-unfinished",
+                where=str(self.folder),
+                why=f"{len(self.metrics())} of {self.config.epochs} epochs are done",
+                hint=resume_hint(self.folder, self.config),
+            )
+
+    def metrics(self) -> list[dict[str, Any]]:
+        """Return the line of each epoch: losses, accuracy, retention rate, seconds."""
+        if not self.metrics_path.exists():
+            return []
+        return [json.loads(line) for line in self.metrics_path.read_text("utf-8").splitlines()]
+
+    def training_data(self) -> ImageData:
+        """Return the images that the network was trained on.
+
+        Raises:
+            ModpmError: The data cannot be loaded, or has changed since (`data-changed`).
+        """
+        return self._carve()[0]
+
+    def validation_data(self) -> ImageData:
+        """Return the images of the split `train` that were held out.
+
+        Raises:
+            ModpmError: The data cannot be loaded, or has changed since (`data-changed`).
+        """
+        return self._carve()[1]
+
+    def data(self, split: str) -> ImageData:
+        """Return a split of the data set, in the run's image size and number of channels.
+
+        Raises:
+            ModpmError: It cannot be loaded, or is in colour and the run's images are not.
+        """
+        size = (self.input.height, self.input.width)
+        data = load_data(self.config.data, split, skip_bad=self.config.skip_bad, image_size=size)
+        return _with_channels(data, self.input.channels)
+
+    def _carve(self) -> tuple[ImageData, ImageData]:
+        if self._carved is None:
+            data = self._unchanged_data()
+            self._carved = carve_validation(data, self.config.val_fraction, self.config.seed)
+        return self._carved
+
+    def _unchanged_data(self) -> ImageData:
+        data = self.data("train")
+        if data.fingerprint != self.record.fingerprint:
+            raise ModpmError(
+                "the training data is not what the network was trained on",
+                code="data-changed",
+                where=self.config.data,
+                why=f"its fingerprint is {data.fingerprint}, not {self.record.fingerprint}",
+                hint="restore the data, or train again on what there is now",
+            )
+        return data
+
+
+def _with_channels(data: ImageData, n_channels: int) -> ImageData:
+    """Return the images with so many channels; grey ones have three equal channels in colour."""
+    found = data.images.shape[1]
+    if found > n_channels:
+        raise ModpmError(
+            "the images are in colour, but the network was trained on grey ones",
+            code="channels-mismatch",
+            where=f"{data.source}, split {data.split}",
+        )
+    if found == n_channels:
+        return data
+    return replace(data, images=data.images.expand(-1, n_channels, -1, -1))
+
+
+def resume_hint(folder: Path, configuration: TrainingConfiguration) -> str:
+    """Return what to type to continue a run."""
+    return f"continue it with `modpm train {configuration.data} --resume -o {folder}`"
+
+
+def check_free(folder: Path) -> None:
+    """Check that a run may be started in a folder.
+
+    Raises:
+        ModpmError: It has something in it, or is no folder (`run-exists`).
+    """
+    if is_free(folder):
+        return
+    is_run = (folder / "run.json").exists()
+    raise ModpmError(
+        "the run folder exists",
+        code="run-exists",
+        where=str(folder),
+        why=None if is_run else "it is not empty, and no run",
+        hint=f"{'continue it with `--resume`, or ' if is_run else ''}choose another folder",
+    )
+
+
+def create_run(run: Run, graph: Graph, checkpoint: bytes) -> None:
+    """Write a new run's folder in one step: after a crash there is none, or a complete one.
+
+    Args:
+        run: The run.
+        graph: Its network.
+        checkpoint: The state before any training.
+
+    Raises:
+        ModpmError: It cannot be written.
+    """
+    files = {
+        "run.json": canonical_json.encode(to_plain(run.record)),
+        "graph.json": canonical_json.encode(msgspec.to_builtins(graph)),
+        run.checkpoint_path.name: checkpoint,
+    }
+    write_folder(run.folder, files)
+
+
+def finish_run(run: Run, tensors: Mapping[str, Tensor]) -> None:
+    """Write the trained network, say that the run is finished, and remove its checkpoint.
+
+    Raises:
+        ModpmError: It cannot be written; the run can be resumed.
+    """
+    save_tensors(run.folder / "model.safetensors", tensors)
+    digest, val_accuracy = network_digest(run.graph, tensors), run.metrics()[-1]["val_accuracy"]
+    record = FinishedRecord(digest=digest, val_accuracy=val_accuracy)
+    write_file(run.folder / "finished.json", canonical_json.encode(to_plain(record)))
+    run.checkpoint_path.unlink(missing_ok=True)

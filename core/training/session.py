@@ -1,0 +1,242 @@
+"""One process's part of a training run: steps, epochs and what is written after each."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import torch
+
+from modpm.core.errors import ModpmError
+from modpm.core.formats.whole_files import write_file
+from modpm.core.graph import GraphNetwork, build
+from modpm.core.training.batches import TrainingImages, epoch_order, n_steps, seeded_generator
+from modpm.core.training.checkpoint import Checkpoint, encode_checkpoint, read_checkpoint
+from modpm.core.training.inference import accuracy, predict_batches
+from modpm.core.training.mask_generators import mask_nodes
+from modpm.core.training.objectives import MwtObjective, PlainObjective
+from modpm.core.training.optimiser import (
+    create_optimiser,
+    momentum_tensors,
+    restore_momentum,
+    set_learning_rate,
+)
+from modpm.core.training.run import Run, finish_run
+from modpm.core.training.running_frequencies import RunningFrequencies
+from modpm.core.training.schedule import learning_rate
+from modpm.core.training.views import ViewsObjective
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from torch.optim import Optimizer
+
+_ORDER, _FIRST_PROCESS = 0, 1  # streams of chance within an epoch
+
+
+class Progress(NamedTuple):
+    """How far training is, after a step or an epoch.
+
+    Attributes:
+        epoch, n_epochs: The epoch it is in, from 1, and of how many.
+        step, n_steps: The step of the epoch that is done, from 1, and of how many.
+        loss: Of that step, or the mean of the epoch.
+        metrics: The epoch's, when it is done.
+    """
+
+    epoch: int
+    n_epochs: int
+    step: int
+    n_steps: int
+    loss: float
+    metrics: dict[str, Any] | None = None
+
+
+Report = Callable[[Progress], None]
+
+
+def create_objective(run: Run, network: GraphNetwork) -> PlainObjective:
+    """Return what a run minimises, for a network."""
+    config, is_half = run.config, run.config.precision == "bfloat16"
+    if config.plain:
+        return PlainObjective(network, is_half=is_half)
+    kernels = network.graph.kernels()
+    masked = {conv: kernels[conv] for conv in mask_nodes(network.graph)}
+    frequencies = RunningFrequencies(len(run.classes), masked)
+    weights = {"alpha": config.alpha, "beta": config.beta}
+    if config.method == "mwt":
+        return MwtObjective(network, frequencies, **weights, is_half=is_half)
+    return ViewsObjective(
+        network, frequencies, **weights, threshold=config.threshold, is_half=is_half
+    )
+
+
+@dataclass(frozen=True)
+class Session:
+    """What one process works with.
+
+    Attributes:
+        run: The run's folder and settings.
+        accelerator: Knows the other processes.
+        objective: What is trained, as this process sees it.
+        shared_objective: The same, its gradients averaged over all processes.
+        optimiser: Of its parameters.
+        images: The training images.
+        epochs_done: Before this session.
+    """
+
+    run: Run
+    accelerator: Any
+    objective: PlainObjective
+    shared_objective: Any
+    optimiser: Optimizer
+    images: TrainingImages
+    epochs_done: int
+
+    @property
+    def n_steps(self) -> int:
+        """Steps of an epoch."""
+        return n_steps(len(self.images.data), self.run.config.batch_size)
+
+
+def open_session(run: Run, accelerator: Any) -> Session:  # noqa: ANN401 -- accelerate has no types
+    """Go on from a run's last checkpoint.
+
+    Raises:
+        ModpmError: The run is damaged, or its data have changed.
+    """
+    images = TrainingImages(run.training_data(), run.input)
+    checkpoint = read_checkpoint(run.checkpoint_path)
+    objective = create_objective(run, build(run.graph, _network_tensors(checkpoint)))
+    objective.load_state_dict(checkpoint.state)
+    # Convolutions on a CPU are twice as fast so.
+    objective.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks it
+    shared, optimiser = accelerator.prepare(objective, create_optimiser(objective))
+    restore_momentum(optimiser, objective, checkpoint.momentum)
+    return Session(run, accelerator, objective, shared, optimiser, images, checkpoint.epochs_done)
+
+
+def _network_tensors(checkpoint: Checkpoint) -> dict[str, Tensor]:
+    prefix = "network."
+    return {
+        name.removeprefix(prefix): tensor
+        for name, tensor in checkpoint.state.items()
+        if name.startswith(prefix)
+    }
+
+
+def train_epochs(session: Session, report: Report | None) -> None:
+    """Train the epochs that are left, and finish the run.
+
+    Args:
+        session: The run, opened.
+        report: Called in the main process after each step and each epoch.
+
+    Raises:
+        ModpmError: The loss is not finite, or a file cannot be written.
+    """
+    is_main = session.accelerator.is_main_process
+    say = report if report is not None and is_main else _say_nothing
+    for epoch in range(session.epochs_done, session.run.config.epochs):
+        started = time.perf_counter()
+        losses = _train_epoch(session, epoch, say)
+        if is_main:
+            metrics = {"epoch": epoch + 1, **losses, **_measures(session)}
+            metrics["seconds"] = round(time.perf_counter() - started, 3)
+            _save(session, metrics)
+            say(_progress(session, epoch, session.n_steps, losses["loss"], metrics))
+        session.accelerator.wait_for_everyone()
+    if is_main:
+        finish_run(session.run, session.objective.network.state_dict())
+    session.accelerator.wait_for_everyone()
+
+
+def _say_nothing(_progress: Progress) -> None:
+    pass
+
+
+def _progress(
+    session: Session,
+    epoch: int,
+    step: int,
+    loss: float,
+    metrics: dict[str, Any] | None = None,
+) -> Progress:
+    return Progress(epoch + 1, session.run.config.epochs, step, session.n_steps, loss, metrics)
+
+
+def _train_epoch(session: Session, epoch: int, say: Report) -> dict[str, float]:
+    """Train one epoch and return its mean losses."""
+    config, accelerator = session.run.config, session.accelerator
+    order = epoch_order(
+        len(session.images.data), config.batch_size, seeded_generator(config.seed, epoch, _ORDER)
+    )
+    chance = seeded_generator(config.seed, epoch, _FIRST_PROCESS + accelerator.process_index)
+    torch.manual_seed(chance.initial_seed())  # what dropout draws from
+    session.objective.train()
+    sums: dict[str, Tensor] = {}
+    for index, positions in enumerate(order):
+        mine = positions[accelerator.process_index :: accelerator.num_processes]
+        losses = _train_step(session, mine, chance, epoch * session.n_steps + index)
+        _check_finite(session.run, losses, epoch, index)
+        sums = {name: sums.get(name, 0) + loss for name, loss in losses.items()}
+        say(_progress(session, epoch, index + 1, losses["loss"].item()))
+    means = {name: accelerator.reduce(total, "mean") / len(order) for name, total in sums.items()}
+    return {name: mean.item() for name, mean in means.items()}
+
+
+def _train_step(
+    session: Session, positions: Tensor, chance: torch.Generator, step: int
+) -> dict[str, Tensor]:
+    """Train one step on the images at some positions; step counts from the run's first."""
+    n_total = session.n_steps * session.run.config.epochs
+    set_learning_rate(session.optimiser, learning_rate(step, n_total, session.run.config.lr))
+    inputs = session.objective.inputs(positions, session.images, chance, step / n_total)
+    device = session.accelerator.device
+    losses: dict[str, Tensor] = session.shared_objective(*(x.to(device) for x in inputs))
+    session.optimiser.zero_grad()
+    session.accelerator.backward(losses["loss"])
+    session.optimiser.step()
+    return {name: loss.detach() for name, loss in losses.items()}
+
+
+def _check_finite(run: Run, losses: dict[str, Tensor], epoch: int, index: int) -> None:
+    if math.isfinite(losses["loss"].item()):
+        return
+    raise ModpmError(
+        "the loss is not finite",
+        code="loss-not-finite",
+        where=f"{run.folder}, epoch {epoch + 1}, step {index + 1}",
+        why=", ".join(f"{name} {loss.item()}" for name, loss in losses.items()),
+        hint=f"train in another folder with a lower --lr than {run.config.lr}; "
+        f"the state after epoch {epoch} is kept in {run.checkpoint_path.name}",
+    )
+
+
+def _measures(session: Session) -> dict[str, float]:
+    """Return the accuracy on held-out images, and the retention rate of a modular network."""
+    run, objective = session.run, session.objective
+    validation = run.validation_data()
+    outputs = predict_batches(objective.network, validation.images, run.input)
+    measures = {"val_accuracy": accuracy(outputs, validation.labels)}
+    if isinstance(objective, MwtObjective):
+        n_kernels = sum(objective.network.graph.kernels().values())
+        rate = objective.frequencies.retention_rate(run.config.threshold, n_kernels)
+        measures["kernel_retention_rate"] = rate
+    return measures
+
+
+def _save(session: Session, metrics: dict[str, Any]) -> None:
+    """Write an epoch's metrics, and then the checkpoint that makes the epoch count."""
+    run = session.run
+    lines = [*run.metrics()[: metrics["epoch"] - 1], metrics]
+    text = "".join(json.dumps(line) + "\n" for line in lines)
+    write_file(run.metrics_path, text.encode())
+    momentum = momentum_tensors(session.optimiser, session.objective)
+    state = session.objective.state_dict()
+    write_file(
+        run.checkpoint_path, encode_checkpoint(Checkpoint(metrics["epoch"], state, momentum))
+    )
