@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -52,24 +52,27 @@ def coupling_loss(masks: Masks, labels: Tensor) -> Tensor:
     return _mean_over(mean_similarities(masks), different_class_pairs(labels))
 
 
-def modular_losses(masks: Masks, labels: Tensor) -> tuple[Tensor, Tensor]:
+def modular_losses(
+    masks: Masks, labels: Tensor, layer_weights: Sequence[float] | None = None
+) -> tuple[Tensor, Tensor]:
     """Return `cohesion_loss` and `coupling_loss`, sharing their one matrix product.
 
     Args:
         masks: One tensor of sample masks for each layer.
         labels: The class of each sample.
+        layer_weights: What each layer counts, 1 in total; None for the plain mean of the paper.
 
     Shapes:
         masks: (N, K) each, K the kernels of its layer.
         labels: (N,)
         returns: () and ()
     """
-    similarities = mean_similarities(masks)
+    similarities = mean_similarities(masks, layer_weights)
     cohesion = _mean_over(1 - similarities, same_class_pairs(labels))
     return cohesion, _mean_over(similarities, different_class_pairs(labels))
 
 
-def mean_similarities(masks: Masks) -> Tensor:
+def mean_similarities(masks: Masks, layer_weights: Sequence[float] | None = None) -> Tensor:
     """Return the cosine similarity of every two samples' masks, averaged over layers.
 
     Every layer has the same pairs, so the mean over layers of a mean over pairs is the mean over
@@ -80,8 +83,10 @@ def mean_similarities(masks: Masks) -> Tensor:
         returns: (N, N)
     """
     layers = list(masks.values()) if isinstance(masks, Mapping) else list(masks)
-    units = torch.cat([_unit(layer) for layer in layers], dim=1)
-    return units @ units.T / len(layers)
+    weights = layer_weights or [1 / len(layers)] * len(layers)
+    parts = [_unit(layer) * w**0.5 for layer, w in zip(layers, weights, strict=True)]
+    units = torch.cat(parts, dim=1)
+    return units @ units.T
 
 
 def same_class_pairs(labels: Tensor) -> Tensor:

@@ -121,6 +121,11 @@ def mask_nodes(graph: Graph) -> dict[str, str]:
     }
 
 
+def score_nodes(graph: Graph) -> dict[str, str]:
+    """Return the node that gives each mask's score before tanh, in execution order."""
+    return {conv: f"{conv}{_GENERATOR}score" for conv in mask_nodes(graph)}
+
+
 def is_generator_tensor(name: str) -> bool:
     """Tell whether a tensor of that name belongs to a mask generator."""
     return _GENERATOR in name
