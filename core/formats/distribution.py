@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 SIGNATURE_FILE = "signature.json"
 
 BUFFER_ROLES = frozenset({"running_mean", "running_var", "fill", "offset"})
-"""Roles of a node's tensors that are not counted as parameters (clause D-9)."""
+"""Roles of a node's tensors that are not counted as parameters (clause D-8)."""
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,14 @@ from modpm.core.formats import canonical_json
 from modpm.core.formats.digest import Digest
 from modpm.core.formats.names import ModuleName
 from modpm.core.formats.network_graph import Graph
-from modpm.core.formats.records import Problem, Record, problems_error, read_record, to_plain
+from modpm.core.formats.records import (
+    Problem,
+    Record,
+    check_format_version,
+    problems_error,
+    read_record,
+    to_plain,
+)
 from modpm.core.formats.requirements import Requirement, parse_version
 
 FORMAT_VERSION = 1
@@ -130,7 +137,8 @@ class Calibration(Record, frozen=True, kw_only=True):
         kind: `platt`, or `one-vs-rest-head` for a head on the last features.
         split: The held-out part of the training data it was fitted on.
         n: How many images that part has.
-        slope, intercept: score = slope * (logit or output of the head) + intercept.
+        slope, intercept: Of Platt scaling, score = slope * logit + intercept; 1 and 0 where a
+            head gives the score.
         brier_score, log_loss: Measured on that part by cross-fitting, where they were measured.
     """
 
@@ -264,7 +272,7 @@ class Manifest(Record, frozen=True, kw_only=True):
                 `invalid-manifest`, naming every problem.
         """
         raw = canonical_json.decode(data, where)
-        _check_format_version(raw, where)
+        check_format_version(raw, FORMAT_VERSION, what="the manifest", where=where)
         manifest, problems = read_record(cls, raw, _problems)
         if manifest is None:
             raise problems_error(problems, what=_INVALID, code="invalid-manifest", where=where)
@@ -292,21 +300,6 @@ class Manifest(Record, frozen=True, kw_only=True):
                 why=f"a manifest has at most {canonical_json.MAX_SIZE_BYTES}",
             )
         return data
-
-
-def _check_format_version(raw: canonical_json.Json, where: str | None) -> None:
-    version = raw.get("format_version") if isinstance(raw, dict) else FORMAT_VERSION
-    if type(version) is not int:
-        problem = Problem("format_version", "is not a whole number")
-        raise problems_error([problem], what=_INVALID, code="invalid-manifest", where=where)
-    if version != FORMAT_VERSION:
-        raise ModpmError(
-            f"the manifest has format version {version}",
-            code="unknown-format-version",
-            where=where,
-            why=f"this version of modpm reads format version {FORMAT_VERSION}",
-            hint="upgrade modpm" if version > FORMAT_VERSION else None,
-        )
 
 
 def _problems(manifest: Manifest) -> Iterator[Problem]:

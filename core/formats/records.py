@@ -108,6 +108,31 @@ def parse_record(
     return record
 
 
+def check_format_version(raw: object, known_version: int, *, what: str, where: str | None) -> None:
+    """Refuse a document of another version than the one this modpm reads.
+
+    Called before anything else is looked at, since a later version may mean anything by the rest.
+
+    Args:
+        raw: The decoded document; one without a version is left to the record's reader.
+        known_version: The version that is read.
+        what: What the document is (`the manifest`).
+        where: The file, for errors.
+
+    Raises:
+        ModpmError: `unknown-format-version`.
+    """
+    version = raw.get("format_version") if isinstance(raw, dict) else None
+    if type(version) is int and version != known_version:
+        raise ModpmError(
+            f"{what} has format version {version}",
+            code="unknown-format-version",
+            where=where,
+            why=f"this version of modpm reads format version {known_version}",
+            hint="upgrade modpm" if version > known_version else None,
+        )
+
+
 def problems_error(
     problems: Sequence[Problem], *, what: str, code: str, where: str | None, hint: str | None = None
 ) -> ModpmError:
@@ -143,7 +168,7 @@ def _read_record(kind: type[R], raw: object, path: str, problems: list[Problem])
         problems.append(Problem(path, f"expected an object, found {_name(raw)}"))
         return None
     known = known_keys(kind)
-    required = set(known) - set(_optional(kind))
+    required = set(known) - _optional(kind)
     problems += [Problem(_at(path, key), "is missing") for key in sorted(required - set(raw))]
     n_problems = len(problems)
     values = {
@@ -189,8 +214,10 @@ def _holds_records(annotation: object) -> bool:
     return any(map(_holds_records, get_args(annotation)))
 
 
-def _optional(kind: type[Record]) -> tuple[str, ...]:
-    return tuple(field.name for field in msgspec.structs.fields(kind) if not field.required)
+def _optional(kind: type[Record]) -> set[str]:
+    optional = {field.name for field in msgspec.structs.fields(kind) if not field.required}
+    # The default of a format's version is for those who write it, not for those who read it.
+    return optional - {"format_version"}
 
 
 def _at(path: str, key: str) -> str:

@@ -1,0 +1,69 @@
+"""Write `specs/schemas/*.json` from the types of the code: `python specs/write_schemas.py`."""  # noqa: INP001 -- a script
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from modpm.core.formats.manifest import Manifest
+from modpm.registry.index import Index
+from modpm.registry.lockfile import LockDocument
+
+FOLDER = Path(__file__).parent / "schemas"
+
+TYPES: dict[str, type[msgspec.Struct]] = {
+    "manifest": Manifest,
+    "index": Index,
+    "lockfile": LockDocument,
+}
+
+
+def schema(name: str) -> dict[str, Any]:
+    """Return the JSON Schema of a format.
+
+    Args:
+        name: A key of `TYPES`.
+    """
+    (top,), definitions = msgspec.json.schema_components(
+        [TYPES[name]], ref_template="#/$defs/{name}"
+    )
+    for definition in definitions.values():
+        _mend(definition)
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": name,
+        **top,
+        "$defs": dict(sorted(definitions.items())),
+    }
+
+
+def text(name: str) -> str:
+    """Return what stands in `specs/schemas/<name>.json`."""
+    return json.dumps(schema(name), indent=1, sort_keys=True, ensure_ascii=False) + "\n"
+
+
+def _mend(definition: dict[str, Any]) -> None:
+    # `unknown_keys` is how Python holds the keys that a schema leaves open.
+    properties = definition.get("properties", {})
+    properties.pop("unknown_keys", None)
+    # The version of a format has a default for those who write it, not for those who read it.
+    if "format_version" in properties:
+        properties["format_version"] = {"const": 1}
+        required = {*definition.get("required", []), "format_version"}
+        definition["required"] = sorted(required)
+    # A name is a check, a docstring is not.
+    definition.pop("description", None)
+
+
+def main() -> None:
+    """Write every schema."""
+    FOLDER.mkdir(exist_ok=True)
+    for name in TYPES:
+        (FOLDER / f"{name}.json").write_text(text(name), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

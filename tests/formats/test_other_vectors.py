@@ -1,0 +1,81 @@
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from modpm.core.errors import ModpmError
+from modpm.core.formats.names import ModuleName
+from modpm.core.formats.requirements import Requirement, parse_version
+from modpm.registry.index import Index
+from modpm.registry.lockfile import Lockfile
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+SEVEN = ModuleName("digits", "7")
+
+TEXTS: dict[str, tuple[Callable[[str], object], str]] = {
+    "names": (ModuleName.parse, "invalid-name"),
+    "versions": (parse_version, "invalid-version"),
+    "requirements": (Requirement.parse, "invalid-requirement"),
+}
+
+
+def cases(vectors: Path, kind: str, which: str) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = json.loads((vectors / f"{kind}.json").read_bytes())[which]
+    assert found
+    return found
+
+
+@pytest.mark.parametrize("kind", TEXTS)
+def test_golden_texts_have_their_canonical_form(vectors: Path, kind: str) -> None:
+    parse, _ = TEXTS[kind]
+    for case in cases(vectors, kind, "valid"):
+        assert str(parse(case["input"])) == case["canonical"]
+        assert parse(case["canonical"]) == parse(case["input"])
+
+
+@pytest.mark.parametrize("kind", TEXTS)
+def test_golden_bad_texts_are_refused(vectors: Path, kind: str) -> None:
+    parse, code = TEXTS[kind]
+    for case in cases(vectors, kind, "invalid"):
+        with pytest.raises(ModpmError) as caught:
+            parse(case["input"])
+        assert caught.value.code == case.get("code", code), case
+
+
+def test_golden_lockfiles_are_read_and_written_alike(vectors: Path) -> None:
+    for path in sorted((vectors / "lockfile" / "valid").iterdir()):
+        data = path.read_bytes()
+        assert Lockfile.from_bytes(data, path, "mend it").to_bytes() == data
+
+
+def test_golden_bad_lockfiles_are_refused(vectors: Path) -> None:
+    folder = vectors / "lockfile"
+    expected = json.loads((folder / "expect.json").read_bytes())
+    assert sorted(expected) == sorted(path.name for path in (folder / "invalid").iterdir())
+    for name, case in expected.items():
+        path = folder / "invalid" / name
+        with pytest.raises(ModpmError) as caught:
+            Lockfile.from_bytes(path.read_bytes(), path, "mend it")
+        assert caught.value.code == case["code"], name
+
+
+def test_golden_indexes_are_read_and_written_alike(vectors: Path) -> None:
+    for path in sorted((vectors / "index" / "valid").iterdir()):
+        data = path.read_bytes()
+        assert Index.from_bytes(data, SEVEN, str(path)).to_bytes() == data
+
+
+def test_golden_bad_indexes_are_refused(vectors: Path) -> None:
+    folder = vectors / "index"
+    expected = json.loads((folder / "expect.json").read_bytes())
+    assert sorted(expected) == sorted(path.name for path in (folder / "invalid").iterdir())
+    for name, case in expected.items():
+        data = (folder / "invalid" / name).read_bytes()
+        with pytest.raises(ModpmError) as caught:
+            Index.from_bytes(data, SEVEN, name)
+        assert caught.value.code == case["code"], name

@@ -1,0 +1,63 @@
+from __future__ import annotations
+
+import json
+import runpy
+import tomllib
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from jsonschema import Draft202012Validator, ValidationError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+NAMES = ["index", "lockfile", "manifest"]
+
+
+@pytest.fixture(scope="module")
+def validators(specs: Path) -> dict[str, Any]:
+    found = {
+        path.stem: Draft202012Validator(json.loads(path.read_bytes()))
+        for path in sorted((specs / "schemas").iterdir())
+    }
+    assert list(found) == NAMES
+    return found
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_schemas_are_those_of_the_code(specs: Path, name: str) -> None:
+    write_schemas = runpy.run_path(str(specs / "write_schemas.py"))
+    written = (specs / "schemas" / f"{name}.json").read_text(encoding="utf-8")
+    assert write_schemas["text"](name) == written, "run `python specs/write_schemas.py`"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_schemas_are_schemas(validators: dict[str, Any], name: str) -> None:
+    Draft202012Validator.check_schema(validators[name].schema)
+
+
+def test_golden_manifests_validate(validators: dict[str, Any], vectors: Path) -> None:
+    for path in sorted((vectors / "manifest" / "valid").iterdir()):
+        validators["manifest"].validate(json.loads(path.read_bytes()))
+
+
+def test_manifests_that_break_the_schema_do_not_validate(
+    validators: dict[str, Any], vectors: Path
+) -> None:
+    folder = vectors / "manifest"
+    expected = json.loads((folder / "expect.json").read_bytes())
+    names = [name for name, case in expected.items() if case["clause"] in {"M-2", "M-3", "M-4"}]
+    assert names
+    for name in names:
+        with pytest.raises(ValidationError):
+            validators["manifest"].validate(json.loads((folder / "invalid" / name).read_bytes()))
+
+
+def test_golden_lockfiles_validate(validators: dict[str, Any], vectors: Path) -> None:
+    for path in sorted((vectors / "lockfile" / "valid").iterdir()):
+        validators["lockfile"].validate(tomllib.loads(path.read_text(encoding="utf-8")))
+
+
+def test_golden_indexes_validate(validators: dict[str, Any], vectors: Path) -> None:
+    for path in sorted((vectors / "index" / "valid").iterdir()):
+        validators["index"].validate(json.loads(path.read_bytes()))
