@@ -1,0 +1,196 @@
+"""`modpm train`."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import click
+from click.core import ParameterSource
+
+from modpm.cli.output import emit, is_quiet, is_terminal, say
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from modpm.core.training.run import Run
+    from modpm.core.training.session import Progress
+
+
+def _numbers(
+    _ctx: click.Context, _parameter: click.Parameter, value: str | None
+) -> list[float] | None:
+    """Read one number for each channel, joined by commas."""
+    try:
+        return None if value is None else [float(part) for part in value.split(",")]
+    except ValueError as error:
+        raise click.BadParameter(f"{value!r} is not numbers such as 0.5,0.5,0.5") from error
+
+
+@click.command(
+    "train",
+    epilog="Example: modpm train cifar10 --arch small_vgg --epochs 15 -o runs/cifar10",
+)
+@click.argument("data")
+@click.option(
+    "--arch",
+    default="digits_cnn",
+    show_default=True,
+    help="vgg16, resnet18, resnet20, simcnn, rescnn, small_vgg, digits_cnn, or a network of "
+    "yours, package.module:factory.",
+)
+@click.option(
+    "--width", default=1.0, show_default=True, help="Factor on the channels of every layer."
+)
+@click.option(
+    "--init",
+    type=click.Path(),
+    help="Start from ordinary weights of the same architecture (.safetensors).",
+)
+@click.option("--epochs", default=30, show_default=True, help="Passes over the training data.")
+@click.option("--lr", default=0.05, show_default=True, help="Peak learning rate.")
+@click.option("--batch-size", default=128, show_default=True, help="Images a step.")
+@click.option("--alpha", default=0.5, show_default=True, help="Weight of the cohesion loss.")
+@click.option("--beta", default=1.5, show_default=True, help="Weight of the coupling loss.")
+@click.option("--seed", default=0, show_default=True, help="Of everything that is drawn.")
+@click.option(
+    "--val-fraction",
+    default=0.1,
+    show_default=True,
+    help="Share of the training images that is held out.",
+)
+@click.option(
+    "--method",
+    type=click.Choice(["mwt", "mwt+views"]),
+    default="mwt",
+    show_default=True,
+    help="mwt+views shows the network its class modules while it trains.",
+)
+@click.option("--plain", is_flag=True, help="Train the same network without masks, for comparison.")
+@click.option(
+    "--precision",
+    type=click.Choice(["float32", "bfloat16"]),
+    default="float32",
+    show_default=True,
+    help="bfloat16 is faster where the processor has it.",
+)
+@click.option(
+    "--threshold",
+    default=0.9,
+    show_default=True,
+    help="Frequency at or above which mwt+views retains a kernel.",
+)
+@click.option(
+    "--mean",
+    metavar="NUMBERS",
+    callback=_numbers,
+    help="Normalisation: a mean for each channel, joined by commas.",
+)
+@click.option(
+    "--std",
+    metavar="NUMBERS",
+    callback=_numbers,
+    help="Normalisation: a standard deviation for each channel.",
+)
+@click.option("--skip-bad", is_flag=True, help="Leave out images that cannot be decoded.")
+@click.option(
+    "--resume", is_flag=True, help="Continue the run in RUN; its settings need not be repeated."
+)
+@click.option("-o", "--output", required=True, metavar="RUN", help="The run folder to make.")
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+@click.pass_context
+def command(
+    ctx: click.Context,
+    /,
+    output: str,
+    resume: bool,
+    as_json: bool,
+    **settings: Any,  # noqa: ANN401 -- passed on as they are
+) -> None:
+    """Train a modular network on DATA.
+
+    DATA is digits, a folder of parquet files, a folder of class-named folders of images, or a
+    data set of the Hugging Face Hub.
+    """
+    from modpm.core.training.loop import train  # noqa: PLC0415 -- so that --help needs no torch
+
+    if resume:
+        settings = _with_settings_of(output, ctx, settings)
+    with _reporter() as report:
+        run = train(output=output, resume=resume, progress=report, **settings)
+    if _is_main_process():
+        _print(run, as_json=as_json)
+
+
+def _with_settings_of(
+    output: str, ctx: click.Context, settings: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Take from a run what the command line leaves out."""
+    from modpm.core.training.run import Run  # noqa: PLC0415 -- as above
+
+    config = Run.open(output).config
+    return {
+        name: value
+        if ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE
+        else getattr(config, name)
+        for name, value in settings.items()
+    }
+
+
+def _is_main_process() -> bool:
+    from accelerate import PartialState  # noqa: PLC0415 -- as above
+
+    return bool(PartialState().is_main_process)
+
+
+def _print(run: Run, *, as_json: bool) -> None:
+    last = run.metrics()[-1]
+    if not as_json:
+        say(f"{run.folder} is trained: {last['val_accuracy']:.2%} on held-out images")
+        return
+    names = ("val_accuracy", "kernel_retention_rate", "loss")
+    measures = {name: last[name] for name in names if name in last}
+    emit(
+        {
+            "run": str(run.folder),
+            "digest": run.digest(),
+            "classes": list(run.classes),
+            "epochs": run.config.epochs,
+            **measures,
+            "seconds": sum(line["seconds"] for line in run.metrics()),
+        }
+    )
+
+
+@contextmanager
+def _reporter() -> Iterator[Callable[[Progress], None] | None]:
+    """Give what shows progress: a bar on a terminal, and a line after each epoch."""
+    if not is_terminal() or is_quiet():
+        yield lambda progress: None if progress.metrics is None else say(_epoch_line(progress))
+        return
+    from rich.console import Console  # noqa: PLC0415 -- only where there is a terminal
+    from rich.progress import Progress as Bars  # noqa: PLC0415 -- the same
+
+    with Bars(console=Console(stderr=True), transient=True) as bars:
+        task = bars.add_task("training", total=None)
+
+        def report(progress: Progress) -> None:
+            total = progress.n_epochs * progress.n_steps
+            done = (progress.epoch - 1) * progress.n_steps + progress.step
+            bars.update(task, total=total, completed=done, description=_place(progress))
+            if progress.metrics is not None:
+                bars.console.print(_epoch_line(progress), highlight=False)
+
+        yield report
+
+
+def _place(progress: Progress) -> str:
+    return f"epoch {progress.epoch}/{progress.n_epochs}, loss {progress.loss:.3f}"
+
+
+def _epoch_line(progress: Progress) -> str:
+    assert progress.metrics is not None
+    parts = [_place(progress), f"{progress.metrics['val_accuracy']:.2%} on held-out images"]
+    if "kernel_retention_rate" in progress.metrics:
+        parts.append(f"retention rate {progress.metrics['kernel_retention_rate']:.3f}")
+    return ", ".join([*parts, f"{progress.metrics['seconds']:.1f} s"])
