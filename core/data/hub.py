@@ -26,6 +26,10 @@ SHORT_NAMES: dict[str, tuple[str, str | None]] = {
 def open_hub_data(name: str, split: str) -> LabelledImages:
     """Open one split of a data set of the Hub, downloaded once to the Hub's own cache.
 
+    Args:
+        name: A short name, `owner/name`, or `owner/name:configuration` where it has several.
+        split: The split.
+
     Raises:
         ModpmError: `datasets` is not installed, the Hub cannot be reached or has no such data
             set, or it has no such split, images or labels.
@@ -45,7 +49,7 @@ def _load(name: str) -> datasets.DatasetDict:
     datasets = import_extra("datasets")
     if not sys.stderr.isatty():
         datasets.disable_progress_bars()
-    data_set, configuration = SHORT_NAMES.get(name, (name, None))
+    data_set, configuration = SHORT_NAMES.get(name) or _id_and_configuration(name)
     try:
         return datasets.load_dataset(data_set, configuration)
     except datasets.exceptions.DatasetNotFoundError as error:
@@ -58,6 +62,13 @@ def _load(name: str) -> datasets.DatasetDict:
             why=str(error),
             hint=_suggestion(name) or "check the network, or name a folder that holds the data",
         ) from error
+    except ValueError as error:  # among others, that one of several configurations must be named
+        raise ModpmError(
+            f"the Hub's data set `{name}` cannot be loaded as it is named",
+            code="hub-data-set",
+            why=str(error),
+            hint=f"where it has several configurations, name one: `{data_set}:configuration`",
+        ) from error
     except Exception as error:  # whatever a stranger's data set makes `datasets` raise
         raise ModpmError(
             f"the Hub's data set `{name}` cannot be loaded",
@@ -65,6 +76,11 @@ def _load(name: str) -> datasets.DatasetDict:
             where=f"https://huggingface.co/datasets/{data_set}",
             why=f"{type(error).__name__}: {error}",
         ) from error
+
+
+def _id_and_configuration(name: str) -> tuple[str, str | None]:
+    data_set, _, configuration = name.partition(":")
+    return data_set, configuration or None
 
 
 def _not_found(name: str, why: str) -> ModpmError:

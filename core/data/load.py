@@ -31,8 +31,9 @@ def load_data(
     Args:
         source: `digits`; a folder of parquet files `<split>-*.parquet`; a folder of class-named
             folders of images, with or without `train/` and `test/`; a short name (`cifar10`,
-            `cifar100`, `mnist`, `fashion_mnist`, `svhn`) or an id of the Hub. A folder wins over
-            an id; a folder called `digits` is named `./digits`.
+            `cifar100`, `mnist`, `fashion_mnist`, `svhn`) or an id of the Hub, `owner/name` or
+            `owner/name:configuration`. A folder wins over an id; a folder called `digits` is
+            named `./digits`.
         split: For example `train` or `test`.
         skip_bad: Leave out images that cannot be decoded, and count them.
         image_size: Height and width to bring every image to; without it, the size that most of

@@ -58,9 +58,10 @@ def _refuse_other_formats(path: Path) -> None:
             hint="--init takes one .safetensors file",
         )
     with path.open("rb") as file:
-        start = file.read(2)
-    is_pickle = start in (b"PK", b"\x80\x02", b"\x80\x04") or path.suffix in _PICKLE_SUFFIXES
-    if is_pickle:
+        start = file.read(9)
+    if start.endswith(b"{"):  # a safetensors header, after the 8 bytes of its length
+        return
+    if start.startswith((b"PK", b"\x80")) or path.suffix.lower() in _PICKLE_SUFFIXES:
         raise ModpmError(
             "weights in a pickle are refused",
             code="pickled-weights",

@@ -230,6 +230,7 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str 
         ("cifar10", ("uoft-cs/cifar10", None)),
         ("svhn", ("ufldl-stanford/svhn", "cropped_digits")),
         ("someone/pets", ("someone/pets", None)),
+        ("someone/pets:small", ("someone/pets", "small")),
     ],
 )
 def test_data_set_of_the_hub_loads_as_a_folder_of_its_files_does(
@@ -279,6 +280,15 @@ def test_unknown_data_set_of_the_hub_is_told(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(datasets, "load_dataset", refuse)
     with pytest.raises(ModpmError, match="neither a folder here nor on the Hub"):
         load_data("someone/nothing", "train")
+
+
+def test_configuration_that_must_be_named_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_name: str, _configuration: str | None) -> object:
+        raise ValueError("Config name is missing.\nPlease pick one among: ['a', 'b']")
+
+    monkeypatch.setattr(datasets, "load_dataset", refuse)
+    with pytest.raises(ModpmError, match="`someone/pets:configuration`"):
+        load_data("someone/pets", "train")
 
 
 def test_failure_inside_a_data_set_of_the_hub_is_told(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -93,6 +93,16 @@ def test_pickles_are_refused_under_any_name(tmp_path: Path, name: str) -> None:
     assert "save_file" in str(caught.value.hint)
 
 
+def test_length_of_a_header_is_not_taken_for_a_pickle(tmp_path: Path) -> None:
+    path = tmp_path / "w.safetensors"
+    # The lengths that read as the first bytes of a pickle and of a zip archive.
+    for length in (int.from_bytes(b"\x80\x02", "little"), int.from_bytes(b"PK", "little")):
+        header = b'{"x":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}'.ljust(length)
+        path.write_bytes(length.to_bytes(8, "little") + header + bytes(4))
+        with pytest.raises(ModpmError, match="not in the network: x"):
+            load_initial_weights(create("resnet20", 10, width=0.25), path)
+
+
 @pytest.mark.parametrize("make_folder", [True, False])
 def test_missing_file_is_told(tmp_path: Path, make_folder: bool) -> None:
     if make_folder:
