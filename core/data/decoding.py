@@ -161,12 +161,12 @@ def _for_each(
 def _bad_images(encoded: EncodedImages, bad: Iterable[_Bad], source: str) -> ModpmError:
     bad = sorted(bad)
     named = [f"{encoded.where(index)}: {why}" for index, why in bad[:_N_SHOWN]]
-    more = f"; and {len(bad) - _N_SHOWN} more" if len(bad) > _N_SHOWN else ""
+    more = [f"and {len(bad) - _N_SHOWN} more"] if len(bad) > _N_SHOWN else []
     return ModpmError(
         f"{len(bad)} of {len(encoded)} images cannot be decoded",
         code="bad-image",
         where=source,
-        why="; ".join(named) + more,
+        why="\n".join(named + more),
         hint="mend or remove them, or leave them out with --skip-bad",
     )
 

@@ -99,7 +99,7 @@ def _check_tensors(tensors: dict[str, Tensor], expected: dict[str, Tensor], path
             "the weights are of another network",
             code="weights-mismatch",
             where=str(path),
-            why="; ".join(problems),
+            why="\n".join(problems),
             hint="--arch, --width and the number of classes must be those of the weights",
         )
     for name, tensor in tensors.items():
