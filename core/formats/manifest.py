@@ -14,7 +14,7 @@ from modpm.core.errors import ModpmError
 from modpm.core.formats import canonical_json
 from modpm.core.formats.digest import Digest
 from modpm.core.formats.names import ModuleName
-from modpm.core.formats.network_graph import Graph
+from modpm.core.formats.network_graph import AttributeValue, Graph, Node
 from modpm.core.formats.records import (
     Problem,
     Record,
@@ -137,8 +137,8 @@ class Calibration(Record, frozen=True, kw_only=True):
         kind: `platt`, or `one-vs-rest-head` for a head on the last features.
         split: The held-out part of the training data it was fitted on.
         n: How many images that part has.
-        slope, intercept: Of Platt scaling, score = slope * logit + intercept; 1 and 0 where a
-            head gives the score.
+        slope, intercept: Make log-odds (slope * logit + intercept) of the class's logit as the
+            whole origin gives it, or a fusion of its modules; the same for all its classes.
         brier_score, log_loss: Measured on that part by cross-fitting, where they were measured.
     """
 
@@ -389,13 +389,17 @@ def _retained_problems(manifest: Manifest) -> Iterator[Problem]:
         path = f"retained.{layer}"
         if layer not in layers:
             yield Problem(path, "is not a node of the origin's graph")
-        elif layers[layer].attributes.get("n_kernels", kernels.total) != kernels.total:
+        elif kernels.total != _n_kernels(layers[layer]):
             yield Problem(f"{path}.total", "is not the number of kernels in the origin's graph")
         indices = kernels.retained
         if any(a >= b for a, b in pairwise(indices)):
             yield Problem(f"{path}.retained", "is not ascending")
         if max(indices, default=0) >= kernels.total:
             yield Problem(f"{path}.retained", f"has an index beyond the {kernels.total} kernels")
+
+
+def _n_kernels(node: Node) -> AttributeValue | None:
+    return node.attributes.get("n_kernels", node.attributes.get("n_features"))
 
 
 def _metrics_problems(manifest: Manifest) -> Iterator[Problem]:
