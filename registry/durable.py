@@ -25,12 +25,11 @@ LOCK_TIMEOUT_SECONDS = 300.0
 
 
 @contextmanager
-def exclusively(lock: Path, staging: Path) -> Iterator[None]:
-    """Hold a lock that excludes other processes and threads, with an empty staging folder.
+def locked(lock: Path) -> Iterator[None]:
+    """Hold a lock that excludes other processes and threads.
 
     Args:
         lock: The lock file; it stays when the lock is released.
-        staging: What the lock guards, beside it; emptied at the start, removed at the end.
 
     Raises:
         ModpmError: `busy`, if somebody else holds the lock for five minutes.
@@ -38,12 +37,7 @@ def exclusively(lock: Path, staging: Path) -> Iterator[None]:
     make_folders(lock.parent)
     try:
         with FileLock(lock, timeout=LOCK_TIMEOUT_SECONDS):
-            remove_folder(staging)
-            staging.mkdir()
-            try:
-                yield
-            finally:
-                remove_folder(staging)
+            yield
     except Timeout:
         raise ModpmError(
             "another process is at work here",
@@ -52,6 +46,26 @@ def exclusively(lock: Path, staging: Path) -> Iterator[None]:
             why=f"it has held the lock for {LOCK_TIMEOUT_SECONDS:.0f} seconds",
             hint="wait for it to end, and run the command again",
         ) from None
+
+
+@contextmanager
+def exclusively(lock: Path, staging: Path) -> Iterator[None]:
+    """Hold a lock, with an empty staging folder.
+
+    Args:
+        lock: As for `locked`.
+        staging: What the lock guards, beside it; emptied at the start, removed at the end.
+
+    Raises:
+        ModpmError: As `locked`.
+    """
+    with locked(lock):
+        remove_folder(staging)
+        staging.mkdir()
+        try:
+            yield
+        finally:
+            remove_folder(staging)
 
 
 def write_new(path: Path, content: bytes) -> None:

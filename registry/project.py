@@ -211,7 +211,8 @@ def _put_registry(document: "TOMLDocument", registry: Address) -> None:
     import tomlkit  # noqa: PLC0415 -- as above
 
     if "registries" not in document:
-        document.add(tomlkit.nl())
+        if len(document) > 0:
+            document.add(tomlkit.nl())
         document["registries"] = tomlkit.aot()
     document["registries"].append({"name": registry.name, "url": registry.url})
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, BinaryIO
 
-from modpm.registry.durable import exclusively, move
+from modpm.registry.durable import locked, move
 from modpm.registry.home import home
 from modpm.registry.materialising import materialise
 from modpm.registry.transfer import is_intact, transfer
@@ -59,11 +59,11 @@ class Store:
         if is_intact(path, record):
             return
         # One lock for each two digits: fetches wait for each other rarely, and seldom for long.
-        staging = path.parent / ".staging"
-        with exclusively(path.parent / ".lock", staging):
+        with locked(path.parent / ".lock"):
             if is_intact(path, record):
                 return
-            part = staging / path.name
+            part = path.with_name(f"{path.name}.part")
+            part.unlink(missing_ok=True)  # left by a crash
             with open_source() as source:
                 transfer(source, part, record, where)
             part.chmod(_READ_ONLY)

@@ -1,0 +1,85 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from modpm.core.errors import ModpmError
+from modpm.registry.addresses import Address, addresses, given_address, publish_target
+
+
+def test_a_registry_in_the_project_is_addressed_relative_to_it(project: Path) -> None:
+    address = given_address(project / "shared" / "registry", project)
+
+    assert address == Address("registry", "shared/registry")
+    assert address.folder(project) == project / "shared" / "registry"
+
+
+def test_a_registry_outside_is_addressed_by_its_whole_path(project: Path, registry: Path) -> None:
+    assert given_address(registry, project) == Address("registry", str(registry))
+
+
+def test_a_relative_path_is_meant_from_here(
+    project: Path, registry: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(project)
+
+    assert given_address("../registry", project).folder(project) == registry
+
+
+def test_a_file_url_is_a_folder(project: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "my modules"
+
+    assert given_address(folder.as_uri(), project).folder(project) == folder
+    assert Address("a", folder.as_uri()).folder(project) == folder
+
+
+def test_a_registry_of_the_project_keeps_its_name(project: Path, registry: Path) -> None:
+    listed = Address("work", "../registry")
+
+    assert given_address(registry, project, [listed]) == listed
+
+
+def test_two_registries_never_have_one_name(project: Path, tmp_path: Path) -> None:
+    listed = Address("registry", "elsewhere/registry")
+
+    assert given_address(tmp_path / "registry", project, [listed]).name == "registry-2"
+    assert given_address("/", project).name == "registry"
+
+
+def test_the_given_registry_goes_before_those_of_the_project(
+    project: Path, monkeypatch: pytest.MonkeyPatch, home: Path
+) -> None:
+    given, listed = Address("given", "g"), Address("listed", "l")
+
+    assert addresses(given, project, [listed, given]) == (given, listed)
+    assert addresses(None, project, [listed]) == (listed,)
+    assert addresses(None, project, []) == (Address("default", str(home / "registry")),)
+    monkeypatch.setenv("MODPM_REGISTRY", str(project / "e"))
+    assert addresses(None, project, [listed]) == (Address("e", "e"), listed)
+    assert addresses(given, project, [listed]) == (given, listed)
+
+
+def test_publishing_goes_to_the_given_registry_or_the_environments_or_the_default(
+    registry: Path, home: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    assert publish_target(None).location == str(home / "registry")
+    monkeypatch.setenv("MODPM_REGISTRY", str(tmp_path / "e"))
+    assert publish_target(None).location == str(tmp_path / "e")
+    assert publish_target(registry).location == str(registry)
+
+
+def test_without_a_home_the_platform_says_where_data_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MODPM_HOME")
+
+    location = Path(publish_target(None).location)
+
+    assert location.is_absolute()
+    assert location.parent.name == "modpm"
+
+
+@pytest.mark.parametrize("url", ["s3://bucket", "https://host/x", "file://host/x"])
+def test_an_unknown_kind_of_registry_is_refused(url: str) -> None:
+    with pytest.raises(ModpmError) as caught:
+        publish_target(url)
+    assert caught.value.code == "unknown-registry-kind"
