@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
+from itertools import islice
 from typing import TYPE_CHECKING
 
 import torch
@@ -14,11 +15,11 @@ from modpm.core.data import prepare_image
 from modpm.core.errors import ModpmError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from modpm.core.formats.manifest import InputContract
 
-Images = Tensor | Image.Image | Sequence[Image.Image]
+Images = Tensor | Image.Image | Iterable[Image.Image]
 """A batch of pixels, an image, or several images of any sizes."""
 
 LUMA = (0.299, 0.587, 0.114)
@@ -132,14 +133,13 @@ def image_batches(images: Images, contracts: Sequence[InputContract]) -> Iterato
         for part in torch.split(check_pixels(images), IMAGES_AT_ONCE):
             yield [unit_pixels(part)] * len(contracts)
         return
-    every = [images] if isinstance(images, Image.Image) else list(images)
-    for i in range(0, len(every), IMAGES_AT_ONCE):
-        part_of_images = every[i : i + IMAGES_AT_ONCE]
-        yield [_prepared(part_of_images, contract) for contract in contracts]
-
-
-def _prepared(images: Sequence[Image.Image], contract: InputContract) -> Tensor:
-    return unit_pixels(torch.stack([prepare_image(image, contract) for image in images]))
+    every = iter([images] if isinstance(images, Image.Image) else images)
+    # One decoded image at a time: they may be large, and what is made of them is small.
+    while part_of_images := [
+        [prepare_image(image, contract) for contract in contracts]
+        for image in islice(every, IMAGES_AT_ONCE)
+    ]:
+        yield [unit_pixels(torch.stack(batch)) for batch in zip(*part_of_images, strict=True)]
 
 
 def _bad_images(why: str, hint: str) -> ModpmError:

@@ -1,0 +1,231 @@
+"""A classifier: class modules of one or many origins as one `nn.Module`."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+import torch
+from huggingface_hub import PyTorchModelHubMixin, snapshot_download
+from torch import Tensor, nn
+
+from modpm.core.composition import saving
+from modpm.core.composition.prediction import Prediction, decide, describe
+from modpm.core.composition.preprocessing import (
+    Images,
+    Preprocessing,
+    image_batches,
+    unit_pixels,
+)
+from modpm.core.composition.scorer import Scorer
+from modpm.core.formats.whole_files import write_file
+from modpm.core.graph import Cost
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from modpm.core.composition.recipe import Composition, Pin
+    from modpm.core.formats.manifest import InputContract
+
+
+class Classifier(
+    nn.Module,
+    PyTorchModelHubMixin,
+    library_name="modpm",
+    tags=["modpm"],
+    pipeline_tag="image-classification",
+):
+    """A network that names what an image shows, or says none of the above.
+
+    Args:
+        scorers: Its networks.
+        labels: Every label of the scorers, in the order of the outputs; None for theirs.
+        reject: An image is none of the above where no score's own probability reaches this;
+            None to give every image a label.
+        composition: How it was composed; None for a network that was not.
+
+    Shapes:
+        forward: (N, 3, height, width) in [0, 1], or 1 channel for grey → (N, len(labels)). Any
+            size will do; images of `input_size` are not scaled where all modules agree on it.
+    """
+
+    order: Tensor
+
+    def __init__(
+        self,
+        scorers: Sequence[Scorer],
+        labels: Sequence[str] | None = None,
+        reject: float | None = None,
+        composition: Composition | None = None,
+    ) -> None:
+        super().__init__()
+        given = [label for scorer in scorers for label in scorer.labels]
+        self.labels = tuple(given if labels is None else labels)
+        self.reject = reject
+        self.composition = composition
+        self.contracts = _distinct([scorer.contract for scorer in scorers])
+        self._reads = [self.contracts.index(scorer.contract) for scorer in scorers]
+        self.scorers = nn.ModuleList(scorers)
+        self.preprocessings = nn.ModuleList(map(Preprocessing, self.contracts))
+        order = torch.tensor([given.index(label) for label in self.labels])
+        self.register_buffer("order", order, persistent=False)
+        self.eval()
+
+    @property
+    def input_size(self) -> tuple[int, int]:
+        """Height and width that lose nothing for any of its modules."""
+        return (
+            max(contract.height for contract in self.contracts),
+            max(contract.width for contract in self.contracts),
+        )
+
+    @cached_property
+    def cost(self) -> Cost:
+        """What its networks cost together, counted."""
+        costs = [scorer.cost for scorer in self.networks()]
+        return Cost(
+            n_parameters=sum(cost.n_parameters for cost in costs),
+            macs=sum(cost.macs for cost in costs),
+            size_bytes=sum(cost.size_bytes for cost in costs),
+        )
+
+    @property
+    def n_parameters(self) -> int:
+        """Numbers in it that training would change."""
+        return self.cost.n_parameters
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates for one image."""
+        return self.cost.macs
+
+    @property
+    def origin_macs(self) -> int | None:
+        """Multiply-accumulates of its modules' origins, each counted once."""
+        return None if self.composition is None else self.composition.origin_macs
+
+    @property
+    def strategy(self) -> str | None:
+        """How it was composed: `independent`, `fused` or `mixed`."""
+        return None if self.composition is None else self.composition.strategy
+
+    @property
+    def pins(self) -> tuple[Pin, ...]:
+        """The releases of its class modules, in the order of its labels."""
+        return () if self.composition is None else tuple(self.composition.modules)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return the score of each label: the log-odds that the image shows it."""
+        return self._score([unit_pixels(images)] * len(self.contracts))
+
+    def _score(self, inputs: Sequence[Tensor]) -> Tensor:
+        """Return the scores of one batch, given for every distinct input contract."""
+        prepared = [layer(batch) for layer, batch in zip(self.preprocessings, inputs, strict=True)]
+        read = zip(self.scorers, self._reads, strict=True)
+        scores = torch.cat([scorer(prepared[i]) for scorer, i in read], 1)
+        return scores.index_select(1, self.order)
+
+    def networks(self) -> list[Scorer]:
+        """Return its networks."""
+        return [scorer for scorer in self.scorers if isinstance(scorer, Scorer)]
+
+    @torch.inference_mode()
+    def score_images(self, images: Images) -> Tensor:
+        """Return the scores of images that are not prepared yet.
+
+        Each of Pillow's images is prepared for each module as for that module alone.
+
+        Args:
+            images: One or several of Pillow's, or a batch of pixels: bytes, or numbers in [0, 1].
+
+        Shapes:
+            pixels: (N, 1 or 3, height, width) → (N, len(labels))
+
+        Raises:
+            ModpmError: `bad-images`.
+        """
+        parts = [self._score(inputs) for inputs in image_batches(images, self.contracts)]
+        return torch.cat(parts) if parts else torch.empty(0, len(self.labels))
+
+    def predict(self, images: Images) -> list[Prediction]:
+        """Say what each image shows.
+
+        Args:
+            images: As for `score_images`.
+
+        Raises:
+            ModpmError: `bad-images`.
+        """
+        return describe(self.score_images(images), self.labels, self.reject)
+
+    def decide(self, scores: Tensor) -> Tensor:
+        """Return the position of each image's label, or -1 for none of the above.
+
+        Shapes:
+            scores: (N, len(labels)) → (N,)
+        """
+        return decide(scores, self.reject)
+
+    def save(self, folder: Path | str) -> None:
+        """Write the classifier's folder, whole or not at all.
+
+        Args:
+            folder: A new or empty folder, or that of a classifier, which is replaced.
+
+        Raises:
+            ModpmError: The folder holds something else (`not-a-classifier`) or cannot be written.
+        """
+        saving.write_classifier(Path(folder), saving.encode_classifier(self))
+
+    @classmethod
+    def from_folder(cls, folder: Path | str) -> Self:
+        """Read a classifier's folder, all of which is checked first.
+
+        Raises:
+            ModpmError: `not-a-classifier`, `damaged-classifier`, `unknown-format-version`.
+        """
+        saved = saving.read_classifier(Path(folder))
+        scorers = [
+            Scorer(config.labels, config.input, config.graph, tensors)
+            for config, tensors in zip(saved.config.scorers, saved.tensors, strict=True)
+        ]
+        return cls(scorers, saved.config.labels, saved.config.reject, saved.composition)
+
+    def _save_pretrained(self, save_directory: Path) -> None:
+        for name, data in saving.encode_classifier(self).items():
+            write_file(save_directory / name, data)
+
+    # The hub's own signature; what it read from config.json itself is not trusted and not used.
+    @classmethod
+    def _from_pretrained(
+        cls,
+        *,
+        model_id: str,
+        revision: str | None,
+        cache_dir: str | Path | None,
+        force_download: bool,
+        local_files_only: bool,
+        token: str | bool | None,
+        **_read_by_the_hub: Any,  # noqa: ANN401 -- the hub's own signature
+    ) -> Self:
+        if Path(model_id).is_dir():
+            return cls.from_folder(model_id)
+        folder = snapshot_download(
+            model_id,
+            revision=revision,
+            cache_dir=cache_dir,
+            force_download=force_download,
+            local_files_only=local_files_only,
+            token=token,
+            allow_patterns=list(saving.FILES),
+        )
+        return cls.from_folder(folder)
+
+
+def _distinct(contracts: Sequence[InputContract]) -> list[InputContract]:
+    found: list[InputContract] = []
+    for contract in contracts:
+        if contract not in found:
+            found.append(contract)
+    return found

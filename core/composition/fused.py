@@ -1,0 +1,141 @@
+"""Fused composition: class modules of one origin as one network of the union of their kernels.
+
+It is made of the installed files alone. A weight between two kernels is in the fused network
+where some module retains both, so that it equals the origin restricted to the labels where the
+modules retain everything, and a module itself where there is only one.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from modpm.core.composition.joining import join, mismatch, retained_of
+from modpm.core.composition.scorer import Scorer
+from modpm.core.errors import ModpmError
+from modpm.core.formats.network_graph import Graph, Node
+from modpm.core.slicing import slice_graph
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from torch import Tensor
+
+    from modpm.core.composition.class_module import ClassModule
+    from modpm.core.formats.manifest import Origin
+
+PLATT = "platt"
+"""The kind of calibration that is a slope and an intercept of the logit."""
+
+
+def fuse(modules: Sequence[ClassModule], labels: Sequence[str]) -> Scorer:
+    """Join class modules of one origin in one network.
+
+    Args:
+        modules: One or more, each of another class of the origin.
+        labels: What their scores are called in the classifier, in the same order.
+
+    Raises:
+        ModpmError: They are of different origins (`different-origins`), contradict each other
+            about it (`origin-mismatch`), or cannot be joined (`cannot-fuse`).
+    """
+    origin = _common_origin(modules)
+    why = obstacle(modules)
+    if why is not None:
+        raise ModpmError(
+            "the class modules cannot be fused",
+            code="cannot-fuse",
+            why=why,
+            hint="compose them with `--strategy independent`",
+        )
+    graph, joined = join(modules, origin.graph)
+    outputs = [module.manifest.output.class_index for module in modules]
+    sliced, tensors = slice_graph(graph, joined, union(modules), outputs)
+    if len(modules) == 1:
+        tensors = {name: modules[0].tensors[name] for name in tensors}
+    return Scorer(labels, modules[0].input, *with_scores(sliced, tensors, modules))
+
+
+def obstacle(modules: Sequence[ClassModule]) -> str | None:
+    """Say why modules of one origin cannot be fused, or return None."""
+    classes: dict[int, ClassModule] = {}
+    for module in modules:
+        twin = classes.setdefault(module.manifest.output.class_index, module)
+        if twin is not module:
+            names = f"{twin.manifest.name} and {module.manifest.name}"
+            return f"{names} are of one class of their origin, `{module.manifest.label}`"
+        if len(modules) > 1 and _has_fill(module.graph):
+            return (
+                f"the origin of {module.manifest.name} adds constants to kernels that were cut "
+                "and pads them, and a module does not say what each was"
+            )
+    return None
+
+
+def _has_fill(graph: Graph) -> bool:
+    return any("fill" in node.tensors for node in graph.nodes)
+
+
+def union(modules: Sequence[ClassModule]) -> dict[str, list[int]]:
+    """Return the kernels that some module retains, by layer.
+
+    A layer that some module does not name, because it has it whole, is not named either.
+    """
+    every = [retained_of(module) for module in modules]
+    layers = [layer for layer in every[0] if all(layer in retained for retained in every)]
+    return {layer: sorted(set().union(*(kept[layer] for kept in every))) for layer in layers}
+
+
+def with_scores(
+    graph: Graph, tensors: Mapping[str, Tensor], modules: Sequence[ClassModule]
+) -> tuple[Graph, dict[str, Tensor]]:
+    """Turn the logits of a fused network into the scores of its modules.
+
+    Where every module has a Platt calibration, a score is the module's slope times the logit plus
+    its intercept. Otherwise the logits are the scores, as the origin was trained to give them.
+
+    Shapes:
+        the graph's output: (N, len(modules)), before and after.
+    """
+    calibrations = [module.manifest.calibration for module in modules]
+    if any(calibration.kind != PLATT for calibration in calibrations):
+        return graph, dict(tensors)
+    like = next(iter(tensors.values()))
+    name = _free_name(graph)
+    roles = {"weight": f"{name}.weight", "bias": f"{name}.bias"}
+    scores = Node(name, "channel_affine", (graph.output,), {}, roles)
+    slopes = like.new_tensor([calibration.slope for calibration in calibrations])
+    intercepts = like.new_tensor([calibration.intercept for calibration in calibrations])
+    scored = Graph(graph.input, graph.input_shape, (*graph.nodes, scores), name)
+    return scored, {**tensors, roles["weight"]: slopes, roles["bias"]: intercepts}
+
+
+def _free_name(graph: Graph) -> str:
+    """Return a name that no layer of the graph is in the way of."""
+    taken = {graph.input, *(node.name.split(".")[0] for node in graph.nodes)}
+    name = "score"
+    while name in taken:
+        name += "_"
+    return name
+
+
+def _common_origin(modules: Sequence[ClassModule]) -> Origin:
+    first = modules[0].manifest
+    for module in modules[1:]:
+        if module.manifest.origin.digest != first.origin.digest:
+            raise _different_origins(modules)
+        if module.manifest.origin.graph != first.origin.graph or module.input != first.input:
+            raise mismatch(module, f"it describes its origin otherwise than {first.name} does")
+    return first.origin
+
+
+def _different_origins(modules: Sequence[ClassModule]) -> ModpmError:
+    by_origin: dict[str, list[str]] = {}
+    for module in modules:
+        by_origin.setdefault(module.manifest.origin.digest, []).append(module.manifest.name)
+    lines = [f"{', '.join(names)}: {digest}" for digest, names in by_origin.items()]
+    return ModpmError(
+        "class modules of different origins cannot be fused",
+        code="different-origins",
+        why="\n".join(lines),
+        hint="compose them with `--strategy auto`, which fuses what can be, or `independent`",
+    )

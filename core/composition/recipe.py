@@ -1,0 +1,71 @@
+"""The recipe of a classifier: which releases, put together how, and what it measured."""
+
+from typing import Annotated
+
+import msgspec
+
+from modpm.core.formats.digest import Digest
+from modpm.core.formats.manifest import Calibration, Count, FileRecord, Label, Share, Text
+from modpm.core.formats.records import Record
+
+FORMAT_VERSION = 1
+
+
+class Pin(Record, frozen=True, kw_only=True):
+    """One class module of a composition.
+
+    Attributes:
+        label: What its score is called; the module's own label, or an alias.
+        name, version: Its release.
+        digest: The digest of its manifest, where it came from a distribution.
+        origin: The digest of its origin.
+        calibration: How its score was calibrated.
+    """
+
+    label: Label
+    name: Text
+    version: Text
+    digest: Digest | None = None
+    origin: Digest
+    calibration: Calibration
+
+
+class Measurement(Record, frozen=True, kw_only=True):
+    """What a classifier measured on one split of a data set.
+
+    Attributes:
+        data_set, split: The images.
+        fingerprint: Names exactly these images and labels.
+        n: How many were judged.
+        n_rejected: How many were none of the above.
+        accuracy: Share that was judged rightly.
+        open_set: Whether images of other classes took part, and had to be none of the above.
+    """
+
+    data_set: Text
+    split: Text
+    fingerprint: Text
+    n: Count
+    n_rejected: Count
+    accuracy: Share
+    open_set: bool = False
+
+
+class Composition(Record, frozen=True, kw_only=True):
+    """What `composition.json` says.
+
+    Attributes:
+        format_version: The version of the classifier folder.
+        strategy: `independent`, `fused`, or `mixed` where some origins' modules were fused.
+        modules: In the order of the classifier's labels.
+        origin_macs: Multiply-accumulates of the origins, each counted once.
+        measured: What it was measured at, newest last.
+        files: The files that it was saved with.
+    """
+
+    format_version: int = FORMAT_VERSION
+    strategy: Text
+    modules: Annotated[list[Pin], msgspec.Meta(min_length=1)]
+    origin_macs: Count
+    measured: list[Measurement] = msgspec.field(default_factory=list)
+    files: dict[str, FileRecord] = msgspec.field(default_factory=dict)

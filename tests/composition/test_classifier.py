@@ -1,0 +1,173 @@
+from __future__ import annotations
+
+import itertools
+from functools import partial
+
+import pytest
+import torch
+from PIL import Image
+from tests.composition.tiny_origins import CLASSES, images, tiny_origin
+
+from modpm.core.composition import compose
+from modpm.core.composition.classifier import Classifier
+from modpm.core.composition.compose import STRATEGIES, compose_modules
+from modpm.core.composition.prediction import probabilities
+from modpm.core.errors import ModpmError
+
+# Sums of some hundred float32 terms in another order.
+assert_near = partial(torch.testing.assert_close, rtol=1e-4, atol=1e-4)
+
+
+def test_an_independent_module_scores_bit_for_bit_as_it_does_alone() -> None:
+    colour = [tiny_origin().module(name, tiny_origin().some(3)) for name in ("cat", "dog")]
+    grey = tiny_origin(4, channels=1, size=6).module("frog")
+    other = tiny_origin(5).module("bird")
+    photos = [Image.effect_noise((9, 9), 80).convert("RGB") for _ in range(3)]
+    for modules in itertools.permutations([*colour, grey, other], 3):
+        composed = compose_modules(modules, "independent")
+        scores = composed.score_images(photos)
+        for i, module in enumerate(modules):
+            assert torch.equal(scores[:, i], module.score_images(photos))
+
+
+def test_modules_of_one_input_contract_share_the_prepared_batch() -> None:
+    modules = [
+        tiny_origin().module("cat"),
+        tiny_origin().module("dog"),
+        tiny_origin(4, channels=1, size=6).module("frog"),
+    ]
+    composed = compose_modules(modules, "independent")
+    assert len(composed.preprocessings) == 2
+
+
+def test_outputs_are_in_the_order_of_the_modules_whatever_is_fused() -> None:
+    near, far = tiny_origin(), tiny_origin(5)
+    modules = [near.module("cat"), far.module("dog"), near.module("frog"), far.module("bird")]
+    independent = compose_modules(modules, "independent")
+    auto = compose_modules(modules, "auto")
+    assert auto.labels == independent.labels == tuple(module.label for module in modules)
+    assert len(auto.scorers) == 2
+    # Modules that retain everything score the same fused and apart.
+    assert_near(auto.score_images(images(4)), independent.score_images(images(4)))
+
+
+def test_auto_says_what_it_did() -> None:
+    near, far = tiny_origin(), tiny_origin(5)
+    alike = [near.module("cat"), near.module("dog")]
+    for modules, expected in (
+        (alike, "fused"),
+        ([*alike, far.module("cat")], "mixed"),
+        ([near.module("cat"), far.module("cat")], "independent"),
+    ):
+        composition = compose_modules(modules, "auto").composition
+        assert composition is not None
+        assert composition.strategy == expected
+
+
+def test_auto_leaves_modules_apart_where_fusing_costs_much_more(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    origin = tiny_origin()
+    modules = [origin.module(name, {"conv2": [i], "conv3": [i]}) for i, name in enumerate(CLASSES)]
+    apart, fused = compose_modules(modules, "independent"), compose_modules(modules, "fused")
+    for limit, expected in ((1.01, "fused"), (0.99, "independent")):
+        monkeypatch.setattr(compose, "MOST_EXTRA_COST", limit * fused.macs / apart.macs)
+        composition = compose_modules(modules, "auto").composition
+        assert composition is not None
+        assert composition.strategy == expected
+
+
+def test_costs_are_those_of_the_networks_and_origins_count_once() -> None:
+    near, far = tiny_origin(), tiny_origin(5)
+    modules = [near.module("cat"), near.module("dog"), far.module("dog")]
+    composed = compose_modules(modules, "independent")
+    assert composed.macs == sum(module.manifest.macs for module in modules)
+    assert composed.n_parameters == sum(module.manifest.n_parameters for module in modules)
+    assert composed.origin_macs == sum(m.manifest.origin.macs for m in modules[1:])
+
+
+def test_a_prediction_names_the_likeliest_label_and_the_runner_up() -> None:
+    modules = [tiny_origin().module(name) for name in CLASSES]
+    composed = compose_modules(modules, "fused")
+    scores = composed.score_images(images(5))
+    for prediction, row in zip(composed.predict(images(5)), scores, strict=True):
+        ranked = row.argsort(descending=True)
+        assert prediction.label == composed.labels[ranked[0]]
+        assert prediction.runner_up == composed.labels[ranked[1]]
+        assert prediction.probability == pytest.approx(float(row.softmax(0).max()))
+        assert list(prediction.scores) == list(composed.labels)
+        assert list(prediction.scores.values()) == row.tolist()
+
+
+def test_an_image_that_no_module_claims_is_none_of_the_above() -> None:
+    modules = [tiny_origin().module(name, intercept=-1000.0) for name in ("cat", "dog")]
+    for strategy in STRATEGIES:
+        (prediction,) = compose_modules(modules, strategy, reject=0.5).predict(images(1))
+        assert prediction.label is None
+        assert prediction.probability == pytest.approx(1.0)
+        assert prediction.runner_up in {"tiny/cat", "tiny/dog"}
+        (labelled,) = compose_modules(modules, strategy).predict(images(1))
+        assert labelled.label == prediction.runner_up
+
+
+def test_a_classifier_of_one_label_gives_the_probability_of_its_score() -> None:
+    module = tiny_origin().module("cat")
+    (prediction,) = compose_modules([module]).predict(images(1))
+    assert prediction.label == "tiny/cat"
+    assert prediction.runner_up is None
+    assert prediction.probability == pytest.approx(float(module.score_images(images(1)).sigmoid()))
+
+
+def test_probabilities_are_shares_of_one() -> None:
+    shares = probabilities(torch.randn(7, 3, generator=torch.Generator().manual_seed(0)) * 100)
+    assert_near(shares.sum(1), torch.ones(7))
+
+
+def test_forward_takes_bytes_or_unit_numbers_of_any_size() -> None:
+    composed = compose_modules([tiny_origin().module("cat"), tiny_origin().module("dog")])
+    assert composed(images(2)).shape == (2, 2)
+    assert torch.equal(composed(images(2)), composed(images(2).float() / 255))
+    assert composed(images(2, size=20)).shape == (2, 2)
+    assert composed.input_size == (8, 8)
+
+
+def test_many_images_are_scored_in_parts_of_which_nothing_shows() -> None:
+    composed = compose_modules([tiny_origin().module("cat")])
+    assert_near(composed.score_images(images(300)), composed(images(300)).detach())
+
+
+def test_two_modules_of_one_label_need_a_choice_or_an_alias() -> None:
+    modules = [tiny_origin().module("cat"), tiny_origin(5).module("cat", label="tiny/cat")]
+    with pytest.raises(ModpmError) as raised:
+        compose_modules(modules)
+    assert raised.value.code == "same-label"
+    assert "tiny5/cat" in str(raised.value.hint)
+    aliased = compose_modules(modules, labels=["tiny/cat", "tiny/tabby"])
+    assert aliased.labels == ("tiny/cat", "tiny/tabby")
+
+
+def test_nothing_cannot_be_composed() -> None:
+    with pytest.raises(ModpmError) as raised:
+        compose_modules([])
+    assert raised.value.code == "nothing-to-compose"
+
+
+@pytest.mark.parametrize("reject", [-0.1, 1.1, float("nan")])
+def test_a_threshold_is_a_probability(reject: float) -> None:
+    with pytest.raises(ModpmError) as raised:
+        compose_modules([tiny_origin().module("cat")], reject=reject)
+    assert raised.value.code == "bad-threshold"
+
+
+def test_a_strategy_that_is_none_is_refused() -> None:
+    with pytest.raises(ModpmError) as raised:
+        compose_modules([tiny_origin().module("cat")], "magic")
+    assert raised.value.code == "unknown-strategy"
+
+
+def test_a_classifier_is_in_evaluation_mode_and_trains_like_any_network() -> None:
+    composed = compose_modules([tiny_origin().module("cat"), tiny_origin().module("dog")])
+    assert isinstance(composed, Classifier)
+    assert not composed.training
+    composed(images(2)).sum().backward()
+    assert all(parameter.grad is not None for parameter in composed.parameters())
