@@ -5,6 +5,7 @@ Source: the schemas of ATen's `native_functions.yaml`, whose argument names are 
 
 from __future__ import annotations
 
+import math
 from numbers import Number
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from modpm.core.formats.network_graph import AttributeValue
+    from modpm.core.graph.operators import Shape
 
 _LARGEST = 3.4028234663852886e38  # of float32: no bound at all
 _IMAGE = 3
@@ -93,11 +95,39 @@ def _padded_alike(
 
 
 def _linear(t: Translator, a: Arguments) -> View:
-    weight, value = a["weight"], t.node_value(a["input"])
-    if not isinstance(weight, Constant) or len(value.shape) != _VECTOR:
-        raise _refuse(f"its input has the shape {value.shape}, not (F,)")
+    weight, view = a["weight"], a["input"]
+    if not isinstance(weight, Constant):
+        raise _refuse("its weight depends on the image")
     tensors = _constants(weight=weight, bias=a["bias"])
-    return t.emit("linear", [value], {"n_features": weight.tensor.shape[0]}, tensors)
+    if len(view.shape) > _VECTOR:
+        return _pointwise(t, view, weight, tensors)
+    return t.emit("linear", [t.node_value(view)], {"n_features": len(weight.tensor)}, tensors)
+
+
+def _pointwise(t: Translator, view: View, weight: Constant, tensors: dict[str, Constant]) -> View:
+    """Express a linear layer on the last dimension of images as a 1 x 1 convolution."""
+    index = view.indices()
+    *space, n_features = index.shape
+    channels_first = index.reshape(-1, n_features).t()
+    value = _image(t, view.reindexed(channels_first.reshape(n_features, *_space_of(view, space))))
+    tensors["weight"] = Constant(weight.tensor[:, :, None, None], weight.name)
+    result = t.emit("conv2d", [value], _pointwise_attributes(len(weight.tensor)), tensors)
+    channels_last = result.indices().flatten(1).t().reshape(*space, len(weight.tensor))
+    return result.reindexed(channels_last.contiguous())
+
+
+def _pointwise_attributes(n_kernels: int) -> dict[str, AttributeValue]:
+    ones = {"kernel_size": [1, 1], "stride": [1, 1], "dilation": [1, 1]}
+    return {"n_kernels": n_kernels, "padding": [0, 0], "groups": 1, **ones}
+
+
+def _space_of(view: View, space: list[int]) -> tuple[int, ...]:
+    """Return height and width of an image whose pixels may stand in one line."""
+    if len(space) == 2:  # noqa: PLR2004 - height, width
+        return tuple(space)
+    is_image = len(view.base_shape) == _IMAGE
+    same = is_image and math.prod(view.base_shape[1:]) == math.prod(space)
+    return view.base_shape[1:] if same else (math.prod(space), 1)
 
 
 def _addmm(t: Translator, a: Arguments) -> View:
@@ -242,7 +272,19 @@ def _shifted(t: Translator, view: View, constant: object) -> View:
     number = _number(constant)
     if number is not None:
         return _mapped(t, view, "add_scalar", {"value": number})
+    if _is_zero(constant, view):
+        return view
     return _affine(t, view, "bias", constant)
+
+
+def _is_zero(constant: object, view: View) -> bool:
+    """Whether a constant is zeros that an accumulation begins with."""
+    return (
+        isinstance(constant, Constant)
+        and constant.name is None
+        and tuple(constant.tensor.shape[1:]) == view.shape
+        and not bool(constant.tensor.any())
+    )
 
 
 def _product_of(t: Translator, left: object, right: object) -> View:
@@ -267,14 +309,33 @@ def _number(constant: object) -> float | None:
 def _affine(t: Translator, view: View, role: str, constant: object) -> View:
     if not isinstance(constant, Constant):
         raise _refuse(f"a {type(constant).__name__} as an operand")
-    value = t.node_value(view)
-    rank = len(value.shape) + 1
-    sizes = [1] * (rank - constant.tensor.dim()) + list(constant.tensor.shape)
-    others = [size for place, size in enumerate(sizes) if place != 1]
-    if len(sizes) != rank or any(size != 1 for size in others):
+    value = t.try_node_value(view) or view
+    base = View(value.base, value.base_shape)
+    spread = _one_a_channel(value, constant)
+    shifted = t.emit("channel_affine", [base], {}, {role: spread})
+    return View(shifted.base, shifted.base_shape, value.index)
+
+
+def _one_a_channel(view: View, constant: Constant) -> Constant:
+    """Return a constant that is broadcast to a value as one number for each of its channels."""
+    index, tensor = view.indices(), constant.tensor
+    if tensor.dim() > index.dim() and tensor.shape[0] == 1:
+        tensor = tensor[0]
+    if bool((index == ZERO).any()) or not _broadcasts(tensor.shape, index.shape):
+        raise _refuse(f"a constant of shape {tuple(constant.tensor.shape)} on {view.shape}")
+    channels = index // math.prod(view.base_shape[1:])
+    numbers = tensor.new_zeros(view.base_shape[0])
+    spread = tensor.expand(index.shape)
+    numbers[channels.flatten()] = spread.flatten()
+    if not torch.equal(numbers[channels], spread):
         raise _refuse(f"a constant of shape {tuple(constant.tensor.shape)}, not one a channel")
-    spread = _spread(constant, value.shape[0])
-    return t.emit("channel_affine", [value], {}, {role: spread})
+    return Constant(numbers, constant.name if tensor.numel() == numbers.numel() else None)
+
+
+def _broadcasts(shape: Shape, wide: Shape) -> bool:
+    """Whether a shape is broadcast to a wider one, which stays as it is."""
+    pairs = zip(reversed(shape), reversed(wide), strict=False)
+    return len(shape) <= len(wide) and all(size in {1, whole} for size, whole in pairs)
 
 
 def _binary(t: Translator, name: str, left: View, right: View) -> View:
@@ -283,12 +344,18 @@ def _binary(t: Translator, name: str, left: View, right: View) -> View:
     values = [t.try_node_value(_unexpanded(view)) for view in (left, right)]
     if values[0] is not None and values[1] is not None:
         return t.emit(name, [values[0], values[1]])
-    same_move = torch.equal(left.indices(), right.indices())
-    if left.base_shape != right.base_shape or not same_move or bool((left.indices() < 0).any()):
-        raise _refuse("its inputs are arranged as no node can arrange them")
-    bases = [View(view.base, view.base_shape) for view in (left, right)]
-    base = t.emit(name, bases)
-    return View(base.base, base.base_shape, left.indices())
+    if left.base_shape == right.base_shape and _is_one_move(left.index, right.index):
+        bases = [View(view.base, view.base_shape) for view in (left, right)]
+        value = t.emit(name, bases)
+        return View(value.base, value.base_shape, left.index)
+    return t.emit(name, [t.node_value(_unexpanded(view)) for view in (left, right)])
+
+
+def _is_one_move(left: Tensor | None, right: Tensor | None) -> bool:
+    """Whether two values were moved alike, so that they may be joined before it."""
+    if left is None or right is None:
+        return left is right
+    return torch.equal(left, right) and not bool((left == ZERO).any())
 
 
 def _unexpanded(view: View) -> View:
@@ -419,40 +486,60 @@ def _adaptive_max(t: Translator, a: Arguments) -> list[View | None]:
     return [t.emit("adaptive_max_pool2d", [value], {"output_size": size}), None]
 
 
-def _reduced(t: Translator, a: Arguments, name: str) -> View:
-    """Reduce an image over its rows, its columns or both."""
-    view = a["self"]
-    rank = len(view.shape) + 1
-    dimensions = {d % rank for d in (a["dim"] or range(rank))}
-    if dimensions & {0, 1} or rank not in {3, 4}:
-        raise _refuse("a reduction over images or channels")
-    index = view.indices()
-    base_height, _base_width = view.base_shape[1:] if len(view.base_shape) == _IMAGE else (1, 1)
-    if rank == _IMAGE:  # (N, C, L): all of the image as one line
-        index = index.reshape(index.shape[0], base_height, -1)
-        is_whole = (True, True)
-    else:
-        is_whole = (rank - 2 in dimensions, rank - 1 in dimensions)
-    value = _image(t, view.reindexed(index))
-    size = [1 if whole else s for whole, s in zip(is_whole, value.shape[1:], strict=True)]
-    if name == "mean" and all(is_whole):
-        pooled = t.emit("mean", [value], {"keepdim": False})
-    else:
-        pooled = t.emit(f"adaptive_{name}", [value], {"output_size": size})
-    kept = [1 if d in dimensions else view.shape[d - 1] for d in range(1, rank)]
-    if not a["keepdim"]:
-        kept = [view.shape[d - 1] for d in range(1, rank) if d not in dimensions]
-    return pooled.reindexed(pooled.indices().reshape(kept))
-
-
 def _mean(t: Translator, a: Arguments) -> View:
-    rank = len(a["self"].shape) + 1
-    whole = {d % rank for d in (a["dim"] or range(rank))} == {2, 3} or rank == _IMAGE
-    return _reduced(t, a, "mean" if whole else "avg_pool2d")
+    return _reduced(t, a, "mean")
+
+
+def _sum_over(t: Translator, a: Arguments) -> View:
+    mean = _reduced(t, a, "mean")
+    count = math.prod(a["self"].shape) / math.prod(mean.shape)
+    return _mapped(t, mean, "mul_scalar", {"value": count})
 
 
 def _amax(t: Translator, a: Arguments) -> View:
-    return _reduced(t, a, "max_pool2d")
+    return _reduced(t, a, "max")
+
+
+def _max(t: Translator, a: Arguments) -> list[View | None]:
+    if "dim" not in a:
+        raise _refuse("a largest number of all images")
+    return [_reduced(t, {**a, "dim": [a["dim"]]}, "max"), None]
+
+
+def _reduced(t: Translator, a: Arguments, how: str) -> View:
+    """Reduce each image over some of its dimensions."""
+    view, rank = a["self"], len(a["self"].shape) + 1
+    dimensions = sorted({d % rank for d in (a["dim"] or range(rank))})
+    if dimensions[0] == 0:
+        raise _refuse("over the images of a batch")
+    reduced = [d - 1 for d in dimensions]
+    kept = [d for d in range(rank - 1) if d not in reduced]
+    pooled = _partly_pooled(t, view, reduced, how) or _pooled(t, view, kept, reduced, how)
+    shape = [1 if d in reduced else view.shape[d] for d in range(rank - 1)]
+    if not a["keepdim"]:
+        shape = [view.shape[d] for d in kept]
+    return pooled.reindexed(pooled.indices().reshape(shape))
+
+
+def _partly_pooled(t: Translator, view: View, reduced: list[int], how: str) -> View | None:
+    """Reduce an image over its rows alone, or its columns alone, where it is one."""
+    if len(view.shape) != _IMAGE or reduced not in ([1], [2]):
+        return None
+    channels, height, width = view.shape
+    del channels
+    size = [1, width] if reduced == [1] else [height, 1]
+    name = "adaptive_avg_pool2d" if how == "mean" else "adaptive_max_pool2d"
+    return t.emit(name, [_image(t, view)], {"output_size": size})
+
+
+def _pooled(t: Translator, view: View, kept: list[int], reduced: list[int], how: str) -> View:
+    """Reduce the whole image, whatever dimensions its channels and pixels are in."""
+    index = view.indices().permute(*kept, *reduced)
+    space = _space_of(view, [index.shape[len(kept) + i] for i in range(len(reduced))])
+    value = _image(t, view.reindexed(index.reshape(-1, *space)))
+    if how == "mean":
+        return t.emit("mean", [value], {"keepdim": False})
+    return t.emit("adaptive_max_pool2d", [value], {"output_size": [1, 1]})
 
 
 def _pad(t: Translator, a: Arguments) -> View:
@@ -585,6 +672,8 @@ HANDLERS: dict[str, Handler] = {
     "adaptive_max_pool2d": _adaptive_max,
     "mean": _mean,
     "amax": _amax,
+    "max": _max,
+    "sum": _sum_over,
     "pad": _pad,
     "constant_pad_nd": _pad,
     "zeros_like": _zeros_like,

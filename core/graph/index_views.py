@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from modpm.core.formats.network_graph import AttributeValue
+from modpm.core.graph.attributes import LARGEST_LIST
 
 if TYPE_CHECKING:
     from modpm.core.graph.operators import Shape
@@ -136,34 +137,47 @@ Emit = Callable[[str, View, dict[str, AttributeValue]], View]
 """Adds a node: operator, input, attributes → the node's value."""
 
 
-def materialised(view: View, emit: Emit) -> View | None:
-    """Add the nodes that compute a view, and return their value; None where none can."""
+def materialised(view: View, emit: Emit, *, number_by_number: bool) -> View | None:
+    """Add the nodes that compute a view, and return their value; None where none can.
+
+    Args:
+        view: A view.
+        emit: What adds a node.
+        number_by_number: Whether to take each number by itself where whole channels, rows and
+            columns were not kept together.
+    """
     if view.index is None:
         return view
-    if len(view.shape) == _IMAGE_RANK:
-        return _image(view, emit)
-    return _vector(view, emit) if len(view.shape) == 1 else None
+    whole = _image(view, emit) if len(view.shape) == _IMAGE_RANK else _vector(view, emit)
+    if whole is not None or not number_by_number or len(view.shape) not in {1, _IMAGE_RANK}:
+        return whole
+    base = View(view.base, view.base_shape)
+    flat = base if len(base.shape) == 1 else emit("flatten", base, {})
+    numbers = _channels(flat, view.indices().flatten().tolist(), emit)
+    if numbers is None or len(view.shape) == 1:
+        return numbers
+    return emit("unflatten", numbers, {"shape": list(view.shape)})
 
 
 def _image(view: View, emit: Emit) -> View | None:
-    moved = _moved_image(view, view.indices(), emit)
-    if moved is not None:
-        return moved
-    flat = _vector(view.reindexed(view.indices().flatten()), emit)
+    if len(view.base_shape) == _IMAGE_RANK:
+        return _moved_image(view, view.indices(), emit)
+    flat = _channels(View(view.base, view.base_shape), view.indices().flatten().tolist(), emit)
     return None if flat is None else emit("unflatten", flat, {"shape": list(view.shape)})
 
 
 def _vector(view: View, emit: Emit) -> View | None:
-    base = View(view.base, view.base_shape)
+    if len(view.shape) != 1:
+        return None
     if len(view.base_shape) == 1:
-        return _channels(base, view.indices().tolist(), emit)
+        return _channels(View(view.base, view.base_shape), view.indices().tolist(), emit)
     area, size = math.prod(view.base_shape[1:]), view.indices().numel()
     shapes = [(size, 1, 1)] if size % area else [(size // area, *view.base_shape[1:]), (size, 1, 1)]
     for shape in shapes:
         image = _moved_image(view, view.indices().reshape(shape), emit)
         if image is not None:
             return emit("flatten", image, {})
-    return _channels(emit("flatten", base, {}), view.indices().tolist(), emit)
+    return None
 
 
 def _moved_image(view: View, index: Tensor, emit: Emit) -> View | None:
@@ -197,7 +211,7 @@ def _channels(value: View, positions: list[int], emit: Emit) -> View | None:
     """Add the nodes that select channels, and that put them among channels of zeros."""
     places = [place for place, position in enumerate(positions) if position != ZERO]
     taken = [positions[place] for place in places]
-    if not taken:
+    if not taken or len(taken) > LARGEST_LIST:
         return None
     if taken != list(range(value.shape[0])):
         value = emit("select_channels", value, {"indices": taken})

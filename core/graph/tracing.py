@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import traceback
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from modpm.core.errors import ModpmError
-from modpm.core.formats.network_graph import Graph
+from modpm.core.formats.network_graph import Graph, Node
 from modpm.core.graph.aten import HANDLERS
 from modpm.core.graph.interpreter import build
 from modpm.core.graph.translation import Constant, Translator, UntranslatableError
@@ -167,8 +167,19 @@ def _translated(
                 output = translator.output(node)
         except UntranslatableError as error:
             raise _unsupported(node, error) from None
-    graph = Graph(_INPUT, (channels, height, width), tuple(translator.nodes), output)
-    return graph, translator.tensors
+    nodes = _read(translator.nodes, output)
+    names = {name for node in nodes for name in node.tensors.values()}
+    tensors = {name: tensor for name, tensor in translator.tensors.items() if name in names}
+    return Graph(_INPUT, (channels, height, width), nodes, output), tensors
+
+
+def _read(nodes: Sequence[Node], output: str) -> tuple[Node, ...]:
+    """Return the nodes that the output is computed from."""
+    wanted = {output}
+    for node in reversed(nodes):
+        if node.name in wanted:
+            wanted.update(node.inputs)
+    return tuple(node for node in nodes if node.name in wanted)
 
 
 def _unsupported(node: fx.Node, error: UntranslatableError) -> ModpmError:

@@ -113,7 +113,7 @@ class Translator:
         Raises:
             UntranslatableError: No nodes move them so.
         """
-        value = self.try_node_value(view)
+        value = materialised(view, self._emit_move, number_by_number=True)
         if value is None:
             raise UntranslatableError(
                 f"its input of shape {view.shape} is arranged as no node can arrange it"
@@ -121,8 +121,13 @@ class Translator:
         return value
 
     def try_node_value(self, view: View) -> View | None:
-        """Return the value as one of a node, or None where no nodes can arrange it so."""
-        return materialised(view, lambda name, value, attrs: self.emit(name, [value], attrs))
+        """Return the value as one of a node, or None where that would tear channels apart."""
+        return materialised(view, self._emit_move, number_by_number=False)
+
+    def _emit_move(
+        self, operator_name: str, value: View, attributes: dict[str, AttributeValue]
+    ) -> View:
+        return self.emit(operator_name, [value], attributes)
 
     def emit(
         self,

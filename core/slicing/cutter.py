@@ -19,6 +19,10 @@ UNUSED = -1
 """In a layout: a channel that is computed and that nothing may read."""
 
 
+_DISSOLVED = frozenset({"scatter_channels", "constant"})
+"""Operators whose nodes are never left: new ones take their names where they are wanted."""
+
+
 @dataclass(frozen=True)
 class Piece:
     """What is left of a value of the origin.
@@ -56,7 +60,8 @@ class Cutter:
         self.shapes = shapes
         self.kinds = kinds
         self._input, self._input_shape = graph.input, graph.input_shape
-        self._names = {graph.input, *(node.name for node in graph.nodes)}
+        self._dissolved = {n.name for n in graph.nodes if n.operator in _DISSOLVED}
+        self._names = {graph.input, *(node.name for node in graph.nodes)} - self._dissolved
         self._conformed: dict[tuple[str, tuple[int, ...]], str] = {}
 
     def add(
@@ -99,14 +104,14 @@ class Cutter:
     def finished(self, output: str) -> Graph:
         """Return the sliced graph with that node as its output."""
         if output == self._input:
-            name = self._new_name(f"{output}.identity")
+            name = self._new_name(output, "identity")
             output = self.add(Node(name, "identity", ()), [output])
         return Graph(self._input, self._input_shape, tuple(self.nodes), output)
 
     def constant(self, value: str, channels: Sequence[int], reader: str, *, space: Shape) -> str:
         """Add a node for constant channels of a value, as large as `space`."""
         attributes: dict[str, AttributeValue] = {"shape": [len(channels), *space]}
-        node = Node(self._new_name(f"{reader}.constant"), "constant", (), attributes)
+        node = Node(self._new_name(reader, "constant"), "constant", (), attributes)
         return self.add(node, [self._input], recipes=self._fill(value, channels))
 
     def _arranged(self, value: str, wanted: tuple[int, ...], reader: str, name: str) -> str:
@@ -118,13 +123,13 @@ class Cutter:
         places = [have[wanted[place]] for place in found]
         source = piece.node
         if places != list(range(len(piece.layout))):
-            name = name or self._new_name(f"{reader}.select_channels")
+            name = name or self._new_name(reader, "select_channels")
             selected: dict[str, AttributeValue] = {"indices": places}
             source = self.add(Node(name, "select_channels", (), selected), [source])
         if len(found) == len(wanted):
             return source
         scattered: dict[str, AttributeValue] = {"indices": found, "n_channels": len(wanted)}
-        name = self._new_name(f"{reader}.scatter_channels")
+        name = self._new_name(reader, "scatter_channels")
         node = Node(name, "scatter_channels", (), scattered)
         return self.add(node, [source], recipes=self._fill(value, wanted))
 
@@ -133,10 +138,11 @@ class Cutter:
         is_filled = any(self.kinds[value][channel] == CONSTANT for channel in channels)
         return {"fill": Fill(value, list(channels))} if is_filled else {}
 
-    def _new_name(self, name: str) -> str:
-        count, new = 0, name
+    def _new_name(self, reader: str, operator: str) -> str:
+        first = new = reader if reader in self._dissolved else f"{reader}.{operator}"
+        count = 0
         while new in self._names:
             count += 1
-            new = f"{name}_{count}"
+            new = f"{first}_{count}"
         self._names.add(new)
         return new
