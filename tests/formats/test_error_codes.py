@@ -54,14 +54,18 @@ def test_every_code_of_the_source_is_listed(trees: dict[Path, ast.AST], listed: 
         code: str(path)
         for path, tree in trees.items()
         for code in (*keyword_codes(tree), *documented_codes(tree))
-        if code not in listed
+        if code not in listed and not code.endswith("-")
     }
     assert not unlisted
 
 
 def test_every_listed_code_is_in_the_source(trees: dict[Path, ast.AST], listed: list[str]) -> None:
     used = {text for tree in trees.values() for text in strings(tree)}
-    assert set(listed) - used == set()
+    # A code may be put together: f"unknown-{kind}".
+    begun = {code for tree in trees.values() for code in keyword_codes(tree) if code.endswith("-")}
+    assert {
+        code for code in listed if code not in used and not code.startswith(tuple(begun))
+    } == set()
 
 
 def test_no_code_is_listed_twice(listed: list[str]) -> None:
