@@ -14,4 +14,6 @@ def home() -> Path:
     `MODPM_HOME` names it; otherwise it is the platform's folder for a user's data.
     """
     named = os.environ.get("MODPM_HOME")
-    return Path(named).absolute() if named else platformdirs.user_data_path("modpm")
+    return (
+        Path(named).absolute() if named else platformdirs.user_data_path("modpm", appauthor=False)
+    )

@@ -1,0 +1,97 @@
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.cli.conftest import Run
+
+
+def test_what_is_installed_is_listed_and_what_changed_is_said(run: Run, registry: Path) -> None:
+    first = run("install", "digits/7<1.1", "--registry", registry)
+    second = run("install", "digits/*", "digits/7>1.0")
+    third = run("install")
+
+    assert (first.code, second.code, third.code) == (0, 0, 0)
+    assert first.err == "+ digits/7 1.0.0\n"
+    assert second.err == "~ digits/7 1.0.0 -> 1.1.0\n+ digits/8 1.0.0\n"
+    assert third.err == "everything is installed already\n"
+    assert [line.split()[:2] for line in second.out.splitlines()] == [
+        ["name", "version"],
+        ["digits/7", "1.1.0"],
+        ["digits/8", "1.0.0"],
+    ]
+    assert third.out == second.out
+
+
+def test_json_has_the_fields_that_scripts_rely_on(run: Run, registry: Path) -> None:
+    outcome = run("--quiet", "install", "digits/8", "--registry", registry, "--json")
+
+    assert (outcome.code, outcome.err) == (0, "")
+    (module,) = json.loads(outcome.out)["modules"]
+    assert list(module) == ["name", "version", "digest", "size_bytes", "registry"]
+    assert (module["name"], module["version"]) == ("digits/8", "1.0.0")
+    assert module["registry"] == str(registry)
+    files = (registry / "digits" / "8" / "1.0.0").iterdir()
+    assert module["size_bytes"] == sum(path.stat().st_size for path in files)
+
+
+def test_an_unknown_module_exits_with_1_and_says_what_was_meant(
+    run: Run, registry: Path, here: Path
+) -> None:
+    outcome = run("install", "digit/7", "--registry", registry)
+
+    assert (outcome.code, outcome.out) == (1, "")
+    assert outcome.err == (
+        "error: there is no module `digit/7`\n"
+        f"  at: registry {registry}\n"
+        "  because: of the 2 modules there, none has this name\n"
+        "\n"
+        "hint: did you mean `digits/7` or `digits/8`?\n"
+    )
+    assert list(here.iterdir()) == []
+
+
+def test_a_version_that_does_not_exist_exits_with_1_and_lists_those_that_do(
+    run: Run, registry: Path
+) -> None:
+    outcome = run("install", "digits/7>=2", "--registry", registry)
+
+    assert outcome.code == 1
+    assert outcome.err == (
+        "error: no release of `digits/7` satisfies `>=2`\n"
+        f"  at: registry {registry}\n"
+        "  because: it is asked by `modpm install`; releases found: 1.0.0, 1.1.0\n"
+        "\n"
+        "hint: loosen the requirement; the newest release is `digits/7==1.1.0`\n"
+    )
+
+
+def test_what_is_not_a_requirement_exits_with_2(run: Run, registry: Path) -> None:
+    for text in ("seven", "digits/7>>1", "../7", "digits/7@1.0"):
+        outcome = run("install", text, "--registry", registry)
+
+        assert outcome.code == 2
+        assert outcome.err.startswith(f"error: `{text}` is not a ")
+
+
+def test_a_missing_registry_exits_with_1(run: Run, tmp_path: Path) -> None:
+    outcome = run("install", "digits/7", "--registry", tmp_path / "missing", "--json")
+
+    assert outcome.code == 1
+    assert json.loads(outcome.out)["error"]["code"] == "registry-missing"
+
+
+def test_nothing_to_install_exits_with_2(run: Run) -> None:
+    assert run("install").code == 2
+
+
+def test_another_project_can_be_named(run: Run, registry: Path, tmp_path: Path, here: Path) -> None:
+    (tmp_path / "other").mkdir()
+
+    run("install", "digits/8", "--registry", registry, "--project", tmp_path / "other")
+
+    assert (tmp_path / "other" / "modpm.lock").is_file()
+    assert list(here.iterdir()) == []

@@ -1,0 +1,34 @@
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.cli.conftest import Run
+
+
+def test_an_empty_project_has_no_modules(run: Run) -> None:
+    assert run("list") == (0, "", "no modules are installed here\n")
+    assert run("list", "--json") == (0, '{\n  "modules": []\n}\n', "")
+
+
+def test_installed_modules_are_listed(run: Run, registry: Path) -> None:
+    installed = run("install", "digits/*", "--registry", registry)
+    as_json = run("install", "--json")
+
+    assert run("list") == (0, installed.out, "")
+    assert run("list", "--json") == (0, as_json.out, "")
+    names = [module["name"] for module in json.loads(as_json.out)["modules"]]
+    assert names == ["digits/7", "digits/8"]
+
+
+def test_a_damaged_record_exits_with_1(run: Run, registry: Path, here: Path) -> None:
+    run("install", "digits/7", "--registry", registry)
+    (here / ".modpm" / "installed.lock").write_text("format_version = 99")
+
+    outcome = run("list")
+
+    assert outcome.code == 1
+    assert outcome.err.startswith("error: `installed.lock` has format version 99")

@@ -1,0 +1,51 @@
+"""What starts without torch, and does not wait for it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+HEAVY = ("torch", "numpy", "PIL", "huggingface_hub", "datasets")
+MODULES = sorted(
+    f"modpm.registry.{path.stem}"
+    for path in (Path(__file__).parents[2] / "registry").glob("*.py")
+    if path.stem != "__init__"
+)
+
+
+def imported(*arguments: str) -> set[str]:
+    """Return the names of all packages that a python process imports."""
+    command = [sys.executable, "-X", "importtime", *arguments]
+    process = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert process.returncode == 0, process.stderr[-2000:]
+    lines = [line for line in process.stderr.splitlines() if line.startswith("import time:")]
+    return {line.rpartition("|")[2].strip().partition(".")[0] for line in lines}
+
+
+def test_no_part_of_the_registry_imports_torch() -> None:
+    code = "; ".join(f"import {module}" for module in MODULES)
+
+    assert imported("-c", code).isdisjoint(HEAVY)
+
+
+@pytest.mark.usefixtures("home")
+@pytest.mark.parametrize("arguments", [["--help"], ["list"], ["install", "--help"]])
+def test_the_command_starts_without_torch(
+    arguments: list[str], project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(project)
+
+    assert imported("-m", "modpm.cli", *arguments).isdisjoint(HEAVY)
+
+
+def test_installing_starts_without_torch(registry: Path, project: Path) -> None:
+    registry.mkdir()
+    (registry / "registry.json").write_text('{"format_version":1}')
+    (project / "modpm.toml").write_text(f'registries = [{{ name = "r", url = "{registry}" }}]')
+
+    arguments = ["-m", "modpm.cli", "install", "--project", str(project)]
+    assert imported(*arguments).isdisjoint(HEAVY)
+    assert (project / "modpm.lock").is_file()
