@@ -53,6 +53,12 @@ def _constants(**roles: Constant | None) -> dict[str, Constant]:
     return {role: constant for role, constant in roles.items() if constant is not None}
 
 
+def _only(a: Arguments) -> View:
+    """Return the first argument, which schemas name in two ways."""
+    view: View = a["self"] if "self" in a else a["input"]
+    return view
+
+
 # --- convolution, linear, batch normalisation -------------------------------------------------
 
 
@@ -106,14 +112,23 @@ def _linear(t: Translator, a: Arguments) -> View:
 
 def _pointwise(t: Translator, view: View, weight: Constant, tensors: dict[str, Constant]) -> View:
     """Express a linear layer on the last dimension of images as a 1 x 1 convolution."""
-    index = view.indices()
-    *space, n_features = index.shape
-    channels_first = index.reshape(-1, n_features).t()
-    value = _image(t, view.reindexed(channels_first.reshape(n_features, *_space_of(view, space))))
     tensors["weight"] = Constant(weight.tensor[:, :, None, None], weight.name)
+    value = _channels_first(t, view)
     result = t.emit("conv2d", [value], _pointwise_attributes(len(weight.tensor)), tensors)
-    channels_last = result.indices().flatten(1).t().reshape(*space, len(weight.tensor))
-    return result.reindexed(channels_last.contiguous())
+    return _channels_last(result, view)
+
+
+def _channels_first(t: Translator, view: View) -> View:
+    """Return a value whose channels come last as a node's, whose channels come first."""
+    *space, n_channels = view.shape
+    index = view.indices().reshape(-1, n_channels).t()
+    return _image(t, view.reindexed(index.reshape(n_channels, *_space_of(view, space))))
+
+
+def _channels_last(value: View, like: View) -> View:
+    """Arrange a node's value as another value is, whose channels come last."""
+    index = value.indices().flatten(1).t()
+    return value.reindexed(index.reshape(*like.shape[:-1], value.shape[0]))
 
 
 def _pointwise_attributes(n_kernels: int) -> dict[str, AttributeValue]:
@@ -165,6 +180,24 @@ def _native_batch_norm(t: Translator, a: Arguments) -> list[View | None]:
     return [_batch_norm(t, a), None, None]
 
 
+def _layer_norm(t: Translator, a: Arguments) -> View:
+    view = a["input"]
+    if list(a["normalized_shape"]) != [view.shape[-1]]:
+        raise _refuse("over more than the channels of a pixel")
+    tensors = _constants(weight=a["weight"], bias=a["bias"])
+    attributes: dict[str, AttributeValue] = {"eps": float(a["eps"])}
+    if len(view.shape) == _VECTOR:
+        return t.emit("channel_norm", [t.node_value(view)], attributes, tensors)
+    value = t.emit("channel_norm", [_channels_first(t, view)], attributes, tensors)
+    return _channels_last(value, view)
+
+
+def _group_norm(t: Translator, a: Arguments) -> View:
+    attributes: dict[str, AttributeValue] = {"n_groups": a["num_groups"], "eps": float(a["eps"])}
+    tensors = _constants(weight=a["weight"], bias=a["bias"])
+    return t.emit("group_norm", [_image(t, a["input"])], attributes, tensors)
+
+
 # --- elementwise ------------------------------------------------------------------------------
 
 
@@ -183,7 +216,7 @@ def _mapped(
 
 
 def _unary(name: str) -> Handler:
-    return lambda t, a: _mapped(t, a["self"] if "self" in a else a["input"], name)
+    return lambda t, a: _mapped(t, _only(a), name)
 
 
 def _leaky_relu(t: Translator, a: Arguments) -> View:
@@ -231,7 +264,7 @@ def _hardtanh(t: Translator, a: Arguments) -> View:
 
 
 def _dropout(name: str) -> Handler:
-    return lambda t, a: _mapped(t, a["input"], name, {"p": float(a["p"])})
+    return lambda t, a: _mapped(t, _only(a), name, {"p": float(a["p"])})
 
 
 def _prelu(t: Translator, a: Arguments) -> View:
@@ -584,7 +617,7 @@ def _as_indices(value: object) -> object:
 
 
 def _alias(_t: Translator, a: Arguments) -> View:
-    view: View = a["self"] if "self" in a else a["input"]
+    view = _only(a)
     if a.get("dtype") not in {None, torch.float32, torch.float64}:
         raise _refuse(f"a change to {a['dtype']}")
     return view
@@ -637,6 +670,8 @@ HANDLERS: dict[str, Handler] = {
     "_native_batch_norm_legit": _native_batch_norm,
     "_native_batch_norm_legit_no_training": _native_batch_norm,
     "cudnn_batch_norm": _native_batch_norm,
+    "layer_norm": _layer_norm,
+    "group_norm": _group_norm,
     "leaky_relu": _leaky_relu,
     "elu": _elu,
     "gelu": _gelu,

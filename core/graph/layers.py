@@ -9,7 +9,7 @@ import torch.nn.functional as F  # noqa: N812 - torch's own name for it
 from torch import Tensor, nn
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
 _IMAGE_RANK = 3  # channels, height, width
 
@@ -77,6 +77,39 @@ class UncountedBatchNorm1d(_Uncounted, nn.BatchNorm1d):
 
 class UncountedBatchNorm2d(_Uncounted, nn.BatchNorm2d):
     """Batch normalisation of images."""
+
+
+class ChannelNorm(nn.Module):
+    """Each pixel's channels brought to mean 0 and variance 1."""
+
+    def __init__(self, n_channels: int, *, eps: float, roles: Collection[str]) -> None:
+        super().__init__()
+        self.eps = eps
+        self.weight = _meta(n_channels) if "weight" in roles else None
+        self.bias = _meta(n_channels) if "bias" in roles else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the normalised channels."""
+        channels_last = x.movedim(1, -1)
+        shape = channels_last.shape[-1:]
+        normal = F.layer_norm(channels_last, shape, self.weight, self.bias, self.eps)
+        return normal.movedim(-1, 1)
+
+
+class GroupNorm(nn.Module):
+    """Each group of channels of an image brought to mean 0 and variance 1."""
+
+    def __init__(
+        self, n_groups: int, n_channels: int, *, eps: float, roles: Collection[str]
+    ) -> None:
+        super().__init__()
+        self.n_groups, self.eps = n_groups, eps
+        self.weight = _meta(n_channels) if "weight" in roles else None
+        self.bias = _meta(n_channels) if "bias" in roles else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the normalised groups."""
+        return F.group_norm(x, self.n_groups, self.weight, self.bias, self.eps)
 
 
 class Clamp(nn.Module):

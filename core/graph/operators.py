@@ -238,6 +238,37 @@ BATCH_NORM = Operator(
 )
 
 
+def _group_norm_shape(node: Node, shapes: Shapes) -> Shape:
+    channels, n_groups = _image(shapes)[0], _int(node, "n_groups")
+    if channels % n_groups:
+        raise ShapeError(f"{n_groups} groups do not divide {channels} channels")
+    return shapes[0]
+
+
+GROUP_NORM = Operator(
+    layer=lambda node, shapes: layers.GroupNorm(
+        _int(node, "n_groups"),
+        shapes[0][0],
+        eps=_float(node, "eps"),
+        roles=node.tensors,
+    ),
+    output_shape=_group_norm_shape,
+    attributes={"n_groups": POSITIVE, "eps": real(minimum=0.0)},
+    optional=("weight", "bias"),
+    tensor_shapes=_per_channel("weight", "bias"),
+)
+
+CHANNEL_NORM = Operator(
+    layer=lambda node, shapes: layers.ChannelNorm(
+        shapes[0][0], eps=_float(node, "eps"), roles=node.tensors
+    ),
+    output_shape=_same,
+    attributes={"eps": real(minimum=0.0)},
+    optional=("weight", "bias"),
+    tensor_shapes=_per_channel("weight", "bias"),
+)
+
+
 # --- elementwise ------------------------------------------------------------------------------
 
 
@@ -546,6 +577,8 @@ OPERATORS: dict[str, Operator] = {
     "conv2d": CONV2D,
     "linear": LINEAR,
     "batch_norm2d": BATCH_NORM,
+    "group_norm": GROUP_NORM,
+    "channel_norm": CHANNEL_NORM,
     **ELEMENTWISE,
     "channel_affine": CHANNEL_AFFINE,
     "prelu": PRELU,

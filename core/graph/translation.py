@@ -191,7 +191,12 @@ class Translator:
         handler = self._handlers.get(_operator_name(node))
         if handler is None:
             raise UntranslatableError
-        return handler(self, arguments)
+        try:
+            return handler(self, arguments)
+        except (KeyError, TypeError, ValueError, RuntimeError, AssertionError) as error:
+            # A form of the call that its handler does not know, which a network may well have.
+            why = f"called in a form that is not known ({type(error).__name__}: {error})"
+            raise UntranslatableError(why) from error
 
     def _folded(self, node: fx.Node) -> object:
         """Compute a call whose arguments do not depend on the image."""

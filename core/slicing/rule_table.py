@@ -37,7 +37,7 @@ RULES: dict[str, Rule] = {
     **dict.fromkeys(_KEEP_ZERO, KEEPS_ZERO),
     **dict.fromkeys(_MOVE_ZERO, MOVES_ZERO),
     **dict.fromkeys(_POOL, POOL),
-    **dict.fromkeys(("softmax", "log_softmax"), MIXING),
+    **dict.fromkeys(("softmax", "log_softmax", "group_norm", "channel_norm"), MIXING),
     **dict.fromkeys(("add", "sub"), SUM),
     "mul": PRODUCT,
     "cat": CONCATENATION,

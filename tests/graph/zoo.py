@@ -565,6 +565,25 @@ class ConvolutionOnly(nn.Sequential):
         )  # fmt: skip
 
 
+class LayerNormOfChannels(nn.Module):
+    """ConvNeXt with its norms, for channels that come first and that come last."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.stem_norm = nn.Conv2d(CHANNELS, 6, 4, 4), nn.LayerNorm(6, eps=1e-6)
+        self.depthwise, self.norm = nn.Conv2d(6, 6, 3, padding=1, groups=6), nn.LayerNorm(6)
+        self.wide, self.narrow = nn.Linear(6, 10), nn.Linear(10, 6)
+        self.group_norm, self.final_norm = nn.GroupNorm(2, 6), nn.LayerNorm(6)
+        self.head = nn.Linear(6, CLASSES)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.stem_norm(self.stem(x).permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+        y = self.norm(self.depthwise(x).permute(0, 2, 3, 1))
+        x = x + self.narrow(F.gelu(self.wide(y))).permute(0, 3, 1, 2)
+        x = self.group_norm(x)
+        return self.head(self.final_norm(x.mean([-2, -1])))  # type: ignore[no-any-return]
+
+
 class VectorNorm(nn.Module):
     """A classifier of several layers with batch normalisation of vectors."""
 
@@ -612,6 +631,7 @@ ZOO: dict[str, Callable[[], nn.Module]] = {
     "dictionary_output": lambda: Wrapped("dictionary"),
     "tuple_output": lambda: Wrapped("tuple"),
     "convolution_only": ConvolutionOnly,
+    "layer_norm": LayerNormOfChannels,
     "vector_norm": VectorNorm,
 }
 

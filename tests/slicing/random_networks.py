@@ -244,6 +244,16 @@ def pool_block(b: Builder) -> None:
             b.add("pad", value, padding=[0, 1, 1, 0], value=float(b.choose(0, 1)))
 
 
+def normed_block(b: Builder) -> None:
+    value = b.image()
+    roles = ("weight", "bias") if b.chance() else ()
+    if b.chance():
+        b.add("channel_norm", value, roles=roles, eps=1e-5)
+    else:
+        n_groups = b.shapes[value][0] if b.chance() else 1
+        b.add("group_norm", value, roles=roles, n_groups=n_groups, eps=1e-5)
+
+
 def shared_block(b: Builder) -> None:
     value = b.image()
     first = b.point(value, b.shapes[value][0])
@@ -256,7 +266,7 @@ def shared_block(b: Builder) -> None:
 BLOCKS = (
     conv_block, conv_block, grouped_block, depthwise_block, residual_block, residual_block,
     dense_block, squeeze_block, spatial_attention_block, masked_block, moved_block,
-    scattered_block, pool_block, shared_block,
+    scattered_block, pool_block, normed_block, shared_block,
 )  # fmt: skip
 
 
