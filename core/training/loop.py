@@ -170,6 +170,7 @@ def _started(folder: Path, configuration: TrainingConfiguration, accelerator: An
         n_training=len(training),
         n_validation=len(validation),
         n_skipped=data.n_skipped,
+        n_processes=accelerator.num_processes,
         versions={name: version(name) for name in _RECORDED_PACKAGES},
     )
     graph, tensors = starting_network(configuration, len(data.classes), record.input)

@@ -42,6 +42,7 @@ class RunRecord(Record, frozen=True, kw_only=True):
         fingerprint: Names the exact data of the split `train`.
         n_training, n_validation: Images trained on, and held out.
         n_skipped: Images that could not be decoded.
+        n_processes: That shared each batch when the run was started.
         versions: Packages and their versions.
     """
 
@@ -53,6 +54,7 @@ class RunRecord(Record, frozen=True, kw_only=True):
     n_training: int
     n_validation: int
     n_skipped: int
+    n_processes: int
     versions: dict[str, str]
 
 

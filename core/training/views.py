@@ -85,7 +85,9 @@ class ViewsObjective(MwtObjective):
         others = torch.randint(len(source.data.classes), (n_viewed,), generator=generator)
         return images, labels, torch.where(is_own, own, others)
 
-    def forward(self, images: Tensor, labels: Tensor, viewed_as: Tensor) -> Losses:
+    def forward(  # type: ignore[override]  # it takes what its own `inputs` returns
+        self, images: Tensor, labels: Tensor, viewed_as: Tensor
+    ) -> Losses:
         """Return the losses of one step.
 
         Whole and viewed images share their batch statistics, as both share the running

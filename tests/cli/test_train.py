@@ -1,0 +1,118 @@
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from modpm.cli.main import main
+from modpm.core.training.run import Run
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+SMALL = ["digits", "--arch", "digits_cnn", "--width", "0.5", "--epochs", "2", "--lr", "0.1"]
+SMALL += ["--batch-size", "64", "--val-fraction", "0.8"]
+
+
+def test_train_prints_its_result_as_json(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["train", *SMALL, "--json", "-o", str(tmp_path / "run")]) == 0
+    out, err = capsys.readouterr()
+    result = json.loads(out)
+    run = Run.open(tmp_path / "run")
+    assert result["run"] == str(run.folder)
+    assert result["digest"] == run.digest()
+    assert result["epochs"] == 2
+    assert result["val_accuracy"] == run.val_accuracy
+    assert result["kernel_retention_rate"] == run.metrics()[-1]["kernel_retention_rate"]
+    assert [line.split(",")[0] for line in err.splitlines()] == ["epoch 1/2", "epoch 2/2"]
+
+
+def test_resume_takes_the_settings_that_are_left_out_from_the_run(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = str(tmp_path / "run")
+
+    def interrupt(*_arguments: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("modpm.core.training.session.finish_run", interrupt)
+        assert main(["train", *SMALL, "-o", folder]) == 130
+    assert f"modpm train digits --resume -o {folder}" in capsys.readouterr().err
+    assert main(["train", "digits", "--resume", "--lr", "0.2", "-o", folder]) == 1
+    assert "lr was 0.1, now 0.2" in capsys.readouterr().err
+    assert main(["train", "digits", "--resume", "-o", folder]) == 0
+    assert Run.open(folder).is_finished
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["nowhere/", "-o", "run"], 1, "there is no such folder of data"),
+        (["digits", "--arch", "resnet21", "-o", "run"], 2, "no architecture is called `resnet21`"),
+        (["digits", "--epochs", "0", "-o", "run"], 2, "a run cannot have epochs 0"),
+        (["digits", "--mean", "a,b", "-o", "run"], 2, "not numbers such as"),
+        (["digits"], 2, "missing option"),
+        (["digits", "--resume", "-o", "run"], 1, "there is no run"),
+        (["digits", "--init", "none.safetensors", "-o", "run"], 1, "there is no weights file"),
+    ],
+)
+def test_bad_input_is_explained_and_leaves_nothing(
+    *,
+    arguments: list[str],
+    code: int,
+    message: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["train", *arguments]) == code
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("error: ")
+    assert message in err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_help_needs_no_torch() -> None:
+    script = (
+        "import sys; from modpm.cli.main import main; main(['train', '--help']);"
+        "sys.exit('torch' in sys.modules)"
+    )
+    finished = subprocess.run([sys.executable, "-c", script], check=False, capture_output=True)
+    assert finished.returncode == 0
+
+
+def test_two_processes_train_one_network(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    launch = "-m accelerate.commands.launch --cpu --num_processes 2 --main_process_port 0"
+    command = [*launch.split(), "-m", "modpm.cli", "train", *SMALL, "--json", "-o", str(folder)]
+    finished = subprocess.run(
+        [sys.executable, *command],
+        check=False,
+        capture_output=True,
+        text=True,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        timeout=300,
+    )
+    assert finished.returncode == 0, finished.stderr
+    result = json.loads(finished.stdout)  # one process speaks
+    run = Run.open(folder)
+    assert result["digest"] == run.digest()
+    assert run.record.n_processes == 2
+    first, last = run.metrics()
+    assert last["loss"] < first["loss"]
+    assert {path.name for path in folder.iterdir()} == {
+        "run.json",
+        "graph.json",
+        "metrics.jsonl",
+        "model.safetensors",
+        "finished.json",
+    }

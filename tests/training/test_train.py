@@ -1,0 +1,276 @@
+from __future__ import annotations
+
+import errno
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import pytest
+import torch
+from PIL import Image
+
+from modpm.core.data import load_data
+from modpm.core.errors import ModpmError
+from modpm.core.formats import whole_files
+from modpm.core.graph import build
+from modpm.core.tensors import save_tensors
+from modpm.core.training import session
+from modpm.core.training.checkpoint import read_checkpoint
+from modpm.core.training.inference import accuracy, predict_batches
+from modpm.core.training.loop import train
+from modpm.core.training.mask_generators import mask_nodes
+from modpm.core.training.run import Run
+from modpm.core.training.schedule import learning_rate
+from modpm.core.training.starting_network import starting_network
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from modpm.core.training.session import Progress
+
+# Few training images, most being held out: an epoch is four steps.
+SMALL: dict[str, Any] = {
+    "epochs": 3,
+    "lr": 0.1,
+    "batch_size": 64,
+    "val_fraction": 0.8,
+    "width": 0.5,
+}
+
+
+def train_small(output: Path, **settings: Any) -> Run:  # noqa: ANN401 -- passed on as they are
+    return train("digits", "digits_cnn", output=output, **(SMALL | settings))
+
+
+@dataclass
+class InterruptAt:
+    """Ctrl-C in the middle of an epoch."""
+
+    epoch: int
+
+    def __call__(self, progress: Progress) -> None:
+        if (progress.epoch, progress.step) == (self.epoch, 2):
+            raise KeyboardInterrupt
+
+
+def refused(action: Callable[[], object], code: str) -> ModpmError:
+    with pytest.raises(ModpmError) as refusal:
+        action()
+    assert refusal.value.code == code
+    return refusal.value
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    return train_small(tmp_path_factory.mktemp("runs") / "finished")
+
+
+def test_the_same_seed_gives_the_same_bytes(finished: Run, tmp_path: Path) -> None:
+    again = train_small(tmp_path / "again")
+    for name in ("model.safetensors", "graph.json", "finished.json"):
+        assert (again.folder / name).read_bytes() == (finished.folder / name).read_bytes()
+    assert again.digest() == finished.digest()
+
+
+def test_another_seed_gives_another_network(finished: Run, tmp_path: Path) -> None:
+    other = train_small(tmp_path / "other", seed=1, epochs=1)
+    assert other.digest() != finished.digest()
+
+
+@pytest.mark.parametrize("epoch", [1, 3])
+def test_an_interrupted_run_ends_in_the_same_bytes(
+    finished: Run, tmp_path: Path, epoch: int
+) -> None:
+    folder = tmp_path / "run"
+    stop = refused(lambda: train_small(folder, progress=InterruptAt(epoch)), "interrupted")
+    assert stop.why == f"{epoch - 1} of 3 epochs are done"
+    assert "--resume" in str(stop.hint)
+    refused(lambda: Run.open(folder).network(), "run-unfinished")
+    resumed = train_small(folder, resume=True)
+    assert resumed.digest() == finished.digest()
+    assert [line["epoch"] for line in resumed.metrics()] == [1, 2, 3]
+    assert {path.name for path in folder.iterdir()} == {p.name for p in finished.folder.iterdir()}
+
+
+def test_an_interrupted_run_with_views_ends_in_the_same_bytes(tmp_path: Path) -> None:
+    straight = train_small(tmp_path / "straight", method="mwt+views")
+    assert "view_loss" in straight.metrics()[-1]
+    folder = tmp_path / "stopped"
+    stopped = {"method": "mwt+views", "progress": InterruptAt(3)}
+    refused(lambda: train_small(folder, **stopped), "interrupted")
+    assert train_small(folder, method="mwt+views", resume=True).digest() == straight.digest()
+
+
+def test_a_full_disk_leaves_the_last_checkpoint(
+    finished: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, write, full = tmp_path / "run", whole_files._write_synced, set[Path]()
+
+    def write_until_full(path: Path, data: bytes) -> None:
+        if "last.safetensors" in path.name and path.parent in full:
+            path.write_bytes(data[: len(data) // 2])
+            raise OSError(errno.ENOSPC, "No space left on device", str(path))
+        write(path, data)
+
+    def fill_disk(progress: Progress) -> None:
+        if progress.epoch == 2:
+            full.add(folder)
+
+    monkeypatch.setattr(whole_files, "_write_synced", write_until_full)
+    error = refused(lambda: train_small(folder, progress=fill_disk), "disk-full")
+    assert "--resume" in str(error.hint)
+    assert not [path for path in folder.iterdir() if path.name.startswith(".")]
+    full.clear()
+    assert train_small(folder, resume=True).digest() == finished.digest()
+
+
+def test_a_loss_that_is_not_finite_is_told_and_the_last_good_state_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rate = learning_rate
+    monkeypatch.setattr(
+        session, "learning_rate", lambda step, n, peak: 1e30 if step > 4 else rate(step, n, peak)
+    )
+    error = refused(lambda: train_small(tmp_path / "run"), "loss-not-finite")
+    assert "epoch 2, step 3" in str(error.where)
+    assert "epoch 1 is kept" in str(error.hint)
+    kept = read_checkpoint(tmp_path / "run" / "last.safetensors")
+    assert kept.epochs_done == 1
+    assert all(torch.isfinite(tensor).all() for tensor in kept.state.values())
+
+
+def test_a_run_tells_what_later_steps_need(finished: Run) -> None:
+    run = Run.open(finished.folder)
+    assert run.is_finished
+    assert run.is_modular
+    assert run.classes == tuple("0123456789")
+    assert (run.input.channels, run.input.height, run.input.width) == (1, 8, 8)
+    assert run.config.data == "digits"
+    assert run.digest() == finished.digest()
+    graph, tensors = run.network()
+    assert set(mask_nodes(graph)) == set(list(graph.kernels())[1:])
+    validation = run.validation_data()
+    outputs = predict_batches(build(graph, tensors), validation.images, run.input)
+    assert accuracy(outputs, validation.labels) == run.val_accuracy
+    assert len(run.training_data()) + len(validation) == len(load_data("digits", "train"))
+    assert run.data("test").classes == run.classes
+
+
+def test_metrics_have_a_line_an_epoch(finished: Run) -> None:
+    lines = finished.metrics()
+    assert [line["epoch"] for line in lines] == [1, 2, 3]
+    assert lines[-1]["cross_entropy"] < lines[0]["cross_entropy"]
+    for line in lines:
+        modular = 0.5 * line["cohesion_loss"] + 1.5 * line["coupling_loss"]
+        assert line["loss"] == pytest.approx(line["cross_entropy"] + modular, rel=1e-5)
+        assert 0 < line["kernel_retention_rate"] <= 1
+        assert line["seconds"] > 0
+
+
+def test_a_finished_run_is_not_trained_further(finished: Run) -> None:
+    digest = finished.digest()
+    assert train_small(finished.folder, resume=True).digest() == digest
+
+
+def test_a_run_folder_is_never_overwritten(finished: Run, tmp_path: Path) -> None:
+    error = refused(lambda: train_small(finished.folder), "run-exists")
+    assert "--resume" in str(error.hint)
+    (tmp_path / "notes.txt").write_text("mine")
+    assert "--resume" not in str(refused(lambda: train_small(tmp_path), "run-exists").hint)
+
+
+def test_a_resume_with_other_settings_names_them(finished: Run) -> None:
+    error = refused(
+        lambda: train_small(finished.folder, resume=True, lr=0.2, alpha=1.0), "settings-differ"
+    )
+    assert error.why == "alpha was 0.5, now 1.0; lr was 0.1, now 0.2"
+
+
+def test_there_must_be_a_run_to_resume(tmp_path: Path) -> None:
+    refused(lambda: train_small(tmp_path / "none", resume=True), "run-not-found")
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        {"epochs": 0},
+        {"lr": float("nan")},
+        {"batch_size": 1},
+        {"alpha": -1.0},
+        {"seed": -1},
+        {"val_fraction": 1.0},
+        {"threshold": 0.0},
+        {"method": "magic"},
+        {"precision": "float8"},
+        {"mean": [0.5, 0.5]},
+        {"std": [0.0]},
+    ],
+)
+def test_settings_out_of_range_are_refused(setting: dict[str, Any], tmp_path: Path) -> None:
+    error = refused(lambda: train_small(tmp_path / "run", **setting), "bad-setting")
+    assert error.exit_code == 2
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_plain_run_has_no_masks(tmp_path: Path) -> None:
+    run = train_small(tmp_path / "run", plain=True, epochs=1)
+    assert not run.is_modular
+    assert mask_nodes(run.graph) == {}
+    assert set(run.metrics()[0]) == {"epoch", "loss", "cross_entropy", "val_accuracy", "seconds"}
+
+
+def test_a_run_from_trained_weights_starts_as_good_as_they_are(tmp_path: Path) -> None:
+    plain = train_small(tmp_path / "plain", plain=True)
+    weights = tmp_path / "weights.safetensors"
+    save_tensors(weights, plain.network()[1])
+    config = msgspec.structs.replace(plain.config, plain=False, init=str(weights))
+    network = build(*starting_network(config, len(plain.classes), plain.input))
+    validation = plain.validation_data()
+    outputs = predict_batches(network, validation.images, plain.input)
+    assert accuracy(outputs, validation.labels) == pytest.approx(plain.val_accuracy, abs=0.05)
+    run = train_small(tmp_path / "run", init=weights, epochs=1)
+    assert run.config.init_digest is not None
+
+
+def test_half_precision_trains_nearly_alike(finished: Run, tmp_path: Path) -> None:
+    run = train_small(tmp_path / "run", precision="bfloat16")
+    assert run.digest() != finished.digest()
+    assert run.metrics()[0]["loss"] == pytest.approx(finished.metrics()[0]["loss"], rel=0.02)
+    assert {tensor.dtype for tensor in run.network()[1].values()} == {torch.float32}
+
+
+def test_changed_data_are_told(tmp_path: Path) -> None:
+    photos = tmp_path / "photos"
+    for label, shade in (("dark", 40), ("light", 200)):
+        (photos / label).mkdir(parents=True)
+        for i in range(8):
+            Image.new("L", (8, 8), shade + i).save(photos / label / f"{i}.png")
+    run = train(photos, "digits_cnn", output=tmp_path / "run", epochs=1, batch_size=4)
+    assert Run.open(run.folder).training_data().counts() == [5, 5]  # of 8: 2 are the test split
+    Image.new("L", (8, 8), 0).save(photos / "dark" / "0.png")
+    refused(Run.open(run.folder).training_data, "data-changed")
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "graph.json", "run.json", "finished.json"])
+def test_a_damaged_run_is_told(finished: Run, tmp_path: Path, name: str) -> None:
+    folder = tmp_path / "run"
+    folder.mkdir()
+    for path in finished.folder.iterdir():
+        data = path.read_bytes()
+        (folder / path.name).write_bytes(data[: len(data) // 2] if path.name == name else data)
+    with pytest.raises(ModpmError):
+        read_all(folder)
+
+
+def read_all(folder: Path) -> object:
+    run = Run.open(folder)
+    return run.network(), run.val_accuracy
+
+
+def test_training_leaves_the_callers_chance_alone(tmp_path: Path) -> None:
+    torch.manual_seed(3)
+    expected = torch.rand(1)
+    torch.manual_seed(3)
+    train_small(tmp_path / "run", epochs=1)
+    assert torch.equal(torch.rand(1), expected)
