@@ -35,6 +35,8 @@ def locked(lock: Path) -> Iterator[None]:
         ModpmError: `busy`, if somebody else holds the lock for five minutes.
     """
     make_folders(lock.parent)
+    if not lock.exists():
+        lock.touch()  # with the mode of every other file, so that a group can share the folder
     try:
         with FileLock(lock, timeout=LOCK_TIMEOUT_SECONDS):
             yield

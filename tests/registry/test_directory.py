@@ -174,6 +174,18 @@ def test_a_release_that_no_index_lists_is_replaced(
     assert not (registry / ".staging").exists()
 
 
+@pytest.mark.skipif(os.name == "nt", reason="this system has no file modes")
+def test_a_group_can_share_a_registry(registry: Path, make_distribution: MakeDistribution) -> None:
+    before = os.umask(0o002)
+    try:
+        DirectoryRegistry(registry).publish([make_distribution("digits/cat")])
+    finally:
+        os.umask(before)
+
+    for path in (registry / ".lock", registry / "digits" / "cat", registry / "registry.json"):
+        assert path.stat().st_mode & 0o020
+
+
 def test_a_distribution_that_changes_after_it_was_verified_is_refused(
     registry: Path, make_distribution: MakeDistribution
 ) -> None:
