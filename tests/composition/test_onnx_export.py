@@ -1,0 +1,99 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import onnx
+import onnxruntime
+import pytest
+import torch
+from tests.composition.tiny_origins import dense_origin, images, tiny_origin
+
+from modpm.core.composition import onnx_export
+from modpm.core.composition.compose import compose_modules
+from modpm.core.composition.onnx_export import export_onnx
+from modpm.core.composition.prediction import probabilities
+from modpm.core.errors import ModpmError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from modpm.core.composition.classifier import Classifier
+
+
+def mixed_classifier() -> Classifier:
+    """Return one with fused modules, two sizes, grey and colour, and constants of cut kernels."""
+    near, grey, dense = tiny_origin(), tiny_origin(4, channels=1, size=6), dense_origin()
+    modules = [
+        near.module("cat", near.some(1)),
+        grey.module("frog", grey.some(2)),
+        near.module("dog", near.some(3)),
+        dense.module("bird", dense.some(4), label="dense/bird", name="dense/bird"),
+    ]
+    return compose_modules(modules, reject=0.25)
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("onnx") / "classifier.onnx"
+    export_onnx(mixed_classifier(), path)
+    return path
+
+
+def test_onnxruntime_computes_what_the_classifier_does_at_any_batch_size(exported: Path) -> None:
+    session = onnxruntime.InferenceSession(exported.read_bytes())
+    for n in (1, 2, 7):
+        batch = images(n, seed=n).float() / 255
+        scores, shares = session.run(["scores", "probabilities"], {"images": batch.numpy()})
+        expected = mixed_classifier()(batch).detach()
+        torch.testing.assert_close(torch.from_numpy(scores), expected, rtol=1e-3, atol=1e-3)
+        torch.testing.assert_close(
+            torch.from_numpy(shares), probabilities(expected), rtol=1e-3, atol=1e-4
+        )
+
+
+def test_the_file_is_one_valid_model_that_names_its_labels(exported: Path) -> None:
+    assert [path.name for path in exported.parent.iterdir()] == ["classifier.onnx"]
+    model = onnx.load(exported)
+    onnx.checker.check_model(model, full_check=True)
+    metadata = {entry.key: entry.value for entry in model.metadata_props}
+    assert metadata["modpm.labels"].split("\n") == list(mixed_classifier().labels)
+    assert metadata["modpm.reject"] == "0.25"
+
+
+def test_the_file_says_nothing_of_the_machine_that_wrote_it(exported: Path) -> None:
+    data = exported.read_bytes()
+    assert b"site-packages" not in data
+    assert b"/modpm/" not in data
+
+
+def test_a_file_that_differs_from_the_classifier_is_not_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def of_another(_classifier: Classifier) -> bytes:
+        return true_bytes(compose_modules([tiny_origin(5).module("cat")]))
+
+    true_bytes = onnx_export.onnx_bytes
+    monkeypatch.setattr(onnx_export, "onnx_bytes", of_another)
+    with pytest.raises(ModpmError) as raised:
+        export_onnx(compose_modules([tiny_origin().module("cat")]), tmp_path / "x.onnx")
+    assert raised.value.code == "export-differs"
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", [".", "nowhere/x.onnx"])
+def test_a_file_that_cannot_be_written_is_refused_before_the_work(
+    tmp_path: Path, name: str
+) -> None:
+    with pytest.raises(ModpmError) as raised:
+        export_onnx(mixed_classifier(), tmp_path / name)
+    assert raised.value.code == "cannot-write"
+
+
+def test_a_missing_package_is_named_with_the_extra_that_has_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(onnx_export, "find_spec", lambda name: None if name == "onnx" else name)
+    with pytest.raises(ModpmError) as raised:
+        export_onnx(mixed_classifier(), tmp_path / "x.onnx")
+    assert raised.value.code == "missing-extra"
+    assert "modpm[onnx]" in str(raised.value.hint)
