@@ -1,0 +1,258 @@
+"""What a classifier, a network or a class module is worth on labelled images."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from modpm.core.composition.class_module import ClassModule
+from modpm.core.composition.label_matching import known_labels, match_labels, restrict
+from modpm.core.composition.prediction import NONE_OF_THE_ABOVE
+from modpm.core.errors import ModpmError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from torch import Tensor
+
+    from modpm.core.composition.classifier import Classifier
+    from modpm.core.data import ImageData
+
+
+@dataclass(frozen=True)
+class LabelMetrics:
+    """How well one label is told from the others.
+
+    Attributes:
+        precision: Share of the images given the label that show it; None where none was.
+        recall: Share of the images that show it that were given the label; None where none shows
+            it.
+        n: How many images show it.
+    """
+
+    precision: float | None
+    recall: float | None
+    n: int
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What was measured on one split of a data set.
+
+    Attributes:
+        accuracy: Share of the judged images that were judged rightly.
+        n: How many images were judged.
+        n_rejected: How many of them were none of the above.
+        n_left_out: How many images of other classes were left out.
+        per_class: By label.
+        labels: The columns of the confusion matrix but the last.
+        classes: The rows of the confusion matrix, as the data set names them.
+        confusion: How many images of each class were given each label; the last column is none
+            of the above.
+        average_precision: Of a class module alone, over all thresholds; None otherwise.
+    """
+
+    accuracy: float
+    n: int
+    n_rejected: int
+    n_left_out: int
+    per_class: dict[str, LabelMetrics]
+    labels: tuple[str, ...]
+    classes: tuple[str, ...]
+    confusion: list[list[int]]
+    average_precision: float | None = None
+
+    @property
+    def share_rejected(self) -> float:
+        """Share of the judged images that were none of the above."""
+        return self.n_rejected / self.n
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the fields that scripts rely on, and the confusion matrix."""
+        fields: dict[str, Any] = {
+            "accuracy": self.accuracy,
+            "n": self.n,
+            "n_rejected": self.n_rejected,
+            "share_rejected": self.share_rejected,
+            "n_left_out": self.n_left_out,
+            "per_class": {label: vars(metrics) for label, metrics in self.per_class.items()},
+            "confusion": {
+                "classes": list(self.classes),
+                "labels": [*self.labels, None],
+                "counts": self.confusion,
+            },
+        }
+        if self.average_precision is not None:
+            fields["average_precision"] = self.average_precision
+        return fields
+
+
+def evaluate(
+    subject: Classifier | ClassModule,
+    data: ImageData,
+    *,
+    classes: Sequence[str] | None = None,
+    mapping: Mapping[str, str] | None = None,
+    open_set: bool = False,
+) -> Evaluation:
+    """Measure a classifier or a class module on labelled images.
+
+    A label meets the class of the data set that has the name of its last part; images of classes
+    that no label meets are left out. A class module alone answers yes where its score is above
+    0, and no otherwise: no counts as none of the above, and all classes take part.
+
+    Args:
+        subject: What to measure; a run's network is a classifier too.
+        data: Images and labels.
+        classes: Restrict images and outputs to these classes, named as the data set names them.
+        mapping: Label to the class it meets, where their names differ.
+        open_set: Keep images of classes that no label meets; they must be none of the above.
+
+    Raises:
+        ModpmError: No label meets a class (`no-common-class`), an unknown class or label is named
+            (`unknown-class`, `unknown-label`), or no image is left (`no-images`).
+    """
+    met = match_labels(known_labels(subject), data.classes, mapping or {})
+    kept_classes = restrict(data.classes, classes)
+    if not kept_classes & set(met.values()):
+        raise _nothing_in_common(known_labels(subject), data)
+    if isinstance(subject, ClassModule):
+        return _evaluate_module(subject, data, met, kept_classes)
+    # Labels that meet no class of the data compete too, unless the outputs are restricted.
+    outputs = [
+        i
+        for i, label in enumerate(subject.labels)
+        if (classes is None if label not in met else met[label] in kept_classes)
+    ]
+    judged = kept_classes if open_set else kept_classes & set(met.values())
+    return _evaluate_classifier(subject, data, met, outputs, judged)
+
+
+def _evaluate_classifier(
+    classifier: Classifier,
+    data: ImageData,
+    met: Mapping[str, int],
+    outputs: Sequence[int],
+    judged: set[int],
+) -> Evaluation:
+    labels = [classifier.labels[i] for i in outputs]
+    chosen = _images_of(judged, data)
+    scores = classifier.score_images(data.images[chosen])[:, outputs]
+    decisions = classifier.decide(scores)
+    return _tally(
+        data, data.labels[chosen], decisions, labels, met, n_left_out=len(data) - len(chosen)
+    )
+
+
+def _evaluate_module(
+    module: ClassModule, data: ImageData, met: Mapping[str, int], kept_classes: set[int]
+) -> Evaluation:
+    chosen = _images_of(kept_classes, data)
+    truth = data.labels[chosen]
+    scores = module.score_images(data.images[chosen])
+    decisions = torch.where(scores > 0, 0, NONE_OF_THE_ABOVE)
+    return _tally(
+        data,
+        truth,
+        decisions,
+        [module.label],
+        met,
+        n_left_out=len(data) - len(chosen),
+        average=average_precision(scores, truth == met[module.label]),
+    )
+
+
+def _tally(
+    data: ImageData,
+    truth: Tensor,
+    decisions: Tensor,
+    labels: Sequence[str],
+    met: Mapping[str, int],
+    *,
+    n_left_out: int,
+    average: float | None = None,
+) -> Evaluation:
+    """Count decisions: rows are the classes of the images, columns the labels, then none."""
+    n_columns = len(labels) + 1
+    columns = torch.where(decisions == NONE_OF_THE_ABOVE, len(labels), decisions)
+    flat = torch.bincount(truth * n_columns + columns, minlength=len(data.classes) * n_columns)
+    counts = flat.view(len(data.classes), n_columns)
+    class_of_label = torch.tensor([met.get(label, -1) for label in labels])
+    is_right = torch.arange(len(data.classes))[:, None] == class_of_label
+    is_unknown = ~is_right.any(1, keepdim=True)
+    n_right = int(counts[torch.cat([is_right, is_unknown], 1)].sum())
+    present = counts.sum(1).nonzero().squeeze(1).tolist()
+    return Evaluation(
+        accuracy=n_right / len(truth),
+        n=len(truth),
+        n_rejected=int(counts[:, -1].sum()),
+        n_left_out=n_left_out,
+        per_class={
+            label: _label_metrics(counts, i, met.get(label)) for i, label in enumerate(labels)
+        },
+        labels=tuple(labels),
+        classes=tuple(data.classes[i] for i in present),
+        confusion=counts[present].tolist(),
+        average_precision=average,
+    )
+
+
+def _label_metrics(counts: Tensor, column: int, row: int | None) -> LabelMetrics:
+    n_given = int(counts[:, column].sum())
+    n_shown = 0 if row is None else int(counts[row].sum())
+    n_right = 0 if row is None else int(counts[row, column])
+    return LabelMetrics(
+        precision=n_right / n_given if n_given else None,
+        recall=n_right / n_shown if n_shown else None,
+        n=n_shown,
+    )
+
+
+def average_precision(scores: Tensor, is_class: Tensor) -> float:
+    """Return the area under the steps of precision over recall; 0 where no image is of the class.
+
+    Images of equal scores are taken together, so that their order does not matter.
+
+    Shapes:
+        scores: (N,); is_class: (N,), boolean.
+    """
+    n_class = int(is_class.sum())
+    if n_class == 0:
+        return 0.0
+    order = scores.argsort(descending=True)
+    ranked, hits = scores[order], is_class[order].double()
+    is_last = torch.cat([ranked[1:] != ranked[:-1], torch.tensor([True])])
+    n_hits = hits.cumsum(0)[is_last]
+    n_taken = torch.arange(1, len(scores) + 1, dtype=torch.float64)[is_last]
+    gained = torch.diff(n_hits, prepend=n_hits.new_zeros(1))
+    return float((gained * n_hits / n_taken).sum() / n_class)
+
+
+def _images_of(classes: set[int], data: ImageData) -> Tensor:
+    """Return the positions of the images of some classes.
+
+    Raises:
+        ModpmError: There are none (`no-images`).
+    """
+    chosen = torch.isin(data.labels, torch.tensor(sorted(classes))).nonzero().squeeze(1)
+    if not len(chosen):
+        where = f"{data.source}, split {data.split}"
+        raise ModpmError("no image is left to judge", code="no-images", where=where)
+    return chosen
+
+
+def _nothing_in_common(labels: Sequence[str], data: ImageData) -> ModpmError:
+    return ModpmError(
+        "no label is a class of the data set",
+        code="no-common-class",
+        where=f"{data.source}, split {data.split}",
+        why=f"labels: {_listed(labels)}\nclasses: {_listed(data.classes)}",
+        hint=f"say which class a label meets: `--map {labels[0]}={data.classes[0]}`",
+    )
+
+
+def _listed(names: Sequence[str]) -> str:
+    shown = ", ".join(names[:20])
+    return shown if len(names) <= 20 else f"{shown} and {len(names) - 20} more"  # noqa: PLR2004

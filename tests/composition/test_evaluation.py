@@ -1,0 +1,194 @@
+from __future__ import annotations
+
+import json
+from functools import cache
+from typing import TYPE_CHECKING
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.metrics import average_precision_score
+from tests.composition.tiny_origins import CLASSES, images, tiny_origin
+
+from modpm.core.composition.compose import compose_modules
+from modpm.core.composition.evaluation import average_precision, evaluate
+from modpm.core.data import ImageData
+from modpm.core.errors import ModpmError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from modpm.core.composition.class_module import ClassModule
+    from modpm.core.composition.classifier import Classifier
+
+
+def data(classes: Sequence[str] = CLASSES, n: int = 60) -> ImageData:
+    labels = torch.arange(n) % len(classes)
+    return ImageData(images(n, seed=9), labels, tuple(classes), "tiny", "test")
+
+
+@cache
+def balanced_module(name: str) -> ClassModule:
+    """Return a module that says yes to half of the images, with scores about 1 from 0."""
+    origin = tiny_origin()
+    kept = origin.some(CLASSES.index(name))
+    logits = origin.module(name, kept, slope=1.0, intercept=0.0).score_images(data().images)
+    slope = 1 / float(logits.std())
+    return origin.module(name, kept, slope=slope, intercept=-slope * float(logits.median()))
+
+
+def classifier(*names: str, reject: float | None = None) -> Classifier:
+    modules = [balanced_module(name) for name in names or CLASSES]
+    return compose_modules(modules, "independent", reject=reject)
+
+
+def test_evaluation_counts_what_a_loop_over_predictions_counts() -> None:
+    judged, subject = data(), classifier(reject=0.5)
+    evaluation = evaluate(subject, judged)
+    predicted = [one.label for one in subject.predict(judged.images)]
+    truth = [f"tiny/{judged.classes[label]}" for label in judged.labels.tolist()]
+    pairs = list(zip(predicted, truth, strict=True))
+    assert evaluation.accuracy == sum(p == t for p, t in pairs) / len(pairs)
+    assert evaluation.n == len(pairs)
+    assert evaluation.n_rejected == predicted.count(None) > 0
+    assert len(set(predicted)) > 3
+    for label in subject.labels:
+        metrics = evaluation.per_class[label]
+        n_right = sum(p == t == label for p, t in pairs)
+        assert metrics.n == truth.count(label)
+        assert metrics.recall == n_right / truth.count(label)
+        given_label = predicted.count(label)
+        assert metrics.precision == (n_right / given_label if given_label else None)
+    for i, name in enumerate(evaluation.classes):
+        for j, column in enumerate([*subject.labels, None]):
+            assert evaluation.confusion[i][j] == pairs.count((column, f"tiny/{name}"))
+
+
+def test_images_of_classes_that_the_classifier_lacks_are_left_out_and_counted() -> None:
+    evaluation = evaluate(classifier("cat", "dog"), data())
+    assert (evaluation.n, evaluation.n_left_out) == (30, 30)
+    assert evaluation.classes == ("cat", "dog")
+    assert list(evaluation.per_class) == ["tiny/cat", "tiny/dog"]
+
+
+def test_open_set_images_are_right_where_they_are_none_of_the_above() -> None:
+    subject, judged = classifier("cat", "dog", reject=0.6), data()
+    evaluation = evaluate(subject, judged, open_set=True)
+    predicted = [one.label for one in subject.predict(judged.images)]
+    expected = {"cat": "tiny/cat", "dog": "tiny/dog", "bird": None, "frog": None}
+    truth = [expected[judged.classes[label]] for label in judged.labels.tolist()]
+    assert evaluation.n == 60
+    assert evaluation.n_left_out == 0
+    assert evaluation.n_rejected == predicted.count(None)
+    assert evaluation.accuracy == sum(p == t for p, t in zip(predicted, truth, strict=True)) / len(
+        truth
+    )
+
+
+def test_classes_restrict_images_and_outputs() -> None:
+    restricted = evaluate(classifier(), data(), classes=["cat", "dog"])
+    alone = evaluate(classifier("cat", "dog"), data())
+    assert restricted.accuracy == alone.accuracy
+    assert restricted.confusion == alone.confusion
+    assert restricted.n_left_out == 30
+
+
+def test_a_label_meets_the_class_that_the_map_gives() -> None:
+    renamed = data(("Vogel", "Katze", "Hund", "frog"))
+    mapping = {"tiny/bird": "Vogel", "tiny/cat": "Katze", "tiny/dog": "Hund"}
+    assert evaluate(classifier(), renamed, mapping=mapping).accuracy == (
+        evaluate(classifier(), data()).accuracy
+    )
+    assert evaluate(classifier(), renamed).n == 15
+
+
+def test_a_label_that_meets_no_class_competes_unless_outputs_are_restricted() -> None:
+    judged = data(("cat", "dog"))
+    subject = classifier("cat", "dog", "frog")
+    whole = evaluate(subject, judged)
+    assert whole.per_class["tiny/frog"].n == 0
+    assert whole.per_class["tiny/frog"].recall is None
+    restricted = evaluate(subject, judged, classes=["cat", "dog"])
+    assert list(restricted.per_class) == ["tiny/cat", "tiny/dog"]
+
+
+def test_two_labels_may_meet_one_class() -> None:
+    judged = data(("cat", "dog"))
+    modules = [balanced_module(name) for name in ("cat", "dog", "frog")]
+    subject = compose_modules(modules, labels=["a/cat", "a/dog", "b/cat"])
+    evaluation = evaluate(subject, judged)
+    right = {"a/cat": 0, "b/cat": 0, "a/dog": 1}
+    predicted = [right[str(one.label)] for one in subject.predict(judged.images)]
+    expected = (torch.tensor(predicted) == judged.labels).float().mean()
+    assert evaluation.accuracy == pytest.approx(float(expected))
+
+
+def test_a_class_module_alone_answers_yes_or_no() -> None:
+    module, judged = balanced_module("cat"), data()
+    evaluation = evaluate(module, judged)
+    is_cat = judged.labels == CLASSES.index("cat")
+    says_yes = module.score_images(judged.images) > 0
+    n_right = int((says_yes & is_cat).sum())
+    metrics = evaluation.per_class["tiny/cat"]
+    assert evaluation.accuracy == int((says_yes == is_cat).sum()) / 60
+    assert evaluation.n_rejected == int((~says_yes).sum())
+    assert metrics.recall == n_right / int(is_cat.sum())
+    assert metrics.precision == (n_right / int(says_yes.sum()) if says_yes.any() else None)
+    assert evaluation.average_precision is not None
+    assert evaluation.to_json()["average_precision"] == evaluation.average_precision
+
+
+@given(
+    scores=st.lists(st.integers(-3, 3), min_size=1, max_size=30),
+    seed=st.integers(0, 1000),
+)
+@settings(max_examples=60, deadline=None)
+def test_average_precision_is_that_of_scikit_learn(scores: list[int], seed: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    is_class = torch.rand(len(scores), generator=generator) < 0.5
+    values = torch.tensor(scores, dtype=torch.float32)
+    if is_class.any():
+        expected = average_precision_score(is_class.numpy(), values.numpy())
+        assert average_precision(values, is_class) == pytest.approx(expected)
+    else:
+        assert average_precision(values, is_class) == 0.0
+
+
+def test_the_json_has_the_fields_that_scripts_rely_on() -> None:
+    fields = json.loads(json.dumps(evaluate(classifier(), data()).to_json(), allow_nan=False))
+    assert {"accuracy", "n", "n_rejected", "per_class"} <= fields.keys()
+    assert fields["per_class"]["tiny/cat"].keys() == {"precision", "recall", "n"}
+    assert sum(map(sum, fields["confusion"]["counts"])) == fields["n"] == 60
+
+
+def test_a_data_set_that_shares_no_class_is_refused_with_a_hint() -> None:
+    with pytest.raises(ModpmError) as raised:
+        evaluate(classifier(), data(("7", "8")))
+    assert raised.value.code == "no-common-class"
+    assert raised.value.hint is not None
+    assert "--map tiny/bird=7" in raised.value.hint
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        ({"classes": ["kat"]}, "unknown-class"),
+        ({"mapping": {"tiny/kat": "cat"}}, "unknown-label"),
+        ({"mapping": {"tiny/cat": "kat"}}, "unknown-class"),
+    ],
+)
+def test_an_unknown_class_or_label_is_named_with_what_may_be_meant(
+    arguments: dict[str, object], code: str
+) -> None:
+    with pytest.raises(ModpmError) as raised:
+        evaluate(classifier(), data(), **arguments)  # type: ignore[arg-type]  # one of several
+    assert raised.value.code == code
+    assert "did you mean" in str(raised.value.hint)
+
+
+def test_a_split_without_an_image_of_a_known_class_is_refused() -> None:
+    empty = data().select(torch.arange(60)[data().labels == CLASSES.index("frog")])
+    with pytest.raises(ModpmError) as raised:
+        evaluate(classifier("cat", "dog"), empty)
+    assert raised.value.code == "no-images"
