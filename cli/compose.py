@@ -1,0 +1,96 @@
+"""`modpm compose`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from modpm.cli.output import emit, say, table
+from modpm.cli.pairs import pairs
+
+if TYPE_CHECKING:
+    from modpm.core.composition.classifier import Classifier
+
+
+@click.command("compose", epilog="Example: modpm compose cifar10/cat cifar10/dog mnist/7 -o pets")
+@click.argument("names", nargs=-1, metavar="[NAME]...")
+@click.option(
+    "--strategy",
+    metavar="[auto|independent|fused]",
+    default="auto",
+    show_default=True,
+    help="independent: each module runs as it is; fused: modules of one origin become one "
+    "network; auto: fuses the modules of each origin, unless that costs much more arithmetic.",
+)
+@click.option(
+    "--reject",
+    type=float,
+    metavar="T",
+    help="An image is none of the above where no module's own probability reaches T. By default "
+    "every image gets a label.",
+)
+@click.option(
+    "--alias",
+    "aliases",
+    multiple=True,
+    metavar="NAME=LABEL",
+    callback=pairs,
+    help="Call the score of a module otherwise; may be given again.",
+)
+@click.option(
+    "--project",
+    metavar="PATH",
+    default=".",
+    show_default="the current folder",
+    help="A folder in the project.",
+)
+@click.option(
+    "-o", "--output", required=True, metavar="CLF", help="The classifier's folder, to be made."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print what was made as JSON.")
+def command(
+    *,
+    names: tuple[str, ...],
+    strategy: str,
+    reject: float | None,
+    aliases: dict[str, str],
+    project: str,
+    output: str,
+    as_json: bool,
+) -> None:
+    """Compose a classifier of class modules, without training.
+
+    NAME is an installed module (cifar10/cat), all of a namespace ("cifar10/*"), or the folder of
+    a distribution. Without names, all installed modules.
+    """
+    from modpm.projects import compose  # noqa: PLC0415 -- so that --help needs no torch
+
+    classifier = compose(names, strategy, reject, aliases=aliases, project=project)
+    classifier.save(output)
+    if as_json:
+        emit(_data(classifier, output))
+    else:
+        _print(classifier, output)
+
+
+def _data(classifier: Classifier, path: str) -> dict[str, object]:
+    return {
+        "path": path,
+        "strategy": classifier.strategy,
+        "labels": list(classifier.labels),
+        "n_parameters": classifier.n_parameters,
+        "size_bytes": classifier.cost.size_bytes,
+        "macs": classifier.macs,
+        "origin_macs": classifier.origin_macs,
+    }
+
+
+def _print(classifier: Classifier, path: str) -> None:
+    pins = [(pin.label, pin.name, pin.version, pin.digest) for pin in classifier.pins]
+    table(pins, ("label", "module", "version", "digest"))
+    say(
+        f"{path}: {len(pins)} labels, {classifier.strategy}, {classifier.n_parameters:,} "
+        f"parameters, {classifier.macs:,} multiply-accumulates an image "
+        f"(its modules' origins: {classifier.origin_macs:,})"
+    )

@@ -1,0 +1,106 @@
+"""`modpm evaluate`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from modpm.cli.output import emit, say, table
+from modpm.cli.pairs import pairs
+
+if TYPE_CHECKING:
+    from modpm.core.composition.evaluation import Evaluation
+
+
+def _names(_ctx: click.Context, _parameter: click.Parameter, value: str | None) -> list[str] | None:
+    return None if value is None else [name.strip() for name in value.split(",") if name.strip()]
+
+
+@click.command("evaluate", epilog="Example: modpm evaluate pets cifar10 --classes cat,dog")
+@click.argument("subject", metavar="CLF_OR_RUN_OR_MODULE")
+@click.argument("data")
+@click.option("--split", default="test", show_default=True, help="Which images of DATA.")
+@click.option(
+    "--classes",
+    metavar="A,B",
+    callback=_names,
+    help="Restrict images and outputs to these classes, named as the data set names them.",
+)
+@click.option(
+    "--map",
+    "mapping",
+    multiple=True,
+    metavar="LABEL=CLASS",
+    callback=pairs,
+    help="The class of DATA that a label meets, where their names differ; may be given again.",
+)
+@click.option(
+    "--open-set",
+    is_flag=True,
+    help="Judge images of classes that no label meets too: they must be none of the above.",
+)
+@click.option("--skip-bad", is_flag=True, help="Leave out images that cannot be decoded.")
+@click.option(
+    "--record", is_flag=True, help="Write the accuracy into the classifier's composition.json."
+)
+@click.option(
+    "--project",
+    metavar="PATH",
+    default=".",
+    show_default="the current folder",
+    help="A folder in the project.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print what was measured as JSON.")
+def command(
+    *,
+    subject: str,
+    data: str,
+    split: str,
+    classes: list[str] | None,
+    mapping: dict[str, str],
+    open_set: bool,
+    skip_bad: bool,
+    record: bool,
+    project: str,
+    as_json: bool,
+) -> None:
+    """Measure a classifier, a run's network or a class module on labelled images.
+
+    DATA is digits, a folder of parquet files, a folder of class-named folders of images, or a
+    data set of the Hugging Face Hub. The label cifar10/cat meets the class `cat` of DATA; images
+    of classes that no label meets are left out and counted. A class module alone answers yes or
+    no: yes where its score is above 0.
+    """
+    from modpm.projects import measure  # noqa: PLC0415 -- so that --help needs no torch
+
+    measured = measure(
+        subject,
+        data,
+        split,
+        classes=classes,
+        mapping=mapping,
+        open_set=open_set,
+        skip_bad=skip_bad,
+        record=record,
+        project=project,
+        report=say,
+    )
+    if as_json:
+        emit(measured.to_json())
+    else:
+        _print(measured)
+
+
+def _print(measured: Evaluation) -> None:
+    table(
+        [(label, one.precision, one.recall, one.n) for label, one in measured.per_class.items()],
+        ("label", "precision", "recall", "images"),
+    )
+    click.echo(
+        f"accuracy {measured.accuracy:.2%} of {measured.n:,} images; none of the above: "
+        f"{measured.n_rejected:,} ({measured.share_rejected:.2%}); left out: "
+        f"{measured.n_left_out:,}"
+    )
+    if measured.average_precision is not None:
+        click.echo(f"average precision {measured.average_precision:.4f}")

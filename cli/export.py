@@ -1,0 +1,49 @@
+"""`modpm export`."""
+
+from __future__ import annotations
+
+import click
+
+from modpm.cli.output import emit, say
+
+
+@click.command("export", epilog="Example: modpm export pets --format onnx -o pets.onnx")
+@click.argument("classifier", metavar="CLF")
+@click.option(
+    "--format",
+    "file_format",
+    type=click.Choice(["onnx"]),
+    default="onnx",
+    show_default=True,
+    help="What to write.",
+)
+@click.option("-o", "--output", required=True, metavar="FILE", help="The file to write.")
+@click.option("--json", "as_json", is_flag=True, help="Print what was written as JSON.")
+def command(classifier: str, file_format: str, output: str, as_json: bool) -> None:  # noqa: ARG001 -- there is one format so far
+    """Write a classifier as one ordinary file, checked against the classifier's own outputs.
+
+    An ONNX file reads `images`, float32 (N, 3, height, width), red, green and blue from 0 to 1,
+    and gives `scores` (log-odds) and `probabilities`, both (N, labels). It runs without modpm.
+    """
+    from modpm.core.composition.classifier import Classifier  # noqa: PLC0415 -- torch is slow
+    from modpm.core.composition.onnx_export import export_onnx  # noqa: PLC0415 -- torch is slow
+
+    written = export_onnx(Classifier.from_folder(classifier), output)
+    if as_json:
+        emit(
+            {
+                "path": str(written.path),
+                "format": "onnx",
+                "size_bytes": written.size_bytes,
+                "input_shape": list(written.input_shape),
+                "labels": list(written.labels),
+                "max_difference": written.max_difference,
+            }
+        )
+        return
+    channels, height, width = written.input_shape
+    say(
+        f"{written.path}: {written.size_bytes:,} bytes, reads images of {channels} x {height} x "
+        f"{width}; its probabilities differ from the classifier's by {written.max_difference:.2g} "
+        "at most"
+    )

@@ -1,0 +1,110 @@
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+from tests.composition.tiny_projects import make_image_folder, make_project, run
+
+from modpm.core.composition.classifier import Classifier
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("evaluate")
+    make_project(folder)
+    make_image_folder(folder / "data")
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def classifier(place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return a classifier that calls almost everything none of the above."""
+    monkeypatch.chdir(place / "project")
+    assert run("compose", "tiny/*", "--reject", "0.99", "-o", tmp_path / "clf").code == 0
+    return tmp_path / "clf"
+
+
+def test_evaluate_prints_the_fields_that_scripts_rely_on(place: Path, classifier: Path) -> None:
+    outcome = run("evaluate", classifier, place / "data", "--json")
+    assert outcome.code == 0
+    assert outcome.data["n"] == 6
+    assert outcome.data["n_left_out"] == 6
+    assert outcome.data["per_class"].keys() == {"tiny/cat", "tiny/dog"}
+    assert outcome.data["per_class"]["tiny/cat"].keys() == {"precision", "recall", "n"}
+    assert 0 <= outcome.data["n_rejected"] <= 6
+
+
+def test_evaluate_prints_a_table_and_the_accuracy(place: Path, classifier: Path) -> None:
+    outcome = run("evaluate", classifier, place / "data")
+    lines = outcome.stdout.splitlines()
+    assert lines[0].split() == ["label", "precision", "recall", "images"]
+    assert lines[-1].startswith("accuracy ")
+    assert "of 6 images" in lines[-1]
+
+
+def test_open_set_judges_every_image(place: Path, classifier: Path) -> None:
+    outcome = run("evaluate", classifier, place / "data", "--open-set", "--json")
+    assert (outcome.data["n"], outcome.data["n_left_out"]) == (12, 0)
+
+
+def test_classes_and_map_choose_what_is_judged(place: Path, classifier: Path) -> None:
+    outcome = run(
+        *("evaluate", classifier, place / "data", "--json"),
+        *("--classes", "cat,bird", "--map", "tiny/dog=bird"),
+    )
+    assert outcome.data["n"] == 6
+    assert outcome.data["confusion"]["classes"] == ["bird", "cat"]
+
+
+@pytest.mark.parametrize("name", ["tiny/cat", "../dist/tiny.cat"])
+def test_an_installed_module_and_a_distribution_answer_yes_or_no(place: Path, name: str) -> None:
+    outcome = run("evaluate", name, place / "data", "--json")
+    assert outcome.data["n"] == 12
+    assert list(outcome.data["per_class"]) == ["tiny/cat"]
+    assert 0 <= outcome.data["average_precision"] <= 1
+
+
+def test_record_writes_the_accuracy_into_the_classifier_once(place: Path, classifier: Path) -> None:
+    for _ in range(2):
+        outcome = run("evaluate", classifier, place / "data", "--record", "--json")
+    (measured,) = json.loads((classifier / "composition.json").read_bytes())["measured"]
+    assert measured["accuracy"] == outcome.data["accuracy"]
+    assert measured["fingerprint"].startswith("sha256:")
+    assert "accuracy " in (classifier / "README.md").read_text()
+    assert Classifier.from_folder(classifier).composition is not None
+
+
+@pytest.mark.parametrize(
+    ("arguments", "exit_code", "code"),
+    [
+        (["nowhere", "DATA"], 1, "not-a-subject"),
+        (["..", "DATA"], 1, "not-a-subject"),
+        (["tiny/kat", "DATA"], 1, "not-a-subject"),
+        (["CLF", "nowhere/at/all"], 1, "data-not-found"),
+        (["CLF", "DATA", "--classes", "kat"], 2, "unknown-class"),
+        (["CLF", "DATA", "--map", "tiny/cat"], 2, "usage"),
+        (["CLF", "DATA", "--record", "--classes", "cat"], 2, "cannot-record"),
+        (["tiny/cat", "DATA", "--record"], 2, "cannot-record"),
+        (["CLF"], 2, "usage"),
+    ],
+)
+def test_what_cannot_be_evaluated_is_refused(
+    place: Path, classifier: Path, arguments: list[str], exit_code: int, code: str
+) -> None:
+    places = {"CLF": str(classifier), "DATA": str(place / "data")}
+    outcome = run("evaluate", *(places.get(one, one) for one in arguments), "--json")
+    assert outcome.data["error"]["code"] == code
+    assert outcome.code == exit_code
+
+
+def test_a_damaged_image_is_named_or_skipped_and_counted(tmp_path: Path, classifier: Path) -> None:
+    data = make_image_folder(tmp_path / "data")
+    (data / "test" / "cat" / "0.png").write_bytes(b"no image")
+    outcome = run("evaluate", classifier, data)
+    assert outcome.code == 1
+    assert "0.png" in outcome.stderr
+    assert run("evaluate", classifier, data, "--skip-bad", "--json").data["n"] == 5
