@@ -56,7 +56,8 @@ class Story:
 def train_and_cut(story: Story) -> dict[str, Any]:
     """Train a modular network and cut it into ten class modules."""
     story.tell("1. Train a network so that each class uses few kernels, and cut it.")
-    story.run("train", "digits", "--arch", "digits_cnn", "--method", "mwt+views", "-o", "run")
+    settings = "--arch digits_cnn --method mwt+views --epochs 40 --batch-size 32 --lr 0.1"
+    story.run("train", "digits", *settings.split(), "-o", "run")
     cut: dict[str, Any] = story.run("modularize", "run", "-o", "dist")
     origin, modules = cut["origin"], cut["modules"]
     sizes = [module["size_bytes"] for module in modules]

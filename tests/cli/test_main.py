@@ -1,0 +1,50 @@
+"""The command itself: help, unknown verbs, wrong usage, and the form of errors."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from modpm import __version__
+from modpm.cli.main import VERBS, main
+
+
+def test_help_lists_every_verb_in_the_order_of_the_work(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--help"]) == 0
+    _, commands = capsys.readouterr().out.split("Commands:\n")
+    assert [line.split()[0] for line in commands.splitlines()] == list(VERBS)
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_has_help_with_an_example(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([verb, "--help"]) == 0
+    assert f"modpm {verb}" in capsys.readouterr().out.split("Example")[1]
+
+
+def test_the_version_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"modpm {__version__}\n"
+
+
+def test_a_misspelt_verb_gets_a_suggestion(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["instal"]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert "error: no such command: `instal`" in captured.err
+    assert "hint: did you mean `modpm install`?" in captured.err
+
+
+def test_a_wrong_option_is_a_usage_error_in_the_one_form(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["list", "--wrong"]) == 2
+    err = capsys.readouterr().err
+    assert err.startswith("error: no such option")
+    assert "at: modpm list" in err
+
+
+def test_an_error_comes_as_data_with_json(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["info", "no name", "--json"]) in {1, 2}
+    error = json.loads(capsys.readouterr().out)["error"]
+    assert set(error) == {"code", "what", "where", "why", "hint"}
