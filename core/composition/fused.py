@@ -23,9 +23,6 @@ if TYPE_CHECKING:
     from modpm.core.composition.class_module import ClassModule
     from modpm.core.formats.manifest import Origin
 
-PLATT = "platt"
-"""The kind of calibration that is a slope and an intercept of the logit."""
-
 
 def fuse(modules: Sequence[ClassModule], labels: Sequence[str]) -> Scorer:
     """Join class modules of one origin in one network.
@@ -51,7 +48,8 @@ def fuse(modules: Sequence[ClassModule], labels: Sequence[str]) -> Scorer:
     outputs = [module.manifest.output.class_index for module in modules]
     sliced, tensors = slice_graph(graph, joined, union(modules), outputs)
     if len(modules) == 1:
-        tensors = {name: modules[0].tensors[name] for name in tensors}
+        own = modules[0].tensors
+        tensors = {name: own[name] for name in tensors}
     return Scorer(labels, modules[0].input, *with_scores(sliced, tensors, modules))
 
 
@@ -88,17 +86,17 @@ def union(modules: Sequence[ClassModule]) -> dict[str, list[int]]:
 def with_scores(
     graph: Graph, tensors: Mapping[str, Tensor], modules: Sequence[ClassModule]
 ) -> tuple[Graph, dict[str, Tensor]]:
-    """Turn the logits of a fused network into the scores of its modules.
+    """Turn the logits of a fused network into log-odds.
 
-    Where every module has a Platt calibration, a score is the module's slope times the logit plus
-    its intercept. Otherwise the logits are the scores, as the origin was trained to give them.
+    What a module makes of its own features does not hold in a fused network, whose features are
+    nearer to the origin's. So a score is the logit times the slope plus the intercept that its
+    manifest gives for logits of the origin: the same for all classes of an origin, so that the
+    likeliest label stays the one of the largest logit.
 
     Shapes:
         the graph's output: (N, len(modules)), before and after.
     """
     calibrations = [module.manifest.calibration for module in modules]
-    if any(calibration.kind != PLATT for calibration in calibrations):
-        return graph, dict(tensors)
     like = next(iter(tensors.values()))
     name = _free_name(graph)
     roles = {"weight": f"{name}.weight", "bias": f"{name}.bias"}

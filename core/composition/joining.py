@@ -128,9 +128,10 @@ def _remainders(
     if made:
         outputs = [module.manifest.output.class_index]
         _, cut_again = slice_graph(graph, joined, retained_of(module), outputs)
+        own = module.tensors
         for name in sorted(made):
             kernels = places[f"{_layer(name)}.weight"][0]
-            yield name, kernels, module.tensors[name] - cut_again[name]
+            yield name, kernels, own[name] - cut_again[name]
 
 
 def _layer(offset_name: str) -> str:

@@ -109,12 +109,13 @@ def test_what_cut_kernels_add_is_kept_where_another_module_has_some_of_them() ->
     assert_near(fused(prepared(origin))[:, 1], logits[:, 2])
 
 
-def test_logits_are_the_scores_where_a_calibration_is_not_of_the_logit_alone() -> None:
+def test_the_head_of_a_module_does_not_matter_to_the_fused_scores() -> None:
     origin = tiny_origin()
-    modules = [origin.module("cat", kind="one-vs-rest-head"), origin.module("dog")]
-    fused = fuse(modules, ["a/cat", "a/dog"])
-    logits = origin.network(prepared(origin))[:, [1, 2]]
-    assert_near(fused(prepared(origin)), logits)
+    modules = [origin.module("cat", origin.some(1)), origin.module("dog", origin.some(2))]
+    expected = fuse(modules, ["a/cat", "a/dog"])(prepared(origin))
+    for module in modules:
+        module.network.get_parameter("score.weight").data += 3
+    assert torch.equal(fuse(modules, ["a/cat", "a/dog"])(prepared(origin)), expected)
 
 
 def test_a_layer_that_one_module_has_whole_is_whole_in_the_union() -> None:

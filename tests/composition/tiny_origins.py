@@ -153,7 +153,6 @@ class TinyOrigin:
         *,
         slope: float = 1.5,
         intercept: float = -0.25,
-        kind: str = "platt",
         **changes: object,
     ) -> ClassModule:
         """Cut a class module.
@@ -162,7 +161,6 @@ class TinyOrigin:
             class_name: One of `CLASSES`.
             retained: Kernels that stay; all where None.
             slope, intercept: Of its calibration.
-            kind: Of its calibration.
             changes: Fields of the manifest that are otherwise.
         """
         class_index = CLASSES.index(class_name)
@@ -171,7 +169,7 @@ class TinyOrigin:
             *slice_graph(self.graph, self.tensors, kept, [class_index]), slope, intercept
         )
         calibration = Calibration(
-            kind=kind, split="validation", n=10, slope=slope, intercept=intercept
+            kind="platt", split="validation", n=10, slope=slope, intercept=intercept
         )
         return ClassModule(
             self._manifest(
