@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import warnings
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
@@ -59,9 +61,9 @@ def train(
 ) -> Run:
     """Train a modular network; the run folder has everything that later steps need.
 
-    Runs in one process, or in all that `accelerate launch` has started. The same settings on the
-    same data give the same bytes, also if a run was interrupted and resumed, on one machine with
-    one number of threads and processes.
+    Runs in one process, or in all that `torchrun` or `accelerate launch` have started. The same
+    settings on the same data give the same bytes, also if a run was interrupted and resumed, on
+    one machine with one number of threads and processes.
 
     Args:
         data: `digits`, a folder, or an id of the Hub.
@@ -141,7 +143,9 @@ def _accelerator(batch_size: int) -> Any:  # noqa: ANN401
             code="extra-not-installed",
             hint='install it with `pip install "modpm[train]"`',
         ) from error
-    accelerator = Accelerator()
+    # Without a GPU it would not look for other processes unless it is told to stay on the CPU.
+    accelerator = Accelerator(cpu=not torch.accelerator.is_available())
+    _warn_of_missing_processes(accelerator.num_processes)
     if batch_size < 2 * accelerator.num_processes:
         raise ModpmError(
             f"{accelerator.num_processes} processes cannot share batches of {batch_size} images",
@@ -150,6 +154,20 @@ def _accelerator(batch_size: int) -> Any:  # noqa: ANN401
             exit_code=2,
         )
     return accelerator
+
+
+def _warn_of_missing_processes(n_processes: int) -> None:
+    """Warn where `accelerate launch --cpu --num_processes N`, N > 1, has started one process.
+
+    It starts more on CPUs through MPI only, but prepares their meeting all the same.
+    """
+    is_prepared = "MASTER_PORT" in os.environ and "ACCELERATE_USE_CPU" in os.environ
+    if n_processes == 1 and is_prepared and "WORLD_SIZE" not in os.environ:
+        warnings.warn(
+            "accelerate has started one process; on CPUs start several with "
+            "`torchrun --nproc-per-node N -m modpm.cli train ...`",
+            stacklevel=3,
+        )
 
 
 def _resumed(folder: Path, configuration: TrainingConfiguration) -> Run:

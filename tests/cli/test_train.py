@@ -92,21 +92,13 @@ def test_help_needs_no_torch() -> None:
 
 def test_two_processes_train_one_network(tmp_path: Path) -> None:
     folder = tmp_path / "run"
-    launch = "-m accelerate.commands.launch --cpu --num_processes 2 --main_process_port 0"
-    command = [*launch.split(), "-m", "modpm.cli", "train", *SMALL, "--json", "-o", str(folder)]
-    finished = subprocess.run(
-        [sys.executable, *command],
-        check=False,
-        capture_output=True,
-        text=True,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-        timeout=300,
-    )
+    launch = ["torch.distributed.run", "--nproc-per-node", "2", "--standalone"]
+    finished = start(*launch, "-m", "modpm.cli", "train", *SMALL, "--json", "-o", str(folder))
     assert finished.returncode == 0, finished.stderr
     result = json.loads(finished.stdout)  # one process speaks
     run = Run.open(folder)
-    assert result["digest"] == run.digest()
     assert run.record.n_processes == 2
+    assert result["digest"] == run.digest()
     first, last = run.metrics()
     assert last["loss"] < first["loss"]
     assert {path.name for path in folder.iterdir()} == {
@@ -116,3 +108,23 @@ def test_two_processes_train_one_network(tmp_path: Path) -> None:
         "model.safetensors",
         "finished.json",
     }
+
+
+def test_accelerate_launches_one_process_on_a_cpu_and_that_is_told(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    launch = ["accelerate.commands.launch", "--cpu", "--num_processes", "2"]
+    finished = start(*launch, "-m", "modpm.cli", "train", *SMALL, "-o", str(folder))
+    assert finished.returncode == 0, finished.stderr
+    assert Run.open(folder).record.n_processes == 1
+    assert "torchrun --nproc-per-node" in finished.stderr
+
+
+def start(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", *arguments],
+        check=False,
+        capture_output=True,
+        text=True,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        timeout=300,
+    )
