@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     default="auto",
     show_default=True,
     help="independent: each module runs as it is; fused: modules of one origin become one "
-    "network; auto: fuses the modules of each origin, unless that costs much more arithmetic.",
+    "network; auto: for each origin whichever costs less arithmetic.",
 )
 @click.option(
     "--reject",
@@ -87,7 +87,10 @@ def _data(classifier: Classifier, path: str) -> dict[str, object]:
 
 
 def _print(classifier: Classifier, path: str) -> None:
-    pins = [(pin.label, pin.name, pin.version, pin.digest) for pin in classifier.pins]
+    pins = [
+        (pin.label, pin.name, pin.version, pin.digest and pin.digest.partition(":")[2][:12])
+        for pin in classifier.pins
+    ]
     table(pins, ("label", "module", "version", "digest"))
     say(
         f"{path}: {len(pins)} labels, {classifier.strategy}, {classifier.n_parameters:,} "

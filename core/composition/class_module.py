@@ -100,7 +100,9 @@ class ClassModule(nn.Module):
         Raises:
             ModpmError: `bad-images`.
         """
+        device = self.preprocessing.mean.device
         parts = [
-            self(self.preprocessing(batch)) for (batch,) in image_batches(images, [self.input])
+            self(self.preprocessing(batch.to(device)))
+            for (batch,) in image_batches(images, [self.input])
         ]
         return torch.cat(parts) if parts else torch.empty(0)

@@ -145,7 +145,11 @@ class Classifier(
         Raises:
             ModpmError: `bad-images`.
         """
-        parts = [self._score(inputs) for inputs in image_batches(images, self.contracts)]
+        device = self.order.device
+        parts = [
+            self._score([batch.to(device) for batch in inputs])
+            for inputs in image_batches(images, self.contracts)
+        ]
         return torch.cat(parts) if parts else torch.empty(0, len(self.labels))
 
     def predict(self, images: Images) -> list[Prediction]:

@@ -139,7 +139,7 @@ def _evaluate_classifier(
 ) -> Evaluation:
     labels = [classifier.labels[i] for i in outputs]
     chosen = _images_of(judged, data)
-    scores = classifier.score_images(data.images[chosen])[:, outputs]
+    scores = classifier.score_images(data.images[chosen]).cpu()[:, outputs]
     decisions = classifier.decide(scores)
     return _tally(
         data, data.labels[chosen], decisions, labels, met, n_left_out=len(data) - len(chosen)
@@ -151,7 +151,7 @@ def _evaluate_module(
 ) -> Evaluation:
     chosen = _images_of(kept_classes, data)
     truth = data.labels[chosen]
-    scores = module.score_images(data.images[chosen])
+    scores = module.score_images(data.images[chosen]).cpu()
     decisions = torch.where(scores > 0, 0, NONE_OF_THE_ABOVE)
     return _tally(
         data,

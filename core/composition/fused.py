@@ -7,12 +7,14 @@ modules retain everything, and a module itself where there is only one.
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from modpm.core.composition.joining import join, mismatch, retained_of
 from modpm.core.composition.scorer import Scorer
 from modpm.core.errors import ModpmError
 from modpm.core.formats.network_graph import Graph, Node
+from modpm.core.graph import tensor_shapes
 from modpm.core.slicing import slice_graph
 
 if TYPE_CHECKING:
@@ -22,6 +24,10 @@ if TYPE_CHECKING:
 
     from modpm.core.composition.class_module import ClassModule
     from modpm.core.formats.manifest import Origin
+
+
+LARGEST_ORIGIN = 2**30
+"""How many numbers an origin may have: a manifest of a few bytes can claim any."""
 
 
 def fuse(modules: Sequence[ClassModule], labels: Sequence[str]) -> Scorer:
@@ -66,6 +72,10 @@ def obstacle(modules: Sequence[ClassModule]) -> str | None:
                 f"the origin of {module.manifest.name} adds constants to kernels that were cut "
                 "and pads them, and a module does not say what each was"
             )
+    shapes = tensor_shapes(modules[0].manifest.origin.graph).values()
+    n_numbers = sum(map(math.prod, shapes))
+    if n_numbers > LARGEST_ORIGIN:
+        return f"their origin has {n_numbers:,} numbers; at most {LARGEST_ORIGIN:,} are joined"
     return None
 
 

@@ -84,8 +84,7 @@ def compose(
         sources: Installed names (`cifar10/cat`), whole namespaces (`cifar10/*`), folders of
             distributions, or loaded class modules; all installed modules where there are none.
         strategy: `independent` lets each module run as it is; `fused` makes one network of
-            modules of one origin; `auto` fuses the modules of each origin, unless that costs
-            much more arithmetic.
+            modules of one origin; `auto` does for each origin whichever costs less arithmetic.
         reject: An image is none of the above where no module's own probability reaches this;
             None to give every image a label.
         aliases: Module name, or folder as in `sources`, to the label its score gets.

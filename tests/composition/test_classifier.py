@@ -8,7 +8,6 @@ import torch
 from PIL import Image
 from tests.composition.tiny_origins import CLASSES, images, tiny_origin
 
-from modpm.core.composition import compose
 from modpm.core.composition.classifier import Classifier
 from modpm.core.composition.compose import STRATEGIES, compose_modules
 from modpm.core.composition.prediction import probabilities
@@ -64,17 +63,25 @@ def test_auto_says_what_it_did() -> None:
         assert composition.strategy == expected
 
 
-def test_auto_leaves_modules_apart_where_fusing_costs_much_more(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+@pytest.mark.parametrize("strategy", ["independent", "fused"])
+def test_auto_takes_what_costs_less_arithmetic(strategy: str) -> None:
     origin = tiny_origin()
-    modules = [origin.module(name, {"conv2": [i], "conv3": [i]}) for i, name in enumerate(CLASSES)]
-    apart, fused = compose_modules(modules, "independent"), compose_modules(modules, "fused")
-    for limit, expected in ((1.01, "fused"), (0.99, "independent")):
-        monkeypatch.setattr(compose, "MOST_EXTRA_COST", limit * fused.macs / apart.macs)
-        composition = compose_modules(modules, "auto").composition
-        assert composition is not None
-        assert composition.strategy == expected
+    kernels = {"independent": [[0], [1], [2], [3]], "fused": [[0, 1, 2]] * 4}[strategy]
+    modules = [
+        origin.module(name, {"conv1": some, "conv2": some, "conv3": some})
+        for name, some in zip(CLASSES, kernels, strict=True)
+    ]
+    macs = {one: compose_modules(modules, one).macs for one in ("independent", "fused")}
+    auto = compose_modules(modules, "auto")
+    assert min(macs, key=macs.__getitem__) == strategy
+    assert (auto.strategy, auto.macs) == (strategy, macs[strategy])
+
+
+def test_a_network_on_another_device_takes_images_from_any() -> None:
+    composed = compose_modules([tiny_origin().module("cat"), tiny_origin().module("dog")])
+    scores = composed.to("meta").score_images(images(3))
+    assert scores.device.type == "meta"
+    assert scores.shape == (3, 2)
 
 
 def test_costs_are_those_of_the_networks_and_origins_count_once() -> None:

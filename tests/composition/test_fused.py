@@ -3,6 +3,7 @@ from __future__ import annotations
 import itertools
 from functools import partial
 
+import msgspec
 import pytest
 import torch
 from hypothesis import given, settings
@@ -160,6 +161,23 @@ def test_two_modules_of_one_class_of_one_origin_cannot_be_fused() -> None:
     with pytest.raises(ModpmError) as raised:
         fuse(modules, ["a/cat", "b/cat"])
     assert raised.value.code == "cannot-fuse"
+
+
+def test_an_origin_that_is_claimed_to_be_enormous_is_not_joined() -> None:
+    origin = tiny_origin()
+    cat, dog = origin.module("cat"), origin.module("dog")
+    first = origin.graph.node("conv1")
+    wide = msgspec.structs.replace(first, attributes={**first.attributes, "n_kernels": 2**20})
+    tensors = {"weight": "conv2.weight"}
+    wider = msgspec.structs.replace(wide, name="conv2", inputs=("conv1",), tensors=tensors)
+    graph = msgspec.structs.replace(origin.graph, nodes=(wide, wider), output="conv2")
+    huge = msgspec.structs.replace(cat.manifest.origin, graph=graph)
+    for module in (cat, dog):
+        module.manifest = msgspec.structs.replace(module.manifest, origin=huge)
+    with pytest.raises(ModpmError) as raised:
+        fuse([cat, dog], ["a/cat", "a/dog"])
+    assert raised.value.code == "cannot-fuse"
+    assert "numbers" in str(raised.value.why)
 
 
 def test_constants_that_modules_do_not_name_keep_them_apart_under_auto() -> None:
