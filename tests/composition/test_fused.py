@@ -47,7 +47,7 @@ def test_fused_of_modules_that_retain_everything_is_the_origin_restricted_to_the
 
 
 @given(seed=st.integers(0, 10**6), share=st.sampled_from([0.2, 0.5, 0.8]))
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=6, deadline=None)
 def test_fused_of_one_module_is_that_module(seed: int, share: float) -> None:
     origin = tiny_origin(seed % 3)
     module = origin.module("cat", origin.some(seed, share))
@@ -64,7 +64,7 @@ def test_fused_of_one_module_is_that_module_where_cutting_leaves_constants(paddi
 
 
 @given(seed=st.integers(0, 10**6), n_modules=st.integers(2, 4))
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=6, deadline=None)
 def test_fused_does_not_depend_on_the_order_of_modules_but_for_the_order_of_outputs(
     seed: int, n_modules: int
 ) -> None:

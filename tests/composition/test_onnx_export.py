@@ -67,17 +67,16 @@ def test_the_file_says_nothing_of_the_machine_that_wrote_it(exported: Path) -> N
 
 
 def test_a_file_that_differs_from_the_classifier_is_not_written(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def of_another(_classifier: Classifier) -> bytes:
-        return true_bytes(compose_modules([tiny_origin(5).module("cat")]))
-
-    true_bytes = onnx_export.onnx_bytes
-    monkeypatch.setattr(onnx_export, "onnx_bytes", of_another)
+    monkeypatch.setattr(onnx_export, "onnx_bytes", lambda _classifier: exported.read_bytes())
+    changed = mixed_classifier()
+    export_onnx(changed, tmp_path / "right.onnx")
+    changed.networks()[0].network.get_parameter("conv1.weight").data *= 2
     with pytest.raises(ModpmError) as raised:
-        export_onnx(compose_modules([tiny_origin().module("cat")]), tmp_path / "x.onnx")
+        export_onnx(changed, tmp_path / "wrong.onnx")
     assert raised.value.code == "export-differs"
-    assert list(tmp_path.iterdir()) == []
+    assert [path.name for path in tmp_path.iterdir()] == ["right.onnx"]
 
 
 @pytest.mark.parametrize("name", [".", "nowhere/x.onnx"])
