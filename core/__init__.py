@@ -1,0 +1,1 @@
+"""Everything with tensors: from the network graph to the classifier."""

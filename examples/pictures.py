@@ -29,7 +29,9 @@ def read_manifests(folder: Path) -> list[Manifest]:
 def draw_retained_kernels(distributions: Path, path: Path) -> None:
     """Draw which share of each layer's kernels each class retains."""
     manifests = read_manifests(distributions)
-    layers = list(manifests[0].retained)
+    nodes = manifests[0].origin.graph.nodes
+    layers = [node.name for node in nodes if node.name in manifests[0].retained]
+    layers = [name for name in layers if "mask_generator" not in name]
     shares = np.array(
         [
             [len(m.retained[layer].retained) / m.retained[layer].total for layer in layers]
@@ -46,7 +48,12 @@ def draw_overlap(distributions: Path, path: Path) -> None:
     """Draw the Jaccard index of the retained kernels of every pair of classes."""
     manifests = read_manifests(distributions)
     kernels = [
-        {(layer, k) for layer, record in m.retained.items() for k in record.retained}
+        {
+            (layer, kernel)
+            for layer, record in m.retained.items()
+            if "mask_generator" not in layer
+            for kernel in record.retained
+        }
         for m in manifests
     ]
     overlap = np.array([[len(a & b) / len(a | b) for b in kernels] for a in kernels])
@@ -68,9 +75,11 @@ def draw_confusions(results: dict[str, dict[str, Any]], path: Path) -> None:
         1, len(results), figsize=(5 * len(results), 5), layout="constrained", squeeze=False
     )
     for axes, (title, result) in zip(all_axes[0], results.items(), strict=True):
-        counts = np.array(result["confusion"]["counts"], dtype=float)
+        confusion = result["confusion"]
+        counts = np.array(confusion["counts"], dtype=float)
         shares = counts / counts.sum(axis=1, keepdims=True).clip(min=1)
-        draw_matrix(axes, shares, result["confusion"]["rows"], result["confusion"]["columns"])
+        labels = [label or "none of the above" for label in confusion["labels"]]
+        draw_matrix(axes, shares, confusion["classes"], labels)
         axes.set(title=f"{title}: {result['accuracy']:.1%}", xlabel="predicted", ylabel="shown")
     save(figure, path)
 
