@@ -49,4 +49,4 @@ def _prepared(images: Tensor, contract: InputContract) -> Tensor:
 
 def accuracy(outputs: Tensor, labels: Tensor) -> float:
     """Return the share of images whose largest output is their class's."""
-    return (outputs.argmax(dim=1) == labels).float().mean().item()
+    return int((outputs.argmax(dim=1) == labels).sum()) / len(labels)
