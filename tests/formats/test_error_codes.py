@@ -39,8 +39,8 @@ def documented_codes(tree: ast.AST) -> Iterator[str]:
 def trees(repository: Path) -> dict[Path, ast.AST]:
     return {
         path: ast.parse(path.read_text(encoding="utf-8"))
-        for top in ("core", "registry", "cli")
-        for path in sorted((repository / top).rglob("*.py"))
+        for pattern in ("core/**/*.py", "registry/**/*.py", "cli/**/*.py", "src/modpm/*.py")
+        for path in sorted(repository.glob(pattern))
     }
 
 
