@@ -490,6 +490,8 @@ def _avg_pool(t: Translator, a: Arguments) -> View:
         raise _refuse("a divisor of its own")
     value, kernel = _image(t, a["self"]), _pair(a["kernel_size"])
     padding = _pair(a["padding"])
+    if kernel == [1, 1] and padding == [0, 0]:
+        return _every_few(t, value, _pair(a["stride"]) if a["stride"] else kernel)
     if tuple(kernel) == value.shape[1:] and padding == [0, 0]:
         return t.emit("mean", [value], {"keepdim": True})
     return t.emit(
@@ -503,6 +505,12 @@ def _avg_pool(t: Translator, a: Arguments) -> View:
             "count_include_pad": bool(a["count_include_pad"]),
         },
     )
+
+
+def _every_few(t: Translator, value: View, step: list[int]) -> View:
+    """Express a pool of single pixels as the pixels that it takes."""
+    size = [-(-pixels // by) for pixels, by in zip(value.shape[1:], step, strict=True)]
+    return t.emit("subsample", [value], {"start": [0, 0], "step": step, "size": size})
 
 
 def _adaptive_avg(t: Translator, a: Arguments) -> View:

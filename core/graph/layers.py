@@ -223,6 +223,33 @@ class Cat(nn.Module):
         return torch.cat(values, 1)
 
 
+def is_recorded() -> bool:
+    """Whether torch records a program, which must have only its own operators."""
+    return torch.compiler.is_compiling() or torch.jit.is_tracing()
+
+
+class _SpatialMean(torch.autograd.Function):
+    """The mean over height and width, with a gradient that is not written out.
+
+    Torch's own gradient is a dense tensor in the default memory format. Added to that of a
+    convolution in channels-last format, it makes each operator before it take a slow path.
+    """
+
+    @staticmethod
+    def forward(x: Tensor) -> Tensor:
+        return x.mean((2, 3))
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor], output: Tensor) -> None:  # noqa: ANN401 - torch's context
+        del output
+        ctx.shape = inputs[0].shape
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Tensor:  # noqa: ANN401 - torch's context
+        height, width = ctx.shape[2:]
+        return (grad / (height * width))[:, :, None, None].expand(ctx.shape)
+
+
 class Mean(nn.Module):
     """The mean over height and width."""
 
@@ -232,7 +259,10 @@ class Mean(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return one mean for each channel."""
-        return x.mean((2, 3), keepdim=self.keepdim)
+        if not x.requires_grad or is_recorded():
+            return x.mean((2, 3), keepdim=self.keepdim)
+        mean: Tensor = _SpatialMean.apply(x)
+        return mean[:, :, None, None] if self.keepdim else mean
 
 
 def pad(padding: Sequence[int], value: float) -> nn.Module:
@@ -287,11 +317,17 @@ class ScatterChannels(nn.Module):
         super().__init__()
         self.n_channels = n_channels
         self.trailing = (1,) * (rank - 1)
+        first, count = indices[0], len(indices)
+        is_run = list(indices) == list(range(first, first + count))
+        around = (*(0,) * (2 * rank - 2), first, n_channels - first - count)
+        self.around = around if is_run else None
         self.register_buffer("indices", torch.tensor(indices), persistent=False)
         self.register_buffer("fill", _meta_buffer(n_channels) if has_fill else None)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return all channels."""
+        if self.around is not None and self.fill is None:
+            return F.pad(x, self.around)
         shape = (x.shape[0], self.n_channels, *x.shape[2:])
         filled = x.new_empty(shape).to(memory_format=_memory_format(x))
         if self.fill is None:
