@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
 
 from modpm.core.formats.network_graph import Graph, Node
+from modpm.core.graph import infer_shapes
 from modpm.core.slicing import placements, slice_graph
 
 if TYPE_CHECKING:
@@ -52,6 +54,12 @@ class CutNetwork:
         last = self.graph.node(self.graph.output)
         is_linear = last.operator == "linear"
         return tuple(dict.fromkeys((*pools, *(last.inputs if is_linear else ()))))
+
+    @property
+    def feature_sizes(self) -> dict[str, int]:
+        """How many numbers each of them has."""
+        shapes = infer_shapes(self.graph)
+        return {name: math.prod(shapes[name]) for name in self.feature_nodes}
 
     @property
     def hidden_nodes(self) -> dict[str, str]:
@@ -99,17 +107,21 @@ def without_silent_units(
     """
     places = placements(graph, network.retained, [network.class_index])
     left = {
-        layer: _active_units(graph.node(layer), places, active)
-        for layer, active in is_ever_active.items()
+        layer.name: _left_units(layer, places, is_ever_active.get(layer.name))
+        for layer in graph.nodes
+        if layer.name.endswith(HIDDEN)
     }
     return cut(graph, tensors, {**network.retained, **left}, network.class_index)
 
 
-def _active_units(
-    layer: Node, places: Mapping[str, tuple[list[int] | None, ...]], active: Tensor
+def _left_units(
+    layer: Node, places: Mapping[str, tuple[list[int] | None, ...]], active: Tensor | None
 ) -> list[int]:
+    """Return the units that are not silent; of a layer that nothing reads any more, all."""
     n_features = layer.attributes["n_features"]
     assert isinstance(n_features, int)
+    if active is None:
+        return list(range(n_features))
     kept = places[layer.tensors["weight"]][0]
     units = range(n_features) if kept is None else kept
     silent = {unit for unit, is_active in zip(units, active.tolist(), strict=True) if not is_active}

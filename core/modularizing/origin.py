@@ -1,0 +1,124 @@
+"""The origin: the modular network of a finished run, and what it is worth by itself."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from modpm.core.errors import ModpmError
+from modpm.core.graph import build, count
+from modpm.core.modularizing.passes import BATCH_SIZE, aligned
+from modpm.core.modularizing.splits import N_DIGITS, TEST
+from modpm.core.training.checkpoint import network_digest
+from modpm.core.training.inference import predict_batches
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from modpm.core.data import ImageData
+    from modpm.core.formats.manifest import InputContract
+    from modpm.core.graph import Cost, Graph, GraphNetwork
+    from modpm.core.training.run import Run
+
+
+@dataclass(frozen=True)
+class OriginNetwork:
+    """A modular network that class modules are cut from.
+
+    Attributes:
+        run: Where it comes from.
+        graph, tensors: The network.
+    """
+
+    run: Run
+    graph: Graph
+    tensors: dict[str, Tensor]
+
+    @classmethod
+    def of(cls, run: Run) -> OriginNetwork:
+        """Return the network of a run.
+
+        Raises:
+            ModpmError: The run was trained without mask generators (`not-modular`), is not
+                finished (`run-unfinished`), or is damaged.
+        """
+        if not run.is_modular:
+            raise ModpmError(
+                "the run is not modular",
+                code="not-modular",
+                where=str(run.folder),
+                why="it was trained with `--plain`, without mask generators",
+                hint="train again without `--plain`",
+            )
+        return cls(run, *run.network())
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Its classes, in the order of its outputs."""
+        return self.run.classes
+
+    @property
+    def contract(self) -> InputContract:
+        """What an image must be."""
+        return self.run.input
+
+    @cached_property
+    def network(self) -> GraphNetwork:
+        """The network, to be run."""
+        return build(self.graph, self.tensors).eval()
+
+    @cached_property
+    def kernels(self) -> dict[str, int]:
+        """How many kernels each convolution has."""
+        return self.graph.kernels()
+
+    @cached_property
+    def cost(self) -> Cost:
+        """What it costs, mask generators included."""
+        return count(self.graph, self.tensors)
+
+    @cached_property
+    def digest(self) -> str:
+        """What names it."""
+        return network_digest(self.graph, self.tensors)
+
+    @cached_property
+    def validation(self) -> ImageData:
+        """The held-out part of its training data."""
+        return self.run.validation_data()
+
+    @cached_property
+    def validation_logits(self) -> Tensor:
+        """Its logits for the held-out images; (N, n_classes)."""
+        return self.logits(self.validation)
+
+    @cached_property
+    def test(self) -> ImageData | None:
+        """The test images of its classes; None where the data has no test split."""
+        try:
+            data = aligned(self.run.data(TEST), self.classes)
+        except ModpmError as error:
+            if error.code != "split-not-found":
+                raise
+            return None
+        return data if len(data) else None
+
+    @cached_property
+    def test_accuracy(self) -> float | None:
+        """Its accuracy on the test images, if there are any."""
+        data = self.test
+        return None if data is None else round(accuracy(self.logits(data), data.labels), N_DIGITS)
+
+    def logits(self, data: ImageData) -> Tensor:
+        """Return its logits for images; (N, n_classes)."""
+        return predict_batches(self.network, data.images, self.contract, BATCH_SIZE)
+
+
+def accuracy(scores: Tensor, labels: Tensor) -> float:
+    """Return the share of images whose class has the highest score; 0 where there are none.
+
+    Shapes:
+        scores: (N, n_classes); labels: (N,)
+    """
+    return int((scores.argmax(1) == labels).sum()) / max(1, len(labels))

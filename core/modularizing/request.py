@@ -1,0 +1,166 @@
+"""What a user asks of modularizing, checked before any work is done."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from packaging.licenses import InvalidLicenseExpression, canonicalize_license_expression
+
+from modpm.core.errors import ModpmError
+from modpm.core.formats.requirements import parse_version
+from modpm.core.formats.whole_files import is_free
+from modpm.core.modularizing.calibration import KINDS
+from modpm.core.modularizing.description import ReleaseDetails
+from modpm.core.modularizing.module_masks import exact_threshold
+from modpm.core.modularizing.naming import default_namespace, module_names
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from modpm.core.training.run import Run
+
+AUTO = "auto"
+UNSTATED_LICENCE = "LicenseRef-unstated"
+MAX_SUMMARY_LENGTH = 500
+
+
+@dataclass(frozen=True)
+class Request:
+    """What modularizing is to do.
+
+    Attributes:
+        output: The folder for the distributions.
+        threshold: The kernel frequency at or above which a kernel is retained; None to choose it.
+        budget: The most points of accuracy that may be lost, where it is chosen.
+        calibration: The kind of the scores, or `auto`.
+        details: What is the same for all releases.
+    """
+
+    output: Path
+    threshold: float | None
+    budget: float
+    calibration: str
+    details: ReleaseDetails
+
+
+def checked_request(
+    run: Run,
+    *,
+    output: Path,
+    threshold: float | str,
+    budget: float,
+    namespace: str | None,
+    version: str,
+    licence: str,
+    authors: Sequence[str],
+    summary: str | None,
+    calibration: str,
+) -> Request:
+    """Return what a user asks for, if it can be done.
+
+    Raises:
+        ModpmError: `invalid-threshold`, `bad-setting`, `invalid-name`, `same-name`,
+            `invalid-version`, `invalid-licence` or `folder-exists`.
+    """
+    details = ReleaseDetails(
+        names=tuple(module_names(namespace or default_namespace(run.config.data), run.classes)),
+        version=_checked_version(version),
+        licence=_checked_licence(licence),
+        authors=tuple(authors),
+        summary=_checked_summary(summary),
+    )
+    return Request(
+        output=_checked_output(output),
+        threshold=_checked_threshold(threshold),
+        budget=_checked_budget(budget),
+        calibration=_checked_calibration(calibration),
+        details=details,
+    )
+
+
+def _checked_threshold(threshold: float | str) -> float | None:
+    if threshold == AUTO:
+        return None
+    try:
+        number = float(threshold)
+    except ValueError:
+        raise ModpmError(
+            f"`{threshold}` is no threshold",
+            code="invalid-threshold",
+            hint="give a number above 0 and at most 1, or `auto`",
+            exit_code=2,
+        ) from None
+    exact_threshold(number)
+    return number
+
+
+def _checked_budget(budget: float) -> float:
+    if not (math.isfinite(budget) and budget >= 0):
+        raise ModpmError(
+            f"a budget of {budget:g} points is not possible",
+            code="bad-setting",
+            hint="it is how many points of accuracy may be lost: 0 or more",
+            exit_code=2,
+        )
+    return budget
+
+
+def _checked_calibration(calibration: str) -> str:
+    if calibration not in (AUTO, *KINDS):
+        raise ModpmError(
+            f"no calibration is called `{calibration}`",
+            code="bad-setting",
+            hint=f"the calibrations are {', '.join((AUTO, *KINDS))}",
+            exit_code=2,
+        )
+    return calibration
+
+
+def _checked_version(version: str) -> str:
+    parsed = parse_version(version)
+    if parsed.local is not None:
+        raise ModpmError(
+            f"`{version}` is a local version, which cannot be published",
+            code="invalid-version",
+            hint=f"leave `+{parsed.local}` out",
+            exit_code=2,
+        )
+    return str(parsed)
+
+
+def _checked_licence(licence: str) -> str:
+    try:
+        return canonicalize_license_expression(licence)
+    except InvalidLicenseExpression as error:
+        raise ModpmError(
+            f"`{licence}` is not a licence of the SPDX list",
+            code="invalid-licence",
+            why=str(error),
+            hint="write `Apache-2.0`, `MIT OR Apache-2.0`, or `LicenseRef-NAME` for your own",
+            exit_code=2,
+        ) from None
+
+
+def _checked_summary(summary: str | None) -> str | None:
+    if summary is not None and len(summary) > MAX_SUMMARY_LENGTH:
+        raise ModpmError(
+            f"the summary has {len(summary)} characters",
+            code="bad-setting",
+            hint=f"one line for people has at most {MAX_SUMMARY_LENGTH}",
+            exit_code=2,
+        )
+    return summary
+
+
+def _checked_output(output: Path) -> Path:
+    if not is_free(output):
+        raise ModpmError(
+            f"`{output.name}` exists",
+            code="folder-exists",
+            where=str(output),
+            hint="choose another folder with `-o`, or remove this one",
+        )
+    return output

@@ -1,0 +1,107 @@
+"""Networks side by side: one network that computes once what all of them compute alike.
+
+Class modules of one origin read an image alike until the first layer that was cut, which on small
+images is most of their time.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+
+from modpm.core.formats.network_graph import Graph, Node
+from modpm.core.graph import build
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping, Sequence
+
+    from torch import Tensor
+
+    from modpm.core.graph import GraphNetwork
+
+
+@dataclass(frozen=True)
+class PlainNetwork:
+    """A graph and its tensors."""
+
+    graph: Graph
+    tensors: Mapping[str, Tensor]
+
+
+class SideBySide:
+    """Several networks that read the same images.
+
+    Args:
+        networks: One or more, of equal input shapes.
+    """
+
+    def __init__(self, networks: Sequence[PlainNetwork]) -> None:
+        self._shared = _shared_nodes(networks)
+        self._network = _joined(networks, self._shared)
+
+    def run(self, images: Tensor, outputs: Sequence[Sequence[str]]) -> list[dict[str, Tensor]]:
+        """Return the values of some nodes of each network.
+
+        Args:
+            images: Normalised.
+            outputs: Names of nodes, for each network.
+
+        Shapes:
+            images: (N, C, H, W)
+        """
+        names = [{name: self._name(i, name) for name in own} for i, own in enumerate(outputs)]
+        wanted = tuple(dict.fromkeys(joint for own in names for joint in own.values()))
+        values = self._network.run(images, wanted)
+        return [{name: values[joint] for name, joint in own.items()} for own in names]
+
+    def _name(self, index: int, name: str) -> str:
+        return name if name in self._shared else _own(index, name)
+
+
+def _own(index: int, name: str) -> str:
+    return f"network{index}.{name}"
+
+
+def _shared_nodes(networks: Sequence[PlainNetwork]) -> set[str]:
+    """Return the nodes that all networks have, with the same tensors and inputs."""
+    first = networks[0]
+    shared = {first.graph.input}
+    others = [{node.name: node for node in one.graph.nodes} for one in networks[1:]]
+    for node in first.graph.nodes:
+        is_alike = all(other.get(node.name) == node for other in others)
+        if is_alike and shared.issuperset(node.inputs) and _has_equal_tensors(node, networks):
+            shared.add(node.name)
+    return shared
+
+
+def _has_equal_tensors(node: Node, networks: Sequence[PlainNetwork]) -> bool:
+    return all(
+        torch.equal(networks[0].tensors[name], other.tensors[name])
+        for other in networks[1:]
+        for name in node.tensors.values()
+    )
+
+
+def _joined(networks: Sequence[PlainNetwork], shared: Collection[str]) -> GraphNetwork:
+    first = networks[0]
+    nodes = [node for node in first.graph.nodes if node.name in shared]
+    tensors = {name: first.tensors[name] for node in nodes for name in node.tensors.values()}
+    for i, network in enumerate(networks):
+        for node in network.graph.nodes:
+            if node.name not in shared:
+                nodes.append(_renamed(node, i, shared))
+                tensors |= {_own(i, name): network.tensors[name] for name in node.tensors.values()}
+    graph = Graph(first.graph.input, first.graph.input_shape, tuple(nodes), nodes[-1].name)
+    return build(graph, tensors).eval()
+
+
+def _renamed(node: Node, index: int, shared: Collection[str]) -> Node:
+    return Node(
+        _own(index, node.name),
+        node.operator,
+        tuple(name if name in shared else _own(index, name) for name in node.inputs),
+        node.attributes,
+        {role: _own(index, name) for role, name in node.tensors.items()},
+    )

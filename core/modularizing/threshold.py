@@ -1,0 +1,178 @@
+"""The automatic threshold: the smallest modules whose composition is still good enough."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from statistics import mean
+from typing import TYPE_CHECKING
+
+import torch
+
+from modpm.core.composition.compose import AUTO, FUSED, compose_modules
+from modpm.core.composition.fused import fuse
+from modpm.core.errors import ModpmError
+from modpm.core.modularizing.fitting import FittedNetwork, fit_networks
+from modpm.core.modularizing.metrics import join
+from modpm.core.modularizing.module_masks import module_masks
+from modpm.core.modularizing.origin import accuracy
+from modpm.core.modularizing.passes import BATCH_SIZE
+from modpm.core.training.inference import predict_batches
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from torch import Tensor
+
+    from modpm.core.composition.class_module import ClassModule
+    from modpm.core.modularizing.description import Describer
+    from modpm.core.modularizing.frequencies import KernelFrequencies
+    from modpm.core.modularizing.origin import OriginNetwork
+
+THRESHOLDS = (0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95)
+
+
+@dataclass(frozen=True)
+class TradeOff:
+    """What one threshold gives: a point of the trade-off curve.
+
+    All accuracies are of all classes, on the held-out part of the training data; that of
+    independent composition is of scores by calibrators that were fitted on the other half of it.
+
+    Attributes:
+        threshold: Kernel frequency at or above which a kernel is retained.
+        kernel_retention_rate, n_parameters, macs: Means over the class modules.
+        fused_accuracy, independent_accuracy: Of the two compositions.
+        strategy: Which of the two composing chooses by itself.
+        accuracy: Of that one.
+        accuracy_loss: By how many points it is below the modular network.
+        is_within_budget: Whether that is few enough.
+    """
+
+    threshold: float
+    kernel_retention_rate: float
+    n_parameters: float
+    macs: float
+    fused_accuracy: float
+    independent_accuracy: float
+    strategy: str
+    accuracy: float
+    accuracy_loss: float
+    is_within_budget: bool
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The threshold that was chosen, its networks, and the whole trade-off curve."""
+
+    threshold: float
+    networks: list[FittedNetwork]
+    curve: tuple[TradeOff, ...]
+
+
+@dataclass(frozen=True)
+class ThresholdSearch:
+    """Compares thresholds on the held-out part of the training data.
+
+    Attributes:
+        origin: The modular network.
+        frequencies: Its kernel frequencies.
+        describer: Makes the manifests that composing reads.
+        calibration: The kind of the scores.
+        budget: Most points of accuracy that may be lost.
+    """
+
+    origin: OriginNetwork
+    frequencies: KernelFrequencies
+    describer: Describer
+    calibration: str
+    budget: float
+
+    def run(self, progress: Callable[[int, int], None]) -> Choice:
+        """Try all thresholds, and choose the one with the smallest modules within the budget.
+
+        Args:
+            progress: Told how many thresholds are done, and of how many.
+
+        Raises:
+            ModpmError: None is within the budget (`budget-not-met`).
+        """
+        networks: dict[float, list[FittedNetwork]] = {}
+        curve: list[TradeOff] = []
+        seen: dict[bytes, float] = {}
+        for done, threshold in enumerate(THRESHOLDS, start=1):
+            masks = self._masks(threshold)
+            same = seen.setdefault(join(masks).numpy().tobytes(), threshold)
+            networks[threshold] = networks.get(same) or self._networks(masks)
+            curve.append(self._trade_off(threshold, networks[threshold]))
+            progress(done, len(THRESHOLDS))
+        chosen = choose(curve, self.budget)
+        return Choice(chosen.threshold, networks[chosen.threshold], tuple(curve))
+
+    def _masks(self, threshold: float) -> dict[str, Tensor]:
+        return module_masks(self.frequencies.counts, self.frequencies.n_samples, threshold)
+
+    def _networks(self, masks: Mapping[str, Tensor]) -> list[FittedNetwork]:
+        return fit_networks(self.origin, masks, self.calibration, lambda _done, _of: None)
+
+    def _trade_off(self, threshold: float, networks: Sequence[FittedNetwork]) -> TradeOff:
+        labels = self.origin.validation.labels
+        modules = [one.module(self.describer.manifest(one, threshold)) for one in networks]
+        scores = torch.stack([network.fitted.held_out_scores for network in networks], dim=1)
+        independent, fused = accuracy(scores, labels), accuracy(self._fused_scores(modules), labels)
+        strategy = strategy_of(modules)
+        taken = fused if strategy == FUSED else independent
+        lost = 100 * (accuracy(self.origin.validation_logits, labels) - taken)
+        return TradeOff(
+            threshold=threshold,
+            kernel_retention_rate=mean(one.kernel_retention_rate for one in networks),
+            n_parameters=mean(one.cost.n_parameters for one in networks),
+            macs=mean(one.cost.macs for one in networks),
+            fused_accuracy=fused,
+            independent_accuracy=independent,
+            strategy=strategy,
+            accuracy=taken,
+            accuracy_loss=lost,
+            is_within_budget=lost <= self.budget + 1e-9,
+        )
+
+    def _fused_scores(self, modules: Sequence[ClassModule]) -> Tensor:
+        scorer = fuse(modules, [module.label for module in modules])
+        return predict_batches(
+            scorer, self.origin.validation.images, self.origin.contract, BATCH_SIZE
+        )
+
+
+def strategy_of(modules: Sequence[ClassModule]) -> str:
+    """Return the strategy that composing takes for these modules by itself."""
+    composition = compose_modules(modules, AUTO).composition
+    assert composition is not None
+    return composition.strategy
+
+
+def choose(curve: Sequence[TradeOff], budget: float) -> TradeOff:
+    """Return the point of the curve with the smallest modules within the budget.
+
+    Of equal sizes the more accurate one, of equal accuracy the one of the higher threshold.
+
+    Raises:
+        ModpmError: None is within the budget (`budget-not-met`).
+    """
+    within = [point for point in curve if point.is_within_budget]
+    if not within:
+        raise _not_met(curve, budget)
+    return min(within, key=lambda point: (point.n_parameters, -point.accuracy, -point.threshold))
+
+
+def _not_met(curve: Sequence[TradeOff], budget: float) -> ModpmError:
+    lines = [
+        f"threshold {point.threshold:g}: {point.accuracy_loss:.2f} points lost at a retention "
+        f"rate of {point.kernel_retention_rate:.2f}"
+        for point in curve
+    ]
+    least = min(point.accuracy_loss for point in curve)
+    return ModpmError(
+        f"no threshold keeps the composition within {budget:g} points of the modular network",
+        code="budget-not-met",
+        why="\n".join(lines),
+        hint=f"allow `--budget {least + 0.01:.2f}`, train for longer or with `--method mwt+views`",
+    )
