@@ -56,11 +56,24 @@ RULES: dict[str, Rule] = {
 
 
 def rules_of(graph: Graph) -> dict[str, Rule]:
-    """Return the rule of every node: layers that several nodes use stay whole."""
-    users = Counter(layer_name(node) for node in graph.nodes)
+    """Return the rule of every node: layers that several nodes use stay whole.
+
+    A node that the output does not depend on will be gone, and keeps nothing whole.
+    """
+    live = _live(graph)
+    users = Counter(layer_name(node) for node in graph.nodes if node.name in live)
     return {
         node.name: RULES[node.operator]
-        if users[layer_name(node)] == 1
+        if users[layer_name(node)] <= 1
         else Shared(RULES[node.operator])
         for node in graph.nodes
     }
+
+
+def _live(graph: Graph) -> set[str]:
+    """Return the names of the values that the output depends on."""
+    live = {graph.output}
+    for node in reversed(graph.nodes):
+        if node.name in live:
+            live.update(node.inputs)
+    return live
