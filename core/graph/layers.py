@@ -225,7 +225,7 @@ class Cat(nn.Module):
 
 def is_recorded() -> bool:
     """Whether torch records a program, which must have only its own operators."""
-    return torch.compiler.is_compiling() or torch.jit.is_tracing()
+    return torch.compiler.is_compiling() or torch._C._is_tracing()  # noqa: SLF001 - torch.jit's, untyped
 
 
 class _SpatialMean(torch.autograd.Function):
@@ -247,7 +247,8 @@ class _SpatialMean(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Tensor:  # noqa: ANN401 - torch's context
         height, width = ctx.shape[2:]
-        return (grad / (height * width))[:, :, None, None].expand(ctx.shape)
+        expanded: Tensor = (grad / (height * width))[:, :, None, None].expand(ctx.shape)
+        return expanded
 
 
 class Mean(nn.Module):
@@ -261,7 +262,7 @@ class Mean(nn.Module):
         """Return one mean for each channel."""
         if not x.requires_grad or is_recorded():
             return x.mean((2, 3), keepdim=self.keepdim)
-        mean: Tensor = _SpatialMean.apply(x)
+        mean: Tensor = _SpatialMean.apply(x)  # type: ignore[no-untyped-call]  # torch's
         return mean[:, :, None, None] if self.keepdim else mean
 
 
