@@ -58,6 +58,13 @@ if TYPE_CHECKING:
     help="How scores are made: `platt`, `one-vs-rest-head`, or the better one for each class.",
 )
 @click.option(
+    "--measure-on",
+    type=click.Choice(["test", "held-out"]),
+    default="test",
+    show_default=True,
+    help="Images that modules are measured on; `held-out` does not read the test split.",
+)
+@click.option(
     "-o",
     "--output",
     required=True,
@@ -77,6 +84,7 @@ def command(
     authors: tuple[str, ...],
     summary: str | None,
     calibration: str,
+    measure_on: str,
     output: Path,
     as_json: bool,
 ) -> None:
@@ -99,6 +107,7 @@ def command(
             authors=authors,
             summary=summary,
             calibration=calibration,
+            measure_on=measure_on,
             progress=progress,
         )
     if as_json:

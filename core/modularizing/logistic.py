@@ -10,7 +10,7 @@ from torch.nn import functional as F  # noqa: N812 -- torch's own name for it
 
 MAX_STEPS = 100
 MAX_HALVINGS = 40
-TOLERANCE = 1e-14
+TOLERANCE = 1e-12
 """Steps end where the next would lower the loss of an image by less than this."""
 
 FLOOR = 1e-9

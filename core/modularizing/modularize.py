@@ -19,7 +19,13 @@ from modpm.core.modularizing.metrics import cohesion, coupling
 from modpm.core.modularizing.modularization import Modularization, render_report
 from modpm.core.modularizing.module_masks import module_masks
 from modpm.core.modularizing.origin import OriginNetwork
-from modpm.core.modularizing.request import AUTO, UNSTATED_LICENCE, Request, checked_request
+from modpm.core.modularizing.request import (
+    AUTO,
+    UNSTATED_LICENCE,
+    Request,
+    checked_request,
+)
+from modpm.core.modularizing.splits import TEST
 from modpm.core.modularizing.threshold import Choice, ThresholdSearch
 from modpm.core.modularizing.whole_tree import whole_tree
 from modpm.core.training.run import Run
@@ -49,6 +55,7 @@ def modularize(
     authors: Sequence[str] = (),
     summary: str | None = None,
     calibration: str = AUTO,
+    measure_on: str = TEST,
     progress: Progress | None = None,
 ) -> Modularization:
     """Cut a modular network into class modules, and write a distribution for each.
@@ -71,6 +78,8 @@ def modularize(
         authors: Who made them.
         summary: One line for people; None for one that names the class.
         calibration: `platt`, `one-vs-rest-head`, or `auto` for the better one of each class.
+        measure_on: `test`, or `held-out` for the held-out images alone: the test split is not
+            read then, which saves a third of the time.
         progress: Told how far it is.
 
     Raises:
@@ -90,8 +99,10 @@ def modularize(
         authors=authors,
         summary=summary,
         calibration=calibration,
+        measure_on=measure_on,
     )
-    return _Modularizing(OriginNetwork.of(run), request, progress or _say_nothing).run()
+    origin = OriginNetwork.of(run, measures_test=request.measures_test)
+    return _Modularizing(origin, request, progress or _say_nothing).run()
 
 
 def _say_nothing(_what: str, _done: int, _of: int) -> None:

@@ -29,15 +29,21 @@ class OriginNetwork:
     Attributes:
         run: Where it comes from.
         graph, tensors: The network.
+        measures_test: Whether the test split is read at all.
     """
 
     run: Run
     graph: Graph
     tensors: dict[str, Tensor]
+    measures_test: bool = True
 
     @classmethod
-    def of(cls, run: Run) -> OriginNetwork:
+    def of(cls, run: Run, *, measures_test: bool = True) -> OriginNetwork:
         """Return the network of a run.
+
+        Args:
+            run: A finished modular run.
+            measures_test: Whether the test split may be read.
 
         Raises:
             ModpmError: The run was trained without mask generators (`not-modular`), is not
@@ -51,7 +57,7 @@ class OriginNetwork:
                 why="it was trained with `--plain`, without mask generators",
                 hint="train again without `--plain`",
             )
-        return cls(run, *run.network())
+        return cls(run, *run.network(), measures_test)
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -95,7 +101,9 @@ class OriginNetwork:
 
     @cached_property
     def test(self) -> ImageData | None:
-        """The test images of its classes; None where the data has no test split."""
+        """The test images of its classes; None where there are none or they are not read."""
+        if not self.measures_test:
+            return None
         try:
             data = aligned(self.run.data(TEST), self.classes)
         except ModpmError as error:

@@ -15,6 +15,7 @@ from modpm.core.modularizing.calibration import KINDS
 from modpm.core.modularizing.description import ReleaseDetails
 from modpm.core.modularizing.module_masks import exact_threshold
 from modpm.core.modularizing.naming import default_namespace, module_names
+from modpm.core.modularizing.splits import TEST
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 AUTO = "auto"
 UNSTATED_LICENCE = "LicenseRef-unstated"
+MEASURED_ON = (TEST, "held-out")
 MAX_SUMMARY_LENGTH = 500
 
 
@@ -36,6 +38,7 @@ class Request:
         threshold: The kernel frequency at or above which a kernel is retained; None to choose it.
         budget: The most points of accuracy that may be lost, where it is chosen.
         calibration: The kind of the scores, or `auto`.
+        measures_test: Whether the test split is read.
         details: What is the same for all releases.
     """
 
@@ -43,6 +46,7 @@ class Request:
     threshold: float | None
     budget: float
     calibration: str
+    measures_test: bool
     details: ReleaseDetails
 
 
@@ -58,6 +62,7 @@ def checked_request(
     authors: Sequence[str],
     summary: str | None,
     calibration: str,
+    measure_on: str,
 ) -> Request:
     """Return what a user asks for, if it can be done.
 
@@ -76,7 +81,8 @@ def checked_request(
         output=_checked_output(output),
         threshold=_checked_threshold(threshold),
         budget=_checked_budget(budget),
-        calibration=_checked_calibration(calibration),
+        calibration=_checked(calibration, (AUTO, *KINDS), "calibration"),
+        measures_test=_checked(measure_on, MEASURED_ON, "split to measure on") == TEST,
         details=details,
     )
 
@@ -108,15 +114,15 @@ def _checked_budget(budget: float) -> float:
     return budget
 
 
-def _checked_calibration(calibration: str) -> str:
-    if calibration not in (AUTO, *KINDS):
+def _checked(value: str, allowed: Sequence[str], what: str) -> str:
+    if value not in allowed:
         raise ModpmError(
-            f"no calibration is called `{calibration}`",
+            f"no {what} is called `{value}`",
             code="bad-setting",
-            hint=f"the calibrations are {', '.join((AUTO, *KINDS))}",
+            hint=f"take one of {', '.join(allowed)}",
             exit_code=2,
         )
-    return calibration
+    return value
 
 
 def _checked_version(version: str) -> str:

@@ -35,11 +35,14 @@ class SideBySide:
 
     Args:
         networks: One or more, of equal input shapes.
+
+    Attributes:
+        network: All of them as one.
     """
 
     def __init__(self, networks: Sequence[PlainNetwork]) -> None:
         self._shared = _shared_nodes(networks)
-        self._network = _joined(networks, self._shared)
+        self.network = _joined(networks, self._shared)
 
     def run(self, images: Tensor, outputs: Sequence[Sequence[str]]) -> list[dict[str, Tensor]]:
         """Return the values of some nodes of each network.
@@ -53,7 +56,7 @@ class SideBySide:
         """
         names = [{name: self._name(i, name) for name in own} for i, own in enumerate(outputs)]
         wanted = tuple(dict.fromkeys(joint for own in names for joint in own.values()))
-        values = self._network.run(images, wanted)
+        values = self.network.run(images, wanted)
         return [{name: values[joint] for name, joint in own.items()} for own in names]
 
     def _name(self, index: int, name: str) -> str:

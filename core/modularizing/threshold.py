@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from statistics import mean
 from typing import TYPE_CHECKING
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from modpm.core.composition.class_module import ClassModule
+    from modpm.core.composition.scorer import Scorer
     from modpm.core.modularizing.description import Describer
     from modpm.core.modularizing.frequencies import KernelFrequencies
     from modpm.core.modularizing.origin import OriginNetwork
@@ -118,8 +120,8 @@ class ThresholdSearch:
         labels = self.origin.validation.labels
         modules = [one.module(self.describer.manifest(one, threshold)) for one in networks]
         scores = torch.stack([network.fitted.held_out_scores for network in networks], dim=1)
-        independent, fused = accuracy(scores, labels), accuracy(self._fused_scores(modules), labels)
-        strategy = strategy_of(modules)
+        strategy, scorer = composed(modules)
+        independent, fused = accuracy(scores, labels), accuracy(self._scores(scorer), labels)
         taken = fused if strategy == FUSED else independent
         lost = 100 * (accuracy(self.origin.validation_logits, labels) - taken)
         return TradeOff(
@@ -135,18 +137,24 @@ class ThresholdSearch:
             is_within_budget=lost <= self.budget + 1e-9,
         )
 
-    def _fused_scores(self, modules: Sequence[ClassModule]) -> Tensor:
-        scorer = fuse(modules, [module.label for module in modules])
+    def _scores(self, scorer: Scorer) -> Tensor:
         return predict_batches(
             scorer, self.origin.validation.images, self.origin.contract, BATCH_SIZE
         )
 
 
-def strategy_of(modules: Sequence[ClassModule]) -> str:
-    """Return the strategy that composing takes for these modules by itself."""
-    composition = compose_modules(modules, AUTO).composition
-    assert composition is not None
-    return composition.strategy
+def composed(modules: Sequence[ClassModule]) -> tuple[str, Scorer]:
+    """Return the strategy that composing takes for these modules by itself, and them fused.
+
+    Args:
+        modules: Of one origin.
+    """
+    classifier = compose_modules(modules, AUTO)
+    assert classifier.composition is not None
+    strategy = classifier.composition.strategy
+    if strategy == FUSED:
+        return strategy, classifier.networks()[0]
+    return strategy, fuse(modules, [module.label for module in modules])
 
 
 def choose(curve: Sequence[TradeOff], budget: float) -> TradeOff:
@@ -169,10 +177,10 @@ def _not_met(curve: Sequence[TradeOff], budget: float) -> ModpmError:
         f"rate of {point.kernel_retention_rate:.2f}"
         for point in curve
     ]
-    least = min(point.accuracy_loss for point in curve)
+    least = math.ceil(100 * min(point.accuracy_loss for point in curve)) / 100
     return ModpmError(
         f"no threshold keeps the composition within {budget:g} points of the modular network",
         code="budget-not-met",
         why="\n".join(lines),
-        hint=f"allow `--budget {least + 0.01:.2f}`, train for longer or with `--method mwt+views`",
+        hint=f"allow `--budget {least:.2f}`, train for longer or with `--method mwt+views`",
     )

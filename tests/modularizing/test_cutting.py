@@ -1,0 +1,196 @@
+"""Cut networks, their scores, and networks side by side."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+import pytest
+import torch
+from torch import nn
+
+from modpm.core.graph import build, infer_shapes, trace
+from modpm.core.modularizing.calibration import HEAD, PLATT, fit
+from modpm.core.modularizing.cutting import CutNetwork, cut, with_score, without_silent_units
+from modpm.core.modularizing.readings import read, read_scores
+from modpm.core.modularizing.side_by_side import PlainNetwork, SideBySide
+from modpm.core.slicing import mask_network
+from modpm.core.training.inference import predict_batches
+from modpm.core.training.mask_generators import attach_mask_generators
+
+if TYPE_CHECKING:
+    from modpm.core.modularizing.origin import OriginNetwork
+
+# float32, and sums in another order
+assert_near = partial(torch.testing.assert_close, rtol=1e-4, atol=1e-4)
+
+
+def some_retained(origin: OriginNetwork, seed: int) -> dict[str, list[int]]:
+    generator = torch.Generator().manual_seed(seed)
+    first, *others = origin.kernels
+    chosen = {conv: torch.rand(origin.kernels[conv], generator=generator) < 0.6 for conv in others}
+    retained = {conv: mask.nonzero()[:, 0].tolist() or [0] for conv, mask in chosen.items()}
+    return {first: list(range(origin.kernels[first])), **retained}
+
+
+@pytest.fixture(scope="module")
+def networks(origin: OriginNetwork) -> list[CutNetwork]:
+    """Return the networks of three classes, with random kernels."""
+    return [cut(origin.graph, origin.tensors, some_retained(origin, i), i) for i in range(3)]
+
+
+def test_a_cut_network_gives_the_logit_of_the_masked_network(
+    origin: OriginNetwork, networks: list[CutNetwork]
+) -> None:
+    data = origin.validation.select(range(30))
+    for network, readings in zip(networks, read(networks, data, origin.contract), strict=True):
+        masked = mask_network(origin.graph, origin.tensors, network.retained)
+        expected = predict_batches(masked, data.images, origin.contract)[:, network.class_index]
+        assert_near(readings.logits, expected)
+
+
+def test_features_are_the_pooled_inputs_of_the_generators_and_of_the_last_layer(
+    origin: OriginNetwork, networks: list[CutNetwork]
+) -> None:
+    network = networks[0]
+    shapes = infer_shapes(network.graph)
+    *pools, last = network.feature_nodes
+    assert [name for name in pools if not name.endswith(".mask_generator.pool")] == []
+    assert network.graph.node(network.graph.output).inputs == (last,)
+    convs = list(origin.kernels)
+    sizes = [shapes[name][0] for name in network.feature_nodes]
+    assert sizes == [len(network.retained[conv]) for conv in convs]
+    (readings,) = read([network], origin.validation.select(range(8)), origin.contract)
+    assert readings.features.shape == (8, sum(sizes))
+
+
+def test_units_that_no_image_activates_are_cut_and_nothing_changes_on_these_images(
+    origin: OriginNetwork, networks: list[CutNetwork]
+) -> None:
+    data = origin.validation.select(range(25))
+    for network, before in zip(networks, read(networks, data, origin.contract), strict=True):
+        left = without_silent_units(origin.graph, origin.tensors, network, before.is_ever_active)
+        (after,) = read([left], data, origin.contract)
+        assert_near(after.logits, before.logits)
+        assert_near(after.features, before.features)
+        assert all(bool(active.all()) for active in after.is_ever_active.values())
+        n_silent = sum(int((~active).sum()) for active in before.is_ever_active.values())
+        assert n_silent > 0
+        hidden = [name for name in left.retained if name.endswith(".hidden")]
+        n_left = sum(len(left.retained[name]) for name in hidden)
+        n_units = sum(len(active) for active in before.is_ever_active.values())
+        assert n_left == n_units - n_silent
+
+
+@pytest.mark.parametrize("kind", [PLATT, HEAD])
+def test_the_score_node_gives_what_the_calibrator_gives(
+    origin: OriginNetwork, networks: list[CutNetwork], kind: str
+) -> None:
+    data = origin.validation
+    for network, readings in zip(networks, read(networks, data, origin.contract), strict=True):
+        calibrator = fit(
+            kind, readings.features, readings.logits, data.labels == network.class_index
+        )
+        scored = with_score(network, calibrator)
+        score = scored.graph.node(scored.score)
+        assert score.operator == "linear"
+        assert scored.graph.output == scored.score
+        assert (scored.features is None) == (kind == PLATT)
+        assert infer_shapes(scored.graph)[scored.score] == (1,)
+        expected = calibrator.scores(readings.features, readings.logits).float()
+        found = predict_batches(build(scored.graph, scored.tensors), data.images, origin.contract)[
+            :, 0
+        ]
+        assert_near(found, expected)
+
+
+def test_networks_side_by_side_give_what_each_gives_alone(
+    origin: OriginNetwork, networks: list[CutNetwork]
+) -> None:
+    images = torch.randn(5, *origin.graph.input_shape, generator=torch.Generator().manual_seed(0))
+    together = SideBySide([PlainNetwork(one.graph, one.tensors) for one in networks])
+    outputs = [(*one.feature_nodes, one.graph.output) for one in networks]
+    with torch.inference_mode():
+        found = together.run(images, outputs)
+        for network, names, values in zip(networks, outputs, found, strict=True):
+            expected = build(network.graph, network.tensors).eval().run(images, names)
+            assert values.keys() == expected.keys()
+            for name in names:
+                assert_near(values[name], expected[name])
+
+
+def test_what_networks_share_is_computed_once(networks: list[CutNetwork]) -> None:
+    together = SideBySide([PlainNetwork(one.graph, one.tensors) for one in networks])
+    n_convs = sum(node.operator == "conv2d" for node in together.network.graph.nodes)
+    n_each = len(networks[0].graph.kernels())
+    assert n_convs == len(networks) * (n_each - 1) + 1
+
+
+def test_networks_that_differ_in_one_number_share_nothing_after_it(
+    networks: list[CutNetwork],
+) -> None:
+    first = networks[0]
+    conv = next(iter(first.graph.kernels()))
+    weight = f"{conv}.weight"
+    other = {**first.tensors, weight: first.tensors[weight] + 1}
+    images = torch.randn(2, *first.graph.input_shape, generator=torch.Generator().manual_seed(0))
+    together = SideBySide(
+        [PlainNetwork(first.graph, first.tensors), PlainNetwork(first.graph, other)]
+    )
+    names = (first.graph.output,)
+    with torch.inference_mode():
+        one, two = together.run(images, [names, names])
+        expected = build(first.graph, other).eval()(images)
+    assert not torch.equal(one[names[0]], two[names[0]])
+    assert_near(two[names[0]], expected)
+
+
+class ConvolutionalClassifier(nn.Module):
+    """Gives its logits by a convolution, and has a layer called `score`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(1, 4, 3, padding=1)
+        self.score = nn.Conv2d(4, 6, 3, padding=1)
+        self.last = nn.Conv2d(6, 3, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.score(self.first(x).relu()).relu()
+        logits: torch.Tensor = self.last(x).mean((2, 3))
+        return logits
+
+
+def test_a_classifier_without_a_linear_layer_gets_a_score_too() -> None:
+    graph, tensors = trace(ConvolutionalClassifier(), torch.zeros(2, 1, 8, 8))
+    generator = torch.Generator().manual_seed(0)
+    graph, tensors = attach_mask_generators(graph, tensors, generator=generator)
+    network = cut(graph, tensors, {"score": [0, 2, 5]}, 1)
+    assert network.feature_nodes == ("score.mask_generator.pool",)
+    images = torch.randn(3, 1, 8, 8, generator=generator)
+    values = (
+        build(network.graph, network.tensors)
+        .eval()
+        .run(images, (*network.feature_nodes, network.graph.output))
+    )
+    features = values[network.feature_nodes[0]].detach()
+    logits = values[network.graph.output][:, 0].detach()
+    calibrator = fit(HEAD, features, logits, torch.tensor([True, False, False]))
+    scored = with_score(network, calibrator)
+    assert scored.score != "score"
+    found = build(scored.graph, scored.tensors).eval()(images)[:, 0].detach()
+    assert_near(found, calibrator.scores(features, logits).float())
+
+
+def test_scores_of_several_networks_are_columns(
+    origin: OriginNetwork, networks: list[CutNetwork]
+) -> None:
+    data = origin.validation
+    scored = [
+        with_score(one, fit(HEAD, r.features, r.logits, data.labels == one.class_index))
+        for one, r in zip(networks, read(networks, data, origin.contract), strict=True)
+    ]
+    few = data.select(range(12))
+    scores = read_scores(scored, few, origin.contract)
+    assert scores.shape == (12, 3)
+    alone = predict_batches(build(scored[1].graph, scored[1].tensors), few.images, origin.contract)
+    assert_near(scores[:, 1:2], alone)

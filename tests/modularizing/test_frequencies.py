@@ -1,0 +1,69 @@
+"""Streamed kernel counts against a naive pass."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+import torch
+from tests.modularizing.test_metrics import naive_mean
+
+from modpm.core.data import normalise
+from modpm.core.modularizing import passes
+from modpm.core.modularizing.frequencies import count_kernels
+from modpm.core.modularizing.metrics import cohesion
+from modpm.core.modularizing.module_masks import module_masks
+from modpm.core.modularizing.passes import aligned
+from modpm.core.training.mask_generators import mask_nodes
+
+if TYPE_CHECKING:
+    from modpm.core.modularizing.origin import OriginNetwork
+
+ROUNDED = 1e-6  # quotients in float32
+
+
+def test_streamed_counts_are_those_of_one_pass_over_each_class(
+    origin: OriginNetwork, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = origin.validation.select(range(97))
+    monkeypatch.setattr(passes, "BATCH_SIZE", 10)
+    found = count_kernels(origin.network, data, origin.contract)
+    nodes = mask_nodes(origin.graph)
+    for i in range(len(origin.classes)):
+        images = data.images[data.labels == i]
+        assert int(found.n_samples[i]) == len(images)
+        with torch.inference_mode():
+            prepared = normalise(images, origin.contract.mean, origin.contract.std)
+            masks = origin.network.run(prepared, tuple(nodes.values()))
+        for conv, node in nodes.items():
+            assert torch.equal(found.counts[conv][i], (masks[node] > 0).sum(0))
+        expected = torch.cat([masks[node] > 0 for node in nodes.values()], dim=1)
+        assert torch.equal(found.sample_masks(i), expected)
+
+
+def test_cohesion_of_a_network_is_that_of_a_double_loop(origin: OriginNetwork) -> None:
+    data = origin.validation.select(range(60))
+    found = count_kernels(origin.network, data, origin.contract)
+    masks = module_masks(found.counts, found.n_samples, 0.9)
+    joined = torch.cat(list(masks.values()), dim=1)
+    values = [naive_mean(found.sample_masks(i)[:, joined[i]]) for i in range(10)]
+    assert cohesion(found.sample_masks, masks) == pytest.approx(sum(values) / 10, abs=ROUNDED)
+
+
+def test_progress_is_told_until_all_images_are_done(origin: OriginNetwork) -> None:
+    told: list[tuple[int, int]] = []
+    data = origin.validation.select(range(130))
+    count_kernels(origin.network, data, origin.contract, lambda *step: told.append(step))
+    assert told == [(100, 130), (130, 130)]
+
+
+def test_a_split_with_other_classes_is_brought_to_those_of_the_run(origin: OriginNetwork) -> None:
+    data = origin.validation.select(range(50))
+    classes = tuple(reversed(data.classes))[:4]
+    moved = aligned(data, classes)
+    assert moved.classes == classes
+    assert set(moved.labels.tolist()) <= {0, 1, 2, 3}
+    is_known = torch.tensor([data.classes[i] in classes for i in data.labels])
+    assert torch.equal(moved.images, data.images[is_known])
+    before = [data.classes[i] for i in data.labels[is_known]]
+    assert [classes[i] for i in moved.labels] == before

@@ -1,0 +1,249 @@
+"""A run becomes distributions: what is in them, and what a user can get wrong."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import torch
+from tests.modularizing.small_run import train_small
+
+import modpm
+from modpm.core.composition.class_module import ClassModule
+from modpm.core.errors import ModpmError
+from modpm.core.formats.distribution import verify_distribution, write_distribution
+from modpm.core.graph import count
+from modpm.core.modularizing.class_metrics import measure
+from modpm.core.modularizing.modularize import modularize
+from modpm.core.modularizing.module_masks import kernel_retention_rate
+from modpm.core.training.run import Run
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from modpm.core.data import ImageData
+    from modpm.core.modularizing.modularization import Modularization
+    from modpm.core.modularizing.origin import OriginNetwork
+
+
+def test_every_class_becomes_a_distribution_that_verifies(made: Modularization) -> None:
+    verified = [verify_distribution(one.folder, one.digest) for one in made.distributions]
+    names = [one.manifest.name for one in verified]
+    assert names == [f"digits/{i}" for i in range(10)]
+
+
+def test_manifests_say_what_the_modules_are(made: Modularization, origin: OriginNetwork) -> None:
+    for i, manifest in enumerate(made.manifests):
+        module = ClassModule.from_folder(made.distributions[i].folder)
+        cost = count(module.graph, module.tensors)
+        retained = {conv: manifest.retained[conv].retained for conv in origin.kernels}
+        assert manifest.label == f"digits/{origin.classes[i]}"
+        assert manifest.output.class_index == i
+        assert manifest.origin.digest == origin.run.digest()
+        assert manifest.origin.classes == list(origin.classes)
+        assert (manifest.n_parameters, manifest.macs) == (cost.n_parameters, cost.macs)
+        assert manifest.size_bytes == cost.size_bytes
+        assert manifest.macs < manifest.origin.macs
+        assert manifest.kernel_retention_rate == kernel_retention_rate(retained, origin.kernels)
+        assert manifest.provenance.fingerprint == origin.run.record.fingerprint
+        assert manifest.calibration.n == len(origin.validation)
+
+
+def test_modules_alone_know_their_class(made: Modularization, small_run: Run) -> None:
+    """Far from the digits' best: 8 epochs of a narrow network."""
+    data = small_run.data("test")
+    for i, (one, manifest) in enumerate(zip(made.distributions, made.manifests, strict=True)):
+        scores = ClassModule.from_folder(one.folder).score_images(data.images)
+        found = measure(scores, data.labels == i, "test")
+        (said,) = manifest.metrics
+        assert (said.split, said.n, said.n_positive) == (found.split, found.n, found.n_positive)
+        one_image = 0.03  # rounding may move an image over the threshold
+        assert said.precision == pytest.approx(found.precision, abs=one_image)
+        assert said.recall == pytest.approx(found.recall, abs=one_image)
+        assert found.average_precision > 0.8
+
+
+def test_the_same_run_gives_the_same_bytes(
+    made: Modularization, small_run: Run, tmp_path: Path
+) -> None:
+    again = modularize(Run.open(small_run.folder), output=tmp_path / "again")
+    assert [one.digest for one in again.distributions] == [one.digest for one in made.distributions]
+    for name in ("modules.json", "README.md"):
+        assert (again.folder / name).read_bytes() == (made.folder / name).read_bytes()
+
+
+def test_modules_of_one_run_have_one_calibration_of_the_logits(made: Modularization) -> None:
+    pairs = {(m.calibration.slope, m.calibration.intercept) for m in made.manifests}
+    assert len(pairs) == 1
+    assert pairs.pop()[0] > 0
+
+
+def test_what_was_made_is_summed_up_as_json(made: Modularization) -> None:
+    record: dict[str, Any] = json.loads((made.folder / "modules.json").read_bytes())
+    assert set(record) >= {"kernel_retention_rate", "cohesion", "coupling", "threshold", "curve"}
+    assert set(record["origin"]) == {"digest", "accuracy", "n_parameters", "size_bytes", "macs"}
+    wanted = {"name", "version", "path", "kernel_retention_rate", "n_parameters", "size_bytes"}
+    wanted |= {"macs", "precision", "recall", "average_precision"}
+    for module in record["modules"]:
+        assert wanted <= set(module)
+        assert (made.folder / module["path"] / "manifest.json").is_file()
+    rates = [module["kernel_retention_rate"] for module in record["modules"]]
+    assert record["kernel_retention_rate"] == pytest.approx(sum(rates) / 10)
+    assert 0 <= record["coupling"] <= 1
+    assert 0 < record["cohesion"] <= 1
+
+
+def test_masks_give_the_pictures_of_overlap_and_retention(made: Modularization) -> None:
+    assert made.overlap.shape == (10, 10)
+    n_convs = len(made.origin.graph.kernels())
+    assert made.retention.shape == (10, n_convs)
+    assert bool((made.retention[:, 0] == 1).all())
+    kernels = torch.tensor(list(made.origin.graph.kernels().values()), dtype=torch.float32)
+    rates = made.retention @ kernels / kernels.sum()
+    expected = torch.tensor([m.kernel_retention_rate for m in made.manifests])
+    torch.testing.assert_close(rates, expected)
+
+
+def test_without_a_test_split_metrics_come_of_cross_fitting(
+    small_run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    load = Run.data
+
+    def without_test(run: Run, split: str) -> ImageData:
+        if split == "test":
+            raise ModpmError("no such split", code="split-not-found")
+        return load(run, split)
+
+    monkeypatch.setattr(Run, "data", without_test)
+    made = modularize(small_run, output=tmp_path / "dist", calibration="platt")
+    assert made.origin.accuracy is None
+    assert {m.metrics[0].split for m in made.manifests} == {"train, held out"}
+    assert {m.calibration.kind for m in made.manifests} == {"platt"}
+
+
+def test_details_of_the_releases_are_taken_over(small_run: Run, tmp_path: Path) -> None:
+    made = modpm.modularize(
+        str(small_run.folder),
+        output=str(tmp_path / "dist"),
+        threshold=0.5,
+        namespace="My_Digits",
+        version="v2.0",
+        licence="apache-2.0",
+        authors=["Ada"],
+        summary="Numbers.",
+        measure_on="held-out",
+    )
+    manifest = made.manifests[3]
+    assert (manifest.name, manifest.version) == ("my-digits/3", "2.0")
+    assert (manifest.licence, manifest.authors, manifest.summary) == (
+        "Apache-2.0",
+        ["Ada"],
+        "Numbers.",
+    )
+    assert "SPDX-License-Identifier: Apache-2.0" in (made.folder / "3" / "LICENSE").read_text()
+
+
+@pytest.mark.parametrize(
+    ("setting", "code"),
+    [
+        ({"threshold": 0}, "invalid-threshold"),
+        ({"threshold": 1.5}, "invalid-threshold"),
+        ({"threshold": "most"}, "invalid-threshold"),
+        ({"threshold": "auto", "budget": -1.0}, "bad-setting"),
+        ({"budget": float("nan")}, "bad-setting"),
+        ({"namespace": "no/slash"}, "invalid-name"),
+        ({"version": "one"}, "invalid-version"),
+        ({"version": "1.0+here"}, "invalid-version"),
+        ({"licence": "Do What You Like"}, "invalid-licence"),
+        ({"summary": "x" * 501}, "bad-setting"),
+        ({"calibration": "guess"}, "bad-setting"),
+        ({"measure_on": "train"}, "bad-setting"),
+    ],
+)
+def test_a_setting_that_is_not_possible_is_refused_before_any_work(
+    small_run: Run, tmp_path: Path, setting: dict[str, Any], code: str
+) -> None:
+    with pytest.raises(ModpmError) as refusal:
+        modularize(small_run, output=tmp_path / "dist", **setting)
+    assert refusal.value.code == code
+    assert refusal.value.exit_code == 2
+    assert list(tmp_path.iterdir()) == []
+
+
+def refused(run: Run | Path, output: Path) -> str:
+    with pytest.raises(ModpmError) as refusal:
+        modularize(run, output=output)
+    assert refusal.value.exit_code == 1
+    return refusal.value.code
+
+
+def test_a_folder_that_is_no_run_is_refused(tmp_path: Path) -> None:
+    assert refused(tmp_path, tmp_path / "dist") == "run-not-found"
+    assert refused(tmp_path / "missing", tmp_path / "dist") == "run-not-found"
+
+
+def test_a_folder_with_something_in_it_is_left_alone(small_run: Run, tmp_path: Path) -> None:
+    (tmp_path / "dist").mkdir()
+    (tmp_path / "dist" / "mine").write_text("mine")
+    assert refused(small_run, tmp_path / "dist") == "folder-exists"
+    assert (tmp_path / "dist" / "mine").read_text() == "mine"
+
+
+def test_a_run_that_is_not_modular_is_refused(tmp_path: Path) -> None:
+    run = train_small(tmp_path / "plain", plain=True, epochs=1)
+    assert refused(run, tmp_path / "dist") == "not-modular"
+
+
+def test_a_run_that_is_not_finished_is_refused(small_run: Run, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(small_run.folder, folder)
+    (folder / "finished.json").unlink()
+    assert refused(folder, tmp_path / "dist") == "run-unfinished"
+
+
+def test_a_run_whose_data_has_changed_is_refused(small_run: Run, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(small_run.folder, folder)
+    text = (folder / "run.json").read_text()
+    fingerprint = small_run.record.fingerprint
+    (folder / "run.json").write_text(text.replace(fingerprint, f"sha256:{'0' * 64}"))
+    assert refused(folder, tmp_path / "dist") == "data-changed"
+    assert not (tmp_path / "dist").exists()
+
+
+@pytest.mark.parametrize("raised", [OSError(28, "No space left on device"), KeyboardInterrupt()])
+def test_whatever_goes_wrong_while_writing_nothing_is_left(
+    small_run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, raised: BaseException
+) -> None:
+    written: list[Path] = []
+
+    def fail_at_third(folder: Path, *arguments: Any) -> Any:  # noqa: ANN401 -- passed on
+        written.append(folder)
+        if len(written) == 3:
+            raise raised
+        return write_distribution(folder, *arguments)
+
+    name = "modpm.core.modularizing.modularize.write_distribution"
+    monkeypatch.setattr(name, fail_at_third)
+    with pytest.raises((ModpmError, KeyboardInterrupt)) as failure:
+        modularize(small_run, output=tmp_path / "dist", calibration="platt", measure_on="held-out")
+    if isinstance(failure.value, ModpmError):
+        assert failure.value.code == "disk-full"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_metrics_of_scores_are_those_of_counting() -> None:
+    scores = torch.tensor([2.0, 1.0, -1.0, 0.5, -2.0])
+    is_class = torch.tensor([True, False, True, True, False])
+    found = measure(scores, is_class, "test")
+    assert (found.n, found.n_positive) == (5, 3)
+    assert found.precision == round(2 / 3, 6)
+    assert found.recall == round(2 / 3, 6)
+    assert found.average_precision == round((1 + 2 / 3 + 3 / 4) / 3, 6)
+
+
+def test_metrics_of_a_class_without_images_or_claims_are_numbers() -> None:
+    none = measure(torch.tensor([-1.0, -2.0]), torch.tensor([False, False]), "test")
+    assert (none.precision, none.recall, none.average_precision) == (0.0, 0.0, 0.0)
