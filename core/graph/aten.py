@@ -554,6 +554,8 @@ def _reduced(t: Translator, a: Arguments, how: str) -> View:
     if dimensions[0] == 0:
         raise _refuse("over the images of a batch")
     reduced = [d - 1 for d in dimensions]
+    if how == "mean" and dimensions == [2, 3] and rank == _IMAGE + 1 and a["keepdim"]:
+        return t.emit("mean", [_image(t, view)], {"keepdim": True})
     kept = [d for d in range(rank - 1) if d not in reduced]
     pooled = _partly_pooled(t, view, reduced, how) or _pooled(t, view, kept, reduced, how)
     shape = [1 if d in reduced else view.shape[d] for d in range(rank - 1)]
@@ -594,6 +596,7 @@ def _pad(t: Translator, a: Arguments) -> View:
     amounts += [0] * (4 - len(amounts))
     if len(amounts) > 4 or min(amounts) < 0:  # noqa: PLR2004 - two sides of two dimensions
         raise _refuse("padding with a number other than 0, of other than pixels")
+    value = min(max(value, -_LARGEST), _LARGEST)  # what pads a maximum may be infinite
     return t.emit("pad", [_image(t, view)], {"padding": amounts, "value": value})
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
 
 from modpm.core.errors import ModpmError
+from modpm.core.graph.layers import is_recorded
 from modpm.core.graph.operators import OPERATORS
+from modpm.core.graph.plans import Step, fast_plan, plain_plan
 from modpm.core.graph.shapes import check_tensors, infer_shapes, layer_name
 
 if TYPE_CHECKING:
@@ -19,17 +20,6 @@ if TYPE_CHECKING:
 
 _IMAGE_BATCH_RANK = 4  # images, channels, height, width
 _VECTOR_BATCH_RANK = 2  # images, features
-
-
-@dataclass(frozen=True)
-class _Step:
-    """One node's work: slots are places in the list of values of a run."""
-
-    name: str
-    layer: nn.Module
-    inputs: tuple[int, ...]
-    output: int
-    dead: tuple[int, ...] = ()
 
 
 class GraphNetwork(nn.Module):
@@ -49,7 +39,7 @@ class GraphNetwork(nn.Module):
         slots = {graph.input: 0} | {node.name: i + 1 for i, node in enumerate(graph.nodes)}
         self._slots = slots
         self._steps = [
-            _Step(
+            Step(
                 node.name,
                 layers[layer_name(node)],
                 tuple(slots[name] for name in node.inputs),
@@ -57,7 +47,7 @@ class GraphNetwork(nn.Module):
             )
             for node in graph.nodes
         ]
-        self._plans: dict[tuple[str, ...], list[_Step]] = {}
+        self._plans: dict[tuple[tuple[str, ...], bool], list[Step]] = {}
 
     def _register(self, layers: Mapping[str, nn.Module]) -> None:
         """Nest the layers by the parts of their names, a layer under another where need be."""
@@ -93,7 +83,7 @@ class GraphNetwork(nn.Module):
         Raises:
             ModpmError: There is no such node (`unknown-node`).
         """
-        plan = self._plan(tuple(outputs))
+        plan = self._plan(tuple(outputs), is_fast=scale is None and not is_recorded())
         values: list[Tensor | None] = [None] * (len(self._steps) + 1)
         values[0] = x
         for step in plan:
@@ -105,25 +95,19 @@ class GraphNetwork(nn.Module):
                 values[slot] = None
         return {name: _present(values[self._slots[name]]) for name in outputs}
 
-    def _plan(self, outputs: tuple[str, ...]) -> list[_Step]:
+    def _plan(self, outputs: tuple[str, ...], *, is_fast: bool) -> list[Step]:
         """Return the steps that the outputs need, each with the values that die after it."""
-        plan = self._plans.get(outputs)
+        plan = self._plans.get((outputs, is_fast))
         if plan is None:
-            plan = self._plans[outputs] = self._planned(outputs)
+            wanted = {self._slot(name) for name in outputs}
+            make = fast_plan if is_fast else plain_plan
+            plan = self._plans[outputs, is_fast] = make(self._steps, wanted)
         return plan
 
-    def _planned(self, outputs: tuple[str, ...]) -> list[_Step]:
-        for name in outputs:
-            if name not in self._slots:
-                raise ModpmError("the network has no such node", code="unknown-node", where=name)
-        alive = {self._slots[name] for name in outputs}
-        plan = []
-        for step in reversed(self._steps):
-            if step.output in alive:
-                dead = tuple(set(step.inputs) - alive)
-                plan.append(_Step(step.name, step.layer, step.inputs, step.output, dead))
-                alive.update(step.inputs)
-        return plan[::-1]
+    def _slot(self, name: str) -> int:
+        if name not in self._slots:
+            raise ModpmError("the network has no such node", code="unknown-node", where=name)
+        return self._slots[name]
 
 
 def _child(parent: nn.Module, name: str, new: nn.Module) -> nn.Module:

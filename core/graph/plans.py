@@ -1,0 +1,132 @@
+"""The order and form in which a network's nodes are executed for some of its values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import torch
+from torch import nn
+
+from modpm.core.graph.layers import Add, Mean, Mul, UncountedBatchNorm2d
+from modpm.core.graph.masked_norm import MaskedNorm
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Sequence
+
+    from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Step:
+    """One node's work: slots are places in the list of values of a run.
+
+    Attributes:
+        name: The node, the last one where it does the work of several.
+        layer: Computes the node's value.
+        inputs: Slots that it reads.
+        output: Slot that it writes.
+        dead: Slots that nothing reads afterwards.
+    """
+
+    name: str
+    layer: Callable[..., Tensor]
+    inputs: tuple[int, ...]
+    output: int
+    dead: tuple[int, ...] = ()
+
+
+def plain_plan(steps: Sequence[Step], wanted: Collection[int]) -> list[Step]:
+    """Return the steps that the wanted slots need, one for each node."""
+    return _with_deaths(_needed(steps, wanted), wanted)
+
+
+def fast_plan(steps: Sequence[Step], wanted: Collection[int]) -> list[Step]:
+    """Return steps that compute the same with fewer passes over memory."""
+    needed = _needed(steps, wanted)
+    needed = _with_masked_norms(needed, wanted)
+    needed = _with_relus_in_place(needed, wanted)
+    return _with_deaths(_with_early_means(needed), wanted)
+
+
+def _needed(steps: Sequence[Step], wanted: Collection[int]) -> list[Step]:
+    alive, needed = set(wanted), []
+    for step in reversed(steps):
+        if step.output in alive:
+            alive.update(step.inputs)
+            needed.append(step)
+    return needed[::-1]
+
+
+def _with_deaths(steps: Sequence[Step], wanted: Collection[int]) -> list[Step]:
+    alive, done = set(wanted), []
+    for step in reversed(steps):
+        done.append(replace(step, dead=tuple(set(step.inputs) - alive)))
+        alive.update(step.inputs)
+    return done[::-1]
+
+
+def _only_readers(steps: Sequence[Step], wanted: Collection[int]) -> dict[int, Step]:
+    """Return the step that reads a slot, of the slots that one step alone reads, and once."""
+    readers: dict[int, list[Step]] = {}
+    for step in steps:
+        for slot in step.inputs:
+            readers.setdefault(slot, []).append(step)
+    return {
+        slot: found[0] for slot, found in readers.items() if len(found) == 1 and slot not in wanted
+    }
+
+
+def _with_masked_norms(steps: Sequence[Step], wanted: Collection[int]) -> list[Step]:
+    """Join each batch normalisation to the mask, and the relu, that alone read it."""
+    only, joined, gone = _only_readers(steps, wanted), {}, set()
+    for norm in steps:
+        product = only.get(norm.output)
+        if product is None or not _is_masked_norm(norm, product):
+            continue
+        relu = only.get(product.output)
+        last = relu if relu is not None and type(relu.layer) is nn.ReLU else product
+        gone |= {norm.output, product.output} - {last.output}
+        mask = next(slot for slot in product.inputs if slot != norm.output)
+        layer = MaskedNorm(norm.layer, has_relu=last is not product)  # type: ignore[arg-type]  # checked
+        joined[last.output] = Step(last.name, layer, (norm.inputs[0], mask), last.output)
+    return [joined.get(step.output, step) for step in steps if step.output not in gone]
+
+
+def _is_masked_norm(norm: Step, product: Step) -> bool:
+    """Whether these are a batch normalisation of images and a product with a vector."""
+    if type(norm.layer) is not UncountedBatchNorm2d or type(product.layer) is not Mul:
+        return False
+    place = product.inputs.index(norm.output)
+    return product.layer.trailing[place] == 0 and product.layer.trailing[1 - place] > 0
+
+
+_FRESH = (nn.Conv2d, nn.Linear, UncountedBatchNorm2d, Add)
+"""Layers (`Sub` and `Mul` are `Add`s) that make new values which their own gradients never read."""
+
+
+def _with_relus_in_place(steps: Sequence[Step], wanted: Collection[int]) -> list[Step]:
+    """Let a relu overwrite a value that it alone reads and that no gradient needs."""
+    only = _only_readers(steps, wanted)
+    fresh = {s.output for s in steps if isinstance(s.layer, _FRESH) and s.output in only}
+    return [
+        replace(step, layer=torch.relu_)
+        if type(step.layer) is nn.ReLU and step.inputs[0] in fresh
+        else step
+        for step in steps
+    ]
+
+
+def _with_early_means(steps: Sequence[Step]) -> list[Step]:
+    """Take each mean as soon as its input is there.
+
+    The input is in the cache then, and the mean's gradient comes after the convolution's, to
+    which it is added in place.
+    """
+    means = [step for step in steps if isinstance(step.layer, Mean)]
+    ordered = [mean for mean in means if mean.inputs[0] == 0]
+    for step in steps:
+        if not isinstance(step.layer, Mean):
+            ordered.append(step)
+            ordered += [mean for mean in means if mean.inputs[0] == step.output]
+    return ordered

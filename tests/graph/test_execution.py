@@ -1,0 +1,223 @@
+"""A graph executed: values, gradients, copies, and the passes that are joined for speed."""
+
+from __future__ import annotations
+
+import copy
+from typing import TYPE_CHECKING
+
+import pytest
+import torch
+from tests.graph.zoo import SENet, create, images
+from torch import Tensor, nn
+
+from modpm.core.errors import ModpmError
+from modpm.core.graph import Graph, GraphNetwork, Node, build, masked_norm, trace
+from modpm.core.graph.layers import Mean, UncountedBatchNorm2d
+from modpm.core.graph.masked_norm import MaskedNorm
+
+if TYPE_CHECKING:
+    from modpm.core.formats.network_graph import AttributeValue
+
+NORM = {role: f"norm.{role}" for role in ("weight", "bias", "running_mean", "running_var")}
+
+
+def masked_network() -> GraphNetwork:
+    """Return conv → batch norm → mask → relu, the mask made of the image."""
+    conv: dict[str, AttributeValue] = {"n_kernels": 4, "groups": 1}
+    for name in ("kernel_size", "stride", "padding", "dilation"):
+        conv[name] = [3, 3] if name == "kernel_size" else [1, 1]
+    nodes = (
+        Node("conv", "conv2d", ("x",), conv, {"weight": "conv.weight"}),
+        Node("norm", "batch_norm2d", ("conv",), {"eps": 1e-5, "momentum": 0.1}, NORM),
+        Node("pool", "mean", ("x",), {"keepdim": False}),
+        Node("score", "linear", ("pool",), {"n_features": 4}, {"weight": "score.weight"}),
+        Node("mask", "sigmoid", ("score",)),
+        Node("masked", "mul", ("norm", "mask")),
+        Node("relu", "relu", ("masked",)),
+        Node("mean", "mean", ("relu",), {"keepdim": False}),
+    )
+    torch.manual_seed(0)
+    tensors = {
+        "conv.weight": torch.randn(4, 3, 3, 3),
+        "score.weight": torch.randn(4, 3),
+        "norm.weight": torch.rand(4),
+        "norm.bias": torch.randn(4),
+        "norm.running_mean": torch.randn(4),
+        "norm.running_var": torch.rand(4) + 0.5,
+    }
+    graph = Graph("x", (3, 8, 8), nodes, "mean")
+    return build(graph, {name: tensor.double() for name, tensor in tensors.items()})
+
+
+def batch() -> Tensor:
+    generator = torch.Generator().manual_seed(1)
+    x = torch.randn(4, 3, 8, 8, generator=generator, dtype=torch.double)
+    return x.to(memory_format=torch.channels_last)
+
+
+@pytest.fixture
+def in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let every value be large, and cut it into pieces of one image."""
+    monkeypatch.setattr(masked_norm, "_LARGE_BYTES", 0)
+    monkeypatch.setattr(masked_norm, "_PIECE_BYTES", 1)
+
+
+def norm_of(training: bool) -> UncountedBatchNorm2d:
+    norm = UncountedBatchNorm2d(3, eps=1e-5, momentum=0.1, has_weight=True, has_bias=True)
+    norm = norm.to_empty(device="cpu").double().train(training)
+    for tensor in (norm.weight, norm.bias, norm.running_mean, norm.running_var):
+        assert tensor is not None
+        nn.init.uniform_(tensor, 0.5, 1.5)
+    return norm
+
+
+@pytest.mark.usefixtures("in_pieces")
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("has_relu", [True, False])
+def test_the_joined_masked_norm_is_its_layers_one_by_one(training: bool, has_relu: bool) -> None:
+    torch.manual_seed(0)
+    norm = norm_of(training)
+    y, mask = batch()[:, :, :5], torch.rand(4, 3, dtype=torch.double)
+    y = y.contiguous(memory_format=torch.channels_last)
+    inputs = [y.requires_grad_(), mask.requires_grad_(), norm.weight, norm.bias]
+    other = copy.deepcopy(norm)
+    found = MaskedNorm(norm, has_relu=has_relu)(y, mask)
+    expected = other(y) * mask[:, :, None, None]
+    expected = expected.relu() if has_relu else expected
+    torch.testing.assert_close(found, expected)
+    for name, statistic in norm.named_buffers():
+        torch.testing.assert_close(statistic, other.get_buffer(name))
+    weights = torch.randn_like(found)
+    found_grads = torch.autograd.grad((found * weights).sum(), inputs)
+    own = [y, mask, other.weight, other.bias]
+    for one, two in zip(
+        found_grads, torch.autograd.grad((expected * weights).sum(), own), strict=True
+    ):
+        torch.testing.assert_close(one, two)
+
+
+@pytest.mark.usefixtures("in_pieces")
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("has_relu", [True, False])
+def test_the_gradient_of_the_joined_masked_norm_is_that_of_finite_differences(
+    training: bool, has_relu: bool
+) -> None:
+    torch.manual_seed(0)
+    norm = norm_of(training)
+    joined = MaskedNorm(norm, has_relu=has_relu)
+    y = torch.randn(2, 3, 3, 2, dtype=torch.double).to(memory_format=torch.channels_last)
+    mask = torch.rand(2, 3, dtype=torch.double)
+    assert torch.autograd.gradcheck(joined, (y.requires_grad_(), mask.requires_grad_()))
+
+
+def test_the_gradient_of_a_mean_is_that_of_finite_differences() -> None:
+    x = batch()[:2, :, :3, :3].requires_grad_()
+    for keepdim in (True, False):
+        assert torch.autograd.gradcheck(Mean(keepdim=keepdim), (x,))
+
+
+@pytest.mark.usefixtures("in_pieces")
+def test_joined_passes_train_as_plain_ones_do() -> None:
+    joined, plain = masked_network(), masked_network()
+    plain._plans[("mean",), True] = plain._plan(("mean",), is_fast=False)
+    assert len(joined._plan(("mean",), is_fast=True)) < len(plain._steps)
+    for network in (joined, plain):
+        network.train()
+        optimiser = torch.optim.SGD(network.parameters(), 0.1)
+        for _ in range(3):
+            optimiser.zero_grad()
+            network(batch()).square().sum().backward()
+            optimiser.step()
+    for name, tensor in joined.state_dict().items():
+        torch.testing.assert_close(tensor, plain.state_dict()[name])
+
+
+def test_a_run_gives_every_value_that_is_asked_for() -> None:
+    network = masked_network().eval()
+    names = [node.name for node in network.graph.nodes]
+    with torch.no_grad():
+        together = network.run(batch(), names)
+        for name in names:
+            torch.testing.assert_close(network.run(batch(), (name,))[name], together[name])
+    torch.testing.assert_close(together["relu"], together["masked"].relu())
+
+
+def test_a_scale_multiplies_a_value_as_it_is_computed() -> None:
+    network = masked_network().eval()
+    channels = torch.tensor([1.0, 0.0, 2.0, 1.0]).double()
+    with torch.no_grad():
+        plain = network.run(batch(), ("norm", "mean"))
+        scaled = network.run(batch(), ("norm", "mean"), {"norm": channels})
+    torch.testing.assert_close(scaled["norm"], plain["norm"] * channels[:, None, None])
+    assert not scaled["mean"][:, 1].any()
+
+
+def test_no_value_of_a_run_is_overwritten() -> None:
+    network = masked_network().train()
+    values = network.run(batch(), ("conv", "norm", "masked", "relu"))
+    assert (values["masked"] < 0).any()
+    assert (values["norm"] < 0).any()
+
+
+def test_an_unknown_node_is_refused() -> None:
+    with pytest.raises(ModpmError) as refusal:
+        masked_network().run(batch(), ("nothing",))
+    assert refusal.value.code == "unknown-node"
+
+
+def test_the_state_dict_has_the_graphs_tensor_names() -> None:
+    graph, tensors = trace(create("odd_names"), images())
+    network = build(graph, tensors)
+    assert network.state_dict().keys() == tensors.keys()
+    network.load_state_dict(tensors)
+
+
+def test_a_copy_is_independent() -> None:
+    network = masked_network().eval()
+    with torch.no_grad():
+        before = network(batch())
+        other = copy.deepcopy(network)
+        for parameter in network.parameters():
+            parameter.zero_()
+        torch.testing.assert_close(other(batch()), before)
+
+
+def test_the_tensors_that_build_was_given_are_not_trained() -> None:
+    graph, tensors = trace(create("senet"), images())
+    before = {name: tensor.clone() for name, tensor in tensors.items()}
+    network = build(graph, tensors).train()
+    network(images()).sum().backward()
+    torch.optim.SGD(network.parameters(), 1.0).step()
+    assert all(torch.equal(tensors[name], before[name]) for name in before)
+
+
+def test_values_stay_channels_last() -> None:
+    network = masked_network()
+    values = network.run(batch(), ("conv", "norm", "masked", "relu"))
+    assert all(v.is_contiguous(memory_format=torch.channels_last) for v in values.values())
+
+
+def test_a_network_exports_to_a_program_of_torchs_own_operators() -> None:
+    network = masked_network().eval()
+    program = torch.export.export(network, (batch(),))
+    torch.testing.assert_close(program.module()(batch()), network(batch()))
+
+
+def test_a_network_is_traced_again_from_its_graph() -> None:
+    graph, tensors = trace(create("efficientnet"), images())
+    again, same = trace(build(graph, tensors), images())
+    torch.testing.assert_close(
+        build(again, same).eval()(images()), build(graph, tensors).eval()(images())
+    )
+    assert again.kernels() == graph.kernels()
+
+
+def test_tracing_leaves_the_network_as_it_was() -> None:
+    network = SENet().train()
+    network.stem.eval()
+    before = copy.deepcopy(network.state_dict())
+    trace(network, torch.randn(1, 3, 16, 16))
+    assert network.training
+    assert not network.stem.training
+    assert network.se.training
+    assert all(torch.equal(tensor, before[name]) for name, tensor in network.state_dict().items())
