@@ -26,6 +26,9 @@ LARGEST_GRAPH = 10_000
 LARGEST_VALUE = 2**26
 """How many numbers one node may make of one image (G-20)."""
 
+LARGEST_TOTAL = 2**31
+"""How many numbers all nodes together may make of one image (G-20)."""
+
 LARGEST_NAME = 256
 """How many characters a name may have (G-3)."""
 
@@ -58,6 +61,8 @@ def infer_shapes(graph: Graph) -> dict[str, Shape]:
         if node.name in shapes:
             invalid(where, "another value has that name")
         shapes[node.name] = _output_shape(node, shapes, where)
+    if sum(math.prod(shape) for shape in shapes.values()) > LARGEST_TOTAL:
+        invalid("nodes", f"their values have more than {LARGEST_TOTAL} numbers together")
     if graph.output not in shapes:
         invalid("output", f"there is no node {graph.output!r}")
     return shapes
