@@ -10,10 +10,10 @@ if TYPE_CHECKING:
     from modpm.core.formats.network_graph import AttributeValue
 
 LARGEST_INTEGER = 2**20
-"""No size, index or count in a graph is above this (G-20)."""
+"""No size, index or count in a graph is above this (G-12)."""
 
 LARGEST_LIST = 2**16
-"""No list in a graph has more entries than this (G-20)."""
+"""No list in a graph has more entries than this (G-12)."""
 
 
 @dataclass(frozen=True)

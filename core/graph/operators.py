@@ -339,12 +339,12 @@ PRELU = Operator(
 
 
 def aligned(shape: Shape, rank: int) -> Shape:
-    """Return the shape with ones appended: a vector has one value for each channel (G-12)."""
+    """Return the shape with ones appended: a vector has one value for each channel (G-11)."""
     return shape + (1,) * (rank - len(shape))
 
 
 def broadcast(shapes: Shapes) -> Shape:
-    """Return the shape of an elementwise operator of several inputs (G-12).
+    """Return the shape of an elementwise operator of several inputs (G-11).
 
     Raises:
         ShapeError: Two dimensions differ and neither is 1.

@@ -21,13 +21,13 @@ if TYPE_CHECKING:
     from modpm.core.formats.network_graph import Graph, Node
 
 LARGEST_GRAPH = 10_000
-"""How many nodes a graph may have (G-20)."""
+"""How many nodes a graph may have (G-12)."""
 
 LARGEST_VALUE = 2**26
-"""How many numbers one node may make of one image (G-20)."""
+"""How many numbers one node may make of one image (G-12)."""
 
 LARGEST_TOTAL = 2**31
-"""How many numbers all nodes together may make of one image (G-20)."""
+"""How many numbers all nodes together may make of one image (G-12)."""
 
 LARGEST_NAME = 256
 """How many characters a name may have (G-3)."""
