@@ -22,14 +22,13 @@ from modpm.core.errors import ModpmError
 from modpm.core.formats import canonical_json
 from modpm.core.formats.manifest import MANIFEST_FILE, FileRecord
 from modpm.core.formats.names import ModuleName
+from modpm.core.formats.whole_files import sync_folder, write_new
 from modpm.registry.backend import Published
 from modpm.registry.durable import (
     exclusively,
     move,
     remove_folder,
     replace_files,
-    sync_folder,
-    write_new,
 )
 from modpm.registry.index import Index, Release
 from modpm.registry.transfer import transfer

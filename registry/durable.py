@@ -7,7 +7,6 @@ has left behind.
 
 from __future__ import annotations
 
-import os
 import secrets
 import shutil
 from contextlib import contextmanager
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING
 from filelock import FileLock, Timeout
 
 from modpm.core.errors import ModpmError
+from modpm.core.formats.whole_files import sync_folder, write_new
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -70,14 +70,6 @@ def exclusively(lock: Path, staging: Path) -> Iterator[None]:
             remove_folder(staging)
 
 
-def write_new(path: Path, content: bytes) -> None:
-    """Write a file that does not exist yet, down to the disk."""
-    with path.open("xb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-
-
 def replace_files(contents: Mapping[Path, bytes], staging: Path) -> None:
     """Write or replace files, each in one step, in the order given.
 
@@ -108,17 +100,6 @@ def make_folders(folder: Path) -> None:
     make_folders(folder.parent)
     folder.mkdir(exist_ok=True)
     sync_folder(folder.parent)
-
-
-def sync_folder(folder: Path) -> None:
-    """Write the names in a folder down to the disk."""
-    if os.name == "nt":  # Windows has no handle on a folder, and keeps renames by itself
-        return
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def remove_folder(folder: Path) -> None:

@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING
 
 from modpm.core.errors import ModpmError
 from modpm.core.formats.requirements import Requirement
-from modpm.registry.durable import move, remove_folder, replace_files, sync_folder
+from modpm.core.formats.whole_files import sync_folder
+from modpm.registry.durable import move, remove_folder, replace_files
 from modpm.registry.fetching import fetch
 from modpm.registry.installed import InstalledModule
 from modpm.registry.planning import Plan, plan

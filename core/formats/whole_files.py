@@ -38,9 +38,9 @@ def write_file(path: Path, data: bytes) -> None:
     """
     temporary = path.with_name(f".{path.name}.{uuid4().hex}.new")
     try:
-        _write_synced(temporary, data)
+        write_new(temporary, data)
         temporary.replace(path)
-        _sync_folder(path.parent)
+        sync_folder(path.parent)
     except OSError as error:
         temporary.unlink(missing_ok=True)
         raise write_error(error, path) from error
@@ -63,10 +63,10 @@ def write_folder(folder: Path, files: Mapping[str, bytes]) -> None:
     try:
         temporary.mkdir(parents=True)
         for name, data in files.items():
-            _write_synced(temporary / name, data)
-        _sync_folder(temporary)
+            write_new(temporary / name, data)
+        sync_folder(temporary)
         _swap(temporary, folder)
-        _sync_folder(folder.parent)
+        sync_folder(folder.parent)
     except OSError as error:
         raise write_error(error, folder) from error
     finally:
@@ -116,14 +116,16 @@ def _swap(temporary: Path, folder: Path) -> None:
     _remove(old)
 
 
-def _write_synced(path: Path, data: bytes) -> None:
+def write_new(path: Path, data: bytes) -> None:
+    """Write a file that does not exist yet, down to the disk."""
     with path.open("xb") as file:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
+    """Write the names in a folder down to the disk."""
     if os.name == "nt":  # Windows has no handle on a folder, and keeps renames by itself
         return
     descriptor = os.open(folder, os.O_RDONLY)

@@ -105,7 +105,7 @@ def test_an_interrupted_run_with_views_ends_in_the_same_bytes(tmp_path: Path) ->
 def test_a_full_disk_leaves_the_last_checkpoint(
     finished: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folder, write, full = tmp_path / "run", whole_files._write_synced, set[Path]()
+    folder, write, full = tmp_path / "run", whole_files.write_new, set[Path]()
 
     def write_until_full(path: Path, data: bytes) -> None:
         if "last.safetensors" in path.name and path.parent in full:
@@ -117,7 +117,7 @@ def test_a_full_disk_leaves_the_last_checkpoint(
         if progress.epoch == 2:
             full.add(folder)
 
-    monkeypatch.setattr(whole_files, "_write_synced", write_until_full)
+    monkeypatch.setattr(whole_files, "write_new", write_until_full)
     error = refused(lambda: train_small(folder, progress=fill_disk), "disk-full")
     assert "--resume" in str(error.hint)
     assert not [path for path in folder.iterdir() if path.name.startswith(".")]
