@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import torch
-from sklearn.metrics import average_precision_score
 
+from modpm.core.composition.evaluation import average_precision
 from modpm.core.formats.manifest import ClassMetrics
 from modpm.core.modularizing.fitting import AT_ONCE
 from modpm.core.modularizing.readings import read_scores
@@ -43,12 +43,8 @@ def measure(scores: Tensor, is_class: Tensor, split: str) -> ClassMetrics:
         n_positive=n_class,
         precision=round(n_right / max(1, n_claimed), N_DIGITS),
         recall=round(n_right / max(1, n_class), N_DIGITS),
-        average_precision=_average_precision(scores, is_class) if n_class else 0.0,
+        average_precision=round(average_precision(scores, is_class), N_DIGITS),
     )
-
-
-def _average_precision(scores: Tensor, is_class: Tensor) -> float:
-    return round(float(average_precision_score(is_class.numpy(), scores.numpy())), N_DIGITS)
 
 
 def measure_networks(
