@@ -126,11 +126,6 @@ def score_nodes(graph: Graph) -> dict[str, str]:
     return {conv: f"{conv}{_GENERATOR}score" for conv in mask_nodes(graph)}
 
 
-def is_generator_tensor(name: str) -> bool:
-    """Tell whether a tensor of that name belongs to a mask generator."""
-    return _GENERATOR in name
-
-
 def maskable_convolutions(graph: Graph) -> list[Node]:
     """Return the convolutions that a mask generator can be attached to, in execution order."""
     shapes = infer_shapes(graph)

@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING
 import torch
 from torch.optim import SGD
 
-from modpm.core.training.mask_generators import is_generator_tensor
-
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -19,26 +17,17 @@ WEIGHT_DECAY = 5e-4
 _BUFFER = "momentum_buffer"
 
 
-def create_optimiser(network: nn.Module, generator_lr_factor: float = 1.0) -> SGD:
+def create_optimiser(network: nn.Module) -> SGD:
     """Create SGD with Nesterov's momentum 0.9 and weight decay 5e-4.
 
     Args:
         network: What it trains.
-        generator_lr_factor: Learning rate of mask generators over that of everything else.
 
     Source:
         Modularizing while Training (arXiv 2306.09376), experimental setup.
     """
-    named = list(network.named_parameters())
-    groups = [
-        {"params": [p for n, p in named if not is_generator_tensor(n)], "factor": 1.0},
-        {
-            "params": [p for n, p in named if is_generator_tensor(n)],
-            "factor": generator_lr_factor,
-        },
-    ]
     return SGD(
-        [group for group in groups if group["params"]],
+        network.parameters(),
         lr=0.0,
         momentum=MOMENTUM,
         weight_decay=WEIGHT_DECAY,
@@ -50,7 +39,7 @@ def create_optimiser(network: nn.Module, generator_lr_factor: float = 1.0) -> SG
 def set_learning_rate(optimiser: torch.optim.Optimizer, rate: float) -> None:
     """Set the learning rate of the next step."""
     for group in optimiser.param_groups:
-        group["lr"] = rate * group["factor"]
+        group["lr"] = rate
 
 
 def momentum_tensors(optimiser: torch.optim.Optimizer, network: nn.Module) -> dict[str, Tensor]:

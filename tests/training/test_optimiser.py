@@ -45,13 +45,3 @@ def test_a_restored_optimiser_goes_on_as_if_never_stopped() -> None:
 def test_there_is_no_momentum_before_the_first_step() -> None:
     trained = network()
     assert momentum_tensors(create_optimiser(trained), trained) == {}
-
-
-def test_mask_generators_can_learn_at_another_rate() -> None:
-    trained = network()
-    optimiser = create_optimiser(trained, generator_lr_factor=0.0)
-    set_learning_rate(optimiser, 0.1)
-    before = {name: p.detach().clone() for name, p in trained.named_parameters()}
-    step(trained, optimiser)
-    for name, parameter in trained.named_parameters():
-        assert torch.equal(parameter, before[name]) == ("mask_generator" in name)
