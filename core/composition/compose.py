@@ -94,8 +94,8 @@ def _auto(modules: Sequence[ClassModule], labels: Sequence[str]) -> list[Scorer]
 def _cheaper(modules: Sequence[ClassModule], labels: Sequence[str]) -> list[Scorer]:
     """Return modules of one origin fused or apart, whichever has fewer multiply-accumulates.
 
-    Measured on CIFAR-10, arithmetic and accuracy agree: few modules that share little are both
-    cheaper and better apart, many that share much are both cheaper and better fused.
+    Which of the two is more accurate differs from network to network, and no accuracy is known
+    here.
     """
     apart = _independent(modules, labels)
     if len(modules) == 1 or obstacle(modules) is not None:
@@ -151,7 +151,7 @@ def _check_reject(reject: float | None) -> None:
     if reject is not None and not 0 <= reject <= 1:
         raise ModpmError(
             f"the threshold {reject:g} is not a probability",
-            code="bad-threshold",
+            code="invalid-threshold",
             hint="take a number from 0 to 1, for example `--reject 0.5`",
             exit_code=2,
         )

@@ -63,6 +63,6 @@ def import_extra(module: str) -> Any:  # noqa: ANN401 - a module of any interfac
     except ModuleNotFoundError as error:
         raise ModpmError(
             f"reading this data needs the package `{module.partition('.')[0]}`",
-            code="extra-not-installed",
+            code="missing-extra",
             hint='install it with `pip install "modpm[train]"`',
         ) from error

@@ -140,7 +140,7 @@ def _accelerator(batch_size: int) -> Any:  # noqa: ANN401
     except ModuleNotFoundError as error:
         raise ModpmError(
             "training needs the package `accelerate`",
-            code="extra-not-installed",
+            code="missing-extra",
             hint='install it with `pip install "modpm[train]"`',
         ) from error
     # Without a GPU it would not look for other processes unless it is told to stay on the CPU.

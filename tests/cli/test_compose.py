@@ -91,7 +91,7 @@ def test_an_unknown_module_is_refused_with_what_may_be_meant(tmp_path: Path) -> 
     [
         (["tiny/cat", "tiny5/cat", "--strategy", "fused"], 1, "different-origins"),
         (["tiny/cat", "--strategy", "magic"], 2, "unknown-strategy"),
-        (["tiny/cat", "--reject", "7"], 2, "bad-threshold"),
+        (["tiny/cat", "--reject", "7"], 2, "invalid-threshold"),
         (["tiny/cat", "--alias", "tiny/cat"], 2, "usage"),
         (["tiny/cat", "--alias", "tiny/dog=x"], 2, "unknown-alias"),
         (["tiny/cat", "tiny5/cat", "--alias", "tiny5/cat=tiny/cat"], 1, "same-label"),

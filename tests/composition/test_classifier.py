@@ -163,7 +163,7 @@ def test_nothing_cannot_be_composed() -> None:
 def test_a_threshold_is_a_probability(reject: float) -> None:
     with pytest.raises(ModpmError) as raised:
         compose_modules([tiny_origin().module("cat")], reject=reject)
-    assert raised.value.code == "bad-threshold"
+    assert raised.value.code == "invalid-threshold"
 
 
 def test_a_strategy_that_is_none_is_refused() -> None:
