@@ -52,16 +52,14 @@ def objectives(arch: str, *, is_half: bool) -> tuple[PlainObjective, MwtObjectiv
 
 def stepper(objective: PlainObjective, images: Tensor, labels: Tensor) -> Callable[[], float]:
     """Return a function that trains one step and returns its seconds."""
-    objective.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    objective.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks it
     objective.train()
     optimiser = create_optimiser(objective)
     set_learning_rate(optimiser, 1e-3)
-    empty = torch.empty(0, dtype=torch.int64)
-    takes_views = "viewed_as" in objective.forward.__code__.co_varnames
 
     def step() -> float:
         started = time.perf_counter()
-        loss = objective(images, labels, *([empty] if takes_views else []))["loss"]
+        loss = objective(images, labels)["loss"]
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()

@@ -79,7 +79,7 @@ def modularize(
         summary: One line for people; None for one that names the class.
         calibration: `platt`, `one-vs-rest-head`, or `auto` for the better one of each class.
         measure_on: `test`, or `held-out` for the held-out images alone: the test split is not
-            read then, which saves a third of the time.
+            read then, which is faster.
         progress: Told how far it is.
 
     Raises:
