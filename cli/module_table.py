@@ -9,7 +9,7 @@ from modpm.cli.output import table
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from modpm.registry.backend import Published
+    from modpm.registry.backends.protocol import Published
     from modpm.registry.installed import InstalledModule
 
 COLUMNS = ("name", "version", "digest", "size", "registry")

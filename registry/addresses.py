@@ -6,19 +6,18 @@ import os
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
-from urllib.parse import unquote, urlsplit
 
 import msgspec
 
 from modpm.core.errors import ModpmError
 from modpm.core.formats.names import normalise
-from modpm.registry.directory import DirectoryRegistry
+from modpm.registry.backends.opening import is_remote, locate, open_backend
 from modpm.registry.home import home
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from modpm.registry.backend import Backend
+    from modpm.registry.backends.protocol import Backend
 
 DEFAULT_NAME = "default"
 
@@ -28,7 +27,7 @@ class Address(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     Attributes:
         name: What the project calls it.
-        url: A path, relative to the project, or a `file://` URL.
+        url: A path, relative to the project, or a URL (`registry.backends.opening`).
     """
 
     name: Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
@@ -43,15 +42,15 @@ class Address(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         Raises:
             ModpmError: `unknown-registry-kind`.
         """
-        return DirectoryRegistry(self.folder(base))
+        return open_backend(self.location(base))
 
-    def folder(self, base: Path) -> Path:
-        """Return the folder that the registry is, whichever way it is written.
+    def location(self, base: Path) -> str:
+        """Return the registry's absolute path or URL, however it is written.
 
         Raises:
             ModpmError: `unknown-registry-kind`.
         """
-        return Path(os.path.normpath(base / _path(self.url)))
+        return locate(self.url, base)
 
 
 def given_address(
@@ -64,13 +63,14 @@ def given_address(
         project: The project's root; a registry inside it is addressed relative to it.
         of_project: The registries that the project names; one that is meant keeps its name.
     """
-    folder = Path(os.path.normpath(Path(_path(os.fspath(registry))).absolute()))
+    location = locate(os.fspath(registry), Path.cwd())
     for address in of_project:
-        if address.folder(project) == folder:
+        if address.location(project) == location:
             return address
-    inside = folder.is_relative_to(project)
-    url = folder.relative_to(project).as_posix() if inside else folder.as_posix()
-    return Address(_free_name(folder, {address.name for address in of_project}), url)
+    name = _free_name(location, {address.name for address in of_project})
+    if is_remote(location) or not Path(location).is_relative_to(project):
+        return Address(name, location if is_remote(location) else Path(location).as_posix())
+    return Address(name, Path(location).relative_to(project).as_posix())
 
 
 def environment_address(project: Path, of_project: Sequence[Address] = ()) -> Address | None:
@@ -104,23 +104,9 @@ def publish_target(registry: str | os.PathLike[str] | None) -> Backend:
     return (address or environment_address(here) or default_address()).open(here)
 
 
-def _path(url: str) -> str:
-    if "://" not in url:
-        return str(Path(url).expanduser())
-    parts = urlsplit(url)
-    if parts.scheme == "file" and parts.netloc in {"", "localhost"}:
-        return unquote(parts.path)
-    raise ModpmError(
-        f"`{url[:200]}` is not a kind of registry that modpm knows",
-        code="unknown-registry-kind",
-        hint="name a folder: a path, or a `file://` URL",
-        exit_code=2,
-    )
-
-
-def _free_name(folder: Path, taken: set[str]) -> str:
+def _free_name(location: str, taken: set[str]) -> str:
     try:
-        name = normalise(folder.name)
+        name = normalise(location.rstrip("/").rpartition("/")[2])
     except ModpmError:
         name = "registry"
     names = (name if i == 1 else f"{name[:60]}-{i}" for i in count(1))

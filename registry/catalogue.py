@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from modpm.core.formats.names import ModuleName
     from modpm.registry.addresses import Address
-    from modpm.registry.backend import Backend
+    from modpm.registry.backends.protocol import Backend
     from modpm.registry.index import Index
 
 

@@ -40,7 +40,9 @@ def _opener(pin: Pin, name: str, sources: Sequence[Address], base: Path) -> Call
         errors: list[ModpmError] = []
         for address in sources:
             try:
-                return address.open(base).open_file(pin.module, pin.version, name)
+                return address.open(base).open_file(
+                    pin.module, pin.version, name, revision=pin.revision
+                )
             except ModpmError as error:
                 errors.append(error)
         raise errors[0]

@@ -1,7 +1,9 @@
 """The index of one module: what a registry lists for its name (`specs/index.md`)."""
 
 from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
 from itertools import pairwise
+from pathlib import Path
 from typing import Annotated, Self
 
 import msgspec
@@ -9,7 +11,8 @@ from packaging.version import InvalidVersion, Version
 
 from modpm.core.errors import ModpmError
 from modpm.core.formats import canonical_json
-from modpm.core.formats.digest import Digest
+from modpm.core.formats.digest import Digest, digest_file
+from modpm.core.formats.distribution import SIGNATURE_FILE, Distribution
 from modpm.core.formats.manifest import (
     FILE_NAMES,
     MANIFEST_FILE,
@@ -52,7 +55,9 @@ class Release(Record, frozen=True, kw_only=True):
         label, summary, licence, input, metrics, n_parameters, macs: As in the manifest.
         published: When.
         yanked: Why nobody new should get it; None unless it is yanked.
-        signer: Who signed it; None unless it is signed.
+        signature: The file `signature.json`; None unless it is signed.
+        signer: The key that it is signed with (`sha256:` and 64 digits of its public part), as
+            the registry says; None unless it is signed.
     """
 
     version: Text
@@ -70,6 +75,7 @@ class Release(Record, frozen=True, kw_only=True):
     macs: Count
     published: Time
     yanked: Text | None = None
+    signature: FileRecord | None = None
     signer: Text | None = None
 
     @classmethod
@@ -92,16 +98,35 @@ class Release(Record, frozen=True, kw_only=True):
             published=published,
         )
 
+    @classmethod
+    def of_distribution(cls, distribution: Distribution) -> Self:
+        """Return the entry of a distribution that is published now, with its signature."""
+        manifest = _record(distribution.folder / MANIFEST_FILE)
+        release = cls.of(distribution.manifest, manifest, _now())
+        signature = distribution.folder / SIGNATURE_FILE
+        if not signature.is_file():
+            return release
+        return msgspec.structs.replace(release, signature=_record(signature))
+
     @property
     def all_files(self) -> Mapping[str, FileRecord]:
-        """Every file of the release, the manifest too."""
+        """Every file of the release, the manifest and the signature too."""
         manifest = FileRecord(size_bytes=self.manifest_size_bytes, digest=self.digest)
-        return {MANIFEST_FILE: manifest, **self.files}
+        signature = {SIGNATURE_FILE: self.signature} if self.signature is not None else {}
+        return {MANIFEST_FILE: manifest, **self.files, **signature}
 
     @property
     def size_bytes(self) -> int:
         """What all files take."""
         return sum(file.size_bytes for file in self.all_files.values())
+
+
+def _record(path: Path) -> FileRecord:
+    return FileRecord(size_bytes=path.stat().st_size, digest=digest_file(path))
+
+
+def _now() -> str:
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 class Index(Record, frozen=True, kw_only=True):

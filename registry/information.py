@@ -15,7 +15,7 @@ from modpm.registry.catalogue import Listing, RegistryCatalogue
 from modpm.registry.installed import InstalledModule
 from modpm.registry.lockfile import Lockfile
 from modpm.registry.project import Project
-from modpm.registry.resolution import newest
+from modpm.registry.resolver.resolution import newest
 from modpm.registry.system_errors import explained
 from modpm.registry.transfer import receive
 

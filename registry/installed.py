@@ -44,7 +44,7 @@ class InstalledModule:
             version=pin.version,
             digest=pin.digest,
             size_bytes=pin.size_bytes,
-            registry=str(pin.registry.folder(project.root)),
+            registry=pin.registry.location(project.root),
             path=project.module_path(pin),
         )
 

@@ -13,6 +13,7 @@ import msgspec
 
 from modpm.core.errors import ModpmError
 from modpm.core.formats.digest import Digest
+from modpm.core.formats.distribution import SIGNATURE_FILE
 from modpm.core.formats.manifest import FILE_NAMES, MANIFEST_FILE, Count, FileRecord, Name, Text
 from modpm.core.formats.names import ModuleName
 from modpm.core.formats.requirements import Requirement, parse_version
@@ -41,6 +42,7 @@ class LockedModule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     registry: Address
     files: dict[str, LockedFile]
     requires: tuple[Text, ...] = ()
+    revision: Annotated[str, msgspec.Meta(min_length=1, max_length=128)] | None = None
 
 
 class LockDocument(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -62,6 +64,7 @@ class Pin:
         registry: Where it was found.
         files: Every file, the manifest too.
         requires: What the release asks for.
+        revision: The commit, for a registry that has commits (`Backend.revision`).
     """
 
     module: ModuleName
@@ -70,13 +73,20 @@ class Pin:
     registry: Address
     files: Mapping[str, FileRecord]
     requires: tuple[str, ...] = ()
+    revision: str | None = None
 
     @classmethod
-    def of(cls, module: ModuleName, release: Release, registry: Address) -> Self:
+    def of(
+        cls,
+        module: ModuleName,
+        release: Release,
+        registry: Address,
+        revision: str | None = None,
+    ) -> Self:
         """Return the pin of a release."""
         files = MappingProxyType(dict(release.all_files))
         requires = tuple(release.requires)
-        return cls(module, release.version, release.digest, registry, files, requires)
+        return cls(module, release.version, release.digest, registry, files, requires, revision)
 
     @property
     def size_bytes(self) -> int:
@@ -161,7 +171,7 @@ def _pin(locked: LockedModule, path: Path, hint: str) -> Pin:
     where = f"{path}, {locked.name}"
     version = parse_version(locked.version, where)
     for name in locked.files:
-        if name != MANIFEST_FILE and name not in FILE_NAMES:
+        if name not in {MANIFEST_FILE, SIGNATURE_FILE, *FILE_NAMES}:
             raise _invalid(f"{name[:100]!r} is not a file of a module", where, hint)
     manifest = locked.files.get(MANIFEST_FILE)
     if manifest is None or manifest.digest != locked.digest:
@@ -178,6 +188,7 @@ def _pin(locked: LockedModule, path: Path, hint: str) -> Pin:
         locked.registry,
         MappingProxyType(files),
         locked.requires,
+        locked.revision,
     )
 
 
@@ -196,6 +207,7 @@ def _pin_lines(pin: Pin) -> list[str]:
         f"version = {_string(pin.version)}",
         f"digest = {_string(pin.digest)}",
         f"registry = {{ name = {_string(registry.name)}, url = {_string(registry.url)} }}",
+        *([f"revision = {_string(pin.revision)}"] if pin.revision is not None else []),
         *(_array("requires", pin.requires) if pin.requires else []),
         "",
         "[modules.files]",

@@ -12,7 +12,7 @@ from modpm.registry.addresses import Address, addresses, given_address
 from modpm.registry.catalogue import RegistryCatalogue
 from modpm.registry.lockfile import Lockfile, Pin
 from modpm.registry.project import Project, edited
-from modpm.registry.resolution import Demand, resolve
+from modpm.registry.resolver.resolution import Demand, resolve
 
 if TYPE_CHECKING:
     import os
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from modpm.core.formats.names import ModuleName
     from modpm.core.formats.requirements import Requirement
+    from modpm.registry.index import Release
 
 
 @dataclass(frozen=True)
@@ -82,10 +83,16 @@ def _resolved(request: _Request, place: Project, usable: Sequence[Address]) -> L
     catalogue = RegistryCatalogue(usable, place.root, _owners(request))
     locked = {pin.module: Version(pin.version) for pin in request.lock.pins}
     releases = resolve(_demands(request), catalogue, locked)
-    pins = [Pin.of(m, release, catalogue.listing(m).address) for m, release in releases.items()]
+    pins = [_pin(module, release, catalogue) for module, release in releases.items()]
     for pin in pins:
         _check_unchanged(pin, request.lock, catalogue.place_of(pin.module))
     return Lockfile.of(request.wanted, pins)
+
+
+def _pin(module: ModuleName, release: Release, catalogue: RegistryCatalogue) -> Pin:
+    listing = catalogue.listing(module)
+    revision = listing.backend.revision(module, release.version)
+    return Pin.of(module, release, listing.address, revision)
 
 
 def _owners(request: _Request) -> Mapping[ModuleName, Address]:

@@ -15,7 +15,7 @@ from modpm.registry.system_errors import explained
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from modpm.registry.backend import Published
+    from modpm.registry.backends.protocol import Published
 
 
 def publish(

@@ -12,7 +12,7 @@ def test_a_registry_in_the_project_is_addressed_relative_to_it(project: Path) ->
     address = given_address(project / "shared" / "registry", project)
 
     assert address == Address("registry", "shared/registry")
-    assert address.folder(project) == project / "shared" / "registry"
+    assert address.location(project) == str(project / "shared" / "registry")
 
 
 def test_a_registry_outside_is_addressed_by_its_whole_path(project: Path, registry: Path) -> None:
@@ -24,14 +24,14 @@ def test_a_relative_path_is_meant_from_here(
 ) -> None:
     monkeypatch.chdir(project)
 
-    assert given_address("../registry", project).folder(project) == registry
+    assert given_address("../registry", project).location(project) == str(registry)
 
 
 def test_a_file_url_is_a_folder(project: Path, tmp_path: Path) -> None:
     folder = tmp_path / "my modules"
 
-    assert given_address(folder.as_uri(), project).folder(project) == folder
-    assert Address("a", folder.as_uri()).folder(project) == folder
+    assert given_address(folder.as_uri(), project).location(project) == str(folder)
+    assert Address("a", folder.as_uri()).location(project) == str(folder)
 
 
 def test_a_registry_of_the_project_keeps_its_name(project: Path, registry: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 from modpm.core.errors import ModpmError
 from modpm.core.formats.digest import digest_bytes
 from modpm.core.formats.names import ModuleName
-from modpm.registry.directory import DirectoryRegistry
+from modpm.registry.backends.directory import DirectoryRegistry
 
 if TYPE_CHECKING:
     from pathlib import Path

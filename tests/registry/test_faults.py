@@ -16,7 +16,7 @@ import pytest
 
 from modpm.core.errors import ModpmError
 from modpm.core.formats.names import ModuleName
-from modpm.registry.directory import DirectoryRegistry
+from modpm.registry.backends.directory import DirectoryRegistry
 from modpm.registry.installation import install
 from modpm.registry.installed import installed
 from modpm.registry.project import Project

@@ -9,10 +9,12 @@ from pathlib import Path
 import pytest
 
 HEAVY = ("torch", "numpy", "PIL", "huggingface_hub", "datasets")
+REGISTRY = Path(__file__).parents[2] / "registry"
+WITH_A_CLIENT = {"object_store", "hub", "oci", "static"}  # imported only when they are opened
 MODULES = sorted(
-    f"modpm.registry.{path.stem}"
-    for path in (Path(__file__).parents[2] / "registry").glob("*.py")
-    if path.stem != "__init__"
+    ".".join(["modpm", "registry", *path.relative_to(REGISTRY).with_suffix("").parts])
+    for path in REGISTRY.rglob("*.py")
+    if path.stem not in {"__init__", *WITH_A_CLIENT}
 )
 
 

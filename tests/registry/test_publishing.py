@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NoReturn
 import pytest
 
 from modpm.core.errors import ModpmError
-from modpm.registry.directory import DirectoryRegistry
+from modpm.registry.backends.directory import DirectoryRegistry
 from modpm.registry.publishing import publish
 
 if TYPE_CHECKING:

@@ -12,9 +12,9 @@ from modpm.core.errors import ModpmError
 from modpm.core.formats.manifest import FileRecord, InputContract
 from modpm.core.formats.names import ModuleName
 from modpm.core.formats.requirements import Requirement
-from modpm.registry import resolution
 from modpm.registry.index import Index, Release
-from modpm.registry.resolution import Demand, newest, resolve
+from modpm.registry.resolver import resolution
+from modpm.registry.resolver.resolution import Demand, newest, resolve
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -13,17 +13,16 @@ from __future__ import annotations
 import os
 import stat
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, BinaryIO
 
 from packaging.version import Version
 
 from modpm.core.errors import ModpmError
 from modpm.core.formats import canonical_json
-from modpm.core.formats.manifest import MANIFEST_FILE, FileRecord
 from modpm.core.formats.names import ModuleName
 from modpm.core.formats.whole_files import sync_folder, write_new
-from modpm.registry.backend import Published
+from modpm.registry.backends.protocol import Published, Query
+from modpm.registry.backends.scanning import not_listed, scan
 from modpm.registry.durable import (
     exclusively,
     move,
@@ -34,7 +33,7 @@ from modpm.registry.index import Index, Release
 from modpm.registry.transfer import transfer
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     from modpm.core.formats.distribution import Distribution
@@ -85,11 +84,23 @@ class DirectoryRegistry:
             return None
         return Index.from_bytes(data, module, str(path))
 
-    def open_file(self, module: ModuleName, version: str, file: str) -> BinaryIO:
+    def revision(self, module: ModuleName, version: str) -> str | None:  # noqa: ARG002 -- Backend's
+        """Return None: a folder has no commits."""
+        return None
+
+    def open_file(
+        self,
+        module: ModuleName,
+        version: str,
+        file: str,
+        *,
+        offset: int = 0,
+        revision: str | None = None,  # noqa: ARG002 -- Backend's
+    ) -> BinaryIO:
         """Open a file of a release to read its bytes."""
         path = self._release_folder(module, version) / file
         try:
-            return _open_regular(path)
+            opened = _open_regular(path)
         except (FileNotFoundError, NotADirectoryError):
             self._check_layout()
             raise ModpmError(
@@ -99,6 +110,8 @@ class DirectoryRegistry:
                 why="the index lists it, and it is not there",
                 hint="ask whoever keeps the registry to restore it",
             ) from None
+        opened.seek(offset)
+        return opened
 
     def publish(self, distributions: Sequence[Distribution]) -> list[Published]:
         """Publish distributions that have been verified, all or none of them."""
@@ -113,10 +126,25 @@ class DirectoryRegistry:
             self._commit(entries)
         return [self._published(entry) for entry in entries]
 
+    def change(self, module: ModuleName, change: Callable[[Index], Index]) -> Index:
+        """Change what is listed for a name, under the lock of the registry."""
+        self._check_layout()
+        with exclusively(self._folder / ".lock", self._staging):
+            listed = self.index(module)
+            if listed is None:
+                raise not_listed(module, self.location)
+            changed = change(listed)
+            replace_files({self._index_path(module): changed.to_bytes()}, self._staging)
+        return changed
+
+    def search(self, query: Query) -> Iterator[Index]:
+        """Give the indexes of the modules that meet a query, by reading them all."""
+        return scan(self, query)
+
     def _enter(self, distributions: Sequence[Distribution]) -> list[_Entry]:
         entries: list[_Entry] = []
         for distribution in distributions:
-            release = _release_of(distribution)
+            release = Release.of_distribution(distribution)
             module = ModuleName.parse(distribution.manifest.name)
             listed = self._listed(module, Version(release.version), entries)
             if listed is not None and listed.digest != release.digest:
@@ -255,13 +283,6 @@ def _module_of(folder: Path) -> ModuleName | None:
     except ModpmError:
         return None
     return module if str(module) == text else None
-
-
-def _release_of(distribution: Distribution) -> Release:
-    path = distribution.folder / MANIFEST_FILE
-    record = FileRecord(size_bytes=path.stat().st_size, digest=distribution.digest)
-    published = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    return Release.of(distribution.manifest, record, published)
 
 
 def _open_regular(path: Path) -> BinaryIO:

@@ -1,0 +1,1 @@
+"""The kinds of registries: one file for each, behind `protocol.Backend`."""

@@ -1,0 +1,102 @@
+"""Which kind of registry an address names, and opening it.
+
+A kind is imported when it is opened, so that nobody waits for a client library of another.
+"""
+
+from __future__ import annotations
+
+import os
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple, cast
+from urllib.parse import unquote, urlsplit
+
+from modpm.core.errors import ModpmError
+from modpm.registry.backends.directory import DirectoryRegistry
+
+if TYPE_CHECKING:
+    from modpm.registry.backends.protocol import Backend
+
+
+class _Kind(NamedTuple):
+    """Where a kind of registry is: a class that takes the location, and what it needs."""
+
+    module: str
+    class_name: str
+    package: str
+    extra: str | None
+
+
+_OBJECT_STORE = _Kind("object_store", "ObjectStoreRegistry", "obstore", "s3")
+_STATIC = _Kind("static", "StaticRegistry", "huggingface_hub", None)
+_KINDS = {
+    "s3": _OBJECT_STORE,
+    "gs": _OBJECT_STORE,
+    "az": _OBJECT_STORE,
+    "hf": _Kind("hub", "HubRegistry", "huggingface_hub", None),
+    "oci": _Kind("oci", "OciRegistry", "oras", "oci"),
+    "https": _STATIC,
+    "http": _STATIC,
+}
+
+
+def is_remote(location: str) -> bool:
+    """Tell whether a location, as `locate` gives it, is not on this machine's file system."""
+    return "://" in location
+
+
+def locate(url: str, base: Path) -> str:
+    """Return the absolute path or the URL of a registry.
+
+    Args:
+        url: A path, a `file://` URL, or a URL of a kind that modpm knows.
+        base: What a relative path is relative to.
+
+    Raises:
+        ModpmError: `unknown-registry-kind`.
+    """
+    if "://" not in url:
+        return os.path.normpath(base.absolute() / Path(url).expanduser())
+    parts = urlsplit(url)
+    if parts.scheme == "file" and parts.netloc in {"", "localhost"}:
+        return os.path.normpath(unquote(parts.path))
+    if parts.scheme in _KINDS and parts.netloc and not parts.query and not parts.fragment:
+        return url.rstrip("/")
+    raise ModpmError(
+        f"`{url[:200]}` is not a kind of registry that modpm knows",
+        code="unknown-registry-kind",
+        hint=f"name a folder, or a URL of {', '.join(f'{kind}://' for kind in _KINDS)}",
+        exit_code=2,
+    )
+
+
+def open_backend(location: str) -> Backend:
+    """Return the registry at a location; nothing is read yet.
+
+    Args:
+        location: As `locate` gives it.
+
+    Raises:
+        ModpmError: `missing-extra`, if the client library of this kind is not installed.
+    """
+    if not is_remote(location):
+        return DirectoryRegistry(Path(location))
+    scheme = urlsplit(location).scheme
+    kind = _KINDS[scheme]
+    try:
+        module = import_module(f"modpm.registry.backends.{kind.module}")
+    except ModuleNotFoundError as error:
+        if error.name != kind.package:
+            raise
+        raise _missing_extra(scheme, kind) from None
+    return cast("Backend", getattr(module, kind.class_name)(location))
+
+
+def _missing_extra(scheme: str, kind: _Kind) -> ModpmError:
+    extra = f"[{kind.extra}]" if kind.extra is not None else ""
+    return ModpmError(
+        f"registries of {scheme}:// need the package `{kind.package}`",
+        code="missing-extra",
+        why="it is not installed",
+        hint=f"pip install 'modpm{extra}'",
+    )

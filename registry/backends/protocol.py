@@ -1,0 +1,142 @@
+"""What every kind of registry can do. The rest of modpm knows registries by this alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, BinaryIO, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from modpm.core.formats.distribution import Distribution
+    from modpm.core.formats.names import ModuleName
+    from modpm.registry.index import Index
+
+
+@dataclass(frozen=True)
+class Published:
+    """A release in a registry, as `publish` leaves it.
+
+    Attributes:
+        name: The module.
+        version: The version.
+        digest: The digest of the manifest, which names the release.
+        size_bytes: What all its files take.
+        registry: Where it is.
+        is_new: False if the same bytes were published before.
+    """
+
+    name: ModuleName
+    version: str
+    digest: str
+    size_bytes: int
+    registry: str
+    is_new: bool
+
+
+@dataclass(frozen=True)
+class Query:
+    """What a search is for; a module must meet all of it.
+
+    Attributes:
+        text: Words, each of which the name, label or summary of the newest release holds,
+            whatever its case.
+        label: The class (`cat`), or the label with its namespace (`cifar10/cat`).
+        namespace: The namespace.
+    """
+
+    text: str = ""
+    label: str | None = None
+    namespace: str | None = None
+
+
+class Backend(Protocol):
+    """The code for one kind of registry.
+
+    What a backend gives has been parsed and checked against the limits; whoever fetches a file
+    checks its digest.
+    """
+
+    @property
+    def location(self) -> str:
+        """Where the registry is, for people and for lockfiles of other projects."""
+
+    def names(self, namespace: str | None = None) -> list[ModuleName]:
+        """Return the modules that have an index, sorted.
+
+        Args:
+            namespace: Only this one; None for all.
+
+        Raises:
+            ModpmError: `registry-missing`, `not-a-registry`.
+        """
+
+    def index(self, module: ModuleName) -> Index | None:
+        """Return what is listed for a name; None if nothing is.
+
+        Raises:
+            ModpmError: `registry-missing`, `not-a-registry`, `invalid-index`.
+        """
+
+    def revision(self, module: ModuleName, version: str) -> str | None:
+        """Return what names the files of a release for ever, beside their digests.
+
+        Returns:
+            The commit, for a registry that has commits; None for any other kind.
+
+        Raises:
+            ModpmError: `registry-missing`, `missing-file`.
+        """
+
+    def open_file(
+        self,
+        module: ModuleName,
+        version: str,
+        file: str,
+        *,
+        offset: int = 0,
+        revision: str | None = None,
+    ) -> BinaryIO:
+        """Open a file of a release to read its bytes.
+
+        Args:
+            module: The module.
+            version: The version, in canonical form.
+            file: The name of the file.
+            offset: The first byte wanted; those before it are not sent.
+            revision: What `revision` returned when the release was locked.
+
+        Raises:
+            ModpmError: `missing-file`, `not-a-regular-file` or `registry-missing`; what the
+                network does is `network-failed`, `rate-limited`, `not-authorised`.
+        """
+
+    def publish(self, distributions: Sequence[Distribution]) -> list[Published]:
+        """Publish distributions that have been verified, all or none of them.
+
+        Publishing the same bytes again changes nothing.
+
+        Raises:
+            ModpmError: `version-taken`, if a version holds other bytes.
+        """
+
+    def change(self, module: ModuleName, change: Callable[[Index], Index]) -> Index:
+        """Change what is listed for a name, and lose nobody else's change.
+
+        Args:
+            module: A module that has an index.
+            change: Gives the new index; called again if somebody else was faster.
+
+        Returns:
+            The index as it is now.
+
+        Raises:
+            ModpmError: `unknown-module`, `read-only-registry`, `busy`, or what `change` raises.
+        """
+
+    def search(self, query: Query) -> Iterator[Index]:
+        """Give the indexes of the modules that meet a query, sorted by name.
+
+        Raises:
+            ModpmError: As `names`.
+        """

@@ -1,0 +1,54 @@
+"""Searching a registry that cannot search: every index is read and looked at."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from modpm.core.errors import ModpmError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from modpm.core.formats.names import ModuleName
+    from modpm.registry.backends.protocol import Backend, Query
+    from modpm.registry.index import Index, Release
+
+
+def scan(backend: Backend, query: Query) -> Iterator[Index]:
+    """Give the indexes of the modules that meet a query, sorted by name."""
+    for name in backend.names(query.namespace):
+        index = backend.index(name)
+        if index is not None and meets(index, query):
+            yield index
+
+
+def meets(index: Index, query: Query) -> bool:
+    """Tell whether the newest release that is not yanked meets a query."""
+    release = _newest(index)
+    if release is None:
+        return False
+    namespace, _, _ = index.name.partition("/")
+    if query.namespace is not None and query.namespace != namespace:
+        return False
+    if query.label is not None and query.label not in {release.label, _class_of(release)}:
+        return False
+    text = f"{index.name} {release.label} {release.summary}".casefold()
+    return all(word in text for word in query.text.casefold().split())
+
+
+def not_listed(module: ModuleName, location: str) -> ModpmError:
+    """Return the error of a module that a registry does not list."""
+    return ModpmError(
+        f"there is no module `{module}`",
+        code="unknown-module",
+        where=f"registry {location}",
+        hint="check the name, or publish it first",
+    )
+
+
+def _newest(index: Index) -> Release | None:
+    return next((r for r in reversed(index.releases) if r.yanked is None), None)
+
+
+def _class_of(release: Release) -> str:
+    return release.label.partition("/")[2]
