@@ -78,7 +78,7 @@ def test_without_a_home_the_platform_says_where_data_go(monkeypatch: pytest.Monk
     assert location.parent.name == "modpm"
 
 
-@pytest.mark.parametrize("url", ["s3://bucket", "https://host/x", "file://host/x"])
+@pytest.mark.parametrize("url", ["ftp://host/x", "https://", "file://host/x"])
 def test_an_unknown_kind_of_registry_is_refused(url: str) -> None:
     with pytest.raises(ModpmError) as caught:
         publish_target(url)
