@@ -17,20 +17,31 @@ from modpm.core.errors import ModpmError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-# The order of the work. A verb is imported only when it is called, so that no other pays for it.
-VERBS = {
-    "train": "Train a modular network on a data set.",
-    "modularize": "Cut a modular network into one class module per class.",
-    "publish": "Publish distributions to a registry.",
-    "install": "Install class modules into this project.",
-    "list": "List the installed class modules.",
-    "info": "Show what a class module recognises, and how well.",
-    "verify": "Check installed class modules against their digests.",
-    "compose": "Compose a classifier from class modules, without training.",
-    "evaluate": "Measure a classifier, a run or a class module on a data set.",
-    "predict": "Classify images.",
-    "export": "Write a classifier as one ordinary file.",
+# In the order of the work. A verb is imported only when it is called, so that no other pays for it.
+VERB_GROUPS = {
+    "Make class modules": {
+        "train": "Train a modular network on a data set.",
+        "modularize": "Cut a modular network into one class module per class.",
+    },
+    "Share them": {
+        "publish": "Publish distributions to a registry.",
+    },
+    "Use them in a project": {
+        "install": "Install class modules into this project.",
+        "verify": "Check installed class modules against their digests.",
+    },
+    "Look around": {
+        "list": "List the installed class modules.",
+        "info": "Show what a class module recognises, and how well.",
+    },
+    "Compose and classify": {
+        "compose": "Compose a classifier from class modules, without training.",
+        "evaluate": "Measure a classifier, a run or a class module on a data set.",
+        "predict": "Classify images.",
+        "export": "Write a classifier as one ordinary file.",
+    },
 }
+VERBS = {verb: words for group in VERB_GROUPS.values() for verb, words in group.items()}
 
 
 class VerbGroup(click.Group):
@@ -65,9 +76,11 @@ class VerbGroup(click.Group):
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 -- click's signature
-        """List the verbs without importing them."""
-        with formatter.section("Commands"):
-            formatter.write_dl(list(VERBS.items()))
+        """List the verbs, by what they are for, without importing them."""
+        width = max(map(len, VERBS))
+        for title, verbs in VERB_GROUPS.items():
+            with formatter.section(title):
+                formatter.write_dl([(verb.ljust(width), words) for verb, words in verbs.items()])
 
 
 @click.command(cls=VerbGroup, context_settings={"help_option_names": ["-h", "--help"]})

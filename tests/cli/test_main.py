@@ -7,13 +7,17 @@ import json
 import pytest
 
 from modpm import __version__
-from modpm.cli.main import VERBS, main
+from modpm.cli.main import VERB_GROUPS, VERBS, main
 
 
-def test_help_lists_every_verb_in_the_order_of_the_work(capsys: pytest.CaptureFixture[str]) -> None:
+def test_help_lists_every_verb_by_what_it_is_for(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--help"]) == 0
-    _, commands = capsys.readouterr().out.split("Commands:\n")
-    assert [line.split()[0] for line in commands.splitlines()] == list(VERBS)
+    sections = capsys.readouterr().out.split("\n\n")[-len(VERB_GROUPS) :]
+    found = {
+        title.rstrip(":"): [line.split()[0] for line in lines]
+        for title, *lines in (section.splitlines() for section in sections)
+    }
+    assert found == {title: list(verbs) for title, verbs in VERB_GROUPS.items()}
 
 
 @pytest.mark.parametrize("verb", VERBS)
