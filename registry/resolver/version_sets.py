@@ -1,0 +1,198 @@
+"""Sets of versions of one module, as bits: the version at position i of a list is bit i.
+
+What a specifier admits is computed once for a list of versions; from then on a set is one
+integer, and union, intersection and complement are each one operation on it, however many
+versions there are and however they lie.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from enum import Enum
+from typing import TYPE_CHECKING, Final
+
+from packaging.version import Version
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from packaging.specifiers import Specifier
+
+
+class Relation(Enum):
+    """How one set lies to another; a set without members is both within and apart."""
+
+    NOTHING = (True, True)
+    WITHIN = (True, False)
+    APART = (False, True)
+    OVERLAPPING = (False, False)
+
+    def __init__(self, is_subset: bool, is_disjoint: bool) -> None:
+        self.is_subset = is_subset
+        self.is_disjoint = is_disjoint
+
+
+class VersionSet:
+    """Positions in an ascending list of versions: the range type of the solver.
+
+    A complement holds the positions beyond the end of the list too, as negative integers in two's
+    complement do, so that all laws of sets hold without knowing how long the list is.
+
+    Args:
+        bits: Bit i for position i.
+    """
+
+    __slots__ = ("bits",)
+
+    def __init__(self, bits: int) -> None:
+        self.bits = bits
+
+    @classmethod
+    def empty(cls) -> VersionSet:
+        """Return the set without members."""
+        return cls(0)
+
+    @classmethod
+    def full(cls) -> VersionSet:
+        """Return the set of all positions there could be."""
+        return cls(-1)
+
+    @classmethod
+    def singleton(cls, version: int) -> VersionSet:
+        """Return the set of one position."""
+        return cls(1 << version)
+
+    @classmethod
+    def first(cls, n_versions: int) -> VersionSet:
+        """Return the set of the positions below `n_versions`."""
+        return cls((1 << n_versions) - 1)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether it has no members."""
+        return not self.bits
+
+    @property
+    def last(self) -> int:
+        """The highest position of a set that has one."""
+        return self.bits.bit_length() - 1
+
+    def is_subset(self, other: VersionSet) -> bool:
+        """Say whether all members are members of the other."""
+        return not self.bits & ~other.bits
+
+    def is_superset(self, other: VersionSet) -> bool:
+        """Say whether all members of the other are members."""
+        return not other.bits & ~self.bits
+
+    def is_disjoint(self, other: VersionSet) -> bool:
+        """Say whether there is no common member."""
+        return not self.bits & other.bits
+
+    def relation(self, other: VersionSet) -> Relation:
+        """Return how this set lies to the other."""
+        common = self.bits & other.bits
+        if not common:
+            return Relation.APART if self.bits else Relation.NOTHING
+        return Relation.WITHIN if common == self.bits else Relation.OVERLAPPING
+
+    def __contains__(self, version: int) -> bool:
+        return bool(self.bits >> version & 1)
+
+    def __iter__(self) -> Iterator[int]:
+        """Give the members of a set that ends, ascending."""
+        bits = self.bits
+        while bits:
+            lowest = bits & -bits
+            yield lowest.bit_length() - 1
+            bits ^= lowest
+
+    def __len__(self) -> int:
+        return self.bits.bit_count()
+
+    def __bool__(self) -> bool:
+        """Be true, empty or not: the solver tells an absent set by its truth."""
+        return True
+
+    def __and__(self, other: object) -> VersionSet:
+        if not isinstance(other, VersionSet):
+            return NotImplemented
+        return VersionSet(self.bits & other.bits)
+
+    def __or__(self, other: object) -> VersionSet:
+        if not isinstance(other, VersionSet):
+            return NotImplemented
+        return VersionSet(self.bits | other.bits)
+
+    def __sub__(self, other: object) -> VersionSet:
+        if not isinstance(other, VersionSet):
+            return NotImplemented
+        return VersionSet(self.bits & ~other.bits)
+
+    def __invert__(self) -> VersionSet:
+        return VersionSet(~self.bits)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, VersionSet) and self.bits == other.bits
+
+    def __hash__(self) -> int:
+        return hash(self.bits)
+
+    def __repr__(self) -> str:
+        return f"VersionSet({self.bits:#x})"
+
+
+# What an operator says of all versions whose numbers begin lower, and higher, than its own.
+_OUTSIDE: Final = {
+    "==": (False, False),
+    "~=": (False, False),
+    "!=": (True, True),
+    "<": (True, False),
+    "<=": (True, False),
+    ">": (False, True),
+    ">=": (False, True),
+}
+
+
+def satisfying(specifier: Specifier, versions: Sequence[Version]) -> VersionSet:
+    """Return which of ascending versions satisfy a specifier, pre-releases as any other.
+
+    Only the versions whose numbers begin as the specifier's do are compared one by one, by
+    `packaging`, which knows of local, post- and development releases.
+    """
+    if specifier.operator not in _OUTSIDE:
+        return _holding(specifier, versions, 0, len(versions))
+    start, stop = _neighbours(specifier, versions)
+    inside = _holding(specifier, versions, start, stop)
+    is_below, is_above = _OUTSIDE[specifier.operator]
+    below = VersionSet.first(start) if is_below else VersionSet.empty()
+    above = VersionSet.first(len(versions)) - VersionSet.first(stop)
+    return inside | below | above if is_above else inside | below
+
+
+def _neighbours(specifier: Specifier, versions: Sequence[Version]) -> tuple[int, int]:
+    """Return the run of versions whose numbers begin as the specifier's do."""
+    epoch, release = _numbers(specifier)
+
+    def beginning(version: Version) -> tuple[int, tuple[int, ...]]:
+        padding = (0,) * (len(release) - len(version.release))
+        return version.epoch, (version.release + padding)[: len(release)]
+
+    start = bisect_left(versions, (epoch, release), key=beginning)
+    return start, bisect_right(versions, (epoch, release), lo=start, key=beginning)
+
+
+def _numbers(specifier: Specifier) -> tuple[int, tuple[int, ...]]:
+    version = Version(specifier.version.removesuffix(".*"))
+    n_numbers = len(version.release) - (specifier.operator == "~=")
+    return version.epoch, version.release[:n_numbers]
+
+
+def _holding(
+    specifier: Specifier, versions: Sequence[Version], start: int, stop: int
+) -> VersionSet:
+    bits = 0
+    for position in range(start, stop):
+        if specifier.contains(versions[position], prereleases=True):
+            bits |= 1 << position
+    return VersionSet(bits)
