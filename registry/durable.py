@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import secrets
 import shutil
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from filelock import FileLock, Timeout
@@ -25,11 +25,12 @@ LOCK_TIMEOUT_SECONDS = 300.0
 
 
 @contextmanager
-def locked(lock: Path) -> Iterator[None]:
+def locked(lock: Path, *, is_kept: bool = True) -> Iterator[None]:
     """Hold a lock that excludes other processes and threads.
 
     Args:
-        lock: The lock file; it stays when the lock is released.
+        lock: The lock file.
+        is_kept: Whether it stays when the lock is released.
 
     Raises:
         ModpmError: `busy`, if somebody else holds the lock for five minutes.
@@ -39,7 +40,11 @@ def locked(lock: Path) -> Iterator[None]:
         lock.touch()  # with the mode of every other file, so that a group can share the folder
     try:
         with FileLock(lock, timeout=LOCK_TIMEOUT_SECONDS):
-            yield
+            try:
+                yield
+            finally:
+                if not is_kept:
+                    _remove_lock(lock)
     except Timeout:
         raise ModpmError(
             "another process is at work here",
@@ -48,6 +53,12 @@ def locked(lock: Path) -> Iterator[None]:
             why=f"it has held the lock for {LOCK_TIMEOUT_SECONDS:.0f} seconds",
             hint="wait for it to end, and run the command again",
         ) from None
+
+
+def _remove_lock(lock: Path) -> None:
+    # Whoever waits for it sees that it has gone, and makes a new one. Windows removes no open file.
+    with suppress(PermissionError):
+        lock.unlink(missing_ok=True)
 
 
 @contextmanager

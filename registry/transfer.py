@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from modpm.core.formats.manifest import FileRecord
 
-_BLOCK_BYTES = 1024 * 1024
+BLOCK_BYTES = 256 * 1024
 
 
 def transfer(source: BinaryIO, target: Path, record: FileRecord, where: str) -> None:
@@ -31,8 +31,7 @@ def transfer(source: BinaryIO, target: Path, record: FileRecord, where: str) -> 
     """
     try:
         with target.open("xb") as file:
-            digest, n_bytes = _copy(source, file, record.size_bytes + 1)
-            _check(digest, n_bytes, record, where)
+            _copy(source, file, record, where)
             file.flush()
             os.fsync(file.fileno())
     except BaseException:
@@ -47,8 +46,7 @@ def receive(source: BinaryIO, record: FileRecord, where: str) -> bytes:
         ModpmError: `truncated`, or `wrong-digest`.
     """
     content = io.BytesIO()
-    digest, n_bytes = _copy(source, content, record.size_bytes + 1)
-    _check(digest, n_bytes, record, where)
+    _copy(source, content, record, where)
     return content.getvalue()
 
 
@@ -63,29 +61,51 @@ def is_intact(path: Path, record: FileRecord) -> bool:
         return False
 
 
-def _copy(source: BinaryIO, target: BinaryIO, limit: int) -> tuple[str, int]:
-    hashed, n_bytes = hashlib.sha256(), 0
-    while n_bytes < limit and (block := source.read(min(_BLOCK_BYTES, limit - n_bytes))):
+def truncated(n_bytes: int, record: FileRecord, where: str, cause: str | None = None) -> ModpmError:
+    """Return the error for a file that ends after `n_bytes`.
+
+    Args:
+        n_bytes: How many bytes there were.
+        record: How many there should be.
+        where: Where they come from.
+        cause: What ended them, if it is known.
+    """
+    ending = f"; the connection was cut: {cause}" if cause is not None else ""
+    return ModpmError(
+        "a file is truncated",
+        code="truncated",
+        where=where,
+        why=f"it ends after {n_bytes} of {record.size_bytes} bytes{ending}",
+        hint="run the command again to continue; if it ends there again, use another registry, "
+        "or publish the release again from a good copy",
+    )
+
+
+def wrong_digest(
+    digest: str, record: FileRecord, where: str, *, is_longer: bool = False
+) -> ModpmError:
+    """Return the error for a file of other bytes, or of more bytes, than the record says."""
+    found = (
+        f"it goes on after {record.size_bytes} bytes" if is_longer else f"its digest is {digest}"
+    )
+    return ModpmError(
+        "a file is not the one that was published",
+        code="wrong-digest",
+        where=where,
+        why=f"{found}, and {record.digest} was expected",
+        hint="do not use it; ask whoever keeps the registry, or use another one",
+    )
+
+
+def _copy(source: BinaryIO, target: BinaryIO, record: FileRecord, where: str) -> None:
+    hashed, n_left = hashlib.sha256(), record.size_bytes
+    while n_left > 0 and (block := source.read(min(BLOCK_BYTES, n_left))):
         hashed.update(block)
         target.write(block)
-        n_bytes += len(block)
-    return f"sha256:{hashed.hexdigest()}", n_bytes
-
-
-def _check(digest: str, n_bytes: int, record: FileRecord, where: str) -> None:
-    if n_bytes < record.size_bytes:
-        raise ModpmError(
-            "a file is truncated",
-            code="truncated",
-            where=where,
-            why=f"it ends after {n_bytes} of {record.size_bytes} bytes",
-            hint="publish the release again from a good copy, or use another registry",
-        )
-    if digest != record.digest:
-        raise ModpmError(
-            "a file is not the one that was published",
-            code="wrong-digest",
-            where=where,
-            why=f"its digest is {digest}, and {record.digest} was expected",
-            hint="do not use it; ask whoever keeps the registry, or use another one",
-        )
+        n_left -= len(block)
+    if n_left > 0:
+        raise truncated(record.size_bytes - n_left, record, where)
+    is_longer = len(source.read(1)) > 0
+    digest = f"sha256:{hashed.hexdigest()}"
+    if is_longer or digest != record.digest:
+        raise wrong_digest(digest, record, where, is_longer=is_longer)

@@ -10,6 +10,7 @@ from modpm.core.errors import ModpmError
 from modpm.core.formats.digest import digest_bytes
 from modpm.core.formats.manifest import FileRecord
 from modpm.registry import materialising
+from modpm.registry.downloading import Source
 from modpm.registry.materialising import materialise
 from modpm.registry.store import Store
 from modpm.registry.transfer import receive
@@ -21,16 +22,20 @@ CONTENT = b"tensors" * 1000
 RECORD = FileRecord(size_bytes=len(CONTENT), digest=digest_bytes(CONTENT))
 
 
-class Source:
-    """Bytes to fetch, and how often they were."""
+class Registry:
+    """Bytes to fetch, and from which byte on they were."""
 
     def __init__(self, content: bytes) -> None:
         self.content = content
-        self.n_opened = 0
+        self.offsets: list[int] = []
 
-    def open(self) -> BinaryIO:
-        self.n_opened += 1
-        return io.BytesIO(self.content)
+    def open(self, offset: int) -> BinaryIO:
+        self.offsets.append(offset)
+        return io.BytesIO(self.content[offset:])
+
+    @property
+    def sources(self) -> list[Source]:
+        return [Source("the registry", self.open)]
 
 
 @pytest.fixture
@@ -45,7 +50,7 @@ def files_in(folder: Path) -> list[str]:
 def test_what_is_fetched_is_stored_under_its_digest(store: Store, tmp_path: Path) -> None:
     digits = RECORD.digest.removeprefix("sha256:")
 
-    store.fetch(RECORD, Source(CONTENT).open, "here")
+    store.fetch(RECORD, Registry(CONTENT).sources)
 
     path = tmp_path / "blobs" / "sha256" / digits[:2] / digits
     assert path.read_bytes() == CONTENT
@@ -55,29 +60,29 @@ def test_what_is_fetched_is_stored_under_its_digest(store: Store, tmp_path: Path
 
 
 def test_what_is_stored_is_not_fetched_again(store: Store) -> None:
-    source = Source(CONTENT)
+    registry = Registry(CONTENT)
     for _ in range(3):
-        store.fetch(RECORD, source.open, "here")
+        store.fetch(RECORD, registry.sources)
 
-    assert source.n_opened == 1
+    assert registry.offsets == [0]
 
 
 def test_fetching_at_once_fetches_once(store: Store) -> None:
-    source = Source(CONTENT)
+    registry = Registry(CONTENT)
     with ThreadPoolExecutor(8) as pool:
-        list(pool.map(lambda _: store.fetch(RECORD, source.open, "here"), range(8)))
+        list(pool.map(lambda _: store.fetch(RECORD, registry.sources), range(8)))
 
-    assert source.n_opened == 1
+    assert registry.offsets == [0]
 
 
 def test_a_damaged_file_is_noticed_and_fetched_again(store: Store) -> None:
-    store.fetch(RECORD, Source(CONTENT).open, "here")
+    store.fetch(RECORD, Registry(CONTENT).sources)
     path = store.path(RECORD.digest)
     path.chmod(0o644)
     path.write_bytes(CONTENT[:-1] + b"?")
     assert not store.has(RECORD)
 
-    store.fetch(RECORD, Source(CONTENT).open, "here")
+    store.fetch(RECORD, Registry(CONTENT).sources)
 
     assert path.read_bytes() == CONTENT
 
@@ -95,11 +100,13 @@ def test_other_bytes_are_not_stored(
     store: Store, tmp_path: Path, content: bytes, code: str
 ) -> None:
     with pytest.raises(ModpmError) as caught:
-        store.fetch(RECORD, Source(content).open, "the registry")
+        store.fetch(RECORD, Registry(content).sources)
 
     assert caught.value.code == code
     assert caught.value.where == "the registry"
-    assert files_in(tmp_path / "blobs") == []
+    digits = RECORD.digest.removeprefix("sha256:")
+    is_kept = 0 < len(content) < len(CONTENT)
+    assert files_in(tmp_path / "blobs") == ([f"{digits}.part"] if is_kept else [])
     with pytest.raises(ModpmError) as caught:
         receive(io.BytesIO(content), RECORD, "the registry")
     assert caught.value.code == code
@@ -115,7 +122,7 @@ def test_an_endless_source_is_read_no_further_than_it_may(store: Store) -> None:
 
     endless = Endless()
     with pytest.raises(ModpmError):
-        store.fetch(RECORD, lambda: endless, "here")  # type: ignore[arg-type,return-value]
+        store.fetch(RECORD, [Source("here", lambda _offset: endless)])  # type: ignore[arg-type,return-value]
 
     assert endless.n_read == RECORD.size_bytes + 1
 
