@@ -23,7 +23,7 @@ from modpm.registry.fetching import fetch
 from modpm.registry.installed import InstalledModule
 from modpm.registry.planning import Plan, plan
 from modpm.registry.project import Project, read
-from modpm.registry.store import Store
+from modpm.registry.store import Store, verified_digest
 from modpm.registry.system_errors import explained
 from modpm.registry.verification import verify_module
 
@@ -137,7 +137,7 @@ def _make_folder(place: Project, pin: Pin) -> None:
     staged.mkdir()
     for name, record in pin.files.items():
         store.give(record, staged / name)
-    verify_module(staged, pin)
+    verify_module(staged, pin, digest_of=verified_digest)
     sync_folder(staged)
     target = place.module_path(pin)
     remove_folder(target)  # there is one only if it was damaged

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from modpm.core.errors import ModpmError
+from modpm.core.formats.digest import digest_file
 from modpm.core.formats.distribution import verify_distribution
 from modpm.registry.installed import InstalledModule
 from modpm.registry.lockfile import Lockfile, Pin
@@ -14,7 +15,7 @@ from modpm.registry.system_errors import explained
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 
@@ -47,13 +48,20 @@ def verify(project: str | os.PathLike[str] = ".") -> list[InstalledModule]:
     return [InstalledModule.of(pin, place) for pin in installed.pins]
 
 
-def verify_module(folder: Path, pin: Pin) -> None:
+def verify_module(
+    folder: Path, pin: Pin, *, digest_of: Callable[[Path], str] = digest_file
+) -> None:
     """Check that a folder holds the release that a pin names, and that it says so itself.
+
+    Args:
+        folder: The folder.
+        pin: The release.
+        digest_of: As for `verify_distribution`.
 
     Raises:
         ModpmError: `wrong-module`, or what `verify_distribution` raises.
     """
-    manifest = verify_distribution(folder, pin.digest).manifest
+    manifest = verify_distribution(folder, pin.digest, digest_of=digest_of).manifest
     found = f"{manifest.name} {manifest.version}"
     if found != f"{pin.module} {pin.version}":
         raise ModpmError(

@@ -17,7 +17,7 @@ from modpm.core.formats.tensor_file import METADATA_KEY, TensorHeader, parse_hea
 from modpm.core.formats.whole_files import is_free, write_folder
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
 SIGNATURE_FILE = "signature.json"
@@ -94,12 +94,15 @@ def read_distribution(folder: Path) -> Distribution:
     return distribution
 
 
-def verify_distribution(folder: Path, digest: str | None = None) -> Distribution:
+def verify_distribution(
+    folder: Path, digest: str | None = None, *, digest_of: Callable[[Path], str] = digest_file
+) -> Distribution:
     """Check that a folder holds exactly what its manifest says (clauses D-1 to D-9).
 
     Args:
         folder: The distribution.
         digest: What the release is known by; None to take the manifest as it is.
+        digest_of: Gives the digest of a file's bytes, for a caller that may know it already.
 
     Raises:
         ModpmError: `not-a-distribution`, or what `Manifest.from_bytes` raises; otherwise one
@@ -110,7 +113,7 @@ def verify_distribution(folder: Path, digest: str | None = None) -> Distribution
     """
     distribution, manifest_bytes = _read(folder)
     problems = list(_manifest_problems(distribution, manifest_bytes, digest))
-    problems += _folder_problems(distribution)
+    problems += _folder_problems(distribution, digest_of)
     broken = {problem.file for problem in problems}
     if TENSOR_FILE not in broken:
         problems += _tensor_file_problems(distribution)
@@ -173,7 +176,9 @@ def _manifest_problems(
         yield DistributionProblem("not-canonical", MANIFEST_FILE, "is not canonical JSON")
 
 
-def _folder_problems(distribution: Distribution) -> Iterator[DistributionProblem]:
+def _folder_problems(
+    distribution: Distribution, digest_of: Callable[[Path], str]
+) -> Iterator[DistributionProblem]:
     files = distribution.manifest.files
     found = {entry.name: entry for entry in os.scandir(distribution.folder)}
     for name in sorted(found):
@@ -182,19 +187,21 @@ def _folder_problems(distribution: Distribution) -> Iterator[DistributionProblem
         elif name not in files and name not in (MANIFEST_FILE, SIGNATURE_FILE):
             yield DistributionProblem("unexpected-file", name, "is not in the manifest")
         elif name in files:
-            yield from _file_problems(distribution.folder / name, files[name])
+            yield from _file_problems(distribution.folder / name, files[name], digest_of)
     for name in sorted(files.keys() - found.keys()):
         yield DistributionProblem("missing-file", name, "is in the manifest, and absent")
 
 
-def _file_problems(path: Path, record: FileRecord) -> Iterator[DistributionProblem]:
+def _file_problems(
+    path: Path, record: FileRecord, digest_of: Callable[[Path], str]
+) -> Iterator[DistributionProblem]:
     size_bytes = path.stat().st_size
     if size_bytes != record.size_bytes:
         message = f"has {size_bytes} bytes; the manifest says {record.size_bytes}"
         yield DistributionProblem("wrong-size", path.name, message)
         return
     try:
-        digest = digest_file(path)
+        digest = digest_of(path)
     except OSError as error:
         yield DistributionProblem("unreadable-file", path.name, f"{error.strerror}")
         return
