@@ -1,0 +1,1 @@
+"""Signatures of releases, in the form of OpenSSF model-signing (`specs/signature.md`)."""
