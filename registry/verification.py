@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from modpm.core.errors import ModpmError
-from modpm.core.formats.digest import digest_file
 from modpm.core.formats.distribution import verify_distribution
 from modpm.registry.installed import InstalledModule
 from modpm.registry.lockfile import Lockfile, Pin
@@ -49,7 +48,7 @@ def verify(project: str | os.PathLike[str] = ".") -> list[InstalledModule]:
 
 
 def verify_module(
-    folder: Path, pin: Pin, *, digest_of: Callable[[Path], str] = digest_file
+    folder: Path, pin: Pin, *, digest_of: Callable[[Path], str] | None = None
 ) -> None:
     """Check that a folder holds the release that a pin names, and that it says so itself.
 

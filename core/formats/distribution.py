@@ -95,14 +95,15 @@ def read_distribution(folder: Path) -> Distribution:
 
 
 def verify_distribution(
-    folder: Path, digest: str | None = None, *, digest_of: Callable[[Path], str] = digest_file
+    folder: Path, digest: str | None = None, *, digest_of: Callable[[Path], str] | None = None
 ) -> Distribution:
     """Check that a folder holds exactly what its manifest says (clauses D-1 to D-9).
 
     Args:
         folder: The distribution.
         digest: What the release is known by; None to take the manifest as it is.
-        digest_of: Gives the digest of a file's bytes, for a caller that may know it already.
+        digest_of: Gives the digest of a file's bytes, for a caller that may know it already; by
+            default they are read.
 
     Raises:
         ModpmError: `not-a-distribution`, or what `Manifest.from_bytes` raises; otherwise one
@@ -113,7 +114,7 @@ def verify_distribution(
     """
     distribution, manifest_bytes = _read(folder)
     problems = list(_manifest_problems(distribution, manifest_bytes, digest))
-    problems += _folder_problems(distribution, digest_of)
+    problems += _folder_problems(distribution, digest_of or digest_file)
     broken = {problem.file for problem in problems}
     if TENSOR_FILE not in broken:
         problems += _tensor_file_problems(distribution)
