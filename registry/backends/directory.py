@@ -1,9 +1,5 @@
 """A registry that is a folder (`specs/directory-registry.md`).
 
-    registry.json                       what makes the folder a registry
-    <namespace>/<name>/index.json       what is listed for a name
-    <namespace>/<name>/<version>/…      the files of a release
-
 A release exists from the moment its index lists it. Readers take no lock: every file they can
 reach is whole, and an index is replaced in one step.
 """
@@ -21,6 +17,8 @@ from modpm.core.errors import ModpmError
 from modpm.core.formats import canonical_json
 from modpm.core.formats.names import ModuleName
 from modpm.core.formats.whole_files import sync_folder, write_new
+from modpm.registry.backends import layout
+from modpm.registry.backends.layout import INDEX_FILE, NAMESPACES_FILE, REGISTRY_FILE
 from modpm.registry.backends.protocol import Published, Query
 from modpm.registry.backends.scanning import not_listed, scan
 from modpm.registry.durable import (
@@ -37,10 +35,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from modpm.core.formats.distribution import Distribution
-
-FORMAT_VERSION = 1
-REGISTRY_FILE = "registry.json"
-INDEX_FILE = "index.json"
 
 
 @dataclass(frozen=True)
@@ -77,8 +71,7 @@ class DirectoryRegistry:
         """Return what is listed for a name; None if nothing is."""
         path = self._index_path(module)
         try:
-            with _open_regular(path) as file:
-                data = file.read(canonical_json.MAX_SIZE_BYTES + 1)
+            data = _read_regular(path)
         except (FileNotFoundError, NotADirectoryError):
             self._check_layout()
             return None
@@ -103,13 +96,7 @@ class DirectoryRegistry:
             opened = _open_regular(path)
         except (FileNotFoundError, NotADirectoryError):
             self._check_layout()
-            raise ModpmError(
-                f"`{module}` {version} has lost a file",
-                code="missing-file",
-                where=str(path),
-                why="the index lists it, and it is not there",
-                hint="ask whoever keeps the registry to restore it",
-            ) from None
+            opened = self._open_by_digest(module, version, file)
         opened.seek(offset)
         return opened
 
@@ -141,6 +128,19 @@ class DirectoryRegistry:
         """Give the indexes of the modules that meet a query, by reading them all."""
         return scan(self, query)
 
+    def _open_by_digest(self, module: ModuleName, version: str, file: str) -> BinaryIO:
+        """Open a file in a copy of a registry that names files by their digests."""
+        index = self.index(module)
+        release = None if index is None else index.find(Version(version))
+        record = None if release is None else release.all_files.get(file)
+        path = self._release_folder(module, version) / file
+        if record is not None:
+            try:
+                return _open_regular(self._folder / layout.content_path(record.digest))
+            except (FileNotFoundError, NotADirectoryError):
+                pass
+        raise layout.missing_file(module, version, str(path))
+
     def _enter(self, distributions: Sequence[Distribution]) -> list[_Entry]:
         entries: list[_Entry] = []
         for distribution in distributions:
@@ -148,7 +148,7 @@ class DirectoryRegistry:
             module = ModuleName.parse(distribution.manifest.name)
             listed = self._listed(module, Version(release.version), entries)
             if listed is not None and listed.digest != release.digest:
-                raise self._taken(module, release, listed)
+                raise layout.version_taken(module, release, listed, self.location)
             entries.append(_Entry(distribution, module, listed or release, listed is None))
         return entries
 
@@ -190,6 +190,26 @@ class DirectoryRegistry:
             move(self._staged_release(entry), folder)
         for module in sorted({entry.module for entry in new}):
             move(self._staged_index(module), self._index_path(module))
+        self._list_names({entry.module for entry in entries})
+
+    def _list_names(self, modules: set[ModuleName]) -> None:
+        """Write down the names, for a copy of the folder on a server that cannot list."""
+        path = self._folder / NAMESPACES_FILE
+        if not path.exists():  # written last: the lists are being made for the first time
+            modules = modules.union(self.names())
+        namespaces = {module.namespace for module in modules}
+        for namespace in sorted(namespaces):
+            names = {module.name for module in modules if module.namespace == namespace}
+            self._add_names(self._folder / layout.names_path(namespace), "names", names)
+        self._add_names(path, "namespaces", namespaces)
+
+    def _add_names(self, path: Path, kind: str, names: set[str]) -> None:
+        try:
+            listed = set(layout.decode_names(_read_regular(path), kind, str(path)))
+        except FileNotFoundError:
+            listed = set()
+        if not names <= listed:
+            replace_files({path: layout.encode_names(kind, listed | names)}, self._staging)
 
     def _index_path(self, module: ModuleName) -> Path:
         return self._folder / module.namespace / module.name / INDEX_FILE
@@ -214,15 +234,6 @@ class DirectoryRegistry:
             is_new=entry.is_new,
         )
 
-    def _taken(self, module: ModuleName, release: Release, listed: Release) -> ModpmError:
-        return ModpmError(
-            f"`{module}` {listed.version} is published already, with other bytes",
-            code="version-taken",
-            where=f"registry {self.location}",
-            why=f"the published release has digest {listed.digest}, this one {release.digest}",
-            hint="a release never changes: give this one a higher version",
-        )
-
     def _refuse_other_folders(self) -> None:
         """Refuse to publish into a folder that holds something else."""
         if self._folder.exists() and not self._folder.is_dir():
@@ -237,42 +248,27 @@ class DirectoryRegistry:
     def _write_layout(self) -> None:
         path = self._folder / REGISTRY_FILE
         if not path.exists():
-            layout = {"format_version": FORMAT_VERSION}
-            replace_files({path: canonical_json.encode(layout)}, self._staging)
+            replace_files({path: layout.LAYOUT}, self._staging)
 
     def _check_layout(self) -> None:
         if self._has_layout:
             return
-        path = self._folder / REGISTRY_FILE
         try:
-            layout = canonical_json.decode(path.read_bytes(), str(path))
+            data = (self._folder / REGISTRY_FILE).read_bytes()
         except FileNotFoundError:
             raise self._missing() from None
         except NotADirectoryError:
             raise self._not_a_registry("it is a file") from None
-        if layout != {"format_version": FORMAT_VERSION}:
-            raise self._not_a_registry(f"this modpm does not know its layout, {layout!r:.200}")
+        layout.check_layout(data, self.location)
         self._has_layout = True
 
     def _missing(self) -> ModpmError:
         if self._folder.exists():
             return self._not_a_registry(f"it has no `{REGISTRY_FILE}`")
-        return ModpmError(
-            "there is no such registry",
-            code="registry-missing",
-            where=self.location,
-            why="the folder does not exist",
-            hint="publish to it first (`modpm publish DIST --registry PATH`), or correct the path",
-        )
+        return layout.registry_missing(self.location, "the folder does not exist")
 
     def _not_a_registry(self, why: str) -> ModpmError:
-        return ModpmError(
-            "this is not a registry",
-            code="not-a-registry",
-            where=self.location,
-            why=why,
-            hint="name the folder that was published to, or a new one",
-        )
+        return layout.not_a_registry(self.location, why)
 
 
 def _module_of(folder: Path) -> ModuleName | None:
@@ -296,6 +292,12 @@ def _open_regular(path: Path) -> BinaryIO:
         os.close(handle)
         raise _not_a_file(path, "it is not a regular file")
     return os.fdopen(handle, "rb")
+
+
+def _read_regular(path: Path) -> bytes:
+    """Read a document: all of it, or enough to see that it is too large."""
+    with _open_regular(path) as file:
+        return file.read(canonical_json.MAX_SIZE_BYTES + 1)
 
 
 def _not_a_file(path: Path, why: str) -> ModpmError:

@@ -1,0 +1,156 @@
+"""Where things are in a registry of files (`specs/backends.md`), and what is said of them.
+
+    registry.json                       what makes it a registry
+    namespaces.json                     its namespaces
+    <namespace>/names.json              the names of a namespace
+    <namespace>/<name>/index.json       what is listed for a name
+    <namespace>/<name>/<version>/…      the files of a release, where folders can be renamed
+    files.sha256/<hex>                  or any file, by its digest, where they cannot
+
+A folder, a bucket and a web server hold the same files, so that one can be copied to another.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from modpm.core.errors import ModpmError
+from modpm.core.formats import canonical_json
+from modpm.core.formats.names import ModuleName, normalise
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from modpm.registry.index import Release
+
+FORMAT_VERSION = 1
+REGISTRY_FILE = "registry.json"
+NAMESPACES_FILE = "namespaces.json"
+NAMES_FILE = "names.json"
+INDEX_FILE = "index.json"
+FILES_FOLDER = "files.sha256"
+
+LAYOUT = canonical_json.encode({"format_version": FORMAT_VERSION})
+"""What `registry.json` holds."""
+
+
+def index_path(module: ModuleName) -> str:
+    """Return where the index of a module is."""
+    return f"{module.namespace}/{module.name}/{INDEX_FILE}"
+
+
+def names_path(namespace: str) -> str:
+    """Return where the names of a namespace are."""
+    return f"{namespace}/{NAMES_FILE}"
+
+
+def release_path(module: ModuleName, version: str, file: str) -> str:
+    """Return where a file of a release is, in a registry that has a folder for each."""
+    return f"{module.namespace}/{module.name}/{version}/{file}"
+
+
+def content_path(digest: str) -> str:
+    """Return where a file is, in a registry that names files by their digests."""
+    return f"{FILES_FOLDER}/{digest.removeprefix('sha256:')}"
+
+
+def check_layout(data: bytes, location: str) -> None:
+    """Check what `registry.json` holds.
+
+    Raises:
+        ModpmError: `not-a-registry`; `invalid-json` or `too-large`.
+    """
+    layout = canonical_json.decode(data, f"{location}/{REGISTRY_FILE}")
+    if layout != {"format_version": FORMAT_VERSION}:
+        raise not_a_registry(location, f"this modpm does not know its layout, {layout!r:.200}")
+
+
+def encode_names(kind: str, names: Iterable[str]) -> bytes:
+    """Return a document of names.
+
+    Args:
+        kind: `namespaces` or `names`.
+        names: In any order.
+    """
+    return canonical_json.encode({"format_version": FORMAT_VERSION, kind: sorted(set(names))})
+
+
+def decode_names(data: bytes, kind: str, where: str) -> list[str]:
+    """Read a document of names from bytes that nobody has vouched for.
+
+    Args:
+        data: The document.
+        kind: `namespaces` or `names`.
+        where: Where it is, for errors.
+
+    Returns:
+        Those that are names in normal form, sorted; anything else is passed over.
+
+    Raises:
+        ModpmError: `invalid-index`, `invalid-json` or `too-large`.
+    """
+    document = canonical_json.decode(data, where)
+    listed = document.get(kind) if isinstance(document, dict) else None
+    if not isinstance(listed, list):
+        raise ModpmError(
+            "the list of names cannot be used",
+            code="invalid-index",
+            where=where,
+            why=f"it has no list `{kind}`",
+            hint="ask whoever keeps the registry to publish to it again",
+        )
+    return sorted({name for name in listed if isinstance(name, str) and is_name(name)})
+
+
+def is_name(text: str) -> bool:
+    """Tell whether a text is one part of a module name, in normal form."""
+    try:
+        return normalise(text) == text
+    except ModpmError:
+        return False
+
+
+def version_taken(
+    module: ModuleName, release: Release, listed: Release, location: str
+) -> ModpmError:
+    """Return the error of a release whose version is published with other bytes."""
+    return ModpmError(
+        f"`{module}` {listed.version} is published already, with other bytes",
+        code="version-taken",
+        where=f"registry {location}",
+        why=f"the published release has digest {listed.digest}, this one {release.digest}",
+        hint="a release never changes: give this one a higher version",
+    )
+
+
+def missing_file(module: ModuleName, version: str, where: str) -> ModpmError:
+    """Return the error of a file that should be there."""
+    return ModpmError(
+        f"`{module}` {version} has lost a file",
+        code="missing-file",
+        where=where,
+        why="the index lists it, and it is not there",
+        hint="ask whoever keeps the registry to restore it",
+    )
+
+
+def not_a_registry(location: str, why: str) -> ModpmError:
+    """Return the error of a place that holds something else."""
+    return ModpmError(
+        "this is not a registry",
+        code="not-a-registry",
+        where=location,
+        why=why,
+        hint="name the place that was published to, or a new one",
+    )
+
+
+def registry_missing(location: str, why: str) -> ModpmError:
+    """Return the error of a place where nothing is."""
+    return ModpmError(
+        "there is no such registry",
+        code="registry-missing",
+        where=location,
+        why=why,
+        hint="publish to it first (`modpm publish DIST --registry URL`), or correct the address",
+    )
