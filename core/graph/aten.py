@@ -515,16 +515,27 @@ def _every_few(t: Translator, value: View, step: list[int]) -> View:
 
 def _adaptive_avg(t: Translator, a: Arguments) -> View:
     value, size = _image(t, a["self"]), _pair(a["output_size"])
-    if tuple(size) == value.shape[1:]:
-        return value
     if size == [1, 1]:
         return t.emit("mean", [value], {"keepdim": True})
-    return t.emit("adaptive_avg_pool2d", [value], {"output_size": size})
+    return _adapted(t, value, size, "avg")
 
 
 def _adaptive_max(t: Translator, a: Arguments) -> list[View | None]:
-    value, size = _image(t, a["self"]), _pair(a["output_size"])
-    return [t.emit("adaptive_max_pool2d", [value], {"output_size": size}), None]
+    return [_adapted(t, _image(t, a["self"]), _pair(a["output_size"]), "max"), None]
+
+
+def _adapted(t: Translator, value: View, size: list[int], how: str) -> View:
+    """Pool to a size: by ordinary windows where it divides the image, which all tools know."""
+    pixels = value.shape[1:]
+    if tuple(size) == pixels:
+        return value
+    if any(whole % part for whole, part in zip(pixels, size, strict=True)):
+        return t.emit(f"adaptive_{how}_pool2d", [value], {"output_size": size})
+    window = [whole // part for whole, part in zip(pixels, size, strict=True)]
+    attributes: dict[str, AttributeValue] = {"kernel_size": window, "stride": window}
+    attributes |= {"padding": [0, 0], "ceil_mode": False}
+    attributes |= {"dilation": [1, 1]} if how == "max" else {"count_include_pad": True}
+    return t.emit(f"{how}_pool2d", [value], attributes)
 
 
 def _mean(t: Translator, a: Arguments) -> View:
@@ -571,8 +582,7 @@ def _partly_pooled(t: Translator, view: View, reduced: list[int], how: str) -> V
     channels, height, width = view.shape
     del channels
     size = [1, width] if reduced == [1] else [height, 1]
-    name = "adaptive_avg_pool2d" if how == "mean" else "adaptive_max_pool2d"
-    return t.emit(name, [_image(t, view)], {"output_size": size})
+    return _adapted(t, _image(t, view), size, "avg" if how == "mean" else "max")
 
 
 def _pooled(t: Translator, view: View, kept: list[int], reduced: list[int], how: str) -> View:
@@ -582,7 +592,7 @@ def _pooled(t: Translator, view: View, kept: list[int], reduced: list[int], how:
     value = _image(t, view.reindexed(index.reshape(-1, *space)))
     if how == "mean":
         return t.emit("mean", [value], {"keepdim": False})
-    return t.emit("adaptive_max_pool2d", [value], {"output_size": [1, 1]})
+    return _adapted(t, value, [1, 1], "max")
 
 
 def _pad(t: Translator, a: Arguments) -> View:
