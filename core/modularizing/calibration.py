@@ -61,7 +61,13 @@ class Calibrator:
         return _inputs(self.kind, features, logits) @ self.weight + self.bias
 
 
-def fit(kind: str, features: Tensor, logits: Tensor, is_class: Tensor) -> Calibrator:
+def fit(
+    kind: str,
+    features: Tensor,
+    logits: Tensor,
+    is_class: Tensor,
+    near: Calibrator | None = None,
+) -> Calibrator:
     """Fit a calibrator of one kind.
 
     `platt` fits a slope and an intercept to the logit. `one-vs-rest-head` fits a weight to every
@@ -73,6 +79,7 @@ def fit(kind: str, features: Tensor, logits: Tensor, is_class: Tensor) -> Calibr
         features: What a head reads besides the logit.
         logits: What the module's last layer gives.
         is_class: Which images show the class.
+        near: A calibrator of the same kind from which it is not far to this one.
 
     Shapes:
         features: (N, D); logits: (N,); is_class: (N,), boolean.
@@ -88,9 +95,12 @@ def fit(kind: str, features: Tensor, logits: Tensor, is_class: Tensor) -> Calibr
     ridge = torch.full_like(mean, RIDGE)
     ridge[-1] = 0.0
     targets = smoothed_targets(is_class)
-    weight, bias = fit_logistic((inputs - mean) / scale, targets, ridge)
-    weight = weight / scale
     odds = float(targets.mean().logit())
+    start = None
+    if near is not None:
+        start = near.weight * scale, near.bias + float(near.weight @ mean) + odds
+    weight, bias = fit_logistic((inputs - mean) / scale, targets, ridge, start)
+    weight = weight / scale
     return Calibrator(kind, weight, bias - float(weight @ mean) - odds)
 
 
@@ -147,35 +157,37 @@ def fit_score(readings: Readings, class_index: int, kind: str = "auto") -> Fitte
 
 def _fitted(readings: Readings, class_index: int, kind: str) -> FittedScore:
     is_class = readings.labels == class_index
-    scores = _held_out_scores(readings, is_class, kind)
+    calibrator = fit(kind, readings.features, readings.logits, is_class)
+    scores = _held_out_scores(readings, is_class, calibrator)
     return FittedScore(
-        fit(kind, readings.features, readings.logits, is_class),
+        calibrator,
         scores,
         balanced_mean(F.softplus(torch.where(is_class, -scores, scores)), is_class),
         balanced_mean((scores.sigmoid() - is_class.double()) ** 2, is_class),
     )
 
 
-def _held_out_scores(readings: Readings, is_class: Tensor, kind: str) -> Tensor:
+def _held_out_scores(readings: Readings, is_class: Tensor, near: Calibrator) -> Tensor:
+    features, logits = readings.features, readings.logits
     folds = stratified_folds(readings.labels)
     scores = torch.zeros(len(folds), dtype=torch.float64)
     for fold in range(N_FOLDS):
         held, rest = folds == fold, folds != fold
-        calibrator = fit(kind, readings.features[rest], readings.logits[rest], is_class[rest])
-        scores[held] = calibrator.scores(readings.features[held], readings.logits[held])
+        calibrator = fit(near.kind, features[rest], logits[rest], is_class[rest], near)
+        scores[held] = calibrator.scores(features[held], logits[held])
     return scores
 
 
-def stratified_folds(labels: Tensor) -> Tensor:
+def stratified_folds(labels: Tensor, n_folds: int = N_FOLDS) -> Tensor:
     """Return the fold of each image: the images of a class go to each fold in turn.
 
     Shapes:
-        labels: (N,) to (N,), integers from 0 to N_FOLDS - 1.
+        labels: (N,) to (N,), integers from 0 to n_folds - 1.
     """
     folds = torch.zeros_like(labels)
     for label in torch.unique(labels):
         members = (labels == label).nonzero()[:, 0]
-        folds[members] = torch.arange(len(members)) % N_FOLDS
+        folds[members] = torch.arange(len(members)) % n_folds
     return folds
 
 

@@ -21,7 +21,7 @@ from modpm.core.formats.manifest import (
     Provenance,
     RetainedKernels,
 )
-from modpm.core.modularizing.calibration import fit_common_platt
+from modpm.core.modularizing.calibration import fit_common_platt, stratified_folds
 from modpm.core.modularizing.naming import data_set_name
 from modpm.core.modularizing.splits import HELD_OUT, N_DIGITS
 from modpm.core.tensors import encode_tensors
@@ -33,6 +33,10 @@ if TYPE_CHECKING:
     from modpm.core.graph import Graph, Node
     from modpm.core.modularizing.fitting import FittedNetwork
     from modpm.core.modularizing.origin import OriginNetwork
+
+
+ENOUGH_FOR_TWO_NUMBERS = 1000
+"""Images, or a little more, on which the slope and the intercept of the logits are fitted."""
 
 
 @dataclass(frozen=True)
@@ -139,7 +143,10 @@ class Describer:
 
 def _logit_calibration(origin: OriginNetwork) -> tuple[float, float]:
     """Return what makes log-odds of the logits of many classes, as numbers that tensors hold."""
-    pair = fit_common_platt(origin.validation_logits, origin.validation.labels)
+    labels = origin.validation.labels
+    n_folds = max(1, len(labels) // ENOUGH_FOR_TWO_NUMBERS)
+    few = (stratified_folds(labels, n_folds) == 0).nonzero()[:, 0]
+    pair = fit_common_platt(origin.logits(origin.validation.select(few)), labels[few])
     slope, intercept = torch.tensor(pair).tolist()
     return slope, intercept
 

@@ -33,21 +33,29 @@ class _Problem:
         return float(entropy + (self.ridge * theta**2).sum() / 2)
 
     def newton_step(self, theta: Tensor) -> tuple[Tensor, float]:
-        """Return the step to take away, and how much it lowers the loss if it is quadratic."""
+        """Return the step to take away, and how much it lowers the loss if it is quadratic.
+
+        The curvature, nearly all of the work, is summed in single precision: it decides how fast
+        the steps converge, the gradient to what.
+        """
         p = (self.inputs @ theta).sigmoid()
         gradient = self.inputs.T @ (p - self.targets) + self.ridge * theta
-        curvature = (self.inputs * (p * (1 - p))[:, None]).T @ self.inputs
-        step = torch.linalg.solve(curvature + torch.diag(self.ridge + FLOOR), gradient)
+        weighted = (self.inputs * (p * (1 - p)).sqrt()[:, None]).float()
+        curvature = (weighted.T @ weighted).double() + torch.diag(self.ridge + FLOOR)
+        step = torch.linalg.solve(curvature, gradient)
         return step, float(gradient @ step) / 2
 
 
-def fit_logistic(inputs: Tensor, targets: Tensor, ridge: Tensor) -> tuple[Tensor, float]:
+def fit_logistic(
+    inputs: Tensor, targets: Tensor, ridge: Tensor, start: tuple[Tensor, float] | None = None
+) -> tuple[Tensor, float]:
     """Minimise the summed cross-entropy plus half the ridge times the squared weights.
 
     Args:
         inputs: Numbers of about unit scale.
         targets: Probabilities, none of them 0 or 1 where the ridge is 0.
         ridge: The penalty of each weight; the bias has none.
+        start: Weights and a bias that are near; None for zeros.
 
     Shapes:
         inputs: (N, D); targets: (N,); ridge: (D,); all float64.
@@ -61,11 +69,15 @@ def fit_logistic(inputs: Tensor, targets: Tensor, ridge: Tensor) -> tuple[Tensor
     """
     problem = _Problem(F.pad(inputs, (0, 1), value=1.0), targets, F.pad(ridge, (0, 1)))
     theta = torch.zeros(inputs.shape[1] + 1, dtype=torch.float64)
+    if start is not None:
+        theta = torch.cat([start[0], theta.new_tensor([start[1]])])
     for _ in range(MAX_STEPS):
         step, gain = problem.newton_step(theta)
         if gain < TOLERANCE * len(targets):
             break
-        theta = _descended(problem, theta, step)
+        before, theta = theta, _descended(problem, theta, step)
+        if theta is before:
+            break
     return theta[:-1], float(theta[-1])
 
 

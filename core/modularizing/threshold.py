@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from modpm.core.modularizing.frequencies import KernelFrequencies
     from modpm.core.modularizing.origin import OriginNetwork
 
-THRESHOLDS = (0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95)
+THRESHOLDS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
 
 
 @dataclass(frozen=True)
