@@ -25,10 +25,14 @@ VERB_GROUPS = {
     },
     "Share them": {
         "publish": "Publish distributions to a registry.",
+        "tag": "Let a tag stand for a release.",
+        "yank": "Keep a release from being installed anew.",
+        "key": "Make keys that sign releases.",
     },
     "Use them in a project": {
         "install": "Install class modules into this project.",
         "verify": "Check installed class modules against their digests.",
+        "trust": "Say whose signatures are trusted.",
     },
     "Look around": {
         "list": "List the installed class modules.",

@@ -3,39 +3,141 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from modpm.cli.module_table import COLUMNS, module_data, module_row
 from modpm.cli.output import emit, say, table
+from modpm.cli.passphrase import ask_passphrase
 from modpm.registry.publishing import publish
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from modpm.registry.backends.protocol import Published
+    from modpm.registry.signing.keys import SigningKey
+    from modpm.registry.version_claims import VersionCheck
 
 
 @click.command(
     "publish",
-    epilog="Example: modpm publish dist/cifar10 --registry /srv/modules",
+    epilog="Example: modpm publish dist/cifar10 --registry /srv/modules --tag stable",
 )
 @click.argument(
     "distributions", nargs=-1, required=True, metavar="DIST...", type=click.Path(path_type=Path)
 )
 @click.option(
     "--registry",
-    metavar="PATH",
-    help="The folder to publish to; by default $MODPM_REGISTRY, or else $MODPM_HOME/registry.",
+    metavar="URL",
+    help="The folder or URL to publish to; by default $MODPM_REGISTRY, or else "
+    "$MODPM_HOME/registry.",
 )
+@click.option("--tag", metavar="TAG", help="Let a tag stand for each of the releases.")
+@click.option(
+    "--sign",
+    "key_file",
+    metavar="KEY",
+    type=click.Path(path_type=Path),
+    help="Sign them with this key (`modpm key new`).",
+)
+@click.option(
+    "--check-version",
+    is_flag=True,
+    help="Compare with the newest releases before, and refuse versions that claim too little.",
+)
+@click.option(
+    "--budget",
+    type=click.FloatRange(min=0),
+    default=1.0,
+    show_default=True,
+    metavar="POINTS",
+    help="For --check-version: how far a metric may fall before the first number must move.",
+)
+@click.option("--dry-run", is_flag=True, help="Check everything, and publish nothing.")
 @click.option("--json", "as_json", is_flag=True, help="Print the releases as JSON.")
-def command(distributions: tuple[Path, ...], registry: str | None, as_json: bool) -> None:
+def command(
+    *,
+    distributions: tuple[Path, ...],
+    registry: str | None,
+    tag: str | None,
+    key_file: Path | None,
+    check_version: bool,
+    budget: float,
+    dry_run: bool,
+    as_json: bool,
+) -> None:
     """Publish distributions: all of them, or none.
 
-    DIST is a distribution, or a folder of distributions as `modpm modularize` makes. A release
-    never changes: publishing the same bytes again does nothing, and other bytes need another
-    version.
+    DIST is a distribution, or a folder of distributions as `modpm modularize` makes. What lacks
+    something that others rely on (licence, data, metrics of a split that decided nothing, card)
+    is refused. A release never changes: publishing the same bytes again does nothing, and other
+    bytes need another version.
     """
-    published = publish(distributions, registry)
+    checks = _checks(distributions, registry, budget) if check_version else []
+    key = _key(key_file)
+    published = publish(distributions, registry, tag=tag, key=key, dry_run=dry_run)
     if as_json:
-        emit({"modules": [{**module_data(p), "is_new": p.is_new} for p in published]})
+        emit(_data(published, checks, dry_run=dry_run))
         return
-    states = ["published" if p.is_new else "already published" for p in published]
+    for check in checks:
+        say(_check_in_words(check))
+    _print(published, dry_run=dry_run)
+
+
+def _checks(
+    distributions: Sequence[Path], registry: str | None, budget: float
+) -> list[VersionCheck]:
+    from modpm.releases import check_versions  # noqa: PLC0415 -- torch is for this option alone
+
+    return check_versions(distributions, registry, budget_points=budget)
+
+
+def _key(path: Path | None) -> SigningKey | None:
+    from modpm.registry.signing.keys import read_signing_key  # noqa: PLC0415 -- as above
+
+    return None if path is None else read_signing_key(path, ask_passphrase)
+
+
+def _print(published: Sequence[Published], *, dry_run: bool) -> None:
+    new = "would be published" if dry_run else "published"
+    states = [new if p.is_new else "already published" for p in published]
     rows = [[*module_row(p), state] for p, state in zip(published, states, strict=True)]
     table(rows, [*COLUMNS, "state"])
-    say(f"{sum(p.is_new for p in published)} published to {published[0].registry}")
+    say(f"{sum(p.is_new for p in published)} {new} to {published[0].registry}")
+
+
+def _check_in_words(check: VersionCheck) -> str:
+    if check.previous is None:
+        return f"{check.name} {check.version}: there is no release before it"
+    how = "scores and manifests" if check.has_probed else "manifests"
+    reasons = "; ".join(difference.what for difference in check.differences) or "nothing changes"
+    return (
+        f"{check.name} {check.version} after {check.previous}, by {how}: {reasons}; "
+        f"{check.needed} must move, {check.claimed} does"
+    )
+
+
+def _data(
+    published: Sequence[Published], checks: Sequence[VersionCheck], *, dry_run: bool
+) -> dict[str, object]:
+    return {
+        "modules": [{**module_data(p), "is_new": p.is_new} for p in published],
+        "dry_run": dry_run,
+        "version_checks": [_check_data(check) for check in checks],
+    }
+
+
+def _check_data(check: VersionCheck) -> dict[str, object]:
+    return {
+        "name": str(check.name),
+        "version": check.version,
+        "previous": check.previous,
+        "claimed": check.claimed.name.lower(),
+        "needed": check.needed.name.lower(),
+        "has_probed": check.has_probed,
+        "differences": [
+            {"part": difference.part.name.lower(), "what": difference.what}
+            for difference in check.differences
+        ],
+    }

@@ -58,7 +58,7 @@ def train_and_cut(story: Story) -> dict[str, Any]:
     story.tell("1. Train a network so that each class uses few kernels, and cut it.")
     settings = "--arch digits_cnn --method mwt+views --epochs 40 --batch-size 32 --lr 0.1"
     story.run("train", "digits", *settings.split(), "-o", "run")
-    cut: dict[str, Any] = story.run("modularize", "run", "-o", "dist")
+    cut: dict[str, Any] = story.run("modularize", "run", "--license", "Apache-2.0", "-o", "dist")
     origin, modules = cut["origin"], cut["modules"]
     sizes = [module["size_bytes"] for module in modules]
     story.tell(

@@ -30,6 +30,7 @@ from modpm.core.formats.manifest import (
 from modpm.core.formats.names import ModuleName
 from modpm.core.formats.records import Problem, Record, problems_error, read_record, to_plain
 from modpm.core.formats.requirements import MAX_VERSION_LENGTH, Requirement
+from modpm.registry.signing.verifying import claimed_signer, read_signature
 
 FORMAT_VERSION = 1
 
@@ -57,7 +58,7 @@ class Release(Record, frozen=True, kw_only=True):
         yanked: Why nobody new should get it; None unless it is yanked.
         signature: The file `signature.json`; None unless it is signed.
         signer: The key that it is signed with (`sha256:` and 64 digits of its public part), as
-            the registry says; None unless it is signed.
+            the signature says; None where it does not, or there is none.
     """
 
     version: Text
@@ -100,13 +101,18 @@ class Release(Record, frozen=True, kw_only=True):
 
     @classmethod
     def of_distribution(cls, distribution: Distribution) -> Self:
-        """Return the entry of a distribution that is published now, with its signature."""
+        """Return the entry of a distribution that is published now, with its signature.
+
+        Raises:
+            ModpmError: `bad-signature`.
+        """
         manifest = _record(distribution.folder / MANIFEST_FILE)
         release = cls.of(distribution.manifest, manifest, _now())
         signature = distribution.folder / SIGNATURE_FILE
         if not signature.is_file():
             return release
-        return msgspec.structs.replace(release, signature=_record(signature))
+        signer = claimed_signer(read_signature(signature), str(signature))
+        return msgspec.structs.replace(release, signature=_record(signature), signer=signer)
 
     @property
     def all_files(self) -> Mapping[str, FileRecord]:

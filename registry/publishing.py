@@ -1,4 +1,4 @@
-"""Publishing: distributions become releases."""
+"""Publishing: distributions become releases (`specs/publishing.md`)."""
 
 from __future__ import annotations
 
@@ -6,41 +6,132 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from packaging.version import Version
+
 from modpm.core.errors import ModpmError
 from modpm.core.formats.distribution import Distribution, verify_distribution
 from modpm.core.formats.manifest import MANIFEST_FILE
+from modpm.core.formats.names import ModuleName
 from modpm.registry.addresses import publish_target
+from modpm.registry.backends.protocol import Published
+from modpm.registry.completeness import missing
+from modpm.registry.index import Release
+from modpm.registry.release_name import ReleaseName
+from modpm.registry.signing.verifying import (
+    is_signed,
+    sign_distribution,
+    verify_distribution_signature,
+)
 from modpm.registry.system_errors import explained
+from modpm.registry.tagging import checked_tag, set_tag
+from modpm.registry.trusted_keys import TrustFile
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
-    from modpm.registry.backends.protocol import Published
+    from modpm.registry.backends.protocol import Backend
+    from modpm.registry.index import Index
+    from modpm.registry.signing.keys import SigningKey
+
+# What a registry that nothing was published to yet may be: publishing makes it.
+_NOT_YET = ("registry-missing", "not-a-registry")
 
 
 def publish(
     paths: Sequence[str | os.PathLike[str]],
     registry: str | os.PathLike[str] | None = None,
+    *,
+    tag: str | None = None,
+    key: SigningKey | None = None,
+    dry_run: bool = False,
 ) -> list[Published]:
-    """Publish distributions: all of them, or none.
+    """Publish distributions: all of them, or none where the registry can keep to that.
 
     Args:
         paths: Distributions, or folders of them as `modularize` makes.
-        registry: A folder; by default the one that `MODPM_REGISTRY` names, else that under
+        registry: A folder or URL; by default the one that `MODPM_REGISTRY` names, else that under
             `MODPM_HOME`.
+        tag: A tag that is to stand for each of the releases.
+        key: What they are signed with; None to publish them as they are.
+        dry_run: Check everything, and change nothing.
 
     Returns:
         One for each distribution; `is_new` is false where the same bytes were published before.
 
     Raises:
-        ModpmError: `not-a-distribution`, or what `verify_distribution` raises; `version-taken`,
-            if other bytes were published under the same version; `not-a-registry`, `busy`,
-            `disk-full`, `permission-denied`.
+        ModpmError: `not-a-distribution`, or what `verify_distribution` raises;
+            `incomplete-distribution`, naming everything that is missing of any; `bad-signature`;
+            `version-taken`, if other bytes were published under the same version; `invalid-tag`;
+            `not-a-registry`, `busy`, `disk-full`, `permission-denied`, and what else the
+            registry's kind raises.
     """
+    tag = None if tag is None else checked_tag(tag)
     with explained("publish"):
         target = publish_target(registry)
-        folders = [folder for path in paths for folder in _distribution_folders(Path(path))]
-        return target.publish(_verified(dict.fromkeys(folders)))
+        distributions = ready_distributions(paths)
+        _check_signatures(distributions, key)
+        if dry_run or key is not None or any(map(is_signed, distributions)):
+            prospects = [_prospect(one, target, key) for one in distributions]
+        if dry_run:
+            return prospects
+        _sign(distributions, key)
+        published = target.publish(distributions)
+        if tag is not None:
+            for one in published:
+                set_tag(target, ReleaseName(one.name, Version(one.version)), tag)
+        return published
+
+
+def ready_distributions(paths: Iterable[str | os.PathLike[str]]) -> list[Distribution]:
+    """Return distributions that can be published (V-1 to V-7).
+
+    Args:
+        paths: As for `publish`; a distribution that is named twice is one.
+
+    Raises:
+        ModpmError: As `publish`.
+    """
+    folders = dict.fromkeys(f for path in paths for f in _distribution_folders(Path(path)))
+    distributions: list[Distribution] = []
+    errors: list[ModpmError] = []
+    for folder in folders:
+        try:
+            distributions.append(_ready(folder))
+        except ModpmError as error:
+            errors.append(error)
+    if len(errors) == 1:
+        raise errors[0]
+    if errors:
+        raise _several(errors, len(folders))
+    return distributions
+
+
+def listed_index(target: Backend, module: ModuleName) -> Index | None:
+    """Return what is listed for a name; None if nothing is, or nothing was published there yet.
+
+    Raises:
+        ModpmError: What `Backend.index` raises.
+    """
+    try:
+        return target.index(module)
+    except ModpmError as error:
+        if error.code not in _NOT_YET:
+            raise
+        return None
+
+
+def _ready(folder: Path) -> Distribution:
+    distribution = verify_distribution(folder)
+    lacks = list(missing(distribution))
+    if lacks:
+        raise ModpmError(
+            f"`{folder.name}` does not say what those who rely on it need",
+            code="incomplete-distribution",
+            where=str(folder),
+            why="\n".join(lacks),
+            hint="make it again with what is missing; nothing was published",
+        )
+    return distribution
 
 
 def _distribution_folders(path: Path) -> list[Path]:
@@ -58,26 +149,74 @@ def _distribution_folders(path: Path) -> list[Path]:
     return found
 
 
-def _verified(folders: Sequence[Path] | dict[Path, None]) -> list[Distribution]:
-    distributions: list[Distribution] = []
-    errors: list[ModpmError] = []
-    for folder in folders:
-        try:
-            distributions.append(verify_distribution(folder))
-        except ModpmError as error:
-            errors.append(error)
-    if len(errors) == 1:
-        raise errors[0]
-    if errors:
-        raise _several(errors, len(folders))
-    return distributions
+def _check_signatures(distributions: Sequence[Distribution], key: SigningKey | None) -> None:
+    """Refuse signatures that would be published as they are and would not verify."""
+    trusted = TrustFile.of_user()
+    for distribution in distributions:
+        if key is None and is_signed(distribution):
+            namespace = ModuleName.parse(distribution.manifest.name).namespace
+            verify_distribution_signature(distribution, trusted.public_keys(namespace))
+
+
+def _sign(distributions: Sequence[Distribution], key: SigningKey | None) -> None:
+    if key is not None:
+        for distribution in distributions:
+            sign_distribution(distribution, key)
+
+
+def _prospect(distribution: Distribution, target: Backend, key: SigningKey | None) -> Published:
+    """Return what publishing a distribution would give, if it would give anything."""
+    release = Release.of_distribution(distribution)
+    module = ModuleName.parse(distribution.manifest.name)
+    index = listed_index(target, module)
+    listed = None if index is None else index.find(Version(release.version))
+    if listed is not None:
+        _check_same(listed, release, f"`{module}` {release.version}", target, key)
+    return Published(
+        name=module,
+        version=release.version,
+        digest=release.digest,
+        size_bytes=release.size_bytes,
+        registry=target.location,
+        is_new=listed is None,
+    )
+
+
+def _check_same(
+    listed: Release, release: Release, name: str, target: Backend, key: SigningKey | None
+) -> None:
+    """Refuse other bytes under a version, and a signature that a release does not have yet."""
+    signer = release.signer if key is None else key.public.key_id
+    is_to_be_signed = key is not None or release.signature is not None
+    if listed.digest != release.digest:
+        what = f"{name} is published already, with other bytes"
+        why = f"the published release has digest {listed.digest}, this one {release.digest}"
+    elif is_to_be_signed and listed.signature is None:
+        what, why = f"{name} is published already, without a signature", f"{signer} is to sign it"
+    elif is_to_be_signed and None not in (signer, listed.signer) and signer != listed.signer:
+        what = f"{name} is published already, signed with another key"
+        why = f"it is signed with {listed.signer}, and not with {signer}"
+    else:
+        return
+    raise ModpmError(
+        what,
+        code="version-taken",
+        where=f"registry {target.location}",
+        why=why,
+        hint="a release never changes: give this one a higher version",
+    )
 
 
 def _several(errors: Sequence[ModpmError], n: int) -> ModpmError:
+    lines = [
+        f"{error.where}: {line}"
+        for error in errors
+        for line in (error.why or error.what).split("\n")
+    ]
     return ModpmError(
         f"{len(errors)} of {n} distributions cannot be published",
         code=errors[0].code,
-        why="\n".join(f"{e.where}: {e.what}{': ' if e.why else ''}{e.why or ''}" for e in errors),
+        why="\n".join(lines),
         hint="make them again; nothing was published",
     )
 

@@ -1,4 +1,4 @@
-"""Keys that sign releases: ECDSA on the curve P-256, kept in PEM files.
+"""Keys that sign releases: ECDSA on the curve secp256r1, kept in PEM files.
 
 The library of cryptography is imported where a key is used, so that whoever only names keys does
 not wait for it.
@@ -27,7 +27,7 @@ MAX_KEY_FILE_BYTES = 16 * 1024
 
 _BEGIN, _END = "-----BEGIN PUBLIC KEY-----", "-----END PUBLIC KEY-----"
 _LINE = 64
-# What the DER of every public key on P-256 begins with; an uncompressed point of 64 bytes follows.
+# What the DER of every public key on secp256r1 begins with; an uncompressed point of 64 bytes follows.
 _P256 = bytes.fromhex("3059301306072a8648ce3d020106082a8648ce3d03010703420004")
 _POINT_BYTES = 64
 
@@ -59,7 +59,7 @@ class PublicKey:
         except (binascii.Error, ValueError):
             raise _bad_key("what is between its first and last line is not base64", where) from None
         if not der.startswith(_P256) or len(der) != len(_P256) + _POINT_BYTES:
-            raise _bad_key("it is not one of the curve P-256", where)
+            raise _bad_key("it is not one of the curve secp256r1", where)
         return cls(der)
 
     @property
@@ -205,7 +205,7 @@ def _checked(key: object, path: Path) -> SigningKey:
     from cryptography.hazmat.primitives.asymmetric import ec  # noqa: PLC0415 -- as above
 
     if not isinstance(key, ec.EllipticCurvePrivateKey) or key.curve.name != ec.SECP256R1.name:
-        raise _bad_key("it is not one of the curve P-256", str(path))
+        raise _bad_key("it is not one of the curve secp256r1", str(path))
     return SigningKey(_public(key), key)
 
 

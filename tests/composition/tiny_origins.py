@@ -9,9 +9,12 @@ import torch
 from torch import Tensor, nn
 
 from modpm.core.composition.class_module import ClassModule
+from modpm.core.formats.card import render_card
 from modpm.core.formats.digest import digest_bytes
 from modpm.core.formats.distribution import write_distribution
 from modpm.core.formats.manifest import (
+    CARD_FILE,
+    LICENCE_FILE,
     TENSOR_FILE,
     Calibration,
     ClassMetrics,
@@ -270,7 +273,12 @@ def dense_origin(padding: int = 0) -> TinyOrigin:
 
 def publish(module: ClassModule, folder: Path) -> Path:
     """Write a class module as a distribution."""
-    write_distribution(folder, module.manifest, {TENSOR_FILE: encode_tensors(module.tensors)})
+    files = {
+        TENSOR_FILE: encode_tensors(module.tensors),
+        CARD_FILE: render_card(module.manifest).encode(),
+        LICENCE_FILE: b"SPDX-License-Identifier: Apache-2.0\n",
+    }
+    write_distribution(folder, module.manifest, files)
     return folder
 
 

@@ -1,0 +1,90 @@
+"""`modpm trust`."""
+
+from __future__ import annotations
+
+import click
+
+from modpm.cli.output import emit, say, table
+from modpm.core.errors import ModpmError
+from modpm.registry.system_errors import explained
+from modpm.registry.trusted_keys import (
+    TrustFile,
+    accept_unsigned,
+    distrust_key,
+    refuse_unsigned,
+    trust_key,
+)
+
+_UNSIGNED = "(unsigned releases)"
+
+
+@click.group("trust")
+def command() -> None:
+    """Say whose signatures are trusted, in all your projects.
+
+    Without this, a project trusts the key that signed the first release of a namespace that it
+    installed, and refuses every other.
+    """
+
+
+@command.command("add", epilog="Example: modpm trust add cifar10 owner.pub")
+@click.argument("namespace")
+@click.argument("key", required=False, metavar="[KEY.pub]")
+@click.option("--unsigned", is_flag=True, help="Accept unsigned releases of the namespace.")
+def add(namespace: str, key: str | None, unsigned: bool) -> None:
+    """Trust a key with the releases of a namespace, and no key that was not added.
+
+    KEY.pub is the file of a public key, or the id of a key (sha256:...).
+    """
+    _check_named(key, unsigned)
+    with explained("change whom you trust"):
+        if unsigned:
+            say(f"unsigned releases of {accept_unsigned(namespace)} are accepted")
+        if key is not None:
+            trusted = trust_key(namespace, key)
+            say(f"{trusted.namespace} may be signed with {trusted.key_id}")
+
+
+@command.command("remove", epilog="Example: modpm trust remove cifar10 owner.pub")
+@click.argument("namespace")
+@click.argument("key", required=False, metavar="[KEY.pub]")
+@click.option("--unsigned", is_flag=True, help="Refuse unsigned releases of the namespace again.")
+def remove(namespace: str, key: str | None, unsigned: bool) -> None:
+    """Trust a key with the releases of a namespace no longer.
+
+    KEY.pub is the file of a public key, or the id of a key (sha256:...).
+    """
+    _check_named(key, unsigned)
+    with explained("change whom you trust"):
+        if unsigned:
+            say(f"unsigned releases of {refuse_unsigned(namespace)} are accepted no longer")
+        if key is not None:
+            trusted = distrust_key(namespace, key)
+            say(f"{trusted.namespace} may no longer be signed with {trusted.key_id}")
+
+
+@command.command("list", epilog="Example: modpm trust list")
+@click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")
+def list_trusted(as_json: bool) -> None:
+    """List the keys that are trusted, and with what."""
+    file = TrustFile.of_user()
+    if as_json:
+        keys = [{"namespace": key.namespace, "key_id": key.key_id} for key in file.keys]
+        emit({"keys": keys, "unsigned": file.unsigned})
+        return
+    rows = [(key.namespace, key.key_id) for key in file.keys]
+    rows += [(namespace, _UNSIGNED) for namespace in file.unsigned]
+    if rows:
+        table(sorted(rows), ("namespace", "key"))
+    else:
+        say("no keys are trusted; projects trust the first that they see")
+
+
+def _check_named(key: str | None, unsigned: bool) -> None:
+    if key is None and not unsigned:
+        raise ModpmError(
+            "nothing to trust is named",
+            code="usage",
+            hint="give the file of a public key, or `--unsigned`",
+            exit_code=2,
+        )

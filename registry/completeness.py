@@ -1,0 +1,92 @@
+"""Whether a distribution says everything that those who are to rely on it need (V-2 to V-7)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from packaging.licenses import InvalidLicenseExpression, canonicalize_license_expression
+
+from modpm.core.formats.manifest import CARD_FILE, LICENCE_FILE
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from modpm.core.formats.distribution import Distribution
+    from modpm.core.formats.manifest import ClassMetrics, Manifest
+
+UNSTATED_LICENCE = "LicenseRef-unstated"
+TRAINING_SPLITS = ("train", "training")
+
+_FRONT_MATTER = "---\n"
+_LIBRARY = "\nlibrary_name: modpm\n"
+
+
+def missing(distribution: Distribution) -> Iterator[str]:
+    """Give what a distribution that was verified lacks, in words.
+
+    Sizes, digests, types, input contract and tensors are what `verify_distribution` checks.
+    """
+    manifest = distribution.manifest
+    yield from _licence(manifest)
+    yield from _card(manifest, distribution.folder)
+    yield from _data(manifest)
+    yield from _metrics(manifest)
+
+
+def _licence(manifest: Manifest) -> Iterator[str]:
+    if manifest.licence == UNSTATED_LICENCE:
+        yield "no licence is stated (`modpm modularize --license SPDX`)"
+    else:
+        try:
+            canonicalize_license_expression(manifest.licence)
+        except InvalidLicenseExpression:
+            yield f"`{manifest.licence}` is no SPDX licence expression"
+    if LICENCE_FILE not in manifest.files:
+        yield f"there is no `{LICENCE_FILE}`"
+
+
+def _card(manifest: Manifest, folder: Path) -> Iterator[str]:
+    if CARD_FILE not in manifest.files:
+        yield f"there is no card, `{CARD_FILE}`"
+        return
+    text = (folder / CARD_FILE).read_bytes().decode("utf-8", errors="replace")
+    head, _, _ = text.removeprefix(_FRONT_MATTER).partition(f"\n{_FRONT_MATTER}")
+    if not text.startswith(_FRONT_MATTER) or _LIBRARY not in f"\n{head}\n":
+        yield "the card has no front matter with `library_name: modpm`"
+
+
+def _data(manifest: Manifest) -> Iterator[str]:
+    named = {
+        "the data set that it was trained on": manifest.provenance.data_set,
+        "the fingerprint of its training data": manifest.provenance.fingerprint,
+        "the split that its score was calibrated on": manifest.calibration.split,
+    }
+    for what, text in named.items():
+        if not text.strip():
+            yield f"{what} is not named"
+
+
+def _metrics(manifest: Manifest) -> Iterator[str]:
+    if not manifest.metrics:
+        yield "it has no metrics"
+        return
+    clean = [m for m in manifest.metrics if not _has_decided(m.split, manifest)]
+    if not clean:
+        splits = ", ".join(f"`{metrics.split}`" for metrics in manifest.metrics)
+        yield (
+            f"all of its metrics are of {splits}, which the module was trained, cut or calibrated "
+            "on; they must be of a split that decided nothing"
+        )
+    elif not any(map(_is_telling, clean)):
+        yield "none of its metrics is of a split with images both of its class and of others"
+
+
+def _has_decided(split: str, manifest: Manifest) -> bool:
+    """Tell whether a split, or the one that it is a part of, had a say in what the module is."""
+    whole = split.partition(",")[0].strip().lower()
+    return not split.strip() or split == manifest.calibration.split or whole in TRAINING_SPLITS
+
+
+def _is_telling(metrics: ClassMetrics) -> bool:
+    return 0 < metrics.n_positive < metrics.n
