@@ -11,7 +11,7 @@ from modpm.cli.output import emit, say
 from modpm.registry.installation import install
 
 if TYPE_CHECKING:
-    from modpm.registry.installation import Change
+    from modpm.registry.changes import Change
 
 
 @click.command(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -15,11 +16,13 @@ from modpm.registry.backends.opening import is_remote, locate, open_backend
 from modpm.registry.home import home
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from modpm.registry.backends.protocol import Backend
 
 DEFAULT_NAME = "default"
+
+Place = str | os.PathLike[str]
+Registries = Place | Sequence[Place] | None
+"""The registries that a user names: none, one, or several, the first first."""
 
 
 class Address(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -73,6 +76,24 @@ def given_address(
     return Address(name, Path(location).relative_to(project).as_posix())
 
 
+def given_addresses(
+    registries: Registries, project: Path, of_project: Sequence[Address] = ()
+) -> tuple[Address, ...]:
+    """Return the addresses of the registries that a user names, each as `given_address` does.
+
+    Args:
+        registries: None, one, or several, the first first.
+        project: As for `given_address`.
+        of_project: As for `given_address`.
+    """
+    if registries is None or isinstance(registries, str | os.PathLike):
+        registries = () if registries is None else (registries,)
+    found: list[Address] = []
+    for registry in registries:
+        found.append(given_address(registry, project, [*of_project, *found]))
+    return tuple(dict.fromkeys(found))
+
+
 def environment_address(project: Path, of_project: Sequence[Address] = ()) -> Address | None:
     """Return the address of the registry that `MODPM_REGISTRY` names, if it does."""
     named = os.environ.get("MODPM_REGISTRY")
@@ -85,16 +106,16 @@ def default_address() -> Address:
 
 
 def addresses(
-    given: Address | None, project: Path, of_project: Sequence[Address]
+    given: Sequence[Address], project: Path, of_project: Sequence[Address]
 ) -> tuple[Address, ...]:
     """Return the registries to look in, the first first, each once.
 
-    The one that a command names, else the one of `MODPM_REGISTRY`, goes before those of the
+    Those that a command names, else the one of `MODPM_REGISTRY`, go before those of the
     project; the default registry is used where no other is named.
     """
-    first = given or environment_address(project, of_project)
-    found = [address for address in (first, *of_project) if address is not None]
-    return tuple(dict.fromkeys(found)) or (default_address(),)
+    environment = None if given else environment_address(project, of_project)
+    first = given if environment is None else (environment,)
+    return tuple(dict.fromkeys([*first, *of_project])) or (default_address(),)
 
 
 def publish_target(registry: str | os.PathLike[str] | None) -> Backend:

@@ -10,12 +10,12 @@ from modpm.core.formats.distribution import read_distribution
 from modpm.core.formats.manifest import MANIFEST_FILE, Manifest
 from modpm.core.formats.names import ModuleName
 from modpm.core.formats.requirements import Requirement
-from modpm.registry.addresses import addresses, given_address
+from modpm.registry.addresses import addresses, given_addresses
 from modpm.registry.catalogue import Listing, RegistryCatalogue
 from modpm.registry.installed import InstalledModule
 from modpm.registry.lockfile import Lockfile
 from modpm.registry.project import Project
-from modpm.registry.resolver.resolution import newest
+from modpm.registry.resolver import newest
 from modpm.registry.system_errors import explained
 from modpm.registry.transfer import receive
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     import os
     from pathlib import Path
 
+    from modpm.registry.addresses import Registries
     from modpm.registry.index import Release
 
 
@@ -50,14 +51,14 @@ class Information:
 def inform(
     name: str,
     project: str | os.PathLike[str] = ".",
-    registry: str | os.PathLike[str] | None = None,
+    registry: Registries = None,
 ) -> Information:
     """Describe a module: the installed release, or else the one that would be installed.
 
     Args:
         name: A module, or a requirement on one (`cifar10/cat==1.0.0`).
         project: A folder in the project.
-        registry: Look in this registry, and not at what is installed.
+        registry: Look in this registry, or these, and not at what is installed.
 
     Raises:
         ModpmError: `invalid-requirement`; what `newest` raises; `wrong-digest` or
@@ -93,12 +94,10 @@ def _installed(
     return InstalledModule.of(pin, place) if fits else None
 
 
-def _of_listed(
-    requirement: Requirement, place: Project, registry: str | os.PathLike[str] | None
-) -> Information:
+def _of_listed(requirement: Requirement, place: Project, registry: Registries) -> Information:
     of_project = place.wishes().registries
-    given = None if registry is None else given_address(registry, place.root, of_project)
-    usable = addresses(given, place.root, of_project) if given is None else (given,)
+    given = given_addresses(registry, place.root, of_project)
+    usable = given or addresses((), place.root, of_project)
     catalogue = RegistryCatalogue(usable, place.root)
     release = newest(requirement, catalogue)
     listing = catalogue.listing(ModuleName(requirement.namespace, str(requirement.name)))

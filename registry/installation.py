@@ -12,150 +12,224 @@ installed before, or what was asked for; running the same command again complete
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from modpm.core.errors import ModpmError
 from modpm.core.formats.requirements import Requirement
-from modpm.core.formats.whole_files import sync_folder
-from modpm.registry.durable import move, remove_folder, replace_files
+from modpm.registry.changes import Change, changes_between
+from modpm.registry.durable import remove_folder, replace_files
+from modpm.registry.editing import Edit
 from modpm.registry.fetching import fetch
 from modpm.registry.installed import InstalledModule
-from modpm.registry.planning import Plan, plan
+from modpm.registry.module_folders import is_intact, other_folders, put, stage
+from modpm.registry.planning import Plan, plan, plan_of_lock
 from modpm.registry.project import Project, read
-from modpm.registry.store import Store, verified_digest
+from modpm.registry.request import Conditions, Request
+from modpm.registry.store import Store
 from modpm.registry.system_errors import explained
-from modpm.registry.verification import verify_module
+from modpm.registry.yanked import yanked_reasons
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from modpm.core.formats.names import ModuleName
+    from modpm.registry.addresses import Registries
     from modpm.registry.lockfile import Lockfile, Pin
-
-
-@dataclass(frozen=True)
-class Change:
-    """What an installation did to one module.
-
-    Attributes:
-        name: The module.
-        before: The version that was installed; None if there was none.
-        after: The version that is installed; None if there is none.
-    """
-
-    name: ModuleName
-    before: str | None
-    after: str | None
+    from modpm.registry.progress import Progress
 
 
 @dataclass(frozen=True)
 class Installation:
-    """A project after `install`.
+    """A project after its modules were installed, or as it would be.
 
     Attributes:
         project: Its root.
         modules: All installed modules, sorted by name.
         changes: What is not as it was, sorted by name.
+        mended: Modules whose files were damaged or absent, and were made anew.
+        yanked: Module to the reason why its release was yanked, as far as a registry was asked.
     """
 
     project: Path
     modules: tuple[InstalledModule, ...]
     changes: tuple[Change, ...]
+    mended: tuple[ModuleName, ...] = ()
+    yanked: Mapping[ModuleName, str] = field(default_factory=dict)
 
 
 def install(
     requirements: Sequence[str] = (),
     project: str | os.PathLike[str] = ".",
-    registry: str | os.PathLike[str] | None = None,
+    registry: Registries = None,
+    *,
+    same_origin: bool | None = None,
+    locked: bool = False,
+    frozen: bool = False,
+    offline: bool = False,
+    dry_run: bool = False,
+    save: bool = True,
+    progress: Progress | None = None,
 ) -> Installation:
     """Install class modules into a project, besides those that are installed already.
 
     What was asked is added to `modpm.toml`; what it became is pinned in `modpm.lock`. Pins that
-    still satisfy everything stay as they are. With no requirements, the project gets what its
-    `modpm.toml` and `modpm.lock` say.
+    still satisfy everything stay as they are, and while the lockfile has everything, no registry
+    is asked. With no requirements, the project gets what its `modpm.toml` and `modpm.lock` say.
 
     Args:
         requirements: Such as `cifar10/cat`, `cifar10/cat>=1.2,<2`, `cifar10/cat@stable`,
             `cifar10/*`.
         project: A folder in the project, or one that becomes a project.
-        registry: A registry to look in first; it is added to `modpm.toml`.
+        registry: One or more registries to look in first; they are added to `modpm.toml`.
+        same_origin: Whether modules that are asked for together must come from one origin; it is
+            kept in `modpm.toml`. None: as `modpm.toml` says.
+        locked: Fail if `modpm.lock` would have to change.
+        frozen: Install `modpm.lock` as it is, whatever `modpm.toml` says.
+        offline: Open no registry.
+        dry_run: Change nothing.
+        save: Write `modpm.toml` and `modpm.lock`; without, only `.modpm/` changes, until the
+            next command that changes it.
+        progress: Told how many bytes have arrived.
 
     Raises:
-        ModpmError: What `resolve` raises; `truncated`, `wrong-digest` and what
-            `verify_distribution` raises, for what a registry gives; `release-changed`;
-            `registry-missing`; `invalid-project` and `invalid-lock`; `busy`, `disk-full`,
-            `permission-denied`. The project is as it was then.
+        ModpmError: What `plan` and `fetch` raise, and what `verify_distribution` raises for what
+            a registry gives; `busy`, `disk-full`, `permission-denied`. The project is as it was
+            then.
     """
     texts = [requirements] if isinstance(requirements, str) else requirements
-    asked = [Requirement.parse(text) for text in texts]
+    asked = tuple(Requirement.parse(text) for text in texts)
+    conditions = Conditions(locked, frozen, offline, dry_run, save)
+    request = Request(Edit(add=asked, same_origin=same_origin), registry)
     place = Project.discover(project)
+
+    def make_plan() -> Plan:
+        if frozen:
+            return plan_of_lock(place, registry, frozen=True)
+        return plan(place, request, conditions)
+
+    return carry_out(place, make_plan, conditions, progress)
+
+
+def carry_out(
+    place: Project,
+    make_plan: Callable[[], Plan],
+    conditions: Conditions,
+    progress: Progress | None = None,
+) -> Installation:
+    """Make a project what a plan says.
+
+    Args:
+        place: The project.
+        make_plan: Makes the plan; called again if somebody else changes the project meanwhile.
+        conditions: How much may be done.
+        progress: Told how many bytes have arrived.
+
+    Raises:
+        ModpmError: As `install`.
+    """
     with explained("install"):
         while True:
-            chosen = plan(place, asked, registry)
-            missing = [
-                pin for pin in chosen.lock.pins if not _is_intact(place.module_path(pin), pin)
-            ]
-            fetch(missing, chosen.addresses, place.root)
-            with place.exclusively():
-                # Whoever changed the project meanwhile must not be overruled: plan again.
-                if place.files() == chosen.files_before:
-                    return _carry_out(place, chosen, missing)
+            chosen = make_plan()
+            missing = [p for p in chosen.lock.pins if not is_intact(place.module_path(p), p)]
+            yanked = _yanked(place, chosen, missing, conditions)
+            before = place.installed_or_nothing()
+            if conditions.dry_run or not _changes_anything(place, chosen, before, missing):
+                return _outcome(place, chosen.lock, before, missing, yanked)
+            with Store.of_user().in_use():
+                fetch(
+                    missing,
+                    chosen.addresses,
+                    place.root,
+                    offline=conditions.offline,
+                    progress=progress,
+                )
+                with place.exclusively():
+                    # Whoever changed the project meanwhile must not be overruled: plan again.
+                    if place.files() == chosen.files_before:
+                        before = place.installed_or_nothing()
+                        _switch(place, chosen, before, missing)
+                        return _outcome(place, chosen.lock, before, missing, yanked)
 
 
-def _is_intact(folder: Path, pin: Pin) -> bool:
-    try:
-        verify_module(folder, pin)
-    except (ModpmError, OSError):
-        return False
-    return True
+def _yanked(
+    place: Project, chosen: Plan, missing: Sequence[Pin], conditions: Conditions
+) -> Mapping[ModuleName, str]:
+    """Return what is known to be yanked; registries are asked only if files come from them."""
+    if chosen.yanked is not None or conditions.offline:
+        return chosen.yanked or {}
+    store = Store.of_user()
+    coming = [
+        pin
+        for pin in missing
+        if not all(store.path(record.digest).exists() for record in pin.files.values())
+    ]
+    return yanked_reasons(coming, place.root)
 
 
-def _carry_out(place: Project, chosen: Plan, missing: Sequence[Pin]) -> Installation:
-    before = place.installed_or_nothing()
-    for pin in missing:
-        _make_folder(place, pin)
-    lock = chosen.lock.to_bytes()
+def _changes_anything(
+    place: Project, chosen: Plan, before: Lockfile, missing: Sequence[Pin]
+) -> bool:
+    lock = chosen.lock.signed_by({**before.signers, **chosen.lock.signers})
+    return bool(
+        missing
+        or _new_contents(place, chosen, lock)
+        or other_folders(place, chosen.lock.pins)
+        or place.staging.exists()  # a crash left it
+    )
+
+
+def _new_contents(place: Project, chosen: Plan, lock: Lockfile) -> Mapping[Path, bytes]:
+    """Return the files to be replaced, in this order."""
+    saved = {place.toml_path: chosen.toml, place.lock_path: lock.to_bytes()}
     contents = {
         place.ignore_path: b"*\n",
-        place.toml_path: chosen.toml,
-        place.lock_path: lock,
-        place.installed_path: lock,
+        **(saved if chosen.saves else {}),
+        place.installed_path: lock.to_bytes(),
     }
-    changed = {path: content for path, content in contents.items() if read(path) != content}
-    replace_files(changed, place.staging)
-    _remove_others(place, chosen.lock.pins)
-    modules = tuple(InstalledModule.of(pin, place) for pin in chosen.lock.pins)
-    return Installation(place.root, modules, _changes(before, chosen.lock))
+    return {path: content for path, content in contents.items() if read(path) != content}
 
 
-def _make_folder(place: Project, pin: Pin) -> None:
-    store = Store.of_user()
-    staged = place.staging / pin.digest.replace(":", "-")
-    staged.mkdir()
-    for name, record in pin.files.items():
-        store.give(record, staged / name)
-    verify_module(staged, pin, digest_of=verified_digest)
-    sync_folder(staged)
-    target = place.module_path(pin)
-    remove_folder(target)  # there is one only if it was damaged
-    move(staged, target)
+def _switch(place: Project, chosen: Plan, before: Lockfile, missing: Sequence[Pin]) -> None:
+    staged = {pin.digest: stage(place, pin) for pin in missing}
+    signers = {**before.signers, **chosen.lock.signers}
+    signers |= _checked_signers(place, chosen.lock, staged, signers)
+    for pin in missing:
+        put(staged[pin.digest], place.module_path(pin))
+    replace_files(_new_contents(place, chosen, chosen.lock.signed_by(signers)), place.staging)
+    for folder in other_folders(place, chosen.lock.pins):
+        remove_folder(folder)
 
 
-def _remove_others(place: Project, pins: Iterable[Pin]) -> None:
-    used = {place.module_path(pin) for pin in pins}
-    for folder in place.modules_path.glob("*/*/*"):
-        if folder not in used:
-            remove_folder(folder)
-    for parent in (*place.modules_path.glob("*/*"), *place.modules_path.glob("*")):
-        if parent.is_dir() and not any(parent.iterdir()):
-            parent.rmdir()
+def _checked_signers(
+    place: Project, lock: Lockfile, staged: Mapping[str, Path], signers: Mapping[str, str]
+) -> dict[str, str]:
+    """Check the signatures of the namespaces that new modules are of (K-12 to K-15)."""
+    new = {pin.module.namespace for pin in lock.pins if pin.digest in staged}
+    if not new:
+        return {}
+    from modpm.registry.trust import check_signatures  # noqa: PLC0415 -- only new modules need it
+
+    def folder_of(pin: Pin) -> Path:
+        return staged.get(pin.digest, place.module_path(pin))
+
+    pins = [pin for pin in lock.pins if pin.module.namespace in new]
+    return check_signatures(pins, folder_of, signers)
 
 
-def _changes(before: Lockfile, after: Lockfile) -> tuple[Change, ...]:
-    old: Mapping[ModuleName, str] = {pin.module: pin.version for pin in before.pins}
-    new: Mapping[ModuleName, str] = {pin.module: pin.version for pin in after.pins}
-    names = sorted(old.keys() | new.keys())
-    return tuple(Change(n, old.get(n), new.get(n)) for n in names if old.get(n) != new.get(n))
+def _outcome(
+    place: Project,
+    lock: Lockfile,
+    before: Lockfile,
+    missing: Sequence[Pin],
+    yanked: Mapping[ModuleName, str],
+) -> Installation:
+    digests = {pin.digest for pin in before.pins}
+    return Installation(
+        project=place.root,
+        modules=tuple(InstalledModule.of(pin, place) for pin in lock.pins),
+        changes=changes_between(before, lock),
+        mended=tuple(pin.module for pin in missing if pin.digest in digests),
+        yanked=yanked,
+    )

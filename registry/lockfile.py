@@ -4,7 +4,7 @@ The same pins give the same bytes.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, Self
@@ -24,6 +24,14 @@ from modpm.registry.toml_file import convert_toml, parse_toml
 FORMAT_VERSION = 1
 
 _COMMENT = "# Written by `modpm install`; keep it under version control, and do not edit it."
+
+Namespace = Annotated[
+    str,
+    msgspec.Meta(
+        pattern=r"^(?=.{1,64}$)[a-z0-9]+(-[a-z0-9]+)*$(?!\n)",
+        description="a normalised namespace, such as `cifar10`",
+    ),
+]
 
 
 class LockedFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -50,6 +58,8 @@ class LockDocument(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     format_version: int
     requirements: tuple[Text, ...] = ()
+    same_origin: bool = False
+    signers: dict[Namespace, Digest] = {}
     modules: tuple[LockedModule, ...] = ()
 
 
@@ -101,16 +111,28 @@ class Lockfile:
     Attributes:
         requirements: What `modpm.toml` asked for, sorted.
         pins: The releases, sorted by name.
+        same_origin: Modules that were asked for together came from one origin.
+        signers: Namespace to the key that its releases were signed with; of pinned modules only.
     """
 
     requirements: tuple[str, ...]
     pins: tuple[Pin, ...]
+    same_origin: bool = False
+    signers: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, requirements: Sequence[Requirement], pins: Sequence[Pin]) -> Self:
+    def of(
+        cls,
+        requirements: Sequence[Requirement],
+        pins: Sequence[Pin],
+        *,
+        same_origin: bool = False,
+        signers: Mapping[str, str] = MappingProxyType({}),
+    ) -> Self:
         """Return the lockfile of requirements and pins in any order."""
         texts = sorted({str(requirement) for requirement in requirements})
-        return cls(tuple(texts), tuple(sorted(pins, key=lambda pin: pin.module)))
+        ordered = sorted(pins, key=lambda pin: pin.module)
+        return cls(tuple(texts), tuple(ordered), same_origin).signed_by(signers)
 
     @classmethod
     def from_bytes(cls, data: bytes, path: Path, hint: str) -> Self:
@@ -132,19 +154,31 @@ class Lockfile:
         if len({pin.module for pin in pins}) < len(pins):
             raise _invalid("a module is pinned twice", path, hint)
         requirements = [Requirement.parse(text, str(path)) for text in document.requirements]
-        return cls.of(requirements, pins)
+        return cls.of(
+            requirements, pins, same_origin=document.same_origin, signers=document.signers
+        )
 
     def to_bytes(self) -> bytes:
         """Return the lockfile: the same bytes for the same pins."""
         lines = [_COMMENT, f"format_version = {FORMAT_VERSION}"]
         lines += _array("requirements", self.requirements)
+        lines += ["same_origin = true"] if self.same_origin else []
+        lines += _signer_lines(self.signers)
         for pin in self.pins:
             lines += _pin_lines(pin)
         return "".join(f"{line}\n" for line in lines).encode()
 
-    def is_for(self, requirements: Sequence[Requirement]) -> bool:
+    def is_for(self, requirements: Sequence[Requirement], *, same_origin: bool = False) -> bool:
         """Tell whether the pins were chosen for exactly these requirements."""
-        return self.requirements == Lockfile.of(requirements, ()).requirements
+        texts = Lockfile.of(requirements, ()).requirements
+        return (self.requirements, self.same_origin) == (texts, same_origin)
+
+    def signed_by(self, signers: Mapping[str, str]) -> Self:
+        """Return the lockfile with more signers, which go before those it had."""
+        both = {**self.signers, **signers}
+        pinned = {pin.module.namespace for pin in self.pins}
+        kept = {namespace: both[namespace] for namespace in sorted(pinned & both.keys())}
+        return replace(self, signers=MappingProxyType(kept))
 
     def of_namespace(self, namespace: str) -> tuple[Pin, ...]:
         """Return the pins of a namespace."""
@@ -196,6 +230,11 @@ def _invalid(why: str, where: Path | str, hint: str) -> ModpmError:
     return ModpmError(
         "the lockfile is damaged", code="invalid-lock", where=str(where), why=why, hint=hint
     )
+
+
+def _signer_lines(signers: Mapping[str, str]) -> list[str]:
+    lines = [f"{_string(namespace)} = {_string(key)}" for namespace, key in signers.items()]
+    return ["", "[signers]", *lines] if lines else []
 
 
 def _pin_lines(pin: Pin) -> list[str]:

@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
-
-from packaging.version import Version
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, NamedTuple
 
 from modpm.core.errors import ModpmError
-from modpm.registry.addresses import Address, addresses, given_address
-from modpm.registry.catalogue import RegistryCatalogue
-from modpm.registry.lockfile import Lockfile, Pin
-from modpm.registry.project import Project, edited
-from modpm.registry.resolver.resolution import Demand, resolve
+from modpm.registry.addresses import Address, addresses, environment_address, given_addresses
+from modpm.registry.editing import edited
+from modpm.registry.lockfile import Lockfile
+from modpm.registry.pinning import Sources, kept_pins, resolved_pins
+from modpm.registry.project import LOCK_FILE, PROJECT_FILE
+from modpm.registry.staleness import is_in_step, lock_missing, out_of_date
 
 if TYPE_CHECKING:
-    import os
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
+    from pathlib import Path
 
     from modpm.core.formats.names import ModuleName
-    from modpm.core.formats.requirements import Requirement
-    from modpm.registry.index import Release
+    from modpm.registry.addresses import Registries
+    from modpm.registry.editing import Edit
+    from modpm.registry.project import Project, Wishes
+    from modpm.registry.request import Conditions, Request
+
+_NOTHING = Lockfile((), ())
 
 
 @dataclass(frozen=True)
@@ -32,117 +35,132 @@ class Plan:
             the plan holds.
         toml: `modpm.toml` as it is to be.
         lock: What is to be installed.
-        addresses: The registries that were looked in, the first first.
+        saves: Whether `modpm.toml` and `modpm.lock` are to be written.
+        addresses: The registries that may be asked, the first first.
+        yanked: Module to the reason why its release was yanked; None if nobody looked.
     """
 
     files_before: tuple[bytes | None, ...]
     toml: bytes
     lock: Lockfile
+    saves: bool
     addresses: tuple[Address, ...]
+    yanked: Mapping[ModuleName, str] | None = None
 
 
-@dataclass(frozen=True)
-class _Request:
-    """All that a project wants, the part of it that was asked for now, and what is locked."""
-
-    wanted: Sequence[Requirement]
-    asked: Sequence[Requirement]
-    lock: Lockfile
-    is_registry_given: bool
-
-
-def plan(
-    place: Project, asked: Sequence[Requirement], registry: str | os.PathLike[str] | None
-) -> Plan:
+def plan(place: Project, request: Request, conditions: Conditions) -> Plan:
     """Choose what is to be installed.
 
     Args:
         place: The project.
-        asked: What is asked for, besides what the project asks for already.
-        registry: A registry to look in first.
+        request: What is asked of it.
+        conditions: How much may be done.
 
     Raises:
-        ModpmError: `nothing-asked`, `release-changed`, or what `resolve` and the readers of
-            `modpm.toml`, `modpm.lock` and indexes raise.
+        ModpmError: `nothing-asked`; `lock-out-of-date` or `lock-missing`, if the lockfile may
+            not change and has to; `offline`, if a registry has to be asked and may not; what
+            `resolved_pins` and the readers of `modpm.toml`, `modpm.lock` and indexes raise.
     """
     before = place.files()
-    if not asked and before[0] is None:
-        raise _nothing_asked(place)
-    of_project = place.wishes().registries
-    given = None if registry is None else given_address(registry, place.root, of_project)
-    toml = edited(before[0] or b"", asked, given)
-    wanted = place.parse_wishes(toml).all_requirements()
-    usable = addresses(given, place.root, of_project)
-    lock = place.lock() or Lockfile((), ())
-    if asked or before[1] is None or not lock.is_for(wanted):
-        lock = _resolved(_Request(wanted, asked, lock, given is not None), place, usable)
-    return Plan(before, toml, lock, usable)
+    if before[0] is None and not request.edit.add:
+        raise _nothing_asked(place.root)
+    old = place.parse_wishes(before[0] or b"")
+    sources = _sources(place, old, request.registries)
+    toml = _edited(before[0], replace(request.edit, registries=tuple(sources.given)), old)
+    wishes = place.parse_wishes(toml)
+    lock = place.lock()
+    if conditions.locked and lock is None:
+        raise lock_missing(place)
+    asked = _Asked(request, conditions, wishes, sources)
+    chosen, yanked = _chosen(place, asked, lock)
+    if conditions.locked and chosen != lock:
+        raise out_of_date(place, wishes, lock or _NOTHING, chosen)
+    saves = conditions.save and not conditions.locked
+    return Plan(before, toml, chosen, saves, sources.usable, yanked)
 
 
-def _resolved(request: _Request, place: Project, usable: Sequence[Address]) -> Lockfile:
-    catalogue = RegistryCatalogue(usable, place.root, _owners(request))
-    locked = {pin.module: Version(pin.version) for pin in request.lock.pins}
-    releases = resolve(_demands(request), catalogue, locked)
-    pins = [_pin(module, release, catalogue) for module, release in releases.items()]
-    for pin in pins:
-        _check_unchanged(pin, request.lock, catalogue.place_of(pin.module))
-    return Lockfile.of(request.wanted, pins)
+def plan_of_lock(place: Project, registries: Registries, *, frozen: bool) -> Plan:
+    """Take `modpm.lock` as it is.
 
+    Args:
+        place: The project.
+        registries: Registries that may help out with files.
+        frozen: Do not look at what `modpm.toml` asks for.
 
-def _pin(module: ModuleName, release: Release, catalogue: RegistryCatalogue) -> Pin:
-    listing = catalogue.listing(module)
-    revision = listing.backend.revision(module, release.version)
-    return Pin.of(module, release, listing.address, revision)
-
-
-def _owners(request: _Request) -> Mapping[ModuleName, Address]:
-    """Return the registries that modules stay with.
-
-    That is where they were locked from, unless a registry is named together with the module.
+    Raises:
+        ModpmError: `lock-missing`; `lock-out-of-date`, unless the lockfile is frozen; what the
+            readers of `modpm.toml` and `modpm.lock` raise.
     """
-    free = {(r.namespace, r.name) for r in request.asked} if request.is_registry_given else set()
-    return {
-        pin.module: pin.registry
-        for pin in request.lock.pins
-        if not {(pin.module.namespace, pin.module.name), (pin.module.namespace, None)} & free
-    }
+    before = place.files()
+    lock, wishes = place.lock(), place.parse_wishes(before[0] or b"")
+    if lock is None:
+        raise lock_missing(place)
+    if not frozen and not is_in_step(lock, wishes):
+        raise out_of_date(place, wishes, lock)
+    usable = _sources(place, wishes, registries).usable
+    return Plan(before, before[0] or b"", lock, saves=False, addresses=usable)
 
 
-def _demands(request: _Request) -> list[Demand]:
-    """Return what is wanted; a namespace that was locked means the modules it had then."""
-    demands: list[Demand] = []
-    for requirement in request.wanted:
-        is_asked = requirement in request.asked
-        by = "`modpm install`" if is_asked else "modpm.toml"
-        if requirement.module is None and not is_asked:
-            is_locked = str(requirement) in request.lock.requirements
-            pins = request.lock.of_namespace(requirement.namespace) if is_locked else ()
-            demands += [Demand(requirement.of(pin.module), by) for pin in pins]
-            if pins:
-                continue
-        demands.append(Demand(requirement, by))
-    return demands
+class _Asked(NamedTuple):
+    """Everything that pins are chosen by, but for those that are locked."""
+
+    request: Request
+    conditions: Conditions
+    wishes: Wishes
+    sources: Sources
 
 
-def _check_unchanged(pin: Pin, lock: Lockfile, place: str) -> None:
-    locked = lock.find(pin.module)
-    if locked is not None and locked.version == pin.version and locked.digest != pin.digest:
-        raise ModpmError(
-            f"`{pin.module}` {pin.version} is not the release that was locked",
-            code="release-changed",
-            where=f"registry {place}",
-            why=f"its digest is {pin.digest}, and modpm.lock has {locked.digest}",
-            hint="a release never changes: find out who changed it before you trust it; "
-            "to take it all the same, delete it from `modpm.lock`",
-        )
+def _chosen(
+    place: Project, asked: _Asked, lock: Lockfile | None
+) -> tuple[Lockfile, Mapping[ModuleName, str] | None]:
+    request, conditions, wishes, sources = asked
+    if not wishes.requirements:
+        return Lockfile((), (), wishes.same_origin), None
+    same = None if lock is None else kept_pins(request, wishes, lock, sources)
+    if same is not None and _may_keep(request, conditions):
+        return same, None
+    if conditions.offline:
+        raise _needs_registries(place)
+    if conditions.locked and not request.resolves:
+        raise out_of_date(place, wishes, lock or _NOTHING)
+    return resolved_pins(request, wishes, lock or _NOTHING, sources)
 
 
-def _nothing_asked(place: Project) -> ModpmError:
+def _may_keep(request: Request, conditions: Conditions) -> bool:
+    return not request.resolves or (conditions.offline and not request.moves_any)
+
+
+def _sources(place: Project, wishes: Wishes, registries: Registries) -> Sources:
+    given = given_addresses(registries, place.root, wishes.registries)
+    usable = addresses(given, place.root, wishes.registries)
+    # A registry that is named for this time only is not known by its name.
+    passing = {environment_address(place.root, wishes.registries), *given} - {*wishes.registries}
+    named = {address.name: address for address in usable if address not in passing}
+    return Sources(place.root, given, usable, named)
+
+
+def _edited(toml: bytes | None, edit: Edit, wishes: Wishes) -> bytes:
+    if toml is not None and edit.is_done_in(wishes):
+        return toml
+    return edited(toml or b"", edit)
+
+
+def _needs_registries(place: Project) -> ModpmError:
     return ModpmError(
-        "nothing to install",
-        code="nothing-asked",
+        f"`{LOCK_FILE}` has to change, and that needs registries",
+        code="offline",
         where=str(place.root),
-        why="no requirement was given, and there is no `modpm.toml`",
-        hint="name a module, such as `modpm install cifar10/cat`",
+        why=f"`--offline` opens none, and `{LOCK_FILE}` does not have what is asked",
+        hint="run it without `--offline`, or install what is locked by `modpm sync --frozen`",
+    )
+
+
+def _nothing_asked(root: Path) -> ModpmError:
+    return ModpmError(
+        "this project asks for nothing",
+        code="nothing-asked",
+        where=str(root),
+        why=f"no requirement was given, and there is no `{PROJECT_FILE}`",
+        hint="name a module, such as `modpm install cifar10/cat`, or run `modpm init`",
         exit_code=2,
     )

@@ -8,10 +8,10 @@ modpm.lock                      the releases that it got
 """
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
 import msgspec
 
@@ -22,9 +22,6 @@ from modpm.registry.durable import exclusively
 from modpm.registry.lockfile import Lockfile, Pin
 from modpm.registry.toml_file import convert_toml, parse_toml
 
-if TYPE_CHECKING:
-    from tomlkit import TOMLDocument
-
 PROJECT_FILE = "modpm.toml"
 LOCK_FILE = "modpm.lock"
 
@@ -33,16 +30,19 @@ _LOCK_HINT = f"restore `{LOCK_FILE}` from version control, or delete it and run 
 _INSTALLED_HINT = "run `modpm install`"
 
 
-class Wishes(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class Wishes(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="kebab"):
     """What `modpm.toml` says.
 
     Attributes:
         requirements: What the project asks for.
         registries: Where to look, the first first.
+        same_origin: Modules that are asked for together come from one origin, so that they can
+            be fused.
     """
 
     requirements: tuple[str, ...] = ()
     registries: tuple[Address, ...] = ()
+    same_origin: bool = False
 
     def all_requirements(self) -> tuple[Requirement, ...]:
         """Return the requirements, parsed.
@@ -125,7 +125,7 @@ class Project:
         path, code = self.toml_path, "invalid-project"
         document = parse_toml(toml, path=path, code=code, hint=_TOML_HINT)
         wishes = convert_toml(Wishes, document, path=path, code=code, hint=_TOML_HINT)
-        wishes.all_requirements()
+        _check(wishes, path)
         return wishes
 
     def files(self) -> tuple[bytes | None, ...]:
@@ -170,51 +170,18 @@ class Project:
         return None if data is None else Lockfile.from_bytes(data, path, hint)
 
 
-def edited(toml: bytes, requirements: Sequence[Requirement], registry: Address | None) -> bytes:
-    """Return `modpm.toml` with requirements and a registry added, and the rest as it was.
-
-    A requirement replaces the one on the same name, in its place. A registry that is listed
-    already stays where it is; another goes last, where it takes no name from the others.
-
-    Args:
-        toml: The file as it is; empty if there is none.
-        requirements: What is asked for.
-        registry: A registry to look in.
-    """
-    import tomlkit  # noqa: PLC0415 -- only a change of the file needs it
-
-    document = tomlkit.parse(toml)
-    if requirements and "requirements" not in document:
-        document["requirements"] = tomlkit.array().multiline(multiline=True)
-    for requirement in requirements:
-        _put(document["requirements"], requirement)
-    if registry is not None and registry.name not in _names(document):
-        _put_registry(document, registry)
-    return tomlkit.dumps(document).encode()
-
-
-def _put(listed: list[str], requirement: Requirement) -> None:
-    for i, text in enumerate(listed):
-        other = Requirement.parse(text)
-        if (other.namespace, other.name) == (requirement.namespace, requirement.name):
-            if other != requirement:
-                listed[i] = str(requirement)
-            return
-    listed.append(str(requirement))
-
-
-def _names(document: "TOMLDocument") -> set[str]:
-    return {str(listed["name"]) for listed in document.get("registries", ())}
-
-
-def _put_registry(document: "TOMLDocument", registry: Address) -> None:
-    import tomlkit  # noqa: PLC0415 -- as above
-
-    if "registries" not in document:
-        if len(document) > 0:
-            document.add(tomlkit.nl())
-        document["registries"] = tomlkit.aot()
-    document["registries"].append({"name": registry.name, "url": registry.url})
+def _check(wishes: Wishes, path: Path) -> None:
+    wishes.all_requirements()
+    names = [address.name for address in wishes.registries]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise ModpmError(
+            f"`{PROJECT_FILE}` has two registries of one name",
+            code="invalid-project",
+            where=str(path),
+            why=f"both are called `{twice}`",
+            hint=_TOML_HINT,
+        )
 
 
 def read(path: Path) -> bytes | None:

@@ -11,6 +11,7 @@ import msgspec
 from modpm.core.formats.manifest import Manifest
 from modpm.registry.index import Index
 from modpm.registry.lockfile import LockDocument
+from modpm.registry.project import Wishes
 
 FOLDER = Path(__file__).parent / "schemas"
 
@@ -18,6 +19,7 @@ TYPES: dict[str, type[msgspec.Struct]] = {
     "manifest": Manifest,
     "index": Index,
     "lockfile": LockDocument,
+    "project": Wishes,
 }
 
 

@@ -11,7 +11,7 @@ from jsonschema import Draft202012Validator, ValidationError
 if TYPE_CHECKING:
     from pathlib import Path
 
-NAMES = ["index", "lockfile", "manifest"]
+NAMES = ["index", "lockfile", "manifest", "project"]
 
 
 @pytest.fixture(scope="module")
@@ -56,6 +56,11 @@ def test_manifests_that_break_the_schema_do_not_validate(
 def test_golden_lockfiles_validate(validators: dict[str, Any], vectors: Path) -> None:
     for path in sorted((vectors / "lockfile" / "valid").iterdir()):
         validators["lockfile"].validate(tomllib.loads(path.read_text(encoding="utf-8")))
+
+
+def test_golden_project_files_validate(validators: dict[str, Any], vectors: Path) -> None:
+    for path in sorted((vectors / "project" / "valid").iterdir()):
+        validators["project"].validate(tomllib.loads(path.read_text(encoding="utf-8")))
 
 
 def test_golden_indexes_validate(validators: dict[str, Any], vectors: Path) -> None:

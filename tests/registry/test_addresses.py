@@ -52,12 +52,12 @@ def test_the_given_registry_goes_before_those_of_the_project(
 ) -> None:
     given, listed = Address("given", "g"), Address("listed", "l")
 
-    assert addresses(given, project, [listed, given]) == (given, listed)
-    assert addresses(None, project, [listed]) == (listed,)
-    assert addresses(None, project, []) == (Address("default", str(home / "registry")),)
+    assert addresses([given], project, [listed, given]) == (given, listed)
+    assert addresses([], project, [listed]) == (listed,)
+    assert addresses([], project, []) == (Address("default", str(home / "registry")),)
     monkeypatch.setenv("MODPM_REGISTRY", str(project / "e"))
-    assert addresses(None, project, [listed]) == (Address("e", "e"), listed)
-    assert addresses(given, project, [listed]) == (given, listed)
+    assert addresses([], project, [listed]) == (Address("e", "e"), listed)
+    assert addresses([given], project, [listed]) == (given, listed)
 
 
 def test_publishing_goes_to_the_given_registry_or_the_environments_or_the_default(

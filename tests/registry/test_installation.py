@@ -12,8 +12,9 @@ from modpm.core.errors import ModpmError
 from modpm.core.formats.digest import digest_bytes
 from modpm.core.formats.distribution import verify_distribution
 from modpm.registry import installation
+from modpm.registry.changes import Change
 from modpm.registry.fetching import fetch
-from modpm.registry.installation import Change, install
+from modpm.registry.installation import install
 from modpm.registry.installed import find, installed
 from modpm.registry.project import Project
 from modpm.registry.publishing import publish
@@ -479,12 +480,12 @@ def test_whoever_changes_the_project_meanwhile_is_not_overruled(
     put("digits/dog")
     n_fetched = 0
 
-    def fetch_while_another_installs(*arguments: object) -> None:
+    def fetch_while_another_installs(*arguments: object, **options: object) -> None:
         nonlocal n_fetched
         n_fetched += 1
         if n_fetched == 1:
             install(["digits/dog"], project, registry)
-        fetch(*arguments)  # type: ignore[arg-type]  # passed on as they are
+        fetch(*arguments, **options)  # type: ignore[arg-type]  # passed on as they are
 
     monkeypatch.setattr(installation, "fetch", fetch_while_another_installs)
     result: Installation = install(["digits/cat"], project, registry)

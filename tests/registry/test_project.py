@@ -1,17 +1,20 @@
 from __future__ import annotations
 
+import json
 import tomllib
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
 from modpm.core.errors import ModpmError
 from modpm.core.formats.requirements import Requirement
 from modpm.registry.addresses import Address
-from modpm.registry.project import Project, edited
+from modpm.registry.editing import Edit, edited
+from modpm.registry.project import Project
 
-if TYPE_CHECKING:
-    from pathlib import Path
+VECTORS = Path(__file__).parents[2] / "specs" / "vectors" / "project"
+VALID = sorted((VECTORS / "valid").iterdir())
+INVALID: dict[str, dict[str, str]] = json.loads((VECTORS / "expect.json").read_bytes())
 
 COMMENTED = b"""\
 # My pets
@@ -28,7 +31,8 @@ url = "../modules"
 
 
 def edit(toml: bytes, *requirements: str, registry: Address | None = None) -> bytes:
-    return edited(toml, [Requirement.parse(text) for text in requirements], registry)
+    asked = tuple(Requirement.parse(text) for text in requirements)
+    return edited(toml, Edit(add=asked, registries=() if registry is None else (registry,)))
 
 
 def test_comments_and_order_are_kept() -> None:
@@ -79,27 +83,46 @@ def test_other_ways_of_writing_are_edited_too(toml: bytes) -> None:
     assert document["registries"][-1] == {"name": "home", "url": "registry"}
 
 
-@pytest.mark.parametrize(
-    ("toml", "code"),
-    [
-        (b"requirements = [", "invalid-project"),
-        (b"requirement = []", "invalid-project"),
-        (b"requirements = [3]", "invalid-project"),
-        (b'requirements = ["x"]', "invalid-name"),
-        (b'requirements = ["a/b>>1"]', "invalid-requirement"),
-        (b'[[registries]]\nname = "a"', "invalid-project"),
-        (b"\xff", "invalid-project"),
-    ],
-)
-def test_a_damaged_project_file_is_refused(project: Path, toml: bytes, code: str) -> None:
-    (project / "modpm.toml").write_bytes(toml)
+@pytest.mark.parametrize("path", VALID, ids=lambda path: path.name)
+def test_a_golden_project_file_is_read(path: Path) -> None:
+    wishes = Project(path.parent).parse_wishes(path.read_bytes())
+
+    assert len(wishes.all_requirements()) == len(wishes.requirements)
+
+
+@pytest.mark.parametrize("name", sorted(INVALID))
+def test_an_invalid_project_file_is_refused(name: str, project: Path) -> None:
+    (project / "modpm.toml").write_bytes((VECTORS / "invalid" / name).read_bytes())
 
     with pytest.raises(ModpmError) as caught:
         Project(project).wishes()
 
-    assert caught.value.code == code
+    assert caught.value.code == INVALID[name]["code"]
     assert "modpm.toml" in str(caught.value.where)
     assert caught.value.exit_code == 1
+
+
+@pytest.mark.parametrize("place", range(3))
+def test_a_requirement_is_removed_with_its_line(place: int) -> None:
+    names = ["mnist/7", "cifar10/cat", "cifar10/bird"]
+    lines = ['    "mnist/7",  # the best', '    "cifar10/cat<2",', '    "cifar10/bird",  # a bird']
+    toml = "\n".join(["# My pets", "requirements = [", *lines, "]", "", "[[registries]]  # ours"])
+    toml += '\nname = "work"\nurl = "../modules"\n'
+
+    after = edited(toml.encode(), Edit(remove=(Requirement.parse(names[place]),))).decode()
+
+    assert after == toml.replace(lines[place] + "\n", "")
+
+
+def test_same_origin_is_set_and_taken_back() -> None:
+    on = edited(COMMENTED, Edit(same_origin=True))
+
+    assert tomllib.loads(on.decode()) == {
+        **tomllib.loads(COMMENTED.decode()),
+        "same-origin": True,
+    }
+    off = edited(on, Edit(same_origin=False)).decode()
+    assert tomllib.loads(off) == tomllib.loads(COMMENTED.decode())
 
 
 def test_a_folder_in_a_project_belongs_to_it(project: Path) -> None:
