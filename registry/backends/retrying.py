@@ -13,6 +13,8 @@ from modpm.core.errors import ModpmError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+TIMEOUT_SECONDS = 20.0
+"""How long a server may take to answer, or to send the next bytes."""
 PAUSES_SECONDS = (0.1, 0.3, 0.9)
 """Before the second, third and fourth attempt; each is drawn from half of it to all of it."""
 MAX_WAIT_SECONDS = 30.0

@@ -1,0 +1,290 @@
+"""A bucket of an object store: objects are read, created, and replaced by who knows their state.
+
+Errors of the client library are told in our words: its own hold whole answers of the server,
+with the name of the user's key in them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from datetime import timedelta
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
+
+import obstore
+from obstore.exceptions import (
+    AlreadyExistsError,
+    BaseError,
+    PermissionDeniedError,
+    PreconditionError,
+    UnauthenticatedError,
+)
+from obstore.store import from_url
+
+from modpm.core.errors import ModpmError
+from modpm.core.formats import canonical_json
+from modpm.registry.backends import layout, retrying, streaming
+from modpm.registry.transfer import receive, truncated, wrong_digest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from obstore import GetOptions, GetResult, ObjectMeta, PutMode, UpdateVersion
+    from obstore.store import ClientConfig, ObjectStore
+
+    from modpm.core.formats.manifest import FileRecord
+
+PART_BYTES = 8 * 1024 * 1024
+"""A larger file is uploaded in parts of this size."""
+
+_N_PARTS_AT_ONCE = 4
+_STREAM_BYTES = 1024 * 1024
+_ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT", "AZURE_STORAGE_ENDPOINT")
+_STATUS = re.compile(r"status code: (\d{3})")
+_ERROR_CODE = re.compile(r"<Code>(\w{1,60})</Code>")
+_CREDENTIAL_CODES = {"ExpiredToken", "InvalidToken", "TokenRefreshRequired", "InvalidAccessKeyId"}
+_CREDENTIAL_SERVERS = ("169.254.", "metadata.google.internal")
+_NOT_FOUND, _CONFLICT, _BEYOND_THE_END = 404, 409, 416
+_DENIED = {401, 403}
+
+_Answer = TypeVar("_Answer")
+
+
+class Document(NamedTuple):
+    """A small object, and what tells the store which state of it this is."""
+
+    data: bytes
+    state: UpdateVersion
+
+
+class Folder(NamedTuple):
+    """What is directly in a folder, by the ends of their names."""
+
+    folders: set[str]
+    objects: set[str]
+
+
+class _BeyondTheEndError(Exception):
+    """The first byte that was asked for is not in the object."""
+
+
+class Bucket:
+    """A bucket, or what is under a prefix of one.
+
+    Args:
+        url: `s3://bucket/prefix`, `gs://…` or `az://…`. Credentials and endpoint come from the
+            environment, as those stores name them.
+
+    Raises:
+        ModpmError: `not-authorised`, if the environment does not say enough.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._store = self._open()
+
+    def document(self, path: str) -> Document | None:
+        """Return a small object, or enough of it to see that it is too large; None if absent."""
+
+        def ask() -> Document:
+            result = obstore.get(self._store, path)
+            data = _beginning(result, canonical_json.MAX_SIZE_BYTES + 1)
+            return Document(data, _state(result.meta))
+
+        try:
+            return self._asked(ask)
+        except FileNotFoundError:
+            return None
+
+    def replace(self, path: str, data: bytes, seen: Document | None) -> bool:
+        """Replace a small object in one step, unless it has changed.
+
+        Args:
+            path: The object.
+            data: All of it.
+            seen: What it is known to be; None if it is known to be absent.
+
+        Returns:
+            Whether it was replaced.
+        """
+        mode: PutMode = "create" if seen is None else seen.state
+        try:
+            self._asked(lambda: obstore.put(self._store, path, data, mode=mode))
+        except (AlreadyExistsError, PreconditionError):
+            return False
+        return True
+
+    def upload(self, path: str, source: Path, record: FileRecord) -> None:
+        """Create an object from a file that is what its record says.
+
+        An object that is there already and has its size is left as it is.
+
+        Raises:
+            ModpmError: `truncated` or `wrong-digest`, if the file is something else.
+        """
+        if record.size_bytes <= PART_BYTES:
+            with source.open("rb") as file:
+                data = receive(file, record, str(source))
+            if self.replace(path, data, None) or self._has(path, record):
+                return
+            self._asked(lambda: obstore.put(self._store, path, data))
+        elif not self._has(path, record):
+            self._asked(lambda: self._upload_in_parts(path, source, record))
+
+    def pieces(self, path: str, offset: int) -> Iterator[bytes]:
+        """Return the bytes of an object from one on; the server is asked for them at once.
+
+        Raises:
+            FileNotFoundError: There is no such object.
+        """
+        options: GetOptions = {"range": {"offset": offset}} if offset > 0 else {}
+        try:
+            result = self._asked(lambda: obstore.get(self._store, path, options=options))
+        except _BeyondTheEndError:
+            return iter(())
+        return self._received(result, path)
+
+    def folder(self, path: str | None) -> Folder:
+        """Return what is directly in a folder; None for the outermost."""
+        found = self._asked(lambda: obstore.list_with_delimiter(self._store, path))
+        return Folder(
+            {prefix.rpartition("/")[2] for prefix in found["common_prefixes"]},
+            {item["path"].rpartition("/")[2] for item in found["objects"]},
+        )
+
+    def _open(self) -> ObjectStore:
+        seconds = timedelta(seconds=retrying.TIMEOUT_SECONDS)
+        client: ClientConfig = {
+            "connect_timeout": seconds,
+            "read_timeout": seconds,
+            "timeout": timedelta(days=1),  # of a whole file, however large
+            "allow_http": any(os.environ.get(e, "").startswith("http://") for e in _ENDPOINTS),
+        }
+        try:
+            # Asking again is decided in one place for every kind of registry.
+            return from_url(self._url, client_options=client, retry_config={"max_retries": 0})
+        except (BaseError, ValueError) as error:
+            raise self._denied(_first_line(error)) from None
+
+    def _has(self, path: str, record: FileRecord) -> bool:
+        try:
+            head = self._asked(lambda: obstore.head(self._store, path))
+        except FileNotFoundError:
+            return False
+        return head["size"] == record.size_bytes
+
+    def _upload_in_parts(self, path: str, source: Path, record: FileRecord) -> None:
+        obstore.put(
+            self._store,
+            path,
+            _checked_parts(source, record),
+            use_multipart=True,
+            chunk_size=PART_BYTES,
+            max_concurrency=_N_PARTS_AT_ONCE,
+        )
+
+    def _received(self, result: GetResult, path: str) -> Iterator[bytes]:
+        try:
+            yield from result.stream(min_chunk_size=_STREAM_BYTES)
+        except (BaseError, OSError):
+            raise streaming.cut(f"{self._url}/{path}") from None
+
+    def _asked(self, ask: Callable[[], _Answer]) -> _Answer:
+        def ask_once() -> _Answer:
+            try:
+                return ask()
+            except (AlreadyExistsError, PreconditionError):
+                raise
+            except (BaseError, OSError) as error:
+                raise self._explained(error) from None
+
+        return retrying.persistently(ask_once, self._url)
+
+    def _explained(self, error: Exception) -> Exception:
+        text = str(error)
+        status = int(match[1]) if (match := _STATUS.search(text)) else None
+        code = match[1] if (match := _ERROR_CODE.search(text)) else ""
+        if isinstance(error, FileNotFoundError) or status == _NOT_FOUND:
+            missing = layout.registry_missing(self._url, "the bucket does not exist")
+            return missing if code == "NoSuchBucket" else FileNotFoundError()
+        if status == _BEYOND_THE_END:
+            return _BeyondTheEndError()
+        if (
+            isinstance(error, PermissionDeniedError | UnauthenticatedError)
+            or status in _DENIED
+            or code in _CREDENTIAL_CODES
+        ):
+            return self._denied(f"it answers {code or status}")
+        if any(server in text for server in _CREDENTIAL_SERVERS):
+            return self._denied("the environment holds no credentials")
+        return self._fault(text, status, code)
+
+    def _fault(self, text: str, status: int | None, code: str) -> Exception:
+        if status == _CONFLICT:
+            return retrying.ServerFault("other writers are at the same object")
+        if "HTTP error" in text and status is None:
+            late = "timed out" in text or "TimedOut" in text
+            return retrying.ServerFault("it does not answer in time" if late else "no connection")
+        fault = retrying.fault_of_status(status) if status is not None else None
+        return fault or ModpmError(
+            "the object store refuses a request",
+            code="network-failed",
+            where=self._url,
+            why=f"it answers with status {status} {code}" if status else text.partition("\n")[0],
+            hint="check region and endpoint in the environment",
+        )
+
+    def _denied(self, why: str) -> ModpmError:
+        return ModpmError(
+            "the object store does not let you in",
+            code="not-authorised",
+            where=self._url,
+            why=why,
+            hint="set its credentials in the environment (for S3 AWS_ACCESS_KEY_ID, "
+            "AWS_SECRET_ACCESS_KEY and AWS_REGION; AWS_SKIP_SIGNATURE=true for a public bucket)",
+        )
+
+
+def _state(meta: ObjectMeta) -> UpdateVersion:
+    """Return what the store knows a state by; not every store gives both."""
+    state: UpdateVersion = {}
+    if meta["e_tag"] is not None:
+        state["e_tag"] = meta["e_tag"]
+    if meta["version"] is not None:
+        state["version"] = meta["version"]
+    return state
+
+
+def _beginning(result: GetResult, n_bytes: int) -> bytes:
+    content = bytearray()
+    for piece in result.stream(min_chunk_size=1):
+        content += piece
+        if len(content) >= n_bytes:
+            break
+    return bytes(content[:n_bytes])
+
+
+def _checked_parts(source: Path, record: FileRecord) -> Iterator[bytes]:
+    """Give the bytes of a file; whoever takes them learns before the end if they are others."""
+    hashed, n_left = hashlib.sha256(), record.size_bytes
+    with source.open("rb") as file:
+        while n_left > 0:
+            part = file.read(min(PART_BYTES, n_left))
+            if not part:
+                raise truncated(record.size_bytes - n_left, record, str(source))
+            hashed.update(part)
+            n_left -= len(part)
+            if n_left == 0:
+                _check(f"sha256:{hashed.hexdigest()}", record, str(source))
+            yield part
+
+
+def _check(digest: str, record: FileRecord, where: str) -> None:
+    if digest != record.digest:
+        raise wrong_digest(digest, record, where)
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).partition("\n")[0][:200]

@@ -1,0 +1,293 @@
+"""A registry in a bucket of an object store (`specs/backends.md`).
+
+Files are named by their digests, so that writers of one version never mix theirs. A version
+belongs to whoever gets it into the index first; an index is replaced only by a writer that has
+read its last state.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, BinaryIO
+
+from packaging.version import Version
+
+from modpm.core.errors import ModpmError
+from modpm.core.formats.names import ModuleName
+from modpm.registry.backends import layout, streaming
+from modpm.registry.backends.bucket import Bucket
+from modpm.registry.backends.layout import NAMESPACES_FILE, REGISTRY_FILE
+from modpm.registry.backends.protocol import Published, Query
+from modpm.registry.backends.scanning import not_listed, scan
+from modpm.registry.index import Index, Release
+from modpm.registry.threads import in_threads
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from pathlib import Path
+
+    from modpm.core.formats.distribution import Distribution
+    from modpm.core.formats.manifest import FileRecord
+
+PATIENCE_SECONDS = 60.0
+"""How long a writer tries to get its change into a document that others change, too."""
+
+_FIRST_PAUSE_SECONDS, _MAX_PAUSE_SECONDS = 0.02, 1.0
+_jitter = random.Random()  # noqa: S311 - only spreads out writers that collided
+
+
+@dataclass(frozen=True)
+class _Entry:
+    """A distribution on its way into the registry, and the release that it is there."""
+
+    module: ModuleName
+    release: Release
+    folder: Path
+    is_new: bool
+
+
+class ObjectStoreRegistry:
+    """A registry in a bucket, of S3 and what speaks it, of Google's store or Azure's.
+
+    Args:
+        url: As for `Bucket`.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._bucket = Bucket(url)
+        self._has_layout = False
+        self._indexes: dict[ModuleName, Index] = {}
+
+    @property
+    def location(self) -> str:
+        """The URL."""
+        return self._url
+
+    def names(self, namespace: str | None = None) -> list[ModuleName]:
+        """Return the modules, sorted: folders are listed, and not what is in them."""
+        self._check_layout()
+        namespaces = self._names_in(None) if namespace is None else [namespace]
+        return [ModuleName(space, name) for space in namespaces for name in self._names_in(space)]
+
+    def index(self, module: ModuleName) -> Index | None:
+        """Return what is listed for a name; None if nothing is."""
+        path = layout.index_path(module)
+        document = self._bucket.document(path)
+        if document is None:
+            self._check_layout()
+            return None
+        index = Index.from_bytes(document.data, module, f"{self._url}/{path}")
+        self._indexes[module] = index
+        return index
+
+    def revision(self, module: ModuleName, version: str) -> str | None:  # noqa: ARG002 -- Backend's
+        """Return None: a bucket has no commits."""
+        return None
+
+    def open_file(
+        self,
+        module: ModuleName,
+        version: str,
+        file: str,
+        *,
+        offset: int = 0,
+        revision: str | None = None,  # noqa: ARG002 -- Backend's
+    ) -> BinaryIO:
+        """Open a file of a release to read its bytes."""
+        record = self._record(module, version, file)
+        in_folder = layout.release_path(module, version, file)
+        if record is not None:
+            for path in (layout.content_path(record.digest), in_folder):
+                try:
+                    return streaming.opened(self._bucket.pieces(path, offset))
+                except FileNotFoundError:
+                    continue
+        raise layout.missing_file(module, version, f"{self._url}/{in_folder}")
+
+    def publish(self, distributions: Sequence[Distribution]) -> list[Published]:
+        """Publish distributions that have been verified.
+
+        All are checked and uploaded before the first is listed. What another writer does after
+        the check can leave some listed and others not; publishing again goes on there.
+        """
+        self._make_layout()
+        names = [ModuleName.parse(d.manifest.name) for d in distributions]
+        in_threads(self.index, sorted(set(names)), "indexes cannot be read")
+        entries = self._entered(distributions)
+        new = [entry for entry in entries if entry.is_new]
+        in_threads(self._upload, _files(new), "files cannot be uploaded")
+        groups = [[e for e in new if e.module == name] for name in sorted({e.module for e in new})]
+        in_threads(self._list, groups, "modules cannot be published")
+        self._list_names(set(names))
+        return [self._published(entry) for entry in entries]
+
+    def change(self, module: ModuleName, change: Callable[[Index], Index]) -> Index:
+        """Change what is listed for a name; once more, on its new state, if it has changed."""
+
+        def change_listed(listed: Index | None) -> Index:
+            if listed is None:
+                raise not_listed(module, self.location)
+            return change(listed)
+
+        return self._update_index(module, change_listed)
+
+    def search(self, query: Query) -> Iterator[Index]:
+        """Give the indexes of the modules that meet a query, by reading them all."""
+        return scan(self, query)
+
+    def _entered(self, distributions: Sequence[Distribution]) -> list[_Entry]:
+        """Say of each distribution whether it is new; refuse one whose version is taken."""
+        entries: list[_Entry] = []
+        for distribution in distributions:
+            release = Release.of_distribution(distribution)
+            module = ModuleName.parse(distribution.manifest.name)
+            listed = self._listed(module, Version(release.version), entries)
+            if listed is not None and listed.digest != release.digest:
+                raise layout.version_taken(module, release, listed, self.location)
+            entry = _Entry(module, listed or release, distribution.folder, listed is None)
+            entries.append(entry)
+        return entries
+
+    def _listed(
+        self, module: ModuleName, version: Version, entries: Sequence[_Entry]
+    ) -> Release | None:
+        for entry in entries:
+            if entry.module == module and Version(entry.release.version) == version:
+                return entry.release
+        index = self._indexes.get(module)
+        return None if index is None else index.find(version)
+
+    def _upload(self, file: tuple[Path, FileRecord]) -> None:
+        path, record = file
+        self._bucket.upload(layout.content_path(record.digest), path, record)
+
+    def _list(self, entries: Sequence[_Entry]) -> None:
+        """Get releases of one module into its index; they may be there, but not others."""
+        module = entries[0].module
+
+        def with_releases(index: Index | None) -> Index:
+            index = index or Index(name=str(module))
+            for entry in entries:
+                listed = index.find(Version(entry.release.version))
+                if listed is None:
+                    index = index.with_release(entry.release)
+                elif listed.digest != entry.release.digest:
+                    raise layout.version_taken(module, entry.release, listed, self.location)
+            return index
+
+        self._update_index(module, with_releases)
+
+    def _list_names(self, modules: set[ModuleName]) -> None:
+        """Write down the names, for who reads the bucket through a server that cannot list."""
+        if self._bucket.document(NAMESPACES_FILE) is None:
+            modules = modules.union(self.names())
+        namespaces = {module.namespace for module in modules}
+        for namespace in sorted(namespaces):
+            names = {module.name for module in modules if module.namespace == namespace}
+            self._add_names(layout.names_path(namespace), "names", names)
+        self._add_names(NAMESPACES_FILE, "namespaces", namespaces)
+
+    def _add_names(self, path: str, kind: str, names: set[str]) -> None:
+        def with_names(data: bytes | None) -> bytes | None:
+            where = f"{self._url}/{path}"
+            listed = set() if data is None else set(layout.decode_names(data, kind, where))
+            return None if names <= listed else layout.encode_names(kind, listed | names)
+
+        self._update(path, with_names)
+
+    def _record(self, module: ModuleName, version: str, file: str) -> FileRecord | None:
+        """Return what a file of a release is; the index is read where that is not known yet."""
+        index = self._indexes.get(module)
+        release = None if index is None else index.find(Version(version))
+        if release is None:
+            index = self.index(module)
+            release = None if index is None else index.find(Version(version))
+        return None if release is None else release.all_files.get(file)
+
+    def _update_index(self, module: ModuleName, change: Callable[[Index | None], Index]) -> Index:
+        path = layout.index_path(module)
+        changed = None
+
+        def changed_bytes(data: bytes | None) -> bytes | None:
+            nonlocal changed
+            listed = None
+            if data is None:
+                self._check_layout()
+            else:
+                listed = Index.from_bytes(data, module, f"{self._url}/{path}")
+            changed = change(listed)
+            return None if changed == listed else changed.to_bytes()
+
+        self._update(path, changed_bytes)
+        assert changed is not None
+        self._indexes[module] = changed
+        return changed
+
+    def _update(self, path: str, change: Callable[[bytes | None], bytes | None]) -> None:
+        """Replace a document by what `change` makes of it, unless that is None.
+
+        It is read and changed again as long as other writers are faster.
+        """
+        end, pause = time.monotonic() + PATIENCE_SECONDS, _FIRST_PAUSE_SECONDS
+        while time.monotonic() < end:
+            seen = self._bucket.document(path)
+            changed = change(None if seen is None else seen.data)
+            if changed is None or self._bucket.replace(path, changed, seen):
+                return
+            time.sleep(pause * _jitter.random())
+            pause = min(2 * pause, _MAX_PAUSE_SECONDS)
+        raise ModpmError(
+            "others change the registry all the time",
+            code="busy",
+            where=f"{self._url}/{path}",
+            why=f"they were faster for {PATIENCE_SECONDS:.0f} seconds",
+            hint="run the command again",
+        )
+
+    def _names_in(self, namespace: str | None) -> list[str]:
+        return sorted(filter(layout.is_name, self._bucket.folder(namespace).folders))
+
+    def _make_layout(self) -> None:
+        """Make the bucket a registry, unless it holds something else."""
+        if self._has_layout:
+            return
+        document = self._bucket.document(REGISTRY_FILE)
+        if document is None:
+            found = self._bucket.folder(None)
+            if (found.folders or found.objects) and REGISTRY_FILE not in found.objects:
+                raise layout.not_a_registry(self._url, "it holds other objects")
+            self._bucket.replace(REGISTRY_FILE, layout.LAYOUT, None)
+        self._check_layout()
+
+    def _check_layout(self) -> None:
+        if self._has_layout:
+            return
+        document = self._bucket.document(REGISTRY_FILE)
+        if document is None:
+            raise layout.registry_missing(self._url, f"it has no `{REGISTRY_FILE}`")
+        layout.check_layout(document.data, self._url)
+        self._has_layout = True
+
+    def _published(self, entry: _Entry) -> Published:
+        release = self._indexes[entry.module].find(Version(entry.release.version))
+        return Published(
+            name=entry.module,
+            version=entry.release.version,
+            digest=entry.release.digest,
+            size_bytes=entry.release.size_bytes,
+            registry=self._url,
+            is_new=entry.is_new and release == entry.release,
+        )
+
+
+def _files(entries: Iterable[_Entry]) -> list[tuple[Path, FileRecord]]:
+    """Return every file of the entries once."""
+    files = {
+        record.digest: (entry.folder / name, record)
+        for entry in entries
+        for name, record in entry.release.all_files.items()
+    }
+    return list(files.values())

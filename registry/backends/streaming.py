@@ -1,0 +1,72 @@
+"""The bytes of a file as they come in from a server, read like any file."""
+
+from __future__ import annotations
+
+import io
+from typing import TYPE_CHECKING, BinaryIO
+
+from modpm.core.errors import ModpmError
+
+if TYPE_CHECKING:
+    from collections.abc import Buffer, Callable, Iterator
+
+_BUFFER_BYTES = 256 * 1024
+
+
+def opened(pieces: Iterator[bytes], close: Callable[[], None] = lambda: None) -> BinaryIO:
+    """Return a file that gives what comes in, and holds no more than a piece of it.
+
+    Args:
+        pieces: The bytes, in pieces of any size; what it raises, reading raises.
+        close: Called when the file is closed.
+    """
+    return io.BufferedReader(_Pieces(pieces, close), _BUFFER_BYTES)
+
+
+def skipped(pieces: Iterator[bytes], n_bytes: int) -> Iterator[bytes]:
+    """Give the pieces without the first bytes, which were not wanted."""
+    for piece in pieces:
+        if n_bytes >= len(piece):
+            n_bytes -= len(piece)
+        else:
+            yield piece[n_bytes:]
+            n_bytes = 0
+
+
+def cut(where: str) -> ModpmError:
+    """Return the error of a connection that ends before the file does."""
+    return ModpmError(
+        "a file is truncated",
+        code="truncated",
+        where=where,
+        why="the connection was cut",
+        hint="run the command again",
+    )
+
+
+class _Pieces(io.RawIOBase):
+    def __init__(self, pieces: Iterator[bytes], close: Callable[[], None]) -> None:
+        super().__init__()
+        self._pieces = pieces
+        self._close = close
+        self._rest = memoryview(b"")
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Buffer) -> int:
+        while not self._rest:
+            piece = next(self._pieces, None)
+            if piece is None:
+                return 0
+            self._rest = memoryview(piece)
+        target = memoryview(buffer).cast("B")
+        n_bytes = min(len(target), len(self._rest))
+        target[:n_bytes] = self._rest[:n_bytes]
+        self._rest = self._rest[n_bytes:]
+        return n_bytes
+
+    def close(self) -> None:
+        if not self.closed:
+            self._close()
+        super().close()
