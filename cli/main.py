@@ -37,6 +37,7 @@ VERB_GROUPS = {
     "Look around": {
         "list": "List the installed class modules.",
         "info": "Show what a class module recognises, and how well.",
+        "cache": "Look after the store of downloaded files.",
     },
     "Compose and classify": {
         "compose": "Compose a classifier from class modules, without training.",

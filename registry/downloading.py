@@ -11,7 +11,7 @@ import hashlib
 import os
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, BinaryIO, Self
+from typing import TYPE_CHECKING, BinaryIO
 
 from modpm.core.errors import ModpmError
 from modpm.registry.transfer import BLOCK_BYTES, truncated, wrong_digest
@@ -19,7 +19,6 @@ from modpm.registry.transfer import BLOCK_BYTES, truncated, wrong_digest
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
-    from types import TracebackType
 
     from modpm.core.formats.manifest import FileRecord
 
@@ -60,8 +59,8 @@ def download(
         OSError: The file cannot be written; it is removed.
     """
     try:
-        with _Partial(part, record, advance) as partial:
-            _complete(partial, sources)
+        with part.open("ab") as file:
+            _complete(_Partial(part, file, record, advance), sources)
     except ModpmError:
         if part.stat().st_size == 0:
             part.unlink()
@@ -86,23 +85,17 @@ def _complete(partial: _Partial, sources: Sequence[Source]) -> None:
 class _Partial:
     """A file that grows, and the digest of what it has."""
 
-    def __init__(self, path: Path, record: FileRecord, advance: Callable[[int], None]) -> None:
+    def __init__(
+        self, path: Path, file: BinaryIO, record: FileRecord, advance: Callable[[int], None]
+    ) -> None:
+        self._file = file
         self._record = record
         self._advance = advance
-        self._file = path.open("ab")
         self._hashed = hashlib.sha256()
         self._n_bytes = 0
         self._n_fruitless = 0
         self._cause: str | None = None
         self._take_up(path)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: object, traceback: TracebackType | None
-    ) -> None:
-        self._file.close()
 
     def complete(self, source: Source) -> None:
         """Append what a source has, until the file is what the record says."""

@@ -120,7 +120,7 @@ class _Registries:
 def _offline(missing: Sequence[_WantedFile], store: Store) -> ModpmError:
     files = sorted(missing, key=lambda file: (file.pin.module, file.name))
     return ModpmError(
-        f"{len(files)} files are not in the store, and nothing may be fetched",
+        "files are not in the store, and nothing may be fetched",
         code="offline",
         where=str(store.folder),
         why="\n".join(f"{file.record.digest} ({file})" for file in files),

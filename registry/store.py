@@ -32,17 +32,19 @@ _READ_ONLY = 0o444
 
 
 class _State(NamedTuple):
-    """What is different as soon as a file has other bytes, unless somebody hides it."""
+    """What is different as soon as somebody has written to a file, even if he hides it."""
 
     device: int
     inode: int
     size_bytes: int
     mtime_ns: int
+    ctime_ns: int
 
     @classmethod
     def of(cls, path: Path) -> _State:
         status = path.stat(follow_symlinks=False)
-        return cls(status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
+        times = status.st_mtime_ns, status.st_ctime_ns
+        return cls(status.st_dev, status.st_ino, status.st_size, *times)
 
 
 # Of files whose bytes this process has read, so that installing need not read them twice.
@@ -69,14 +71,13 @@ class Store:
         """Say whether a file is there and intact; all of it is read."""
         path = self.path(record.digest)
         try:
-            is_intact = (
-                path.stat().st_size == record.size_bytes and digest_file(path) == record.digest
-            )
+            state = _State.of(path)
+            if state.size_bytes != record.size_bytes or digest_file(path) != record.digest:
+                return False
         except FileNotFoundError:
             return False
-        if is_intact:
-            _verified[_State.of(path)] = record.digest
-        return is_intact
+        _verified[state] = record.digest
+        return True
 
     def fetch(
         self,
@@ -107,7 +108,7 @@ class Store:
             _verified[_State.of(path)] = record.digest
 
     def give(self, record: FileRecord, target: Path) -> None:
-        """Make a file of the store appear elsewhere (`materialising`)."""
+        """Make a file of the store appear elsewhere, read-only (`materialising`)."""
         path = self.path(record.digest)
         is_verified = _verified.get(_State.of(path)) == record.digest
         materialise(path, target)

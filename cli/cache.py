@@ -1,0 +1,97 @@
+"""`modpm cache`."""
+
+from __future__ import annotations
+
+import click
+
+from modpm.cli.module_table import size_in_words
+from modpm.cli.output import emit, say, table
+from modpm.registry.caching import Share, StoredFile, measure, prune, verify_store
+from modpm.registry.store import Store
+
+_as_json = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+
+
+@click.group("cache")
+def command() -> None:
+    """Look after the store of downloaded files.
+
+    The store has every file that was installed once, for all projects. Projects have the same
+    files by hard links, reflinks or copies; nothing that is removed from the store is removed
+    from a project.
+    """
+
+
+@command.command("dir", epilog="Example: du -sh $(modpm cache dir)")
+@_as_json
+def folder(as_json: bool) -> None:
+    """Print where the store is."""
+    path = str(Store.of_user().folder)
+    if as_json:
+        emit({"folder": path})
+    else:
+        click.echo(path)
+
+
+@command.command("size", epilog="Example: modpm cache size --json")
+@_as_json
+def size(as_json: bool) -> None:
+    """Show what the store takes.
+
+    Files are in use if a project on the same file system has them by hard links.
+    """
+    measured = measure()
+    shares = {"used": measured.used, "unused": measured.unused, "partial": measured.partial}
+    if as_json:
+        data = {name: _share_data(share) for name, share in shares.items()}
+        emit({"folder": str(measured.folder), **data})
+        return
+    rows = [
+        [name, share.n_files, size_in_words(share.size_bytes)] for name, share in shares.items()
+    ]
+    table(rows, ["files", "number", "size"])
+    say(f"in {measured.folder}")
+
+
+@command.command("prune", epilog="Example: modpm cache prune --dry-run")
+@click.option("--dry-run", is_flag=True, help="Only say what would be removed.")
+@_as_json
+def prune_store(dry_run: bool, as_json: bool) -> None:
+    """Remove files that no project uses.
+
+    These are the files without a hard link in a project, and partial downloads of more than a day
+    ago. A project that got reflinks or copies keeps them; what is needed again is fetched again.
+    """
+    pruned = prune(is_dry_run=dry_run)
+    unused, partial = pruned.unused, pruned.partial
+    if as_json:
+        shares = {"unused": _share_data(unused), "partial": _share_data(partial)}
+        emit({"folder": str(pruned.folder), "is_dry_run": dry_run, **shares})
+        return
+    done = "would remove" if dry_run else "removed"
+    say(f"{done} {unused.n_files} files that no project uses, {size_in_words(unused.size_bytes)}")
+    if partial.n_files:
+        n_bytes = size_in_words(partial.size_bytes)
+        say(f"{done} {partial.n_files} old partial downloads, {n_bytes}")
+
+
+@command.command("verify", epilog="Example: modpm cache verify --repair")
+@click.option("--repair", is_flag=True, help="Remove damaged files; they are fetched again.")
+@_as_json
+def verify(repair: bool, as_json: bool) -> None:
+    """Check every file of the store against its digest."""
+    removed = verify_store(is_repairing=repair)
+    if as_json:
+        emit({"removed": [_file_data(file) for file in removed]})
+        return
+    for file in removed:
+        say(f"- {file.digest} {size_in_words(file.size_bytes)}")
+    say(f"removed {len(removed)} damaged files" if removed else "every file is intact")
+
+
+def _share_data(share: Share) -> dict[str, int]:
+    return {"n_files": share.n_files, "size_bytes": share.size_bytes}
+
+
+def _file_data(file: StoredFile) -> dict[str, str | int]:
+    return {"digest": file.digest, "size_bytes": file.size_bytes}
