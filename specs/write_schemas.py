@@ -12,6 +12,9 @@ from modpm.core.formats.manifest import Manifest
 from modpm.registry.index import Index
 from modpm.registry.lockfile import LockDocument
 from modpm.registry.project import Wishes
+from modpm.registry.signing.bundle import Bundle
+from modpm.registry.signing.statement import Statement
+from modpm.registry.trusted_keys import TrustFile
 
 FOLDER = Path(__file__).parent / "schemas"
 
@@ -19,6 +22,9 @@ TYPES: dict[str, type[msgspec.Struct]] = {
     "manifest": Manifest,
     "index": Index,
     "lockfile": LockDocument,
+    "signature": Bundle,
+    "statement": Statement,
+    "trust": TrustFile,
     "project": Wishes,
 }
 

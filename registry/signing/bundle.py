@@ -15,6 +15,8 @@ MAX_BUNDLE_BYTES = 64 * 1024
 MEDIA_TYPE: Final = "application/vnd.dev.sigstore.bundle.v0.3+json"
 PAYLOAD_TYPE: Final = "application/vnd.in-toto+json"
 
+_MAX_SHOWN = 1000
+
 Hexadecimal = Annotated[
     str,
     msgspec.Meta(pattern=r"^[0-9a-f]{64}$(?!\n)", description="64 lower-case hexadecimal digits"),
@@ -123,12 +125,13 @@ def read_strictly(kind: type[T], data: bytes, where: str) -> T:
 
 
 def bad_signature(why: str, where: str) -> ModpmError:
-    """Return the error of a signature that proves nothing."""
+    """Return the error of a signature that proves nothing; `why` may quote what it holds."""
+    shown = "".join(c if c.isprintable() or c == "\n" else "?" for c in why[:_MAX_SHOWN])
     return ModpmError(
         "the signature is not valid",
         code="bad-signature",
         where=where,
-        why=why,
+        why=shown,
         hint="do not use the release; ask its owner to sign it again, as a higher version",
     )
 

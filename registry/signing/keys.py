@@ -27,7 +27,7 @@ MAX_KEY_FILE_BYTES = 16 * 1024
 
 _BEGIN, _END = "-----BEGIN PUBLIC KEY-----", "-----END PUBLIC KEY-----"
 _LINE = 64
-# What the DER of every public key on secp256r1 begins with; an uncompressed point of 64 bytes follows.
+# What the DER of every public key on that curve begins with; a point of 64 bytes follows.
 _P256 = bytes.fromhex("3059301306072a8648ce3d020106082a8648ce3d03010703420004")
 _POINT_BYTES = 64
 

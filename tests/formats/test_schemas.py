@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import base64
 import json
 import runpy
 import tomllib
@@ -11,7 +12,7 @@ from jsonschema import Draft202012Validator, ValidationError
 if TYPE_CHECKING:
     from pathlib import Path
 
-NAMES = ["index", "lockfile", "manifest", "project"]
+NAMES = ["index", "lockfile", "manifest", "project", "signature", "statement", "trust"]
 
 
 @pytest.fixture(scope="module")
@@ -66,3 +67,17 @@ def test_golden_project_files_validate(validators: dict[str, Any], vectors: Path
 def test_golden_indexes_validate(validators: dict[str, Any], vectors: Path) -> None:
     for path in sorted((vectors / "index" / "valid").iterdir()):
         validators["index"].validate(json.loads(path.read_bytes()))
+
+
+def test_golden_signatures_validate(validators: dict[str, Any], vectors: Path) -> None:
+    for path in sorted((vectors / "signature" / "valid").iterdir()):
+        bundle = json.loads(path.read_bytes())
+        validators["signature"].validate(bundle)
+        validators["statement"].validate(
+            json.loads(base64.b64decode(bundle["dsseEnvelope"]["payload"]))
+        )
+
+
+def test_golden_trust_files_validate(validators: dict[str, Any], vectors: Path) -> None:
+    for path in sorted((vectors / "trust" / "valid").iterdir()):
+        validators["trust"].validate(json.loads(path.read_bytes()))
