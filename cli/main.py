@@ -27,6 +27,7 @@ VERB_GROUPS = {
         "publish": "Publish distributions to a registry.",
         "tag": "Let a tag stand for a release.",
         "yank": "Keep a release from being installed anew.",
+        "mirror": "Copy what a lockfile needs into another registry.",
         "key": "Make keys that sign releases.",
     },
     "Use them in a project": {
