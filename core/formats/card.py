@@ -10,15 +10,31 @@ from typing import TYPE_CHECKING, Any
 
 from huggingface_hub.repocard_data import CardData
 
-from modpm.core.formats.names import ModuleName
+from modpm.core.errors import ModpmError
+from modpm.core.formats.names import ModuleName, normalise
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
+
+    from huggingface_hub import RepoCard
 
     from modpm.core.formats.manifest import Manifest
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?", re.ASCII)
-_LICENCE_ID = re.compile(r"[A-Za-z0-9.+-]+")
+
+# https://huggingface.co/docs/hub/repositories-licenses; those of them that SPDX has, too.
+_HUB_LICENCES = frozenset(
+    """
+    afl-3.0 apache-2.0 artistic-2.0 bsd-2-clause bsd-3-clause bsd-3-clause-clear bsl-1.0 cc-by-2.0
+    cc-by-2.5 cc-by-3.0 cc-by-4.0 cc-by-nc-2.0 cc-by-nc-3.0 cc-by-nc-4.0 cc-by-nc-nd-3.0
+    cc-by-nc-nd-4.0 cc-by-nc-sa-2.0 cc-by-nc-sa-3.0 cc-by-nc-sa-4.0 cc-by-nd-4.0 cc-by-sa-3.0
+    cc-by-sa-4.0 cc0-1.0 cdla-permissive-1.0 cdla-permissive-2.0 cdla-sharing-1.0 ecl-2.0 epl-1.0
+    epl-2.0 etalab-2.0 eupl-1.1 eupl-1.2 isc lppl-1.3c mit mpl-2.0 ms-pl ncsa ofl-1.1 osl-3.0
+    postgresql unlicense wtfpl zlib
+    """.split()  # noqa: SIM905 -- read as the table that it is
+)
+_LIBRARY = {"library_name": "modpm", "pipeline_tag": "image-classification"}
+_OF_A_MODULE = ("modpm-namespace:", "modpm-class:")
 _MARKUP = re.compile(r"([\\`*_\[\]<>|#])")
 
 
@@ -30,18 +46,15 @@ def render_card(manifest: Manifest) -> str:
     """
     sections = (_about, _input, _metrics, _cost, _use, _source, _licence)
     body = "\n".join(section(manifest) for section in sections)
-    metadata = CardData(**front_matter(manifest)).to_yaml(line_break="\n")
-    return f"---\n{metadata}\n---\n\n{body}"
+    return _with_front_matter(front_matter(manifest), body)
 
 
 def front_matter(manifest: Manifest) -> dict[str, Any]:
     """Return the metadata of a card as the Hub defines them."""
-    name = ModuleName.parse(manifest.name)
     metadata: dict[str, Any] = {
         **_hub_licence(manifest.licence),
-        "library_name": "modpm",
-        "pipeline_tag": "image-classification",
-        "tags": ["modpm", f"modpm-namespace:{name.namespace}", f"modpm-class:{name.name}"],
+        **_LIBRARY,
+        "tags": search_tags(manifest),
     }
     if _HUB_ID.fullmatch(manifest.provenance.data_set):
         metadata["datasets"] = [manifest.provenance.data_set]
@@ -50,22 +63,81 @@ def front_matter(manifest: Manifest) -> dict[str, Any]:
     return metadata
 
 
+def _with_front_matter(metadata: Mapping[str, Any], body: str) -> str:
+    return f"---\n{CardData(**metadata).to_yaml(line_break=chr(10))}\n---\n\n{body}"
+
+
+def _plain_data(data: CardData) -> dict[str, Any]:
+    plain: dict[str, Any] = data.to_dict()  # type: ignore[no-untyped-call]  # the Hub's own
+    return plain
+
+
+def search_tags(manifest: Manifest) -> list[str]:
+    """Return the tags that a module is found by on the Hub."""
+    name = ModuleName.parse(manifest.name)
+    try:
+        recognised = normalise(manifest.label.partition("/")[2])
+    except ModpmError:
+        recognised = name.name
+    return ["modpm", f"modpm-namespace:{name.namespace}", f"modpm-class:{recognised}"]
+
+
+def completed_card(text: str | None, manifest: Manifest) -> str:
+    """Return a card with all that the Hub finds a module by (clause D-11).
+
+    Args:
+        text: The card of the release, which may be anybody's; None if it has none.
+        manifest: The release's manifest.
+
+    Returns:
+        The same text if it has it all; the text with its front matter completed; or the card
+        that `render_card` makes, if there is no text or its front matter cannot be read.
+    """
+    card = None if text is None else _read(text)
+    if text is None or card is None:
+        return render_card(manifest)
+    metadata = _plain_data(card.data)
+    needed = {**_LIBRARY, "tags": _with_search_tags(metadata.get("tags"), manifest)}
+    if needed.items() <= metadata.items():
+        return text
+    completed = {**front_matter(manifest), **metadata, **needed}
+    return _with_front_matter(completed, card.text.lstrip("\n"))
+
+
+def _read(text: str) -> RepoCard | None:
+    from huggingface_hub import RepoCard  # noqa: PLC0415 -- only a card to be completed needs it
+
+    try:
+        return RepoCard(text)
+    except Exception:  # noqa: BLE001 -- of whatever kind PyYAML's errors are
+        return None
+
+
+def _with_search_tags(tags: object, manifest: Manifest) -> list[str]:
+    """Return tags with those of the manifest, and without those of another module."""
+    given = [tag for tag in tags if isinstance(tag, str)] if isinstance(tags, list) else []
+    ours = search_tags(manifest)
+    kept = [t for t in given if t in ours or not t.startswith(_OF_A_MODULE)]
+    return [*(tag for tag in ours if tag not in kept), *kept]
+
+
 def _hub_licence(licence: str) -> dict[str, str]:
-    # The Hub knows single licences by their identifiers in lower case, and no expressions.
-    if _LICENCE_ID.fullmatch(licence) and not licence.startswith("LicenseRef-"):
+    # The Hub knows some licences, by their identifiers in lower case, and no expressions.
+    if licence.lower() in _HUB_LICENCES:
         return {"license": licence.lower()}
     return {"license": "other", "license_name": licence, "license_link": "LICENSE"}
 
 
 def _results(manifest: Manifest) -> list[dict[str, Any]]:
     data_set = _line(manifest.provenance.data_set)
+    kind = data_set if _HUB_ID.fullmatch(data_set) else "private"  # the Hub takes ids only
     return [
         {
             "task": {
                 "type": "image-classification",
                 "name": f"recognising {_line(manifest.label)}",
             },
-            "dataset": {"type": data_set, "name": data_set, "split": _line(metrics.split)},
+            "dataset": {"type": kind, "name": data_set, "split": _line(metrics.split)},
             "metrics": [
                 {"type": field, "value": getattr(metrics, field)}
                 for field in ("precision", "recall", "average_precision")

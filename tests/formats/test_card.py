@@ -8,7 +8,7 @@ from huggingface_hub import ModelCard, ModelCardData
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from modpm.core.formats.card import front_matter, render_card
+from modpm.core.formats.card import completed_card, front_matter, render_card, search_tags
 
 if TYPE_CHECKING:
     from huggingface_hub.repocard_data import CardData
@@ -75,7 +75,7 @@ def test_without_metrics_a_card_says_so(complete: Manifest) -> None:
     assert "model-index" not in metadata_of(manifest)
 
 
-@pytest.mark.parametrize("licence", ["MIT OR Apache-2.0", "LicenseRef-mine"])
+@pytest.mark.parametrize("licence", ["MIT OR Apache-2.0", "LicenseRef-mine", "0BSD"])
 def test_a_licence_that_the_hub_does_not_know_is_other(complete: Manifest, licence: str) -> None:
     data = metadata_of(msgspec.structs.replace(complete, licence=licence))
     assert (data["license"], data["license_name"]) == ("other", licence)
@@ -83,7 +83,52 @@ def test_a_licence_that_the_hub_does_not_know_is_other(complete: Manifest, licen
 
 def test_a_folder_of_images_is_no_data_set_of_the_hub(complete: Manifest) -> None:
     provenance = msgspec.structs.replace(complete.provenance, data_set="/home/me/photos")
-    assert "datasets" not in metadata_of(msgspec.structs.replace(complete, provenance=provenance))
+    metadata = metadata_of(msgspec.structs.replace(complete, provenance=provenance))
+    assert "datasets" not in metadata
+    assert metadata["model-index"][0]["results"][0]["dataset"]["type"] == "private"
+
+
+@pytest.mark.parametrize(
+    ("label", "tag"),
+    [("animals/cat", "cat"), ("animals/Sports.Car", "sports-car"), ("animals/sports car", "7")],
+)
+def test_a_module_is_found_by_its_class_or_else_its_name(
+    complete: Manifest, label: str, tag: str
+) -> None:
+    tags = search_tags(msgspec.structs.replace(complete, label=label))
+    assert tags == ["modpm", "modpm-namespace:digits", f"modpm-class:{tag}"]
+
+
+def test_a_card_that_has_everything_is_left_as_it_is(complete: Manifest) -> None:
+    card = render_card(complete).replace("# digits/7", "# My own seven")
+    assert completed_card(card, complete) == card
+
+
+@pytest.mark.parametrize("card", [None, "---\nlicense: [\n---\nbroken\n", "---\n- a\n---\nlist\n"])
+def test_without_a_card_that_can_be_read_there_is_the_usual_one(
+    complete: Manifest, card: str | None
+) -> None:
+    assert completed_card(card, complete) == render_card(complete)
+
+
+def test_a_card_of_ones_own_is_completed_and_keeps_what_it_says(complete: Manifest) -> None:
+    card = (
+        "---\nlicense: mit\nlanguage: en\ntags:\n- handwriting\n- modpm-class:8\n---\n\n"
+        "# My own seven\n\nSlanted ones too.\n"
+    )
+    read = ModelCard(completed_card(card, complete))
+    metadata = as_plain(read.data)
+    assert read.text.strip() == "# My own seven\n\nSlanted ones too."
+    assert metadata["tags"] == [*search_tags(complete), "handwriting"]
+    assert (metadata["license"], metadata["language"]) == ("mit", "en")
+    assert metadata["model-index"] == front_matter(complete)["model-index"]
+    assert completed_card(str(read), complete) == str(read)
+
+
+def test_a_card_without_front_matter_is_completed(complete: Manifest) -> None:
+    read = ModelCard(completed_card("# Just words\n", complete))
+    assert as_plain(read.data) == front_matter(complete)
+    assert read.text.strip() == "# Just words"
 
 
 @settings(max_examples=30, deadline=None)
