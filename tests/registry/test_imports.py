@@ -14,7 +14,8 @@ WITH_A_CLIENT = {"object_store", "hub", "oci", "static"}  # imported only when t
 MODULES = sorted(
     ".".join(["modpm", "registry", *path.relative_to(REGISTRY).with_suffix("").parts])
     for path in REGISTRY.rglob("*.py")
-    if path.stem not in {"__init__", *WITH_A_CLIENT}
+    if path.stem != "__init__"
+    and WITH_A_CLIENT.isdisjoint(path.relative_to(REGISTRY).with_suffix("").parts)
 )
 
 

@@ -1,0 +1,1 @@
+"""Registries on the Hugging Face Hub (`specs/hub.md`)."""

@@ -1,0 +1,79 @@
+"""What modules and versions are called on the Hub (clauses H-1 to H-4)."""
+
+from __future__ import annotations
+
+import re
+
+from modpm.core.errors import ModpmError
+from modpm.core.formats.names import ModuleName
+
+MAX_NAME_LENGTH = 96
+"""The longest name that the Hub allows a repository to have, without its owner."""
+
+_OWNER = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,94}[A-Za-z0-9])?")
+
+
+def owner_of(location: str) -> str:
+    """Return the user or organisation whose repositories a registry is.
+
+    Args:
+        location: `hf://OWNER`.
+
+    Raises:
+        ModpmError: `unknown-registry-kind`.
+    """
+    owner = location.partition("://")[2]
+    if _OWNER.fullmatch(owner) is None or "--" in owner or ".." in owner:
+        raise ModpmError(
+            f"`{location[:200]}` names no user or organisation of the Hub",
+            code="unknown-registry-kind",
+            hint="write `hf://ORG`; each of its modules is a repository there",
+            exit_code=2,
+        )
+    return owner
+
+
+def repository_of(owner: str, module: ModuleName) -> str | None:
+    """Return the id of a module's repository; None if the Hub does not allow such a name."""
+    name = f"{module.namespace}.{module.name}"
+    if len(name) > MAX_NAME_LENGTH or name.endswith(".git"):
+        return None
+    return f"{owner}/{name}"
+
+
+def module_of(owner: str, repository: str) -> ModuleName | None:
+    """Return the module whose repository it is; None for any other repository."""
+    found_owner, _, name = repository.partition("/")
+    namespace, _, name = name.partition(".")
+    text = f"{namespace}/{name}"
+    try:
+        module = ModuleName.parse(text)
+    except ModpmError:
+        return None
+    return module if found_owner == owner and str(module) == text else None
+
+
+def tag_of(version: str) -> str:
+    """Return the git tag of a version in canonical form."""
+    return f"v{version}"
+
+
+def not_allowed(module: ModuleName) -> ModpmError:
+    """Return the error of a name that the Hub does not allow."""
+    return ModpmError(
+        f"`{module}` cannot be published to the Hub",
+        code="invalid-name",
+        why=f"a repository there has at most {MAX_NAME_LENGTH} characters in its name, and does "
+        "not end in `.git`",
+        hint="give the module a shorter or another name",
+    )
+
+
+def no_repository(module: ModuleName, location: str) -> ModpmError:
+    """Return the error of a file of a module that cannot have a repository."""
+    return ModpmError(
+        f"`{module}` is not on the Hub",
+        code="missing-file",
+        where=f"registry {location}",
+        why="the Hub does not allow a repository of such a name",
+    )

@@ -1,0 +1,103 @@
+"""How modpm speaks with the Hub: huggingface_hub's own session, made patient and quiet.
+
+huggingface_hub waits for a server without end, asks an unreachable one for 23 seconds, and sleeps
+as long as a server says. modpm's requests are known by their user agent and get modpm's own policy
+instead (`registry.backends.retrying`); those of other parts of the process keep the library's.
+"""
+
+from __future__ import annotations
+
+from functools import cache, partial
+from logging import ERROR
+from typing import TYPE_CHECKING, Any
+
+import httpx2
+from huggingface_hub import constants, get_session, set_client_factory
+from huggingface_hub.utils import (  # type: ignore[attr-defined]  # documented, not declared
+    disable_progress_bars,
+    logging,
+    parse_ratelimit_headers,
+)
+
+from modpm.core.errors import ModpmError
+from modpm.registry.backends.retrying import ServerFault, fault_of_status, persistently
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+LIBRARY = "modpm"
+TIMEOUT = httpx2.Timeout(connect=5.0, read=30.0, write=60.0, pool=60.0)
+
+_NO_LIMIT = httpx2.Timeout(None).as_dict()
+
+
+@cache
+def prepare() -> None:
+    """Make huggingface_hub patient and quiet, for the rest of this process."""
+    constants.HF_HUB_DISABLE_TELEMETRY = True
+    disable_progress_bars()
+    logging.set_verbosity(ERROR)
+    hooks = get_session().event_hooks  # with the library's own, which refuse to work offline
+    set_client_factory(
+        lambda: _PatientClient(event_hooks=hooks, follow_redirects=True, timeout=None)
+    )
+
+
+class _PatientClient(httpx2.Client):
+    """A client that asks again, and gives up, as modpm's policy says."""
+
+    def request(self, method: str, url: httpx2.URL | str, **options: Any) -> httpx2.Response:  # noqa: ANN401 -- the base's
+        """Send a request; one that holds a file is an upload to an address without a limit."""
+        if hasattr(options.get("data"), "read"):
+            options["content"] = options.pop("data")  # as httpx2 wants files to be given
+            options.setdefault("timeout", TIMEOUT)
+        return super().request(method, url, **options)
+
+    def send(self, request: httpx2.Request, **options: Any) -> httpx2.Response:  # noqa: ANN401 -- the base's
+        """Send a request, and if it is modpm's, again while the server is at fault.
+
+        Raises:
+            ModpmError: `network-failed` or `rate-limited`.
+        """
+        if not request.headers.get("user-agent", "").startswith(f"{LIBRARY}/"):
+            return super().send(request, **options)
+        if request.extensions.get("timeout") == _NO_LIMIT:
+            request.extensions["timeout"] = TIMEOUT.as_dict()
+        where = f"{request.url.scheme}://{request.url.netloc.decode('ascii')}"
+        return persistently(partial(self._send_once, request, options, where), where)
+
+    def _send_once(
+        self, request: httpx2.Request, options: Mapping[str, Any], where: str
+    ) -> httpx2.Response:
+        failure: Exception
+        try:
+            response = super().send(request, **options)
+        except httpx2.ConnectTimeout:
+            failure = _unreachable(where)
+        except httpx2.TransportError as error:
+            failure = ServerFault(f"the connection failed ({type(error).__name__})")
+        else:
+            fault = fault_of_status(response.status_code, _retry_after(response.headers))
+            if fault is None:
+                return response
+            response.close()
+            failure = fault
+        # Not where it was caught: what httpx2 raises holds the request, and that the token.
+        raise failure
+
+
+def _retry_after(headers: Mapping[str, str]) -> str | None:
+    limit = parse_ratelimit_headers(headers)
+    if limit is not None and limit.remaining == 0:
+        return str(limit.reset_in_seconds)
+    return headers.get("Retry-After")
+
+
+def _unreachable(where: str) -> ModpmError:
+    return ModpmError(
+        "the Hub cannot be reached",
+        code="network-failed",
+        where=where,
+        why=f"there was no connection in {TIMEOUT.connect:g} seconds",
+        hint="check the connection, and run the command again",
+    )
