@@ -1,0 +1,166 @@
+"""The releases of one module, and which of them fit what is asked (clauses N-11 to N-14)."""
+
+from __future__ import annotations
+
+from functools import cached_property, lru_cache, reduce
+from typing import TYPE_CHECKING, TypeVar
+
+from packaging.version import Version
+
+from modpm.core.errors import ModpmError
+from modpm.core.formats.names import ModuleName
+from modpm.registry.resolver.version_sets import VersionSet, satisfying
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable, Iterable, Mapping, Sequence
+
+    from packaging.specifiers import Specifier
+
+    from modpm.core.formats.requirements import Requirement
+    from modpm.registry.index import Index
+
+K = TypeVar("K", bound="Hashable")
+
+_EXACT = frozenset({"==", "==="})
+
+
+@lru_cache(maxsize=65_536)
+def _parsed(text: str) -> Version:
+    """Return a version; many modules have versions of the same name."""
+    return Version(text)
+
+
+class Candidates:
+    """The releases of one module, ascending, whatever the order they are listed in.
+
+    Args:
+        index: What is listed.
+        locked: The version to keep, if there is one and it is listed.
+
+    Attributes:
+        module: The name.
+        releases: Ascending by version.
+        versions: Their versions.
+        everything: The positions of all releases.
+        prereleases: Those of the pre-releases.
+        yanked: Those of the releases that were yanked.
+        plain: Those of the others.
+        locked: The position of the locked release, or nothing.
+    """
+
+    def __init__(self, index: Index, locked: Version | None = None) -> None:
+        self.module = ModuleName.parse(index.name)
+        self._tags = index.tags
+        listed = sorted(((_parsed(r.version), r) for r in index.releases), key=lambda pair: pair[0])
+        self.versions = [version for version, _ in listed]
+        self.releases = [release for _, release in listed]
+        self.everything = VersionSet.first(len(listed))
+        self.prereleases = _positions(version.is_prerelease for version in self.versions)
+        self.yanked = _positions(release.yanked is not None for release in self.releases)
+        self.plain = self.everything - self.prereleases - self.yanked
+        self.locked = self._positions_of(locked) if locked is not None else VersionSet.empty()
+        self._admitted_by_specifier: dict[Specifier, VersionSet] = {}
+
+    def accepted(self, requirements: Iterable[Requirement]) -> VersionSet:
+        """Return what satisfies all requirements, yanked and pre-releases too.
+
+        Raises:
+            ModpmError: `unknown-tag`.
+        """
+        return reduce(VersionSet.__and__, map(self._accepted, requirements), self.everything)
+
+    def fitting(
+        self, requirements: Sequence[Requirement], admitted: VersionSet | None = None
+    ) -> VersionSet:
+        """Return what may be chosen for requirements that are made together.
+
+        Args:
+            requirements: The requirements.
+            admitted: Yanked and pre-releases that may be chosen besides the locked one, since
+                they were asked for already.
+
+        Raises:
+            ModpmError: `unknown-tag`.
+        """
+        admitted = self.locked if admitted is None else self.locked | admitted
+        unwanted = self.yanked - self._named_exactly(requirements) - admitted
+        offered = self.accepted(requirements) - unwanted
+        finals = offered - self.prereleases
+        if finals.is_empty or any(_names_prereleases(r) for r in requirements):
+            return offered
+        return finals | (offered & admitted)
+
+    def preferred(self, allowed: VersionSet) -> int | None:
+        """Return the locked position if it is allowed, or else the newest that is."""
+        kept = allowed & self.locked
+        possible = allowed & self.everything if kept.is_empty else kept
+        return None if possible.is_empty else possible.last
+
+    @cached_property
+    def having(self) -> Mapping[tuple[str, ...], VersionSet]:
+        """What releases require, to the releases that require just this."""
+        return _grouped(tuple(release.requires) for release in self.releases)
+
+    @cached_property
+    def of_origin(self) -> Mapping[str, VersionSet]:
+        """Origins, to the releases of each."""
+        return _grouped(release.origin for release in self.releases)
+
+    def requiring(self, texts: Iterable[str]) -> VersionSet:
+        """Return the releases that require all these."""
+        wanted = set(texts)
+        return _union(group for requires, group in self.having.items() if wanted <= set(requires))
+
+    def _accepted(self, requirement: Requirement) -> VersionSet:
+        if requirement.tag is not None:
+            return self._positions_of(self._tagged(requirement.tag))
+        return self._matching(requirement.specifiers)
+
+    def _matching(self, specifiers: Iterable[Specifier]) -> VersionSet:
+        return reduce(VersionSet.__and__, map(self._satisfying, specifiers), self.everything)
+
+    def _satisfying(self, specifier: Specifier) -> VersionSet:
+        known = self._admitted_by_specifier.get(specifier)
+        if known is None:
+            known = self._admitted_by_specifier[specifier] = satisfying(specifier, self.versions)
+        return known
+
+    def _tagged(self, tag: str) -> Version:
+        if tag in self._tags:
+            return _parsed(self._tags[tag])
+        raise ModpmError(
+            f"`{self.module}` has no tag `{tag}`",
+            code="unknown-tag",
+            why=f"its tags are: {', '.join(sorted(self._tags)) or 'none'}",
+            hint=f"ask for versions instead, such as `{self.module}>=1.0`",
+        )
+
+    def _positions_of(self, version: Version) -> VersionSet:
+        return _positions(listed == version for listed in self.versions)
+
+    def _named_exactly(self, requirements: Iterable[Requirement]) -> VersionSet:
+        exact = [s for r in requirements for s in r.specifiers if _is_exact(s)]
+        return _union(map(self._satisfying, exact))
+
+
+def _positions(flags: Iterable[bool]) -> VersionSet:
+    return VersionSet(sum(1 << position for position, flag in enumerate(flags) if flag))
+
+
+def _union(sets: Iterable[VersionSet]) -> VersionSet:
+    return reduce(VersionSet.__or__, sets, VersionSet.empty())
+
+
+def _grouped(keys: Iterable[K]) -> dict[K, VersionSet]:
+    bits: dict[K, int] = {}
+    for position, key in enumerate(keys):
+        bits[key] = bits.get(key, 0) | 1 << position
+    return {key: VersionSet(group) for key, group in bits.items()}
+
+
+def _is_exact(specifier: Specifier) -> bool:
+    return specifier.operator in _EXACT and not specifier.version.endswith(".*")
+
+
+def _names_prereleases(requirement: Requirement) -> bool:
+    return requirement.tag is not None or bool(requirement.specifiers.prereleases)

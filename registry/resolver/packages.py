@@ -1,0 +1,131 @@
+"""What the solver chooses versions of, as it sees it: positions, and what each needs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from modpm.core.formats.names import ModuleName
+from modpm.registry.resolver.refusals import ruled_out
+from modpm.registry.resolver.wording import named, plural
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from modpm.core.errors import ModpmError
+    from modpm.registry.resolver.candidates import Candidates
+    from modpm.registry.resolver.shelves import Shelves, Wants
+    from modpm.registry.resolver.version_sets import VersionSet
+
+
+@dataclass(frozen=True)
+class Obstacle:
+    """Why some versions cannot be chosen at all.
+
+    Attributes:
+        versions: The versions.
+        text: The reason, as part of a sentence.
+        error: The same as an error, for when it is all that there is to say.
+        modules: The modules whose releases were looked at.
+    """
+
+    versions: VersionSet
+    text: str
+    error: ModpmError
+    modules: tuple[ModuleName, ...] = ()
+
+
+class Package(Protocol):
+    """Something that has versions, at most one of which is chosen."""
+
+    def preferred(self, allowed: VersionSet) -> int | None:
+        """Return the version to try first; None if none is left."""
+
+    def obstacle(self, version: int) -> Obstacle | None:
+        """Return why a version cannot be chosen; None if nothing is known against it."""
+
+    def needs(self, version: int) -> Mapping[str, VersionSet]:
+        """Return which versions of which packages a version needs."""
+
+    def alike(self, version: int) -> VersionSet:
+        """Return the versions that need the same."""
+
+    def words(self, versions: VersionSet) -> str:
+        """Name versions."""
+
+    def words_of_need(self, versions: VersionSet, other: str, needed: VersionSet) -> str:
+        """Say that versions need some of another package."""
+
+    def listed(self, versions: VersionSet) -> list[str]:
+        """Return versions as data."""
+
+
+class ModulePackage:
+    """The releases of a module.
+
+    Args:
+        candidates: The releases.
+        shelves: The releases of all others.
+    """
+
+    def __init__(self, candidates: Candidates, shelves: Shelves) -> None:
+        self.candidates = candidates
+        self._shelves = shelves
+
+    def preferred(self, allowed: VersionSet) -> int | None:
+        """Return the locked version, or else the newest."""
+        return self.candidates.preferred(allowed)
+
+    def obstacle(self, version: int) -> Obstacle | None:
+        """Return which of its requirements a release can never have."""
+        wants = self._shelves.wants(self._requires(version))
+        if wants.refusal is None:
+            return None
+        versions = self.candidates.requiring(wants.refused)
+        asked = " and ".join(f"`{text}`" for text in wants.refused)
+        verb = "require" if plural(self.words(versions)) else "requires"
+        text = f"{self.words(versions)} {verb} {asked}, and {self._reason(wants)}"
+        return Obstacle(versions, text, wants.refusal, wants.modules)
+
+    def needs(self, version: int) -> Mapping[str, VersionSet]:
+        """Return the releases that fit what a release requires."""
+        return self._shelves.wants(self._requires(version)).needs
+
+    def alike(self, version: int) -> VersionSet:
+        """Return the releases with the same requirements."""
+        return self.candidates.having[self._requires(version)]
+
+    def words(self, versions: VersionSet) -> str:
+        """Name releases."""
+        return named(self.candidates, versions)
+
+    def words_of_need(self, versions: VersionSet, other: str, needed: VersionSet) -> str:  # noqa: ARG002 -- Package's
+        """Say what releases require of a module, in the words of their manifests."""
+        verb = "require" if plural(self.words(versions)) else "requires"
+        texts = " or ".join(f"`{text}`" for text in self.requirements_on(versions, other))
+        return f"{self.words(versions)} {verb} {texts}"
+
+    def requirements_on(self, versions: VersionSet, other: str) -> list[str]:
+        """Return what releases require of a module, each text once."""
+        module = ModuleName(*other.split("/"))
+        releases = [self.candidates.releases[v] for v in versions & self.candidates.everything]
+        texts = dict.fromkeys(text for release in releases for text in release.requires)
+        return [text for text in texts if self._is_on(text, module)]
+
+    def listed(self, versions: VersionSet) -> list[str]:
+        """Return the versions of releases."""
+        inside = versions & self.candidates.everything
+        return [self.candidates.releases[version].version for version in inside]
+
+    def _requires(self, version: int) -> tuple[str, ...]:
+        return tuple(self.candidates.releases[version].requires)
+
+    def _is_on(self, text: str, module: ModuleName) -> bool:
+        requirement = self._shelves.requirement(text)
+        return requirement.namespace == module.namespace and requirement.name in {None, module.name}
+
+    def _reason(self, wants: Wants) -> str:
+        assert wants.refusal is not None
+        requirements = [self._shelves.requirement(text) for text in wants.refused]
+        aside = [ruled_out(self._shelves.candidates(m), requirements) for m in wants.modules]
+        return " ".join([wants.refusal.what, *(f"({words})" for words in aside if words)])

@@ -1,0 +1,142 @@
+"""What the solver asks: in which order, and what each choice needs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from nab_resolver.resolver import BaseProvider
+from nab_resolver.types import Incompatibility, IncompatibilityCause, RangeProtocol, Term
+
+from modpm.core.formats.names import ModuleName
+from modpm.registry.resolver.origins import ORIGIN
+from modpm.registry.resolver.packages import ModulePackage
+from modpm.registry.resolver.version_sets import VersionSet
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+
+    from modpm.registry.resolver.packages import Package
+    from modpm.registry.resolver.shelves import Shelves
+
+Clause = Incompatibility[str, int]
+Range = RangeProtocol[int]
+
+
+class Provider(BaseProvider[str, int]):
+    """Modules by name, versions by position, and clauses for what can never be chosen.
+
+    The order of choices makes the result one that can be told: the origin first, then the modules
+    that are asked for, the locked ones and then the others by name; each takes the first version
+    it prefers for which there is any result. Modules that others require come last, those first
+    that were in the way most often.
+
+    Args:
+        shelves: The releases of all modules.
+        asked: The names of the modules that are asked for.
+        packages: Packages that are no modules.
+    """
+
+    def __init__(
+        self, shelves: Shelves, asked: Collection[ModuleName], packages: Mapping[str, Package]
+    ) -> None:
+        self._shelves = shelves
+        self._first = {
+            str(module): (1 if shelves.is_locked(module) else 2, 0, str(module)) for module in asked
+        } | {ORIGIN: (0, 0, "")}
+        self.packages: dict[str, Package] = dict(packages)
+        self._clauses: list[Clause] = []
+        self._left: Mapping[str, Range] = {}
+
+    def package(self, name: str) -> Package:
+        """Return what has that name; the index of a module is read when it is first asked for."""
+        known = self.packages.get(name)
+        if known is None:
+            candidates = self._shelves.candidates(_module(name))
+            known = self.packages[name] = ModulePackage(candidates, self._shelves)
+        return known
+
+    def receive_partial_solution_hint(
+        self,
+        positive_ranges: Mapping[str, Range],
+        decisions: Mapping[str, int],  # noqa: ARG002 -- the solver's
+    ) -> None:
+        """Take note of what is left of each package before a version is chosen."""
+        self._left = positive_ranges
+
+    def choose_version(self, package: str, version_range: Range) -> int | None:
+        """Return the preferred version against which nothing is known.
+
+        Versions that need what is ruled out already are passed over, and the solver is told why.
+        If it found that out by itself, it would undo all choices since the one in the way.
+        """
+        assert isinstance(version_range, VersionSet)
+        of = self.package(package)
+        left = version_range
+        while (version := of.preferred(left)) is not None:
+            hindrance = self._obstacle(package, version) or self._contradiction(package, version)
+            if hindrance is None:
+                return version
+            self._clauses.append(hindrance)
+            left = left - _versions_of(hindrance)
+        return None
+
+    def has_satisfying_version(self, package: str, version_range: Range) -> bool:
+        """Say whether a version could be chosen."""
+        return self.choose_version(package, version_range) is not None
+
+    def get_dependencies(self, package: str, version: int) -> Mapping[str, VersionSet]:
+        """Return what a version needs."""
+        return self.package(package).needs(version)
+
+    def widen_decision(self, package: str, version: int) -> VersionSet:
+        """Return all versions that need the same, so that one clause stands for all."""
+        return self.package(package).alike(version)
+
+    def prioritize(
+        self,
+        package: str,
+        version_range: Range,  # noqa: ARG002 -- the solver's
+        conflict_counts: Mapping[str, int],
+        culprit_counts: Mapping[str, int] | None = None,  # noqa: ARG002 -- the solver's
+    ) -> tuple[int, int, str]:
+        """Return the place of a package in the order of choices."""
+        first = self._first.get(package)
+        if first is not None:
+            return first
+        is_free = not self._shelves.is_locked(_module(package))
+        return 3 + is_free, -conflict_counts.get(package, 0), package
+
+    def consume_pending_clauses(self) -> list[Clause]:
+        """Return the obstacles that were met since the last call."""
+        clauses, self._clauses = self._clauses, []
+        return clauses
+
+    def _obstacle(self, package: str, version: int) -> Clause | None:
+        obstacle = self.package(package).obstacle(version)
+        if obstacle is None:
+            return None
+        term: Term[str, int] = Term(package, obstacle.versions, positive=True)
+        return Incompatibility([term], IncompatibilityCause.NO_VERSIONS, origin=obstacle)
+
+    def _contradiction(self, package: str, version: int) -> Clause | None:
+        """Return a need of a version that is ruled out by what was chosen before."""
+        of = self.package(package)
+        for name, needed in of.needs(version).items():
+            left = self._left.get(name)
+            if left is not None and name != package and left.is_disjoint(needed):
+                terms: list[Term[str, int]] = [
+                    Term(package, of.alike(version), positive=True),
+                    Term(name, needed, positive=False),
+                ]
+                return Incompatibility(terms, IncompatibilityCause.DEPENDENCY)
+        return None
+
+
+def _versions_of(clause: Clause) -> VersionSet:
+    versions = clause.terms[0].constraint
+    assert isinstance(versions, VersionSet)
+    return versions
+
+
+def _module(name: str) -> ModuleName:
+    return ModuleName(*name.split("/"))

@@ -1,0 +1,92 @@
+"""The search for a resolution, by the solver."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from nab_resolver.errors import ResolutionError, ResolutionLimitError, ResolutionTerminatedError
+from nab_resolver.resolver import Resolver
+from nab_resolver.types import RootRequirement
+
+from modpm.core.errors import ModpmError
+from modpm.core.formats.names import ModuleName
+from modpm.registry.resolver.derivation import Derivation
+from modpm.registry.resolver.explanation import Explanation
+from modpm.registry.resolver.origins import ORIGIN, OriginPackage
+from modpm.registry.resolver.provider import Provider
+from modpm.registry.resolver.version_sets import VersionSet
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from modpm.registry.index import Release
+    from modpm.registry.resolver.demands import Asked
+    from modpm.registry.resolver.packages import Package
+    from modpm.registry.resolver.shelves import Shelves
+
+# Far more than any case that was measured takes; a search that goes on ends with an error.
+MAX_ROUNDS = 50_000
+
+
+def search(
+    asked: Sequence[Asked], shelves: Shelves, *, same_origin: bool
+) -> dict[ModuleName, Release]:
+    """Find a release for each module.
+
+    Args:
+        asked: What is asked for directly, by name.
+        shelves: All releases.
+        same_origin: Choose what is asked for directly from one origin.
+
+    Raises:
+        ResolutionError: As `resolve` says.
+    """
+    packages: dict[str, Package] = {}
+    if same_origin:
+        packages[ORIGIN] = OriginPackage([(shelves.candidates(a.module), a.fitting) for a in asked])
+    provider = Provider(shelves, [one.module for one in asked], packages)
+    resolver = Resolver(provider, max_iterations=MAX_ROUNDS, range_type=VersionSet)
+    try:
+        pins = resolver.resolve([*_roots(asked, shelves), *_origin_roots(packages)])
+    except ResolutionLimitError:
+        raise _too_hard() from None
+    except ResolutionError as failure:
+        proof = failure.incompatibility
+        if proof is None or isinstance(failure, ResolutionTerminatedError):
+            raise  # a fault of the solver, and nothing that a user could mend
+        raise Explanation(Derivation(proof, provider.package), shelves).error() from None
+    return _releases(pins, shelves)
+
+
+def _roots(asked: Sequence[Asked], shelves: Shelves) -> Iterator[RootRequirement[str, int]]:
+    """Give each demand by itself, so that a proof can name the one that is in the way."""
+    for one in asked:
+        candidates = shelves.candidates(one.module)
+        choice = candidates.plain | one.fitting
+        for demand in one.demands:
+            accepted = candidates.accepted([demand.requirement])
+            yield RootRequirement(str(one.module), accepted & choice, demand)
+
+
+def _origin_roots(packages: Mapping[str, Package]) -> Iterator[RootRequirement[str, int]]:
+    for name, package in packages.items():
+        assert isinstance(package, OriginPackage)
+        yield RootRequirement(name, package.everything, "one origin is asked for")
+
+
+def _releases(pins: Mapping[str, int], shelves: Shelves) -> dict[ModuleName, Release]:
+    chosen: dict[ModuleName, Release] = {}
+    for name, position in pins.items():
+        if name != ORIGIN:
+            module = ModuleName(*name.split("/"))
+            chosen[module] = shelves.candidates(module).releases[position]
+    return dict(sorted(chosen.items()))
+
+
+def _too_hard() -> ModpmError:
+    return ModpmError(
+        "the requirements are too entangled to resolve",
+        code="resolution-too-hard",
+        why=f"there was neither a result nor a proof that there is none after {MAX_ROUNDS} rounds",
+        hint="ask for exact versions of some modules (`==1.0.0`)",
+    )

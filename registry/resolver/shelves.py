@@ -1,0 +1,132 @@
+"""The releases of all modules, and what each list of requirements comes to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from modpm.core.errors import ModpmError
+from modpm.core.formats.requirements import Requirement
+from modpm.registry.resolver.candidates import Candidates
+from modpm.registry.resolver.refusals import nothing_fits
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from packaging.version import Version
+
+    from modpm.core.formats.names import ModuleName
+    from modpm.registry.resolver.demands import Catalogue
+    from modpm.registry.resolver.version_sets import VersionSet
+
+# A release that requires what is not there cannot be chosen. Any other error ends the resolution:
+# that a server does not answer must not look like a reason for older releases.
+_OBSTACLES = frozenset({"unknown-module", "unknown-namespace", "unknown-tag"})
+
+
+@dataclass(frozen=True)
+class Wants:
+    """What a list of requirements comes to.
+
+    Attributes:
+        needs: The versions that fit, of each module; of no use if there is a refusal.
+        refusal: Why nothing fits.
+        refused: The requirements that nothing fits.
+        modules: The modules that they are on.
+    """
+
+    needs: Mapping[str, VersionSet]
+    refusal: ModpmError | None = None
+    refused: tuple[str, ...] = ()
+    modules: tuple[ModuleName, ...] = ()
+
+
+class Shelves:
+    """The candidates of all modules; an index is read when its module is first needed.
+
+    Args:
+        catalogue: Where the indexes are.
+        locked: Versions to keep.
+    """
+
+    def __init__(self, catalogue: Catalogue, locked: Mapping[ModuleName, Version]) -> None:
+        self._catalogue = catalogue
+        self._locked = locked
+        self._admitted: dict[ModuleName, VersionSet] = {}
+        self._candidates: dict[ModuleName, Candidates] = {}
+        self._wants: dict[tuple[str, ...], Wants] = {}
+        self._requirements: dict[str, Requirement] = {}
+
+    def candidates(self, module: ModuleName) -> Candidates:
+        """Return the candidates of a module.
+
+        Raises:
+            ModpmError: `unknown-module`.
+        """
+        known = self._candidates.get(module)
+        if known is None:
+            index = self._catalogue.index(module)
+            known = self._candidates[module] = Candidates(index, self._locked.get(module))
+        return known
+
+    def place_of(self, module: ModuleName) -> str:
+        """Return which registry lists a module."""
+        return self._catalogue.place_of(module)
+
+    def is_locked(self, module: ModuleName) -> bool:
+        """Say whether there is a version of a module to keep."""
+        return module in self._locked
+
+    def admit(self, module: ModuleName, versions: VersionSet) -> None:
+        """Let releases require what was asked for already, yanked and pre-releases too."""
+        self._admitted[module] = versions
+
+    def requirement(self, text: str) -> Requirement:
+        """Return what a release requires."""
+        if text not in self._requirements:
+            self._requirements[text] = Requirement.parse(text, where="an index")
+        return self._requirements[text]
+
+    def modules(self, requirement: Requirement) -> Sequence[ModuleName]:
+        """Return the modules that a requirement is on, sorted.
+
+        Raises:
+            ModpmError: `unknown-namespace`.
+        """
+        module = requirement.module
+        return [module] if module else sorted(self._catalogue.modules(requirement.namespace))
+
+    def wants(self, texts: tuple[str, ...]) -> Wants:
+        """Return what a list of requirements comes to."""
+        if texts not in self._wants:
+            self._wants[texts] = self._find(texts)
+        return self._wants[texts]
+
+    def _find(self, texts: tuple[str, ...]) -> Wants:
+        asked: dict[ModuleName, list[str]] = {}
+        needs: dict[str, VersionSet] = {}
+        about = texts
+        try:
+            for text in texts:
+                about = (text,)
+                for module in self.modules(self.requirement(text)):
+                    asked.setdefault(module, []).append(text)
+            for module, on_module in sorted(asked.items()):
+                about = tuple(on_module)
+                needs[str(module)] = fitting = self._fitting(module, on_module)
+                if fitting.is_empty:
+                    return self._nothing_fits(module, about)
+        except ModpmError as error:
+            if error.code not in _OBSTACLES:
+                raise
+            return Wants({}, error, about)
+        return Wants(needs)
+
+    def _fitting(self, module: ModuleName, texts: Sequence[str]) -> VersionSet:
+        requirements = [self.requirement(text) for text in texts]
+        return self.candidates(module).fitting(requirements, self._admitted.get(module))
+
+    def _nothing_fits(self, module: ModuleName, texts: tuple[str, ...]) -> Wants:
+        requirements = [self.requirement(text) for text in texts]
+        error = nothing_fits(self.candidates(module), requirements, self.place_of(module))
+        return Wants({}, error, texts, (module,))
