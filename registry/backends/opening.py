@@ -28,7 +28,7 @@ class _Kind(NamedTuple):
 
 
 _OBJECT_STORE = _Kind("object_store", "ObjectStoreRegistry", "obstore", "s3")
-_STATIC = _Kind("static", "StaticRegistry", "huggingface_hub", None)
+_STATIC = _Kind("static", "StaticRegistry", "httpx2", None)
 _KINDS = {
     "s3": _OBJECT_STORE,
     "gs": _OBJECT_STORE,
@@ -53,19 +53,32 @@ def locate(url: str, base: Path) -> str:
         base: What a relative path is relative to.
 
     Raises:
-        ModpmError: `unknown-registry-kind`.
+        ModpmError: `unknown-registry-kind`, or `usage` for an address with a password in it.
     """
     if "://" not in url:
         return os.path.normpath(base.absolute() / Path(url).expanduser())
     parts = urlsplit(url)
     if parts.scheme == "file" and parts.netloc in {"", "localhost"}:
         return os.path.normpath(unquote(parts.path))
+    if "@" in parts.netloc:
+        raise _holds_password()
     if parts.scheme in _KINDS and parts.netloc and not parts.query and not parts.fragment:
         return url.rstrip("/")
     raise ModpmError(
         f"`{url[:200]}` is not a kind of registry that modpm knows",
         code="unknown-registry-kind",
         hint=f"name a folder, or a URL of {', '.join(f'{kind}://' for kind in _KINDS)}",
+        exit_code=2,
+    )
+
+
+def _holds_password() -> ModpmError:
+    # The address itself is not shown: whatever stands before the `@` is secret.
+    return ModpmError(
+        "the address of a registry must not hold a user or a password",
+        code="usage",
+        why="it is written into lockfiles",
+        hint="give credentials in the environment",
         exit_code=2,
     )
 

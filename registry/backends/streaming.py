@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, BinaryIO
 from modpm.core.errors import ModpmError
 
 if TYPE_CHECKING:
-    from collections.abc import Buffer, Callable, Iterator
+    from collections.abc import Callable, Iterator
+
+    from typing_extensions import Buffer
 
 _BUFFER_BYTES = 256 * 1024
 

@@ -58,7 +58,7 @@ class SeaweedFS:
             "s3.port.iceberg": 0,
             "s3.port.lance": 0,
         }
-        command = [weed, "-logdir", self._folder, "server", "-s3"]
+        command = [weed, f"-logdir={self._folder}", "server", "-s3"]
         with (self._folder / "output").open("wb") as output:
             self._process = subprocess.Popen(
                 [*command, *(f"-{name}={value}" for name, value in flags.items())],

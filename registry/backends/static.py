@@ -1,0 +1,147 @@
+"""A registry that is only read: a copy of one on any web server (`specs/backends.md`)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, BinaryIO, NoReturn
+
+from packaging.version import Version
+
+from modpm.core.errors import ModpmError
+from modpm.core.formats.names import ModuleName
+from modpm.registry.backends import layout, streaming
+from modpm.registry.backends.layout import NAMESPACES_FILE, REGISTRY_FILE
+from modpm.registry.backends.scanning import scan
+from modpm.registry.backends.web_server import WebServer
+from modpm.registry.index import Index
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from modpm.core.formats.distribution import Distribution
+    from modpm.registry.backends.protocol import Published, Query
+
+
+class StaticRegistry:
+    """The files of a registry, on a web server that knows nothing of registries.
+
+    Args:
+        url: As for `WebServer`.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._server = WebServer(url)
+        self._has_layout = False
+        self._is_by_digest = False
+        self._indexes: dict[ModuleName, Index] = {}
+
+    @property
+    def location(self) -> str:
+        """The URL."""
+        return self._url
+
+    def names(self, namespace: str | None = None) -> list[ModuleName]:
+        """Return the modules that the lists of names hold, sorted."""
+        self._check_layout()
+        namespaces = self._list(NAMESPACES_FILE, "namespaces")
+        return [
+            ModuleName(known, name)
+            for known in namespaces
+            if namespace in {None, known}
+            for name in self._list(layout.names_path(known), "names")
+        ]
+
+    def index(self, module: ModuleName) -> Index | None:
+        """Return what is listed for a name; None if nothing is."""
+        path = layout.index_path(module)
+        data = self._server.document(path)
+        if data is None:
+            self._check_layout()
+            return None
+        index = Index.from_bytes(data, module, f"{self._url}/{path}")
+        self._indexes[module] = index
+        return index
+
+    def revision(self, module: ModuleName, version: str) -> str | None:  # noqa: ARG002 -- Backend's
+        """Return None: a copy has no commits."""
+        return None
+
+    def open_file(
+        self,
+        module: ModuleName,
+        version: str,
+        file: str,
+        *,
+        offset: int = 0,
+        revision: str | None = None,  # noqa: ARG002 -- Backend's
+    ) -> BinaryIO:
+        """Open a file of a release to read its bytes."""
+        in_folder = layout.release_path(module, version, file)
+        # All files are at one of two places: in the folder of the release, or by their digests.
+        for is_by_digest in (self._is_by_digest, not self._is_by_digest):
+            path = self._path_by_digest(module, version, file) if is_by_digest else in_folder
+            opened = None if path is None else self._open(path, offset)
+            if opened is not None:
+                self._is_by_digest = is_by_digest
+                return opened
+        raise layout.missing_file(module, version, f"{self._url}/{in_folder}")
+
+    def publish(self, distributions: Sequence[Distribution]) -> list[Published]:  # noqa: ARG002 -- Backend's
+        """Refuse: a copy is only read."""
+        self._refuse()
+
+    def change(self, module: ModuleName, change: Callable[[Index], Index]) -> Index:  # noqa: ARG002 -- Backend's
+        """Refuse: a copy is only read."""
+        self._refuse()
+
+    def search(self, query: Query) -> Iterator[Index]:
+        """Give the indexes of the modules that meet a query, by reading them all."""
+        return scan(self, query)
+
+    def _open(self, path: str, offset: int) -> BinaryIO | None:
+        try:
+            body = self._server.body(path, offset)
+        except FileNotFoundError:
+            return None
+        return streaming.opened(body.pieces, body.close)
+
+    def _path_by_digest(self, module: ModuleName, version: str, file: str) -> str | None:
+        """Return where the file is in a copy of a bucket; None if it is not listed."""
+        index = self._indexes.get(module) or self.index(module)
+        release = None if index is None else index.find(Version(version))
+        record = None if release is None else release.all_files.get(file)
+        return None if record is None else layout.content_path(record.digest)
+
+    def _list(self, path: str, kind: str) -> list[str]:
+        data = self._server.document(path)
+        if data is None:
+            raise self._cannot_list(path)
+        return layout.decode_names(data, kind, f"{self._url}/{path}")
+
+    def _check_layout(self) -> None:
+        if self._has_layout:
+            return
+        data = self._server.document(REGISTRY_FILE)
+        if data is None:
+            raise layout.registry_missing(self._url, f"the server has no `{REGISTRY_FILE}` there")
+        layout.check_layout(data, self._url)
+        self._has_layout = True
+
+    def _cannot_list(self, path: str) -> ModpmError:
+        return ModpmError(
+            "the registry cannot say which modules it has",
+            code="cannot-list",
+            where=self._url,
+            why=f"the server has no `{path}`",
+            hint="name modules by their whole names, or ask whoever keeps the registry to publish "
+            "to it with this version of modpm and to copy it again",
+        )
+
+    def _refuse(self) -> NoReturn:
+        raise ModpmError(
+            "this registry is only read",
+            code="read-only-registry",
+            where=self._url,
+            why="it is a copy on a web server",
+            hint="publish to the registry that it is a copy of",
+        )
