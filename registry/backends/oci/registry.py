@@ -1,0 +1,478 @@
+"""A registry kept by a server of OCI artifacts (`specs/oci.md`).
+
+    <prefix>/<namespace>/<name>                 the repository of a module
+        1.0.0, stable                           releases, by version and by tag
+        _yank.1.0.0                             whether a version is yanked
+    <prefix>/<namespace>/<name>/modpm.claims    who publishes which version
+
+There is no document of the whole module: its index is made of the OCI tags, each of which is
+written by itself, so that no writer can lose what another wrote.
+"""
+
+from __future__ import annotations
+
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cached_property, partial
+from typing import TYPE_CHECKING, BinaryIO
+from urllib.parse import urlsplit
+
+import msgspec
+from packaging.version import Version
+
+from modpm.core.errors import ModpmError
+from modpm.core.formats.names import ModuleName
+from modpm.registry.backends.oci import naming
+from modpm.registry.backends.oci.claims import Claims
+from modpm.registry.backends.oci.modelpack import Artifact, annotation, pack, unpack
+from modpm.registry.backends.oci.repository import Repository, is_digest, listed
+from modpm.registry.backends.oci.server import (
+    FORBIDDEN,
+    N_CONNECTIONS,
+    NOT_ALLOWED,
+    NOT_FOUND,
+    OK,
+    UNAUTHORISED,
+    Endpoint,
+    Server,
+)
+from modpm.registry.backends.protocol import Published, Query
+from modpm.registry.backends.scanning import not_listed, scan
+from modpm.registry.index import Index, Release
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    from modpm.core.formats.distribution import Distribution
+
+YANK_ANNOTATION = "modpm.yanked"
+HELP_AFTER_SECONDS = 2.0
+"""How long the writer that was chosen is given to show its release, before others do it."""
+
+_POLL_SECONDS = 0.1
+_MAX_REPOSITORY_LENGTH = 255
+
+
+@dataclass(frozen=True)
+class _Entry:
+    """A distribution on its way into the registry, and the release that it is there."""
+
+    distribution: Distribution
+    module: ModuleName
+    release: Release
+    is_new: bool
+
+
+@dataclass(frozen=True)
+class _Listing:
+    """What the OCI tags of a module say."""
+
+    releases: Mapping[str, Artifact]
+    tags: Mapping[str, str]
+    yanked: Mapping[str, str]
+
+
+class OciRegistry:
+    """A registry on a server of OCI artifacts.
+
+    Args:
+        url: `oci://host[:port][/prefix]`.
+
+    Raises:
+        ModpmError: `invalid-registry-url`.
+    """
+
+    def __init__(self, url: str) -> None:
+        parts = urlsplit(url)
+        self._host, self._prefix = parts.netloc, parts.path.strip("/")
+        if "@" in self._host or (self._prefix and not naming.is_repository(self._prefix)):
+            raise _bad_url(parts.hostname or "")
+        self._endpoint = Endpoint.of_environment(self._host)
+        self._location = f"oci://{self._host}/{self._prefix}".rstrip("/")
+        self._repositories: dict[str, Repository] = {}
+        self._artifacts: dict[str, Artifact] = {}
+
+    @property
+    def location(self) -> str:
+        """The URL."""
+        return self._location
+
+    def names(self, namespace: str | None = None) -> list[ModuleName]:
+        """Return the modules that have a release, sorted.
+
+        Raises:
+            ModpmError: `no-listing`, if the server does not tell what it has.
+        """
+        found = set(self._catalogue(namespace))
+        return sorted(module for module in found if self._versions(module))
+
+    def index(self, module: ModuleName) -> Index | None:
+        """Return what is listed for a name; None if nothing is."""
+        listing = self._listing(module)
+        if listing is None or not listing.releases:
+            self._check_server()
+            return None
+        releases = [
+            msgspec.structs.replace(artifact.release, yanked=listing.yanked.get(version))
+            for version, artifact in listing.releases.items()
+        ]
+        releases.sort(key=lambda release: Version(release.version))
+        index = Index(name=str(module), tags=dict(listing.tags), releases=releases)
+        return Index.from_bytes(index.to_bytes(), module, self._repository(module).location)
+
+    def revision(self, module: ModuleName, version: str) -> str | None:
+        """Return the digest of the OCI manifest."""
+        return self._artifact_of(module, version, None).digest
+
+    def open_file(
+        self,
+        module: ModuleName,
+        version: str,
+        file: str,
+        *,
+        offset: int = 0,
+        revision: str | None = None,
+    ) -> BinaryIO:
+        """Open a file of a release to read its bytes."""
+        record = self._artifact_of(module, version, revision).files.get(file)
+        repository = self._repository(module)
+        opened = repository.open_blob(record.digest, offset) if record is not None else None
+        if opened is None:
+            raise self._lost(module, version, f"`{file[:100]}` is not there")
+        return opened
+
+    def publish(self, distributions: Sequence[Distribution]) -> list[Published]:
+        """Publish distributions that have been verified.
+
+        Everything is uploaded before the first of them can be seen. The releases then appear one
+        after the other; whoever is interrupted publishes again, and what is there is passed over.
+        """
+        entries = self._enter(distributions)
+        artifacts = [self._upload(entry) if entry.is_new else None for entry in entries]
+        return [self._published(*pair) for pair in zip(entries, artifacts, strict=True)]
+
+    def change(self, module: ModuleName, change: Callable[[Index], Index]) -> Index:
+        """Change tags and yanks, each of which is a record of its own (clause O-12).
+
+        Raises:
+            ModpmError: `invalid-requirement`, for a tag that is none.
+        """
+        index = self.index(module)
+        if index is None:
+            raise not_listed(module, self.location)
+        changed = change(index)
+        if _unchangeable(changed) != _unchangeable(index):
+            raise ValueError("releases are published, and only tags and yanks are changed")
+        self._write_tags(module, index.tags, changed.tags)
+        self._write_yanks(module, index, changed)
+        return self.index(module) or changed
+
+    def search(self, query: Query) -> Iterator[Index]:
+        """Give the indexes of the modules that meet a query, by reading them all."""
+        return scan(self, query)
+
+    # Reading
+
+    def _repository(self, module: ModuleName, part: str = "") -> Repository:
+        name = "/".join(filter(None, (self._prefix, str(module), part)))
+        if name not in self._repositories:
+            self._repositories[name] = Repository(Server(self._endpoint), name)
+        return self._repositories[name]
+
+    def _catalogue(self, namespace: str | None) -> Iterator[ModuleName]:
+        try:
+            for page in listed(self._server, "/v2/_catalog?n=1000", "repositories"):
+                if page is None:
+                    raise self._no_listing()
+                yield from filter(None, (self._module_of(name, namespace) for name in page))
+        except ModpmError as error:
+            if error.code in {"not-authorised", "read-only-registry"}:
+                raise self._no_listing() from None
+            raise
+
+    def _module_of(self, repository: str, namespace: str | None) -> ModuleName | None:
+        """Return the module whose repository it is; None for any other repository."""
+        text = repository.removeprefix(f"{self._prefix}/") if self._prefix else repository
+        if self._prefix and text == repository:
+            return None
+        try:
+            module = ModuleName.parse(text, where="")
+        except ModpmError:
+            return None
+        return module if str(module) == text and namespace in {None, module.namespace} else None
+
+    def _versions(self, module: ModuleName) -> list[str]:
+        """Return the versions that have an OCI tag."""
+        tags = self._repository(module).tags() or []
+        return [version for tag in tags if (version := naming.version_of_tag(tag)) is not None]
+
+    def _listing(self, module: ModuleName) -> _Listing | None:
+        repository = self._repository(module)
+        tags = repository.tags()
+        if tags is None:
+            return None
+        wanted = [tag for tag in tags if _is_ours(tag)]
+        with ThreadPoolExecutor(N_CONNECTIONS) as pool:
+            found = dict(zip(wanted, pool.map(repository.listed_manifest, wanted), strict=True))
+        data = {tag: content for tag, content in found.items() if content is not None}
+        return _read_listing(data, repository.location)
+
+    def _artifact_of(self, module: ModuleName, version: str, revision: str | None) -> Artifact:
+        """Return the release of a version.
+
+        Raises:
+            ModpmError: `missing-file`, if there is none.
+        """
+        if revision is not None and revision in self._artifacts:
+            return self._artifacts[revision]
+        if revision is not None and not is_digest(revision):
+            raise self._lost(module, version, f"the locked revision {revision!r:.100} is no digest")
+        artifact = self._artifact(module, revision or naming.tag_of_version(version))
+        if artifact is None:
+            self._check_server()
+            raise self._lost(module, version, "the repository does not hold it")
+        self._artifacts[artifact.digest] = artifact
+        return artifact
+
+    def _artifact(self, module: ModuleName, reference: str) -> Artifact | None:
+        repository = self._repository(module)
+        data = repository.manifest(reference)
+        return None if data is None else unpack(data, f"{repository.location} {reference}")
+
+    # Publishing
+
+    def _enter(self, distributions: Sequence[Distribution]) -> list[_Entry]:
+        entries: list[_Entry] = []
+        for distribution in distributions:
+            release = Release.of_distribution(distribution)
+            module = ModuleName.parse(distribution.manifest.name)
+            self._check_length(module)
+            listed_release = self._published_before(module, release, entries)
+            if listed_release is not None and listed_release.digest != release.digest:
+                raise self._taken(module, release, listed_release)
+            is_new = listed_release is None
+            entries.append(_Entry(distribution, module, listed_release or release, is_new))
+        return entries
+
+    def _published_before(
+        self, module: ModuleName, release: Release, entries: Sequence[_Entry]
+    ) -> Release | None:
+        version = Version(release.version)
+        for entry in entries:
+            if entry.module == module and Version(entry.release.version) == version:
+                return entry.release
+        same = [text for text in self._versions(module) if Version(text) == version]
+        for text in same:
+            artifact = self._artifact(module, naming.tag_of_version(text))
+            if artifact is None:
+                raise self._in_use(module, text)
+            return artifact.release
+        return None
+
+    def _upload(self, entry: _Entry) -> Artifact:
+        """Upload everything but the OCI tags."""
+        repository = self._repository(entry.module)
+        for name, file in entry.release.all_files.items():
+            repository.put_blob(file, partial(_open, entry.distribution.folder / name))
+        artifact, config = pack(entry.distribution.manifest, entry.release)
+        repository.put_bytes(config)
+        repository.put_manifest(artifact.digest, artifact.data)
+        return artifact
+
+    def _published(self, entry: _Entry, artifact: Artifact | None) -> Published:
+        is_new = artifact is not None and self._is_chosen(entry, artifact)
+        return Published(
+            name=entry.module,
+            version=entry.release.version,
+            digest=entry.release.digest,
+            size_bytes=entry.release.size_bytes,
+            registry=self.location,
+            is_new=is_new,
+        )
+
+    def _is_chosen(self, entry: _Entry, artifact: Artifact) -> bool:
+        """Publish a release unless another writer was chosen; say which it was.
+
+        Raises:
+            ModpmError: `version-taken`, if the one that was chosen has other bytes.
+        """
+        claims = self._repository(entry.module, "modpm.claims")
+        chosen = Claims(claims, naming.claim_key(entry.release.version)).choose(artifact.digest)
+        if chosen == artifact.digest:
+            self._show(entry.module, artifact)
+            return True
+        other = self._shown(entry.module, chosen)
+        if other.release.digest != entry.release.digest:
+            raise self._taken(entry.module, entry.release, other.release)
+        return False
+
+    def _show(self, module: ModuleName, artifact: Artifact) -> None:
+        tag = naming.tag_of_version(artifact.release.version)
+        self._repository(module).put_manifest(tag, artifact.data)
+
+    def _shown(self, module: ModuleName, digest: str) -> Artifact:
+        """Return the release that was chosen, once it can be seen; show it if its writer fails."""
+        chosen = self._artifact(module, digest)
+        if chosen is None:
+            raise self._lost(module, digest, "it was chosen to be published")
+        tag = naming.tag_of_version(chosen.release.version)
+        end = time.monotonic() + HELP_AFTER_SECONDS
+        while self._repository(module).manifest(tag) is None:
+            if time.monotonic() > end:
+                self._show(module, chosen)
+            time.sleep(_POLL_SECONDS)
+        return chosen
+
+    # Tags and yanks
+
+    def _write_tags(
+        self, module: ModuleName, before: Mapping[str, str], after: Mapping[str, str]
+    ) -> None:
+        repository = self._repository(module)
+        for tag, version in after.items():
+            if before.get(tag) != version:
+                _check_tag(module, tag)
+                artifact = self._artifact_of(module, version, None)
+                repository.put_manifest(tag, artifact.data)
+        for tag in set(before) - set(after):
+            repository.put_record(tag, {})
+
+    def _write_yanks(self, module: ModuleName, before: Index, after: Index) -> None:
+        reasons = {release.version: release.yanked for release in before.releases}
+        for release in after.releases:
+            if release.yanked != reasons[release.version]:
+                annotations = {} if release.yanked is None else {YANK_ANNOTATION: release.yanked}
+                tag = naming.yank_tag(release.version)
+                self._repository(module).put_record(tag, annotations)
+
+    # Errors
+
+    @cached_property
+    def _server(self) -> Server:
+        return Server(self._endpoint)
+
+    @cached_property
+    def _answers(self) -> bool:
+        """Whether the server speaks the OCI distribution protocol."""
+        accepted = (OK, UNAUTHORISED, FORBIDDEN, NOT_FOUND, NOT_ALLOWED)
+        with self._server.ask("GET", "/v2/", accepted=accepted) as response:
+            return response.status_code not in {NOT_FOUND, NOT_ALLOWED}
+
+    def _check_server(self) -> None:
+        if not self._answers:
+            raise ModpmError(
+                "this is not a registry",
+                code="not-a-registry",
+                where=self.location,
+                why="the server does not know `/v2/`, where OCI registries answer",
+                hint="correct the address",
+            )
+
+    def _check_length(self, module: ModuleName) -> None:
+        name = f"{self._prefix}/{module}/modpm.claims"
+        if len(name) > _MAX_REPOSITORY_LENGTH:
+            raise _bad_url(self._host)
+
+    def _no_listing(self) -> ModpmError:
+        return ModpmError(
+            "this registry does not tell which modules it has",
+            code="no-listing",
+            where=self.location,
+            why="the server does not offer `/v2/_catalog` to you",
+            hint="ask for modules by their whole names, such as `cifar10/cat`",
+        )
+
+    def _lost(self, module: ModuleName, version: str, why: str) -> ModpmError:
+        return ModpmError(
+            f"`{module}` {version} has lost a file",
+            code="missing-file",
+            where=self._repository(module).location,
+            why=why,
+            hint="check the version, or ask whoever keeps the registry to restore it",
+        )
+
+    def _taken(self, module: ModuleName, release: Release, other: Release) -> ModpmError:
+        return ModpmError(
+            f"`{module}` {other.version} is published already, with other bytes",
+            code="version-taken",
+            where=f"registry {self.location}",
+            why=f"the published release has digest {other.digest}, this one {release.digest}",
+            hint="a release never changes: give this one a higher version",
+        )
+
+    def _in_use(self, module: ModuleName, version: str) -> ModpmError:
+        return ModpmError(
+            f"`{module}` {version} cannot be published",
+            code="version-taken",
+            where=self._repository(module).location,
+            why=f"the tag `{naming.tag_of_version(version)}` is in use for something else",
+            hint="publish under another version",
+        )
+
+
+def _open(path: Path) -> BinaryIO:
+    return path.open("rb")
+
+
+def _is_ours(tag: str) -> bool:
+    """Say whether an OCI tag can be one that modpm wrote."""
+    is_yank = tag.startswith(naming.YANK_PREFIX)
+    return is_yank or naming.version_of_tag(tag) is not None or naming.is_module_tag(tag)
+
+
+def _read_listing(data: Mapping[str, bytes], where: str) -> _Listing:
+    """Make sense of OCI manifests by their tags; pass over what is not of a module."""
+    artifacts = {
+        tag: artifact
+        for tag, content in data.items()
+        if (artifact := unpack(content, f"{where}:{tag}")) is not None
+    }
+    releases = {
+        artifact.release.version: artifact
+        for tag, artifact in artifacts.items()
+        if naming.tag_of_version(artifact.release.version) == tag
+    }
+    tags = {
+        tag: artifact.release.version
+        for tag, artifact in artifacts.items()
+        if naming.is_module_tag(tag) and _is_same(releases.get(artifact.release.version), artifact)
+    }
+    reasons = {
+        version: annotation(data[tag], YANK_ANNOTATION, f"{where}:{tag}")
+        for version in releases
+        if (tag := naming.yank_tag(version)) in data
+    }
+    yanked = {version: reason for version, reason in reasons.items() if reason is not None}
+    return _Listing(releases, tags, yanked)
+
+
+def _is_same(release: Artifact | None, artifact: Artifact) -> bool:
+    return release is not None and release.digest == artifact.digest
+
+
+def _unchangeable(index: Index) -> Index:
+    releases = [msgspec.structs.replace(release, yanked=None) for release in index.releases]
+    return msgspec.structs.replace(index, tags={}, releases=releases)
+
+
+def _check_tag(module: ModuleName, tag: str) -> None:
+    if not naming.is_module_tag(tag):
+        raise ModpmError(
+            f"`{tag[:100]}` cannot be a tag of `{module}`",
+            code="invalid-requirement",
+            why="a tag has letters, digits and inner `-`, `_` and `.`, and is not a version",
+        )
+
+
+def _bad_url(host: str) -> ModpmError:
+    return ModpmError(
+        "this cannot be the address of an OCI registry",
+        code="invalid-registry-url",
+        where=f"oci://{host}",
+        why="its path must be lower-case words between `/`, its names must fit 255 characters, "
+        "and it must hold no password",
+        hint="write `oci://host/prefix`, and log in with `docker login` or `oras login`",
+        exit_code=2,
+    )

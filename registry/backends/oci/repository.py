@@ -1,0 +1,315 @@
+"""One repository of an OCI registry: tags, manifests and blobs."""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+import time
+from functools import partial
+from typing import TYPE_CHECKING, BinaryIO
+from urllib.parse import urlencode, urljoin, urlsplit
+
+import urllib3
+
+from modpm.core.errors import ModpmError
+from modpm.core.formats import canonical_json
+from modpm.core.formats.digest import DIGEST_PATTERN, digest_bytes
+from modpm.core.formats.manifest import FileRecord
+from modpm.registry.backends.oci.modelpack import EMPTY, MANIFEST_TYPE, record
+from modpm.registry.backends.oci.server import (
+    ACCEPTED,
+    CREATED,
+    NOT_FOUND,
+    OK,
+    PARTIAL_CONTENT,
+    Server,
+    message_of,
+)
+from modpm.registry.backends.retrying import ServerFault, persistently
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    import requests
+
+MAX_TAGS = 100_000
+BAD_REQUEST, RANGE_NOT_SATISFIABLE = 400, 416
+
+_BLOCK_BYTES = 1024 * 1024
+_PAUSES_SECONDS = (0.02, 0.1)
+
+
+class Repository:
+    """One repository.
+
+    Args:
+        server: The server; no other repository uses this object.
+        name: The name of the repository.
+    """
+
+    def __init__(self, server: Server, name: str) -> None:
+        self._server = server
+        self._name = name
+        self._has_empty_blob = False
+
+    @property
+    def location(self) -> str:
+        """Where it is, for errors."""
+        return f"oci://{self._server.host}/{self._name}"
+
+    def tags(self) -> list[str] | None:
+        """Return the OCI tags; None if there is no such repository.
+
+        Raises:
+            ModpmError: As `Server.ask`; `too-large`; `invalid-json`.
+        """
+        pages = listed(self._server, f"/v2/{self._name}/tags/list", "tags")
+        tags: list[str] = []
+        for page in pages:
+            if page is None:
+                return None
+            tags += page
+            if len(tags) > MAX_TAGS:
+                raise ModpmError(
+                    f"the repository has more than {MAX_TAGS} tags",
+                    code="too-large",
+                    where=self.location,
+                )
+        return tags
+
+    def manifest(self, reference: str) -> bytes | None:
+        """Return the OCI manifest that a tag or a digest names; None if there is none.
+
+        Raises:
+            ModpmError: As `Server.ask`; `wrong-digest`; `too-large`.
+        """
+        data = persistently(partial(self._manifest_once, reference), self.location)
+        if data is not None and is_digest(reference) and digest_bytes(data) != reference:
+            raise ModpmError(
+                "an OCI manifest is not the one that was published",
+                code="wrong-digest",
+                where=f"{self.location}@{reference}",
+                why=f"its digest is {digest_bytes(data)}",
+                hint="do not use it; ask whoever keeps the registry, or use another one",
+            )
+        return data
+
+    def listed_manifest(self, tag: str) -> bytes | None:
+        """Return the OCI manifest of a tag that was listed; None if it has been deleted.
+
+        docker-registry misses a tag for a moment when it is written again.
+
+        Raises:
+            ModpmError: As `manifest`.
+        """
+        for pause_seconds in _PAUSES_SECONDS:
+            data = self.manifest(tag)
+            if data is not None:
+                return data
+            time.sleep(pause_seconds)
+        return self.manifest(tag)
+
+    def put_manifest(self, reference: str, data: bytes) -> None:
+        """Write an OCI manifest under a tag, which it may have already, or under its digest.
+
+        Its blobs are there already.
+
+        Raises:
+            ModpmError: As `Server.ask`.
+        """
+        persistently(partial(self._put_manifest_once, reference, data), self.location)
+
+    def put_record(self, tag: str, annotations: Mapping[str, str]) -> None:
+        """Write an OCI manifest that says something by its annotations alone.
+
+        Raises:
+            ModpmError: As `Server.ask`.
+        """
+        if not self._has_empty_blob:
+            self.put_bytes(EMPTY)
+            self._has_empty_blob = True
+        self.put_manifest(tag, record(annotations))
+
+    def put_bytes(self, data: bytes) -> None:
+        """Write a blob.
+
+        Raises:
+            ModpmError: As `put_blob`.
+        """
+        file = FileRecord(size_bytes=len(data), digest=digest_bytes(data))
+        self.put_blob(file, lambda: io.BytesIO(data))
+
+    def put_blob(self, file: FileRecord, content: Callable[[], BinaryIO]) -> None:
+        """Write a blob that may be there already; the server checks its digest.
+
+        Args:
+            file: What it must be.
+            content: Opens it.
+
+        Raises:
+            ModpmError: `wrong-digest`, if it is something else; as `Server.ask`.
+        """
+        path = f"/v2/{self._name}/blobs/{file.digest}"
+        with self._server.ask("HEAD", path, accepted=(OK, NOT_FOUND)) as response:
+            if response.status_code == OK:
+                return
+        persistently(partial(self._upload_once, file, content), self.location)
+
+    def open_blob(self, digest: str, offset: int) -> BinaryIO | None:
+        """Open a blob from a byte on; None if it is not there.
+
+        Raises:
+            ModpmError: As `Server.ask`.
+        """
+        headers = {"Range": f"bytes={offset}-"} if offset else {}
+        accepted = (OK, PARTIAL_CONTENT, NOT_FOUND, RANGE_NOT_SATISFIABLE)
+        path = f"/v2/{self._name}/blobs/{digest}"
+        response = self._server.ask("GET", path, accepted=accepted, headers=headers)
+        if response.status_code in {NOT_FOUND, RANGE_NOT_SATISFIABLE}:
+            response.close()
+            return None if response.status_code == NOT_FOUND else io.BytesIO()
+        body = io.BufferedReader(_Body(response, self.location), _BLOCK_BYTES)
+        if response.status_code == OK:
+            _skip(body, offset)
+        return body
+
+    def _manifest_once(self, reference: str) -> bytes | None:
+        path = f"/v2/{self._name}/manifests/{reference}"
+        headers = {"Accept": f"{MANIFEST_TYPE}, */*;q=0.1"}
+        response = self._server.ask_once("GET", path, accepted=(OK, NOT_FOUND), headers=headers)
+        if response.status_code == NOT_FOUND:
+            response.close()
+            return None
+        limit = canonical_json.MAX_SIZE_BYTES
+        return self._server.read(response, limit, "an OCI manifest")
+
+    def _put_manifest_once(self, reference: str, data: bytes) -> None:
+        response = self._server.ask_once(
+            "PUT",
+            f"/v2/{self._name}/manifests/{reference}",
+            accepted=(OK, CREATED, BAD_REQUEST, NOT_FOUND),
+            headers={"Content-Type": MANIFEST_TYPE},
+            content=data,
+        )
+        with response:
+            if response.status_code in {BAD_REQUEST, NOT_FOUND}:
+                # docker-registry misses a blob for a moment when another writer uploads it again.
+                raise ServerFault(f"it does not take an OCI manifest{message_of(response)}")
+
+    def _upload_once(self, file: FileRecord, content: Callable[[], BinaryIO]) -> None:
+        started = self._server.ask_once(
+            "POST", f"/v2/{self._name}/blobs/uploads/", accepted=(ACCEPTED,)
+        )
+        started.close()
+        place = self._place_of(started)
+        joint = "&" if urlsplit(place).query else "?"
+        response = self._server.ask_once(
+            "PUT",
+            f"{place}{joint}{urlencode({'digest': file.digest})}",
+            accepted=(CREATED, ACCEPTED, BAD_REQUEST),
+            headers={"Content-Type": "application/octet-stream"},
+            # Of an empty file requests would not say the length.
+            content=partial(_open_whole, content, file, self.location) if file.size_bytes else b"",
+        )
+        response.close()
+        if response.status_code == BAD_REQUEST:
+            raise _other_bytes(file, self.location)
+
+    def _place_of(self, started: requests.Response) -> str:
+        place = urljoin(started.url, started.headers.get("Location", ""))
+        if urlsplit(place).scheme != self._server.scheme:
+            raise ServerFault("it asks for an upload to be sent elsewhere, without encryption")
+        return place
+
+
+class _Body(io.RawIOBase):
+    """The body of a response; one that is cut off ends, and whoever knows the size sees it."""
+
+    def __init__(self, response: requests.Response, where: str) -> None:
+        self._response = response
+        self._where = where
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]
+        try:
+            block = self._response.raw.read(len(buffer))
+        except urllib3.exceptions.ProtocolError:
+            return 0
+        except (urllib3.exceptions.HTTPError, OSError):
+            raise ModpmError(
+                "the registry does not send the rest of a file",
+                code="network-failed",
+                where=self._where,
+                why="the connection fails, or nothing comes in time",
+                hint="check the connection, and run the command again",
+            ) from None
+        buffer[: len(block)] = block
+        return len(block)
+
+    def close(self) -> None:
+        self._response.close()
+        super().close()
+
+
+def listed(server: Server, path: str, key: str) -> Iterator[list[str] | None]:
+    """Give the pages of a list that the server keeps; None if there is no such list.
+
+    Args:
+        server: The server.
+        path: Of the first page.
+        key: What the list is called in each page.
+
+    Raises:
+        ModpmError: As `Server.ask`; `invalid-json`; `too-large`.
+    """
+    next_path: str | None = path
+    while next_path is not None:
+        page, next_path = persistently(partial(_page, server, next_path, key), server.location)
+        yield page
+
+
+def is_digest(reference: str) -> bool:
+    """Say whether a reference is a digest, and no tag."""
+    return re.match(DIGEST_PATTERN, reference) is not None
+
+
+def _page(server: Server, path: str, key: str) -> tuple[list[str] | None, str | None]:
+    response = server.ask_once("GET", path, accepted=(OK, NOT_FOUND))
+    if response.status_code == NOT_FOUND:
+        response.close()
+        return None, None
+    raw = canonical_json.decode(
+        server.read(response, canonical_json.MAX_SIZE_BYTES, "a list"), server.location
+    )
+    found = raw.get(key) if isinstance(raw, dict) else None
+    texts = [text for text in found if isinstance(text, str)] if isinstance(found, list) else []
+    link = response.links.get("next", {}).get("url")
+    # A page without anything in it is the last, lest a server sends us round for ever.
+    return texts, urljoin(response.url, link) if link and texts else None
+
+
+def _open_whole(content: Callable[[], BinaryIO], file: FileRecord, where: str) -> BinaryIO:
+    opened = content()
+    if opened.seek(0, os.SEEK_END) != file.size_bytes:
+        opened.close()
+        raise _other_bytes(file, where)
+    opened.seek(0)
+    return opened
+
+
+def _skip(body: BinaryIO, n_bytes: int) -> None:
+    while n_bytes > 0 and (block := body.read(min(n_bytes, _BLOCK_BYTES))):
+        n_bytes -= len(block)
+
+
+def _other_bytes(file: FileRecord, where: str) -> ModpmError:
+    return ModpmError(
+        "a file is not the one that was verified",
+        code="wrong-digest",
+        where=where,
+        why=f"the registry finds that its bytes have not the digest {file.digest}",
+        hint="the file changed meanwhile: write the distribution again, and publish it then",
+    )
