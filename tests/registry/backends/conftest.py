@@ -36,6 +36,7 @@ WANTED: dict[str, Callable[[type[Kind]], bool]] = {
     "writable": lambda kind: kind.is_writable,
     "read_only": lambda kind: not kind.is_writable,
     "served": lambda kind: kind.is_http,
+    "served_and_writable": lambda kind: kind.is_http and kind.is_writable,
     "guarded": lambda kind: kind.asks_for_credentials,
 }
 """The fixtures that give a kind, each with the kinds that it gives."""
@@ -89,4 +90,5 @@ kind = pytest.fixture(_renewed, name="kind")
 writable = pytest.fixture(_renewed, name="writable")
 read_only = pytest.fixture(_renewed, name="read_only")
 served = pytest.fixture(_renewed, name="served")
+served_and_writable = pytest.fixture(_renewed, name="served_and_writable")
 guarded = pytest.fixture(_renewed, name="guarded")
