@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import difflib
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from modpm.core.errors import ModpmError
+from modpm.registry.threads import in_threads
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -77,6 +79,15 @@ class RegistryCatalogue:
     def place_of(self, module: ModuleName) -> str:
         """Return where the registry is that owns a module."""
         return self.listing(module).backend.location
+
+    def read_ahead(self, modules: Sequence[ModuleName]) -> None:
+        """Read what will be needed, several at once; what fails is told when it is asked for."""
+
+        def read(module: ModuleName) -> None:
+            with suppress(ModpmError):
+                self.listing(module)
+
+        in_threads(read, modules, "indexes cannot be read")
 
     def listing(self, module: ModuleName) -> Listing:
         """Return the registry that owns a module, and what it lists.

@@ -52,6 +52,8 @@ def inform(
     name: str,
     project: str | os.PathLike[str] = ".",
     registry: Registries = None,
+    *,
+    offline: bool = False,
 ) -> Information:
     """Describe a module: the installed release, or else the one that would be installed.
 
@@ -59,10 +61,11 @@ def inform(
         name: A module, or a requirement on one (`cifar10/cat==1.0.0`).
         project: A folder in the project.
         registry: Look in this registry, or these, and not at what is installed.
+        offline: Open no registry.
 
     Raises:
-        ModpmError: `invalid-requirement`; what `newest` raises; `wrong-digest` or
-            `invalid-manifest`, for what a registry gives.
+        ModpmError: `invalid-requirement`; `offline`, if it is not installed; what
+            `newest` raises; `wrong-digest` or `invalid-manifest`, for what a registry gives.
     """
     requirement = Requirement.parse(name)
     module = requirement.module
@@ -75,8 +78,12 @@ def inform(
         )
     place = Project.discover(project)
     with explained("read the manifest"):
-        present = None if registry is not None else _installed(module, requirement, place)
-        return _of_installed(present) if present else _of_listed(requirement, place, registry)
+        present = None if registry else _installed(module, requirement, place)
+        if present is not None:
+            return _of_installed(present)
+        if offline:
+            raise _not_here(requirement, place)
+        return _of_listed(requirement, place, registry)
 
 
 def _of_installed(module: InstalledModule) -> Information:
@@ -92,6 +99,15 @@ def _installed(
         return None
     fits = requirement.specifiers.contains(pin.version, prereleases=True)
     return InstalledModule.of(pin, place) if fits else None
+
+
+def _not_here(requirement: Requirement, place: Project) -> ModpmError:
+    return ModpmError(
+        f"`{requirement}` is not installed, and no registry may be asked",
+        code="offline",
+        where=str(place.root),
+        hint="run it without `--offline`",
+    )
 
 
 def _of_listed(requirement: Requirement, place: Project, registry: Registries) -> Information:

@@ -117,6 +117,8 @@ def carry_out(
     make_plan: Callable[[], Plan],
     conditions: Conditions,
     progress: Progress | None = None,
+    *,
+    holds: Callable[[Path, Pin], bool] = is_intact,
 ) -> Installation:
     """Make a project what a plan says.
 
@@ -125,6 +127,7 @@ def carry_out(
         make_plan: Makes the plan; called again if somebody else changes the project meanwhile.
         conditions: How much may be done.
         progress: Told how many bytes have arrived.
+        holds: Tells whether a folder holds what a pin says.
 
     Raises:
         ModpmError: As `install`.
@@ -132,7 +135,7 @@ def carry_out(
     with explained("install"):
         while True:
             chosen = make_plan()
-            missing = [p for p in chosen.lock.pins if not is_intact(place.module_path(p), p)]
+            missing = [p for p in chosen.lock.pins if not holds(place.module_path(p), p)]
             yanked = _yanked(place, chosen, missing, conditions)
             before = place.installed_or_nothing()
             if conditions.dry_run or not _changes_anything(place, chosen, before, missing):

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from modpm.registry.lockfile import Lockfile
-from modpm.registry.requirement_graph import RequirementGraph
+from modpm.registry.requirement_graph import RequirementGraph, reached
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -38,7 +38,7 @@ def kept(
         return None
     if not all(_is_met(requirement, graph) for requirement in new):
         return None
-    needed = graph.reached_from(edge.module for edge in graph.roots)
+    needed = reached((edge.module for edge in graph.roots), graph.requires)
     pins = [pin for pin in lock.pins if pin.module in needed]
     return Lockfile.of(requirements, pins, same_origin=same_origin, signers=lock.signers)
 

@@ -8,20 +8,22 @@ from typing import TYPE_CHECKING, NamedTuple
 from packaging.version import Version
 
 from modpm.core.errors import ModpmError
+from modpm.registry.addresses import addresses, environment_address, given_addresses
 from modpm.registry.keeping import kept
 from modpm.registry.lockfile import Lockfile, Pin
 from modpm.registry.project import LOCK_FILE, PROJECT_FILE
+from modpm.registry.threads import in_threads
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
     from modpm.core.formats.names import ModuleName
     from modpm.core.formats.requirements import Requirement
-    from modpm.registry.addresses import Address
+    from modpm.registry.addresses import Address, Registries
     from modpm.registry.catalogue import RegistryCatalogue
     from modpm.registry.index import Release
-    from modpm.registry.project import Wishes
+    from modpm.registry.project import Project, Wishes
     from modpm.registry.request import Request
     from modpm.registry.resolver import Demand
 
@@ -40,6 +42,31 @@ class Sources(NamedTuple):
     given: Sequence[Address]
     usable: tuple[Address, ...]
     named: Mapping[str, Address]
+
+    @classmethod
+    def of(cls, place: Project, wishes: Wishes, registries: Registries) -> Sources:
+        """Return the registries of a project, and before them those that the user names."""
+        given = given_addresses(registries, place.root, wishes.registries)
+        usable = addresses(given, place.root, wishes.registries)
+        # A registry that is named for this time only is not known by its name.
+        environment = environment_address(place.root, wishes.registries)
+        passing = {environment, *given} - {*wishes.registries}
+        named = {address.name: address for address in usable if address not in passing}
+        return cls(place.root, given, usable, named)
+
+    def owner(self, pin: Pin) -> Address:
+        """Return the registry that a locked module stays with (W-5)."""
+        location = pin.registry.location(self.root)
+        there = (a for a in self.usable if a.location(self.root) == location)
+        # Who gives a registry of the project another address means the same registry.
+        return next(there, self.named.get(pin.registry.name, pin.registry))
+
+    def catalogue(self, pins: Iterable[Pin]) -> RegistryCatalogue:
+        """Return everything that is listed, for a project with these modules."""
+        from modpm.registry.catalogue import RegistryCatalogue  # noqa: PLC0415 -- slow to import
+
+        owners = {pin.module: self.owner(pin) for pin in pins}
+        return RegistryCatalogue(self.usable, self.root, owners)
 
 
 def kept_pins(
@@ -62,21 +89,20 @@ def resolved_pins(
     Raises:
         ModpmError: `other-registry`, `release-changed`, or what `resolve` raises.
     """
-    from modpm.registry.catalogue import RegistryCatalogue  # noqa: PLC0415 -- slow to import
     from modpm.registry.resolver import resolve  # noqa: PLC0415 -- slow to import
 
-    stay = [pin for pin in lock.pins if not _is_free(pin, request, sources)]
-    owners = {pin.module: _owner(pin, sources) for pin in stay}
-    catalogue = RegistryCatalogue(sources.usable, sources.root, owners)
+    catalogue = sources.catalogue(p for p in lock.pins if not _is_free(p, request, sources))
+    catalogue.read_ahead([pin.module for pin in lock.pins])
     locked = {
         pin.module: Version(pin.version)
         for pin in lock.pins
         if not request.moves(pin.module.namespace, pin.module.name)
     }
     wanted = wishes.all_requirements()
-    releases = resolve(_demands(wanted, request, lock), catalogue, locked)
+    demands = _demands(wanted, request, lock)
+    releases = resolve(demands, catalogue, locked, same_origin=wishes.same_origin)
+    pins = _pins(releases, catalogue)
     before = {pin.module: pin for pin in lock.pins}
-    pins = [_pin(module, release, catalogue) for module, release in releases.items()]
     for pin in pins:
         _check_unchanged(pin, before.get(pin.module), catalogue.place_of(pin.module))
     yanked = {m: r.yanked for m, r in releases.items() if r.yanked is not None}
@@ -93,14 +119,6 @@ def _is_free(pin: Pin, request: Request, sources: Sources) -> bool:
     if not sources.given or not request.names(pin.module):
         return False
     return pin.registry.location(sources.root) != sources.given[0].location(sources.root)
-
-
-def _owner(pin: Pin, sources: Sources) -> Address:
-    """Return the registry that a locked module stays with."""
-    location = pin.registry.location(sources.root)
-    there = (a for a in sources.usable if a.location(sources.root) == location)
-    # Who gives a registry of the project another address means the same registry.
-    return next(there, sources.named.get(pin.registry.name, pin.registry))
 
 
 def _demands(wanted: Sequence[Requirement], request: Request, lock: Lockfile) -> list[Demand]:
@@ -124,10 +142,13 @@ def _known_modules(requirement: Requirement, request: Request, lock: Lockfile) -
     return [pin.module for pin in lock.of_namespace(requirement.namespace)]
 
 
-def _pin(module: ModuleName, release: Release, catalogue: RegistryCatalogue) -> Pin:
-    listing = catalogue.listing(module)
-    revision = listing.backend.revision(module, release.version)
-    return Pin.of(module, release, listing.address, revision)
+def _pins(releases: Mapping[ModuleName, Release], catalogue: RegistryCatalogue) -> list[Pin]:
+    def pin(module: ModuleName) -> Pin:
+        listing, release = catalogue.listing(module), releases[module]
+        revision = listing.backend.revision(module, release.version)
+        return Pin.of(module, release, listing.address, revision)
+
+    return in_threads(pin, list(releases), "releases cannot be looked up")
 
 
 def _check_unchanged(pin: Pin, locked: Pin | None, place: str) -> None:

@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from modpm.core.errors import ModpmError
-from modpm.registry.addresses import Address, addresses, environment_address, given_addresses
 from modpm.registry.editing import edited
 from modpm.registry.lockfile import Lockfile
 from modpm.registry.pinning import Sources, kept_pins, resolved_pins
@@ -18,7 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from modpm.core.formats.names import ModuleName
-    from modpm.registry.addresses import Registries
+    from modpm.registry.addresses import Address, Registries
     from modpm.registry.editing import Edit
     from modpm.registry.project import Project, Wishes
     from modpm.registry.request import Conditions, Request
@@ -65,7 +64,7 @@ def plan(place: Project, request: Request, conditions: Conditions) -> Plan:
     if before[0] is None and not request.edit.add:
         raise _nothing_asked(place.root)
     old = place.parse_wishes(before[0] or b"")
-    sources = _sources(place, old, request.registries)
+    sources = Sources.of(place, old, request.registries)
     toml = _edited(before[0], replace(request.edit, registries=tuple(sources.given)), old)
     wishes = place.parse_wishes(toml)
     lock = place.lock()
@@ -97,7 +96,7 @@ def plan_of_lock(place: Project, registries: Registries, *, frozen: bool) -> Pla
         raise lock_missing(place)
     if not frozen and not is_in_step(lock, wishes):
         raise out_of_date(place, wishes, lock)
-    usable = _sources(place, wishes, registries).usable
+    usable = Sources.of(place, wishes, registries).usable
     return Plan(before, before[0] or b"", lock, saves=False, addresses=usable)
 
 
@@ -128,15 +127,6 @@ def _chosen(
 
 def _may_keep(request: Request, conditions: Conditions) -> bool:
     return not request.resolves or (conditions.offline and not request.moves_any)
-
-
-def _sources(place: Project, wishes: Wishes, registries: Registries) -> Sources:
-    given = given_addresses(registries, place.root, wishes.registries)
-    usable = addresses(given, place.root, wishes.registries)
-    # A registry that is named for this time only is not known by its name.
-    passing = {environment_address(place.root, wishes.registries), *given} - {*wishes.registries}
-    named = {address.name: address for address in usable if address not in passing}
-    return Sources(place.root, given, usable, named)
 
 
 def _edited(toml: bytes | None, edit: Edit, wishes: Wishes) -> bytes:

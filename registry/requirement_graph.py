@@ -52,17 +52,6 @@ class RequirementGraph:
             for module in self._meant(requirement)
         ]
 
-    def reached_from(self, modules: Iterable[ModuleName]) -> set[ModuleName]:
-        """Return modules and everything that they require."""
-        reached: set[ModuleName] = set()
-        waiting = deque(modules)
-        while waiting:
-            module = waiting.popleft()
-            if module not in reached:
-                reached.add(module)
-                waiting += [edge.module for edge in self.requires[module]]
-        return reached
-
     def required_by(self) -> dict[ModuleName, list[Edge]]:
         """Return for each module who asks for it, and how; `modpm.toml` is not among them."""
         found: dict[ModuleName, list[Edge]] = {module: [] for module in self.pins}
@@ -75,3 +64,17 @@ class RequirementGraph:
         if requirement.module is None:
             return self._of_namespace.get(requirement.namespace, [])
         return [requirement.module] if requirement.module in self.pins else []
+
+
+def reached(
+    modules: Iterable[ModuleName], edges: Mapping[ModuleName, Sequence[Edge]]
+) -> set[ModuleName]:
+    """Return modules and everything that edges lead to from them."""
+    found: set[ModuleName] = set()
+    waiting = deque(modules)
+    while waiting:
+        module = waiting.popleft()
+        if module not in found:
+            found.add(module)
+            waiting += [edge.module for edge in edges[module]]
+    return found

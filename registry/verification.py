@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from modpm.core.errors import ModpmError
@@ -11,6 +12,7 @@ from modpm.registry.lockfile import Lockfile, Pin
 from modpm.registry.project import Project
 from modpm.registry.store import Store
 from modpm.registry.system_errors import explained
+from modpm.registry.threads import in_threads
 
 if TYPE_CHECKING:
     import os
@@ -35,14 +37,16 @@ def verify(project: str | os.PathLike[str] = ".") -> list[InstalledModule]:
     place = Project.discover(project)
     with explained("verify"):
         installed = place.installed() or Lockfile((), ())
-        problems = list(_problems(place, installed))
+        differences = list(_differences(place, installed))
+        damage = in_threads(lambda pin: _damage(place, pin), installed.pins, "files cannot be read")
+    problems = [*differences, *chain.from_iterable(damage)]
     if problems:
         raise ModpmError(
             "what is installed is not what is locked",
             code="verification-failed",
             where=str(place.root),
             why="\n".join(problems),
-            hint="run `modpm install` to repair it",
+            hint="run `modpm install`" if differences else "run `modpm repair`",
         )
     return [InstalledModule.of(pin, place) for pin in installed.pins]
 
@@ -72,23 +76,25 @@ def verify_module(
         )
 
 
-def _problems(place: Project, installed: Lockfile) -> Iterator[str]:
+def _damage(place: Project, pin: Pin) -> list[str]:
+    """Return what is wrong with the bytes of a module, in the project and in the store."""
+    problems, store = [], Store.of_user()
+    try:
+        verify_module(place.module_path(pin), pin)
+    except ModpmError as error:
+        problems.append(f"{pin.module} {pin.version}: {error.why or error.what}")
+    for name, record in pin.files.items():
+        if store.path(record.digest).exists() and not store.has(record):
+            problems.append(f"{pin.module} {pin.version}: {name} is damaged in the store")
+    return problems
+
+
+def _differences(place: Project, installed: Lockfile) -> Iterator[str]:
+    """Give what `modpm.toml`, `modpm.lock` and the record of what is installed do not agree in."""
     lock = place.lock() or Lockfile((), ())
-    if not lock.is_for(place.wishes().all_requirements()):
+    wishes = place.wishes()
+    if not lock.is_for(wishes.all_requirements(), same_origin=wishes.same_origin):
         yield "modpm.lock was not made for what modpm.toml asks for"
-    yield from _differences(lock, installed)
-    store = Store.of_user()
-    for pin in installed.pins:
-        try:
-            verify_module(place.module_path(pin), pin)
-        except ModpmError as error:
-            yield f"{pin.module} {pin.version}: {error.why or error.what}"
-        for name, record in pin.files.items():
-            if store.path(record.digest).exists() and not store.has(record):
-                yield f"{pin.module} {pin.version}: {name} is damaged in the store"
-
-
-def _differences(lock: Lockfile, installed: Lockfile) -> Iterator[str]:
     locked = {pin.module: pin for pin in lock.pins}
     present = {pin.module: pin for pin in installed.pins}
     for module in sorted(locked.keys() | present.keys()):
