@@ -7,7 +7,13 @@ from typing import TYPE_CHECKING
 import click
 
 from modpm.cli.module_table import size_in_words
-from modpm.cli.output import emit, say
+from modpm.cli.options import (
+    asked_registry_option,
+    json_option,
+    offline_option,
+    project_option,
+)
+from modpm.cli.output import emit, warn
 from modpm.core.formats.records import to_plain
 from modpm.registry.information import inform
 
@@ -20,22 +26,19 @@ if TYPE_CHECKING:
 
 @click.command("info", epilog='Example: modpm info cifar10/cat; modpm info "cifar10/cat==1.0.0"')
 @click.argument("name")
-@click.option("--registry", metavar="PATH", help="Ask this registry, not what is installed.")
-@click.option(
-    "--project",
-    metavar="PATH",
-    default=".",
-    show_default="the current folder",
-    help="A folder in the project.",
-)
-@click.option("--json", "as_json", is_flag=True, help="Print the manifest as JSON.")
-def command(name: str, registry: str | None, project: str, as_json: bool) -> None:
+@asked_registry_option
+@offline_option
+@project_option
+@json_option
+def command(
+    name: str, registries: tuple[str, ...], offline: bool, project: str, as_json: bool
+) -> None:
     """Show what a class module recognises, and how well.
 
     NAME is a module, or a module and its version (cifar10/cat==1.0.0). Shows the installed
     release, or else the one that would be installed.
     """
-    information = inform(name, project, registry)
+    information = inform(name, project, registries, offline=offline)
     if as_json:
         emit(_data(information))
         return
@@ -43,7 +46,7 @@ def command(name: str, registry: str | None, project: str, as_json: bool) -> Non
     for title, text in _lines(information):
         click.echo(f"  {title:<12} {text}")
     if information.yanked is not None:
-        say(f"this release is yanked: {information.yanked}")
+        warn(f"this release is yanked: {information.yanked}")
 
 
 def _data(information: Information) -> dict[str, object]:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import click
 
-from modpm.cli.module_table import module_data, print_modules
-from modpm.cli.output import emit, say
+from modpm.cli.installation_report import report_installation
+from modpm.cli.options import (
+    added_registry_option,
+    dry_run_option,
+    json_option,
+    offline_option,
+    project_option,
+    same_origin_option,
+)
+from modpm.cli.progress_bar import download_bar
 from modpm.registry.installation import install
-
-if TYPE_CHECKING:
-    from modpm.registry.changes import Change
 
 
 @click.command(
@@ -19,22 +22,29 @@ if TYPE_CHECKING:
     epilog='Example: modpm install cifar10/cat "cifar10/dog>=1.2,<2" "mnist/*"',
 )
 @click.argument("requirements", nargs=-1, metavar="[REQ]...")
+@added_registry_option
+@same_origin_option
+@click.option("--locked", is_flag=True, help="Fail if modpm.lock would have to change.")
 @click.option(
-    "--registry",
-    metavar="PATH",
-    help="A registry to look in first; it is added to modpm.toml. By default those of modpm.toml, "
-    "or else $MODPM_REGISTRY, or else $MODPM_HOME/registry.",
+    "--frozen", is_flag=True, help="Install modpm.lock as it is, whatever modpm.toml says."
 )
-@click.option(
-    "--project",
-    metavar="PATH",
-    default=".",
-    show_default="the current folder",
-    help="A folder in the project.",
-)
-@click.option("--json", "as_json", is_flag=True, help="Print the installed modules as JSON.")
+@offline_option
+@dry_run_option
+@click.option("--no-save", is_flag=True, help="Write neither modpm.toml nor modpm.lock.")
+@project_option
+@json_option
 def command(
-    requirements: tuple[str, ...], registry: str | None, project: str, as_json: bool
+    *,
+    requirements: tuple[str, ...],
+    registries: tuple[str, ...],
+    same_origin: bool | None,
+    locked: bool,
+    frozen: bool,
+    offline: bool,
+    dry_run: bool,
+    no_save: bool,
+    project: str,
+    as_json: bool,
 ) -> None:
     """Install class modules into this project.
 
@@ -44,20 +54,19 @@ def command(
     Modules that are pinned already stay as they are. Without REQ, installs what modpm.toml and
     modpm.lock say.
     """
-    installation = install(requirements, project, registry)
-    for change in installation.changes:
-        say(_in_words(change))
-    if not installation.changes:
-        say("everything is installed already")
-    if as_json:
-        emit({"modules": [module_data(module) for module in installation.modules]})
-    else:
-        print_modules(installation.modules)
-
-
-def _in_words(change: Change) -> str:
-    if change.before is None:
-        return f"+ {change.name} {change.after}"
-    if change.after is None:
-        return f"- {change.name} {change.before}"
-    return f"~ {change.name} {change.before} -> {change.after}"
+    if frozen and (requirements or locked or no_save or same_origin is not None):
+        raise click.UsageError("--frozen installs modpm.lock as it is, and takes nothing else")
+    with download_bar() as progress:
+        installation = install(
+            requirements,
+            project,
+            registries,
+            same_origin=same_origin,
+            locked=locked,
+            frozen=frozen,
+            offline=offline,
+            dry_run=dry_run,
+            save=not no_save,
+            progress=progress,
+        )
+    report_installation(installation, as_json=as_json, dry_run=dry_run)

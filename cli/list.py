@@ -5,19 +5,14 @@ from __future__ import annotations
 import click
 
 from modpm.cli.module_table import module_data, print_modules
+from modpm.cli.options import json_option, project_option
 from modpm.cli.output import emit, say
 from modpm.registry.installed import installed
 
 
 @click.command("list", epilog="Example: modpm list --json")
-@click.option(
-    "--project",
-    metavar="PATH",
-    default=".",
-    show_default="the current folder",
-    help="A folder in the project.",
-)
-@click.option("--json", "as_json", is_flag=True, help="Print the modules as JSON.")
+@project_option
+@json_option
 def command(project: str, as_json: bool) -> None:
     """List the installed class modules."""
     modules = installed(project)

@@ -8,9 +8,11 @@ from modpm.cli.output import table
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from modpm.registry.backends.protocol import Published
     from modpm.registry.installed import InstalledModule
+    from modpm.registry.lockfile import Pin
 
 COLUMNS = ("name", "version", "digest", "size", "registry")
 
@@ -26,6 +28,17 @@ def module_data(module: InstalledModule | Published) -> dict[str, str | int]:
         "digest": module.digest,
         "size_bytes": module.size_bytes,
         "registry": module.registry,
+    }
+
+
+def pin_data(pin: Pin, project: Path) -> dict[str, str | int]:
+    """Return what scripts read of a locked release, as of an installed one."""
+    return {
+        "name": str(pin.module),
+        "version": pin.version,
+        "digest": pin.digest,
+        "size_bytes": pin.size_bytes,
+        "registry": pin.registry.location(project),
     }
 
 

@@ -38,6 +38,11 @@ def say(text: str) -> None:
         click.echo(text, err=True)
 
 
+def warn(text: str) -> None:
+    """Tell the user something that may be a problem, on stderr, also when talk is silenced."""
+    click.echo(f"{click.style('warning:', fg='yellow', bold=True)} {text}", err=True)
+
+
 def table(rows: Sequence[Sequence[object]], columns: Sequence[str]) -> None:
     """Print rows to stdout in aligned columns; numbers to the right."""
     cells = [[_cell(value) for value in row] for row in rows]
@@ -70,14 +75,16 @@ def report_error(error: ModpmError, *, as_json: bool) -> None:
         click.echo(f"\n{click.style('hint:', fg='cyan')} {error.hint}", err=True)
 
 
-def _fields(error: ModpmError) -> dict[str, str | None]:
-    return {
+def _fields(error: ModpmError) -> dict[str, object]:
+    fields: dict[str, object] = {
         "code": error.code,
         "what": error.what,
         "where": error.where,
         "why": error.why,
         "hint": error.hint,
     }
+    derivation = getattr(error, "derivation", None)
+    return fields if derivation is None else {**fields, "derivation": derivation}
 
 
 def _indented(text: str) -> str:

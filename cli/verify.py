@@ -5,19 +5,14 @@ from __future__ import annotations
 import click
 
 from modpm.cli.module_table import module_data
+from modpm.cli.options import json_option, project_option
 from modpm.cli.output import emit, say
 from modpm.registry.verification import verify
 
 
 @click.command("verify", epilog="Example: modpm verify")
-@click.option(
-    "--project",
-    metavar="PATH",
-    default=".",
-    show_default="the current folder",
-    help="A folder in the project.",
-)
-@click.option("--json", "as_json", is_flag=True, help="Print the verified modules as JSON.")
+@project_option
+@json_option
 def command(project: str, as_json: bool) -> None:
     """Check installed class modules against modpm.lock and their digests.
 

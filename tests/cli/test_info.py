@@ -52,7 +52,7 @@ def test_a_yanked_release_is_shown_with_the_reason(run: Run, registry: Path) -> 
     outcome = run("info", "digits/7==1.0.0", "--registry", registry)
 
     assert outcome.code == 0
-    assert outcome.err == "this release is yanked: wrong labels\n"
+    assert outcome.err == "warning: this release is yanked: wrong labels\n"
     assert run("info", "digits/7", "--registry", registry).code == 1
 
 

@@ -22,7 +22,7 @@ def test_intact_modules_are_verified(run: Run, registry: Path) -> None:
     assert names == ["digits/7", "digits/8"]
 
 
-def test_a_changed_file_exits_with_1_and_install_repairs_it(
+def test_a_changed_file_exits_with_1_and_repairing_mends_it(
     run: Run, registry: Path, here: Path
 ) -> None:
     run("install", "digits/7", "--registry", registry)
@@ -35,6 +35,8 @@ def test_a_changed_file_exits_with_1_and_install_repairs_it(
     assert (outcome.code, outcome.out) == (1, "")
     assert outcome.err.startswith("error: what is installed is not what is locked\n")
     assert "digits/7 1.1.0: module.safetensors: has 739 bytes" in outcome.err
-    assert "hint: run `modpm install` to repair it" in outcome.err
-    assert run("install").code == 0
+    assert "hint: run `modpm repair`" in outcome.err
+    assert run("repair").err == (
+        "! digits/7 was repaired in the store\n! digits/7 was repaired in the project\n"
+    )
     assert run("verify").code == 0

@@ -1,0 +1,69 @@
+"""How the verbs that change a project say what they changed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from modpm.cli.module_table import module_data, print_modules
+from modpm.cli.output import emit, say, warn
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from modpm.core.formats.names import ModuleName
+    from modpm.registry.changes import Change
+    from modpm.registry.installation import Installation
+
+
+def report_installation(installation: Installation, *, as_json: bool, dry_run: bool) -> None:
+    """Print what is installed now, and say what was changed."""
+    say_changes(installation.changes, dry_run=dry_run)
+    for name in installation.mended:
+        say(f"! {name} was damaged, and is made anew")
+    if not installation.changes and not installation.mended:
+        say("everything is installed already")
+    warn_of_yanked(installation.yanked)
+    if not as_json:
+        print_modules(installation.modules)
+        return
+    emit(
+        {
+            "modules": [module_data(module) for module in installation.modules],
+            "changes": changes_data(installation.changes),
+            "mended": [str(name) for name in installation.mended],
+            "yanked": yanked_data(installation.yanked),
+            "dry_run": dry_run,
+        }
+    )
+
+
+def say_changes(changes: Sequence[Change], *, dry_run: bool) -> None:
+    """Say what came, went, or moved."""
+    for change in changes:
+        say(_in_words(change))
+    if changes and dry_run:
+        say("nothing was changed: this was a dry run")
+
+
+def changes_data(changes: Sequence[Change]) -> list[dict[str, str | None]]:
+    """Return what scripts read of changes."""
+    return [{"name": str(c.name), "before": c.before, "after": c.after} for c in changes]
+
+
+def warn_of_yanked(yanked: Mapping[ModuleName, str]) -> None:
+    """Warn of releases that nobody new should get."""
+    for name, reason in sorted(yanked.items()):
+        warn(f"{name} is yanked: {reason}")
+
+
+def yanked_data(yanked: Mapping[ModuleName, str]) -> list[dict[str, str]]:
+    """Return what scripts read of yanked releases."""
+    return [{"name": str(name), "reason": reason} for name, reason in sorted(yanked.items())]
+
+
+def _in_words(change: Change) -> str:
+    if change.before is None:
+        return f"+ {change.name} {change.after}"
+    if change.after is None:
+        return f"- {change.name} {change.before}"
+    return f"~ {change.name} {change.before} -> {change.after}"

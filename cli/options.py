@@ -1,0 +1,71 @@
+"""Options that several verbs share."""
+
+from __future__ import annotations
+
+import re
+
+import click
+
+project_option = click.option(
+    "--project",
+    metavar="PATH",
+    default=".",
+    show_default="the current folder",
+    help="A folder in the project.",
+)
+json_option = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+offline_option = click.option("--offline", is_flag=True, help="Open no registry, only the store.")
+dry_run_option = click.option(
+    "--dry-run", is_flag=True, help="Say what would change, and change nothing."
+)
+added_registry_option = click.option(
+    "--registry",
+    "registries",
+    metavar="URL",
+    multiple=True,
+    help="A registry to look in first; it is added to modpm.toml. May be given several times. By "
+    "default those of modpm.toml, or else $MODPM_REGISTRY, or else $MODPM_HOME/registry.",
+)
+asked_registry_option = click.option(
+    "--registry",
+    "registries",
+    metavar="URL",
+    multiple=True,
+    help="Ask this registry, and none of the project. May be given several times.",
+)
+helping_registry_option = click.option(
+    "--registry",
+    "registries",
+    metavar="URL",
+    multiple=True,
+    help="A registry that may help out with files. May be given several times.",
+)
+same_origin_option = click.option(
+    "--same-origin/--no-same-origin",
+    default=None,
+    help="Choose modules of one origin, so that they can be fused; kept in modpm.toml.",
+)
+
+_SIZE = re.compile(r"(?P<number>\d{1,15}(?:\.\d{1,6})?)\s*(?P<unit>[a-z]*)", re.IGNORECASE)
+_UNITS = {
+    **dict.fromkeys(("", "b", "bytes"), 1),
+    **{f"{letter}b": 1000**n for n, letter in enumerate("kmg", start=1)},
+    **{f"{letter}ib": 1024**n for n, letter in enumerate("kmg", start=1)},
+}
+
+
+class SizeType(click.ParamType):  # type: ignore[type-arg]  # generic in newer releases only
+    """A size as people write it: `2MB`, `500 kB`, `1.5MiB`, `1000`."""
+
+    name = "size"
+
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> int:
+        """Return the size in bytes."""
+        if isinstance(value, int):
+            return value
+        match = _SIZE.fullmatch(str(value).strip())
+        if match is None or match["unit"].lower() not in _UNITS:
+            self.fail(f"{value!r} is not a size; write `2MB`, `500kB` or `1.5MiB`", param, ctx)
+        return int(float(match["number"]) * _UNITS[match["unit"].lower()])

@@ -1,0 +1,74 @@
+"""`modpm outdated`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from modpm.cli.options import asked_registry_option, json_option, project_option
+from modpm.cli.output import emit, say, table, warn
+from modpm.registry.outdated import outdated
+
+if TYPE_CHECKING:
+    from modpm.registry.outdated import MetricsChange, Standing
+
+COLUMNS = ("name", "installed", "fits", "newest", "measured")
+
+
+@click.command("outdated", epilog="Example: modpm outdated")
+@asked_registry_option
+@project_option
+@json_option
+def command(registries: tuple[str, ...], project: str, as_json: bool) -> None:
+    """Show modules that have newer releases, and how their accuracy changes.
+
+    `fits` is the newest release that everybody who asks for the module allows; `modpm update`
+    moves to it. `newest` is the newest at all.
+    """
+    found = [standing for standing in outdated(project, registries) if standing.is_outdated]
+    if as_json:
+        emit({"modules": [_data(standing) for standing in found]})
+        return
+    if found:
+        table([_row(standing) for standing in found], COLUMNS)
+    for standing in found:
+        if standing.yanked is not None:
+            warn(f"{standing.name} {standing.version} is yanked: {standing.yanked}")
+    if not found:
+        say("everything is the newest")
+
+
+def _row(standing: Standing) -> list[str | None]:
+    measured = "; ".join(_in_words(change) for change in standing.metrics)
+    name = str(standing.name)
+    return [name, standing.version, standing.fitting, standing.newest, measured or None]
+
+
+def _in_words(change: MetricsChange) -> str:
+    before, after = change
+    return (
+        f"{before.split}: recall {before.recall:.3f} -> {after.recall:.3f}, "
+        f"precision {before.precision:.3f} -> {after.precision:.3f}"
+    )
+
+
+def _data(standing: Standing) -> dict[str, object]:
+    return {
+        "name": str(standing.name),
+        "version": standing.version,
+        "fitting": standing.fitting,
+        "newest": standing.newest,
+        "yanked": standing.yanked,
+        "metrics": [_change_data(change) for change in standing.metrics],
+    }
+
+
+def _change_data(change: MetricsChange) -> dict[str, object]:
+    before, after = change
+    keys = ("recall", "precision", "average_precision", "n")
+    return {
+        "split": before.split,
+        "before": {key: getattr(before, key) for key in keys},
+        "after": {key: getattr(after, key) for key in keys},
+    }

@@ -1,0 +1,26 @@
+"""`modpm remove`."""
+
+from __future__ import annotations
+
+import click
+
+from modpm.cli.installation_report import report_installation
+from modpm.cli.options import dry_run_option, json_option, offline_option, project_option
+from modpm.registry.removing import remove
+
+
+@click.command("remove", epilog='Example: modpm remove cifar10/cat "mnist/*"')
+@click.argument("names", nargs=-1, required=True, metavar="NAME...")
+@offline_option
+@dry_run_option
+@project_option
+@json_option
+def command(
+    *, names: tuple[str, ...], offline: bool, dry_run: bool, project: str, as_json: bool
+) -> None:
+    """Take class modules out of this project.
+
+    NAME is a module or a namespace that modpm.toml asks for. What only it required leaves too.
+    """
+    installation = remove(names, project, offline=offline, dry_run=dry_run)
+    report_installation(installation, as_json=as_json, dry_run=dry_run)

@@ -1,0 +1,50 @@
+"""`modpm repair`."""
+
+from __future__ import annotations
+
+import click
+
+from modpm.cli.module_table import module_data
+from modpm.cli.options import (
+    dry_run_option,
+    helping_registry_option,
+    json_option,
+    offline_option,
+    project_option,
+)
+from modpm.cli.output import emit, say
+from modpm.cli.progress_bar import download_bar
+from modpm.registry.repairing import repair
+
+
+@click.command("repair", epilog="Example: modpm repair")
+@helping_registry_option
+@offline_option
+@dry_run_option
+@project_option
+@json_option
+def command(
+    *, registries: tuple[str, ...], offline: bool, dry_run: bool, project: str, as_json: bool
+) -> None:
+    """Fetch and make anew what is damaged, in .modpm/ and in the store.
+
+    Every byte is read. What is installed stays the same releases.
+    """
+    with download_bar() as progress:
+        repaired = repair(project, registries, offline=offline, dry_run=dry_run, progress=progress)
+    is_done = "is damaged" if dry_run else "was repaired"
+    for name in repaired.in_store:
+        say(f"! {name} {is_done} in the store")
+    for name in repaired.in_project:
+        say(f"! {name} {is_done} in the project")
+    if not repaired.in_project and not repaired.in_store:
+        say(f"{len(repaired.modules)} modules are intact")
+    if as_json:
+        emit(
+            {
+                "modules": [module_data(module) for module in repaired.modules],
+                "in_project": [str(name) for name in repaired.in_project],
+                "in_store": [str(name) for name in repaired.in_store],
+                "dry_run": dry_run,
+            }
+        )

@@ -1,0 +1,87 @@
+"""`modpm search`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from modpm.cli.module_table import size_in_words
+from modpm.cli.options import SizeType, asked_registry_option, json_option, project_option
+from modpm.cli.output import emit, say, table
+from modpm.core.formats.records import to_plain
+from modpm.registry.searching import search
+
+if TYPE_CHECKING:
+    from modpm.registry.searching import Found
+
+COLUMNS = ("name", "version", "class", "recall", "precision", "size", "licence", "registry")
+
+
+@click.command(
+    "search", epilog="Example: modpm search animal --class cat --min-recall 0.9 --max-size 2MB"
+)
+@click.argument("text", nargs=-1, metavar="[TEXT]...")
+@click.option("--class", "label", metavar="C", help="The class it recognises: cat, cifar10/cat.")
+@click.option("--namespace", metavar="N", help="The namespace it is in.")
+@click.option(
+    "--min-recall",
+    metavar="R",
+    type=click.FloatRange(0, 1),
+    help="Measured recall at least; what was not measured is left out.",
+)
+@click.option("--max-size", metavar="SIZE", type=SizeType(), help="Size at most, such as 2MB.")
+@asked_registry_option
+@project_option
+@json_option
+def command(
+    *,
+    text: tuple[str, ...],
+    label: str | None,
+    namespace: str | None,
+    min_recall: float | None,
+    max_size: int | None,
+    registries: tuple[str, ...],
+    project: str,
+    as_json: bool,
+) -> None:
+    """Search registries for class modules.
+
+    TEXT are words that the name, class or summary holds. Recall and precision are the lowest of
+    those that were measured.
+    """
+    found = search(
+        " ".join(text),
+        project,
+        registries,
+        label=label,
+        namespace=namespace,
+        min_recall=min_recall,
+        max_size_bytes=max_size,
+    )
+    if as_json:
+        emit({"modules": [_data(one) for one in found]})
+        return
+    if found:
+        table([_row(one) for one in found], COLUMNS)
+    say(f"{len(found)} modules found")
+
+
+def _row(one: Found) -> list[str | None]:
+    measured = [None if share is None else f"{share:.3f}" for share in (one.recall, one.precision)]
+    size = size_in_words(one.size_bytes)
+    return [str(one.name), one.version, one.label, *measured, size, one.licence, one.registry]
+
+
+def _data(one: Found) -> dict[str, object]:
+    return {
+        "name": str(one.name),
+        "version": one.version,
+        "digest": one.digest,
+        "label": one.label,
+        "summary": one.summary,
+        "licence": one.licence,
+        "size_bytes": one.size_bytes,
+        "metrics": [to_plain(metrics) for metrics in one.metrics],
+        "registry": one.registry,
+    }

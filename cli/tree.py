@@ -1,0 +1,63 @@
+"""`modpm tree`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from modpm.cli.options import json_option, project_option
+from modpm.cli.output import emit, say
+from modpm.registry.requirement_tree import requirements_of, tree
+
+if TYPE_CHECKING:
+    from modpm.registry.requirement_graph import Edge, RequirementGraph
+    from modpm.registry.requirement_tree import Branch
+
+
+@click.command("tree", epilog="Example: modpm tree --invert")
+@click.option(
+    "--invert", is_flag=True, help="Show below each module who requires it, not what it requires."
+)
+@project_option
+@json_option
+def command(invert: bool, project: str, as_json: bool) -> None:
+    """Show which module requires which, as modpm.lock has them."""
+    graph = requirements_of(project)
+    if as_json:
+        emit({"modules": _data(graph)})
+        return
+    branches = list(tree(graph, invert=invert))
+    for branch in branches:
+        click.echo(_line(branch))
+    if any(branch.is_repeated for branch in branches):
+        say("(*) what hangs on it is shown further up")
+    if not branches:
+        say("no modules are locked here")
+
+
+def _line(branch: Branch) -> str:
+    *above, last = (None, *branch.lasts)
+    stems = "".join("    " if is_last else "│   " for is_last in above[1:])
+    joint = "" if last is None else "└── " if last else "├── "
+    name = "modpm.toml" if branch.module is None else f"{branch.module} {branch.version}"
+    words = "" if branch.requirement is None else f" (as {branch.requirement})"
+    return f"{stems}{joint}{name}{words}{' (*)' if branch.is_repeated else ''}"
+
+
+def _data(graph: RequirementGraph) -> list[dict[str, object]]:
+    required_by = graph.required_by()
+    return [
+        {
+            "name": str(module),
+            "version": pin.version,
+            "asked": [edge.requirement for edge in graph.roots if edge.module == module],
+            "requires": [_edge_data(edge) for edge in graph.requires[module]],
+            "required_by": [_edge_data(edge) for edge in required_by[module]],
+        }
+        for module, pin in graph.pins.items()
+    ]
+
+
+def _edge_data(edge: Edge) -> dict[str, str]:
+    return {"name": str(edge.module), "requirement": edge.requirement}

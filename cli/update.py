@@ -1,0 +1,53 @@
+"""`modpm update`."""
+
+from __future__ import annotations
+
+import click
+
+from modpm.cli.installation_report import report_installation
+from modpm.cli.options import (
+    added_registry_option,
+    dry_run_option,
+    json_option,
+    offline_option,
+    project_option,
+    same_origin_option,
+)
+from modpm.cli.progress_bar import download_bar
+from modpm.registry.updating import update
+
+
+@click.command("update", epilog="Example: modpm update cifar10/cat")
+@click.argument("names", nargs=-1, metavar="[NAME]...")
+@added_registry_option
+@same_origin_option
+@offline_option
+@dry_run_option
+@project_option
+@json_option
+def command(
+    *,
+    names: tuple[str, ...],
+    registries: tuple[str, ...],
+    same_origin: bool | None,
+    offline: bool,
+    dry_run: bool,
+    project: str,
+    as_json: bool,
+) -> None:
+    """Move modules to the newest releases that modpm.toml allows, and install them.
+
+    NAME is a locked module (cifar10/cat) or namespace (cifar10/*); all others stay as they are
+    as far as they may. Without NAME, everything moves.
+    """
+    with download_bar() as progress:
+        installation = update(
+            names,
+            project,
+            registries,
+            same_origin=same_origin,
+            offline=offline,
+            dry_run=dry_run,
+            progress=progress,
+        )
+    report_installation(installation, as_json=as_json, dry_run=dry_run)
