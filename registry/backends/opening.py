@@ -57,14 +57,21 @@ def locate(url: str, base: Path) -> str:
     """
     if "://" not in url:
         return os.path.normpath(base.absolute() / Path(url).expanduser())
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        raise _unknown_kind(url) from None
     if parts.scheme == "file" and parts.netloc in {"", "localhost"}:
         return os.path.normpath(unquote(parts.path))
     if "@" in parts.netloc:
         raise _holds_password()
     if parts.scheme in _KINDS and parts.netloc and not parts.query and not parts.fragment:
         return url.rstrip("/")
-    raise ModpmError(
+    raise _unknown_kind(url)
+
+
+def _unknown_kind(url: str) -> ModpmError:
+    return ModpmError(
         f"`{url[:200]}` is not a kind of registry that modpm knows",
         code="unknown-registry-kind",
         hint=f"name a folder, or a URL of {', '.join(f'{kind}://' for kind in _KINDS)}",

@@ -104,12 +104,12 @@ class WebServer:
             )
         except httpx2.TimeoutException:
             raise retrying.ServerFault("it does not answer in time") from None
+        except (httpx2.UnsupportedProtocol, httpx2.InvalidURL):
+            raise self._refused("it sends on to what is no address") from None
         except httpx2.TransportError as error:
             if "CERTIFICATE" in str(error):
                 raise self._refused(str(error)) from None
             raise retrying.ServerFault("no connection") from None
-        except httpx2.InvalidURL:
-            raise self._refused("it sends on to what is no address") from None
 
     def _accepted(self, response: httpx2.Response) -> httpx2.Response:
         status = response.status_code
@@ -134,8 +134,11 @@ class WebServer:
         raise fault or self._refused(f"it answers with status {status}")
 
     def _next_url(self, url: str, location: str) -> str:
-        target = urljoin(url, location)
-        before, after = urlsplit(url).scheme, urlsplit(target).scheme
+        try:
+            target = urljoin(url, location)
+            before, after = urlsplit(url).scheme, urlsplit(target).scheme
+        except ValueError:
+            raise self._refused("it sends on to what is no address") from None
         if after not in _MAY_LEAD_TO[before]:
             raise self._refused(f"it sends on from {before} to {after[:20]}")
         return target

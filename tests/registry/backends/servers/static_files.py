@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import ssl
 import threading
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -64,11 +65,18 @@ class StaticFiles:
     Args:
         folder: What it serves.
         has_ranges: Whether it sends what a client asks for, or always all of a file.
+        certificate: A file with its key and its certificate, to speak TLS.
     """
 
-    def __init__(self, folder: Path, *, has_ranges: bool = True) -> None:
+    def __init__(
+        self, folder: Path, *, has_ranges: bool = True, certificate: Path | None = None
+    ) -> None:
         handler = type("Handler", (_Handler,), {"folder": folder, "has_ranges": has_ranges})
         self._server = _Server(("127.0.0.1", 0), handler)
+        if certificate is not None:
+            context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+            context.load_cert_chain(certificate)
+            self._server.socket = context.wrap_socket(self._server.socket, server_side=True)
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,))
         self.port = int(self._server.server_address[1])
 
