@@ -8,8 +8,12 @@ from typing import TYPE_CHECKING, NoReturn
 import pytest
 
 from modpm.core.errors import ModpmError
+from modpm.core.formats.distribution import verify_distribution
+from modpm.core.formats.names import ModuleName
 from modpm.registry.backends.directory import DirectoryRegistry
 from modpm.registry.publishing import publish
+from modpm.registry.signing.keys import SigningKey, new_key, read_signing_key
+from modpm.registry.signing.verifying import sign_distribution, verify_distribution_signature
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -136,3 +140,119 @@ def test_what_the_system_refuses_is_explained(
     assert (error.what, error.code, error.where) == ("cannot publish", code, "some/file")
     monkeypatch.undo()
     assert published(registry) == []
+
+
+def test_a_dry_run_says_what_would_be_and_changes_nothing(dist: Path, registry: Path) -> None:
+    prospects = publish([dist], registry, dry_run=True)
+
+    assert not registry.exists()
+    assert prospects == publish([dist], registry)
+    assert [p.is_new for p in publish([dist], registry, dry_run=True)] == [False] * 3
+
+
+def test_a_dry_run_finds_versions_that_are_taken(
+    dist: Path, registry: Path, make_distribution: MakeDistribution
+) -> None:
+    publish([dist / "digits-7-1.0.0"], registry)
+    other = make_distribution("digits/7", summary="another", folder=dist.parent / "other").folder
+
+    with pytest.raises(ModpmError) as caught:
+        publish([other], registry, dry_run=True)
+
+    assert caught.value.code == "version-taken"
+
+
+def test_a_tag_stands_for_all_that_were_published(dist: Path, registry: Path) -> None:
+    publish([dist / "digits-7-1.0.0"], registry)
+    publish([dist], registry, tag="stable")
+
+    for name in ("7", "cat", "dog"):
+        index = DirectoryRegistry(registry).index(ModuleName("digits", name))
+        assert index is not None
+        assert index.tags == {"stable": "1.0.0"}
+
+
+def test_a_bad_tag_keeps_all_from_being_published(dist: Path, registry: Path) -> None:
+    with pytest.raises(ModpmError) as caught:
+        publish([dist], registry, tag="1.0")
+
+    assert caught.value.code == "invalid-tag"
+    assert not registry.exists()
+
+
+# Signed
+
+
+@pytest.fixture
+def key(tmp_path: Path) -> SigningKey:
+    new_key(tmp_path / "owner.pem")
+    return read_signing_key(tmp_path / "owner.pem", lambda: None)
+
+
+@pytest.fixture
+def other_key(tmp_path: Path) -> SigningKey:
+    new_key(tmp_path / "other.pem")
+    return read_signing_key(tmp_path / "other.pem", lambda: None)
+
+
+def signers(registry: Path) -> list[str | None]:
+    backend = DirectoryRegistry(registry)
+    indexes = [backend.index(name) for name in backend.names()]
+    return [release.signer for index in indexes if index for release in index.releases]
+
+
+def test_releases_are_signed_and_their_signatures_published(
+    dist: Path, registry: Path, key: SigningKey
+) -> None:
+    publish([dist], registry, key=key)
+
+    assert signers(registry) == [key.public.key_id] * 3
+    for name in ("7", "cat", "dog"):
+        release = verify_distribution(registry / "digits" / name / "1.0.0")
+        assert verify_distribution_signature(release) == key.public
+
+
+def test_a_dry_run_signs_nothing(dist: Path, registry: Path, key: SigningKey) -> None:
+    publish([dist], registry, key=key, dry_run=True)
+
+    assert list(dist.rglob("signature.json")) == []
+
+
+def test_signing_again_with_the_same_key_is_publishing_again(
+    dist: Path, registry: Path, key: SigningKey
+) -> None:
+    publish([dist], registry, key=key)
+    (dist / "digits-7-1.0.0" / "signature.json").unlink()
+
+    assert [p.is_new for p in publish([dist], registry, key=key)] == [False] * 3
+    assert [p.is_new for p in publish([dist], registry)] == [False] * 3
+
+
+def test_a_release_gets_no_other_signature_afterwards(
+    dist: Path, registry: Path, key: SigningKey, other_key: SigningKey
+) -> None:
+    publish([dist / "digits-7-1.0.0"], registry)
+    publish([dist / "digits-cat-1.0.0"], registry, key=key)
+
+    for name, other, why in (
+        ("digits-7-1.0.0", key, "without a signature"),
+        ("digits-cat-1.0.0", other_key, "signed with another key"),
+    ):
+        with pytest.raises(ModpmError) as caught:
+            publish([dist / name, dist / "digits-dog-1.0.0"], registry, key=other)
+        assert caught.value.code == "version-taken"
+        assert caught.value.what.endswith(f"is published already, {why}")
+    assert signers(registry) == [None, key.public.key_id]
+    assert list(dist.rglob("signature.json")) == [dist / "digits-cat-1.0.0" / "signature.json"]
+
+
+def test_a_signature_that_does_not_verify_is_not_published(
+    dist: Path, registry: Path, key: SigningKey
+) -> None:
+    sign_distribution(verify_distribution(dist / "digits-7-1.0.0"), key)
+    shutil.copy(dist / "digits-7-1.0.0" / "signature.json", dist / "digits-cat-1.0.0")
+
+    assert refused([dist], registry).code == "bad-signature"
+    assert not registry.exists()
+    publish([dist], registry, key=key)
+    assert signers(registry) == [key.public.key_id] * 3

@@ -1,0 +1,50 @@
+"""The golden distribution with changes to its manifest, as `specs/vectors/publishing.json` says."""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from modpm.core.formats import canonical_json
+from modpm.core.formats.distribution import Distribution, verify_distribution
+from modpm.core.formats.manifest import Manifest
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+VECTORS = Path(__file__).parents[2] / "specs" / "vectors"
+GOLDEN = VECTORS / "distribution" / "digits-7"
+
+
+@cache
+def publishing_cases(which: str) -> list[dict[str, Any]]:
+    """Return the golden cases of one kind."""
+    cases: list[dict[str, Any]] = json.loads((VECTORS / "publishing.json").read_bytes())[which]
+    assert cases
+    return cases
+
+
+def write_changed(
+    folder: Path, change: Mapping[str, object], without: Sequence[str] = ()
+) -> Distribution:
+    """Write the golden distribution anew.
+
+    Args:
+        folder: Where to; it does not exist yet.
+        change: Path in the manifest (`provenance.data_set`) to what stands there.
+        without: Files that are left out.
+    """
+    document = json.loads((GOLDEN / "manifest.json").read_bytes())
+    for path, value in change.items():
+        parent, _, last = path.partition(".")
+        (document if not last else document[parent])[last or parent] = value
+    for name in without:
+        del document["files"][name]
+    folder.mkdir(parents=True)
+    for name in document["files"]:
+        (folder / name).write_bytes((GOLDEN / name).read_bytes())
+    data = canonical_json.encode(document)
+    (folder / "manifest.json").write_bytes(Manifest.from_bytes(data).to_bytes())
+    return verify_distribution(folder)
