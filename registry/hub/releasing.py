@@ -154,7 +154,11 @@ class ReleaseWriter:
                 raise self._taken(release, digest)
 
     def _list(self, distribution: Distribution, release: Release) -> bool:
+        """Make sure that the index lists the release; return whether it was us."""
+        listed: Release | None = None
+
         def listing(index: Index | None) -> _Change | None:
+            nonlocal listed
             index = index or Index(name=str(self._module))
             listed = index.find(Version(release.version))
             if listed is None:
@@ -163,7 +167,9 @@ class ReleaseWriter:
                 raise self._taken(release, listed.digest)
             return None
 
-        return self._change_main(listing) is not None
+        changed = self._change_main(listing)
+        # The same to the second: it was listed by us, and the answer to that was lost.
+        return changed is not None or listed == release
 
     def _listing(self, distribution: Distribution, release: Release, index: Index) -> _Change:
         message = f"Publish {self._module} {release.version}"

@@ -17,7 +17,7 @@ import threading
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 from urllib.parse import parse_qs, unquote, urlencode, urlsplit
 
 from tests.registry.backends.hub_cards import card_problems, tags_of
@@ -95,6 +95,7 @@ class Repository:
 
     id: str
     is_private: bool
+    is_gated: bool = False
     commits: dict[str, Commit] = field(default_factory=dict)
     branches: dict[str, str] = field(default_factory=dict)
     tags: dict[str, str] = field(default_factory=dict)
@@ -141,6 +142,8 @@ class HubServer:
         self.accounts: dict[str, Account] = {}
         self.repositories: dict[str, Repository] = {}
         self.requests: list[str] = []
+        self.nonsense: dict[str, bytes] = {}
+        """What to answer to requests of these paths, whatever they ask."""
         self.page_size = 2
         self.lock = threading.RLock()
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), type("_", (_Hub,), {"hub": self}))
@@ -242,6 +245,9 @@ class _Hub(_Answering):
     """The Hub itself."""
 
     def route(self, path: str) -> None:
+        if path in self.hub.nonsense:
+            self.answer(self.hub.nonsense[path], 200, {})
+            return
         if path.startswith("/storage/"):
             self.store(path)
             return
@@ -281,8 +287,12 @@ class _Hub(_Answering):
             raise Refused(401, "Invalid username or password.")
         held = self.readable(account, name)
         if not _belongs(account, held.owner):
-            raise Refused(403, "you do not have the required permissions")
+            self.forbid()
         return held
+
+    def forbid(self) -> NoReturn:
+        """Refuse, and say back what the client must not show to anybody."""
+        raise Refused(403, f"not allowed with {self.headers['Authorization']}")
 
     @property
     def here(self) -> str:
@@ -331,7 +341,7 @@ class _Hub(_Answering):
         owner = asked.get("organization") or account.name
         name = f"{owner}/{asked['name']}"
         if not _belongs(account, owner):
-            raise Refused(403, "you do not have the required permissions")
+            self.forbid()
         if not _ID.fullmatch(name) or "--" in name or ".." in name or name.endswith(".git"):
             raise Refused(400, "that is no name of a repository")
         url = f"{self.here}/{name}"
@@ -412,7 +422,8 @@ class _Hub(_Answering):
         found = []
         while oid is not None:
             commit = repository.commits[oid]
-            found.append({"id": oid, "title": commit.summary, "authors": [], "date": _DATE})
+            title = {"title": commit.summary, "message": ""}
+            found.append({"id": oid, **title, "authors": [], "date": _DATE})
             oid = commit.parent
         self.answer_json(found, headers={"X-Total-Count": str(len(found))})
 
@@ -510,6 +521,8 @@ class _Hub(_Answering):
 
     def resolve(self, account: Account | None, name: str, revision: str, path: str) -> None:
         repository = self.readable(account, name)
+        if repository.is_gated and not _belongs(account, repository.owner):
+            raise Refused(403, "Access to this model is restricted", "GatedRepo")
         commit = repository.resolve(revision)
         blob = repository.blob(commit, path)
         headers = {"X-Repo-Commit": commit, "ETag": f'"{blob.oid}"'}
@@ -567,7 +580,7 @@ def _described(repository: Repository, revision: str) -> Json:
         "sha": oid,
         "lastModified": _DATE,
         "private": repository.is_private,
-        "gated": False,
+        "gated": "manual" if repository.is_gated else False,
         "downloads": repository.n_downloads,
         "likes": 0,
         "tags": repository.card_tags,
