@@ -134,6 +134,8 @@ class Derivation:
         subject = " together with ".join(chosen)
         if needed:
             return f"{subject} {'need' if plural(subject) else 'needs'} {needed}"
+        if subject.startswith("every "):
+            return f"no {subject.removeprefix('every ')} can be used"
         return f"{subject} cannot be used"
 
     def _words(self, term: Term[Any, int]) -> str:

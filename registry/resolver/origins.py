@@ -39,8 +39,8 @@ class OriginPackage:
         }
         origins = {origin for releases in self._releases.values() for origin in releases}
         self._origins = sorted(sorted(origins), key=self._merit)
-        self._obstacles = self._find_obstacles()
         self.everything = VersionSet.first(len(self._origins))
+        self._obstacles = self._find_obstacles()
 
     def preferred(self, allowed: VersionSet) -> int | None:
         """Return the best origin that is left."""
