@@ -12,7 +12,7 @@ from modpm.registry.store import Store
 _as_json = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 
 
-@click.group("cache")
+@click.group("cache", epilog="Example: modpm cache prune --dry-run")
 def command() -> None:
     """Look after the store of downloaded files.
 

@@ -20,6 +20,7 @@ from modpm.registry.fetching import fetch
 from modpm.registry.home import home
 from modpm.registry.lockfile import Lockfile
 from modpm.registry.project import LOCK_FILE, Project, read
+from modpm.registry.publishing import listed_index
 from modpm.registry.staleness import lock_missing
 from modpm.registry.store import Store, verified_digest
 from modpm.registry.system_errors import explained
@@ -117,7 +118,7 @@ def _missing(target: Backend, pins: Sequence[Pin]) -> list[Pin]:
 
 
 def _is_listed(target: Backend, pin: Pin) -> bool:
-    index = _index(target, pin)
+    index = listed_index(target, pin.module)
     listed = None if index is None else index.find(Version(pin.version))
     if listed is not None and listed.digest != pin.digest:
         raise ModpmError(
@@ -128,15 +129,6 @@ def _is_listed(target: Backend, pin: Pin) -> bool:
             hint="mirror to another registry, or to an empty one",
         )
     return listed is not None
-
-
-def _index(target: Backend, pin: Pin) -> Index | None:
-    try:
-        return target.index(pin.module)
-    except ModpmError as error:
-        if error.code != "registry-missing":  # it begins with the first release
-            raise
-        return None
 
 
 @contextmanager
