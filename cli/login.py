@@ -1,0 +1,26 @@
+"""`modpm login`."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from modpm.cli.output import say
+from modpm.registry.hub.login import log_in
+
+
+@click.command("login", epilog="Example: modpm login; printf %s $TOKEN | modpm login --token-stdin")
+@click.option("--token-stdin", is_flag=True, help="Read the token from standard input.")
+def command(*, token_stdin: bool) -> None:
+    """Log in to the Hugging Face Hub.
+
+    The token is kept where the Hub's other programs keep theirs (`hf auth`), and is shown
+    nowhere.
+    """
+    if token_stdin:
+        token = sys.stdin.readline()
+    else:
+        token = click.prompt("Token of the Hub (not shown)", hide_input=True, err=True)
+    identity = log_in(token)
+    say(f"logged in to {identity.endpoint} as {identity.name}")

@@ -1,0 +1,20 @@
+"""`modpm whoami`."""
+
+from __future__ import annotations
+
+import click
+
+from modpm.cli.output import emit
+from modpm.registry.hub.login import who_am_i
+
+
+@click.command("whoami", epilog="Example: modpm whoami")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def command(*, as_json: bool) -> None:
+    """Show who is logged in to the Hugging Face Hub."""
+    identity = who_am_i()
+    if as_json:
+        organisations = list(identity.organisations)
+        emit({"name": identity.name, "organisations": organisations, "hub": identity.endpoint})
+        return
+    click.echo(identity.name)
