@@ -151,8 +151,10 @@ def _check(
         before = _fetched(module, previous, target, Path(folder) / "previous")
         found = list(differences(before.manifest, manifest, budget_points))
         is_comparable = all(difference.part > Part.MAJOR for difference in found)
-        compare = score_difference if is_comparable else None
-        found += _score_differences(before, distribution, compare)
+        is_other = not _is_same_network(before.manifest, manifest)
+        compare = score_difference if is_comparable and is_other else None
+        if is_other:
+            found.append(_score_difference(before.folder, distribution.folder, compare))
     return VersionCheck(
         name=module,
         version=manifest.version,
@@ -190,22 +192,19 @@ def _fetched(module: ModuleName, release: Release, target: Backend, folder: Path
     return verify_distribution(folder, pin.digest)
 
 
-def _score_differences(
-    before: Distribution, after: Distribution, compare: ScoreDifference | None
-) -> Iterator[Difference]:
-    old, new = before.manifest, after.manifest
-    is_same_network = old.graph == new.graph and _tensors(old) == _tensors(new)
-    if is_same_network:
-        return
+def _is_same_network(before: Manifest, after: Manifest) -> bool:
+    return before.graph == after.graph and _tensors(before) == _tensors(after)
+
+
+def _score_difference(before: Path, after: Path, compare: ScoreDifference | None) -> Difference:
+    """Return what another network means for the version."""
     if compare is None:
-        yield Difference(Part.MINOR, "the network or its weights change")
-    elif difference := compare(before.folder, after.folder):
-        what = f"scores on the probe batch change by up to {difference:.3g}"
-        yield Difference(Part.MINOR, what)
-    else:
-        yield Difference(
-            Part.PATCH, "the network is written otherwise, and its scores are the same"
-        )
+        return Difference(Part.MINOR, "the network or its weights change")
+    difference = compare(before, after)
+    if difference == 0:
+        what = "the network is written otherwise, and its scores are the same"
+        return Difference(Part.PATCH, what)
+    return Difference(Part.MINOR, f"scores on the probe batch change by up to {difference:.3g}")
 
 
 def _falls(before: Manifest, after: Manifest, budget_points: float) -> Iterator[Difference]:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from hashlib import sha256
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -80,3 +81,97 @@ def test_nothing_to_publish_exits_with_2(run: Run) -> None:
 
     assert outcome.code == 2
     assert "missing argument" in outcome.err
+
+
+def test_a_dry_run_publishes_nothing(run: Run, dist: Path, tmp_path: Path) -> None:
+    outcome = run("publish", dist, "--registry", tmp_path / "new", "--dry-run")
+
+    assert outcome.code == 0
+    assert outcome.out.count("  would be published\n") == 3
+    assert outcome.err == f"3 would be published to {tmp_path / 'new'}\n"
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_tag_and_a_signature_go_with_the_releases(
+    run: Run, dist: Path, here: Path, tmp_path: Path
+) -> None:
+    run("key", "new", "-o", "my.pem")
+
+    outcome = run("publish", dist / "7-1.0.0", "--tag", "stable", "--sign", "my.pem")
+
+    index = json.loads((tmp_path / "home" / "registry" / "digits/7/index.json").read_text())
+    assert outcome.code == 0
+    assert index["tags"] == {"stable": "1.0.0"}
+    assert index["releases"][0]["signer"].startswith("sha256:")
+    assert (here / "my.pem").is_file()
+
+
+def test_what_is_missing_is_listed(run: Run, dist: Path) -> None:
+    for version in ("1.0.0", "1.1.0"):
+        manifest = dist / f"7-{version}" / "manifest.json"
+        text = manifest.read_text().replace('"Apache-2.0"', '"LicenseRef-unstated"')
+        manifest.write_text(text.replace('"split":"test"', '"split":"train"'))
+
+    outcome = run("publish", dist)
+
+    assert outcome.code == 1
+    assert outcome.err.splitlines()[0] == "error: 2 of 3 distributions cannot be published"
+    assert outcome.err.count("no licence is stated (`modpm modularize --license SPDX`)") == 2
+    assert outcome.err.count("all of its metrics are of `train`") == 2
+
+
+def test_a_version_that_claims_too_little_is_refused(run: Run, dist: Path, registry: Path) -> None:
+    for name, label in (("7-1.1.0", "digits/7"), ("8-1.0.0", "digits/8")):
+        manifest = dist / name / "manifest.json"
+        text = manifest.read_text().replace('"label":"digits/7"', f'"label":"{label}"')
+        text = text.replace('"version":"1.1.0"', '"version":"1.2.0"').replace(
+            '"version":"1.0.0"', '"version":"1.0.1"'
+        )
+        manifest.write_text(text)
+
+    outcome = run("publish", dist, "--registry", registry, "--check-version")
+    fine = run(
+        "publish",
+        dist / "7-1.1.0",
+        "--registry",
+        registry,
+        "--check-version",
+        "--dry-run",
+        "--json",
+    )
+
+    assert outcome.code == 1
+    assert "1 version claims less than has changed" in outcome.err
+    assert (
+        "digits/8 1.0.1 after 1.0.0 must move the first number: "
+        "the label changes from digits/7 to digits/8"
+    ) in outcome.err
+    assert json.loads(fine.out)["version_checks"] == [
+        {
+            "name": "digits/7",
+            "version": "1.2.0",
+            "previous": "1.1.0",
+            "claimed": "minor",
+            "needed": "none",
+            "has_probed": False,
+            "differences": [],
+        }
+    ]
+
+
+def test_other_weights_are_found_by_their_scores(run: Run, dist: Path, registry: Path) -> None:
+    folder = dist / "7-1.1.0"
+    tensors = (folder / "module.safetensors").read_bytes()
+    (folder / "module.safetensors").write_bytes(tensors[:-1] + b"\x40")
+    manifest = (folder / "manifest.json").read_text()
+    manifest = manifest.replace(
+        sha256(tensors).hexdigest(), sha256(tensors[:-1] + b"\x40").hexdigest()
+    )
+    for version, code in (("1.1.1", 1), ("1.2.0", 0)):
+        text = manifest.replace('"version":"1.1.0"', f'"version":"{version}"')
+        (folder / "manifest.json").write_text(text)
+
+        outcome = run("publish", folder, "--registry", registry, "--check-version", "--dry-run")
+
+        assert outcome.code == code, outcome.err
+        assert "scores on the probe batch change by up to " in outcome.err

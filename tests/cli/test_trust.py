@@ -1,0 +1,80 @@
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+
+from modpm.registry.signing.keys import read_public_key
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.cli.conftest import Run
+
+
+@pytest.fixture
+def key_id(run: Run, here: Path) -> str:
+    run("key", "new", "-o", "my.pem")
+    return read_public_key(here / "my.pub").key_id
+
+
+def test_nobody_is_trusted_at_first(run: Run) -> None:
+    outcome = run("trust", "list")
+
+    assert (outcome.code, outcome.out) == (0, "")
+    assert outcome.err == "no keys are trusted; projects trust the first that they see\n"
+
+
+def test_what_is_trusted_is_listed(run: Run, key_id: str) -> None:
+    added = run("trust", "add", "Digits", "my.pub")
+    unsigned = run("trust", "add", "mnist", "--unsigned")
+
+    assert (added.code, added.err) == (0, f"digits may be signed with {key_id}\n")
+    assert (unsigned.code, unsigned.err) == (0, "unsigned releases of mnist are accepted\n")
+    rows = [line.split(maxsplit=1) for line in run("trust", "list").out.splitlines()]
+    assert rows == [["namespace", "key"], ["digits", key_id], ["mnist", "(unsigned releases)"]]
+    assert json.loads(run("trust", "list", "--json").out) == {
+        "keys": [{"namespace": "digits", "key_id": key_id}],
+        "unsigned": ["mnist"],
+    }
+
+
+def test_what_is_trusted_can_be_removed(run: Run, key_id: str) -> None:
+    run("trust", "add", "digits", "my.pub", "--unsigned")
+
+    outcome = run("trust", "remove", "digits", key_id, "--unsigned")
+    again = run("trust", "remove", "digits", "my.pub")
+
+    assert outcome.err.splitlines() == [
+        "unsigned releases of digits are accepted no longer",
+        f"digits may no longer be signed with {key_id}",
+    ]
+    assert again.code == 1
+    assert again.err.startswith(f"error: the key {key_id} is not trusted with `digits`")
+
+
+@pytest.mark.parametrize("verb", ["add", "remove"])
+def test_something_must_be_named(run: Run, verb: str) -> None:
+    outcome = run("trust", verb, "digits")
+
+    assert outcome.code == 2
+    assert outcome.err.startswith("error: nothing to trust is named")
+
+
+def test_trust_mends_a_namespace_with_a_new_key(
+    run: Run, dist: Path, tmp_path: Path, key_id: str
+) -> None:
+    registry = tmp_path / "signed"
+    run("key", "new", "-o", "new.pem")
+    run("publish", dist / "7-1.0.0", "--sign", "my.pem", "--registry", registry)
+    assert run("install", "digits/7", "--registry", registry).code == 0
+    run("publish", dist / "7-1.1.0", "--sign", "new.pem", "--registry", registry)
+
+    refused = run("install", "digits/7>=1.1")
+    assert refused.code == 1
+    assert f"modpm.lock has recorded: {key_id}" in refused.err
+    assert "run `modpm trust add digits KEY.pub`" in refused.err
+
+    run("trust", "add", "digits", "new.pub")
+    assert run("install", "digits/7>=1.1").code == 0
