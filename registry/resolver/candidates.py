@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cached_property, lru_cache, reduce
+from operator import itemgetter
 from typing import TYPE_CHECKING, TypeVar
 
 from packaging.version import Version
@@ -25,9 +26,10 @@ _EXACT = frozenset({"==", "==="})
 
 
 @lru_cache(maxsize=65_536)
-def _parsed(text: str) -> Version:
-    """Return a version; many modules have versions of the same name."""
-    return Version(text)
+def _parsed(text: str) -> tuple[Version, bool]:
+    """Return a version and whether it is a pre-release; many modules have the same versions."""
+    version = Version(text)
+    return version, version.is_prerelease
 
 
 class Candidates:
@@ -51,12 +53,14 @@ class Candidates:
     def __init__(self, index: Index, locked: Version | None = None) -> None:
         self.module = ModuleName.parse(index.name)
         self._tags = index.tags
-        listed = sorted(((_parsed(r.version), r) for r in index.releases), key=lambda pair: pair[0])
-        self.versions = [version for version, _ in listed]
-        self.releases = [release for _, release in listed]
-        self.everything = VersionSet.first(len(listed))
-        self.prereleases = _positions(version.is_prerelease for version in self.versions)
-        self.yanked = _positions(release.yanked is not None for release in self.releases)
+        parsed = [(*_parsed(release.version), release) for release in index.releases]
+        parsed.sort(key=itemgetter(0))
+        self.versions = [version for version, _, _ in parsed]
+        self.releases = [release for _, _, release in parsed]
+        self.everything = VersionSet.first(len(parsed))
+        self.prereleases = VersionSet.of(i for i, (_, is_pre, _) in enumerate(parsed) if is_pre)
+        yanked = [i for i, release in enumerate(self.releases) if release.yanked is not None]
+        self.yanked = VersionSet.of(yanked)
         self.plain = self.everything - self.prereleases - self.yanked
         self.locked = self._positions_of(locked) if locked is not None else VersionSet.empty()
         self._admitted_by_specifier: dict[Specifier, VersionSet] = {}
@@ -97,19 +101,19 @@ class Candidates:
         return None if possible.is_empty else possible.last
 
     @cached_property
-    def having(self) -> Mapping[tuple[str, ...], VersionSet]:
-        """What releases require, to the releases that require just this."""
-        return _grouped(tuple(release.requires) for release in self.releases)
-
-    @cached_property
     def of_origin(self) -> Mapping[str, VersionSet]:
         """Origins, to the releases of each."""
         return _grouped(release.origin for release in self.releases)
 
+    def alike(self, position: int) -> VersionSet:
+        """Return the releases that require the same as one."""
+        requires = self.releases[position].requires
+        return VersionSet.of(i for i, r in enumerate(self.releases) if r.requires == requires)
+
     def requiring(self, texts: Iterable[str]) -> VersionSet:
         """Return the releases that require all these."""
         wanted = set(texts)
-        return _union(group for requires, group in self.having.items() if wanted <= set(requires))
+        return VersionSet.of(i for i, r in enumerate(self.releases) if wanted.issubset(r.requires))
 
     def _accepted(self, requirement: Requirement) -> VersionSet:
         if requirement.tag is not None:
@@ -127,7 +131,7 @@ class Candidates:
 
     def _tagged(self, tag: str) -> Version:
         if tag in self._tags:
-            return _parsed(self._tags[tag])
+            return _parsed(self._tags[tag])[0]
         raise ModpmError(
             f"`{self.module}` has no tag `{tag}`",
             code="unknown-tag",
@@ -136,15 +140,11 @@ class Candidates:
         )
 
     def _positions_of(self, version: Version) -> VersionSet:
-        return _positions(listed == version for listed in self.versions)
+        return VersionSet.of(i for i, listed in enumerate(self.versions) if listed == version)
 
     def _named_exactly(self, requirements: Iterable[Requirement]) -> VersionSet:
         exact = [s for r in requirements for s in r.specifiers if _is_exact(s)]
         return _union(map(self._satisfying, exact))
-
-
-def _positions(flags: Iterable[bool]) -> VersionSet:
-    return VersionSet(sum(1 << position for position, flag in enumerate(flags) if flag))
 
 
 def _union(sets: Iterable[VersionSet]) -> VersionSet:

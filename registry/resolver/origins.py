@@ -99,9 +99,7 @@ class OriginPackage:
 
     def _lacking(self, module: ModuleName) -> VersionSet:
         found = self._releases[module]
-        return VersionSet(
-            sum(1 << i for i, origin in enumerate(self._origins) if origin not in found)
-        )
+        return VersionSet.of(i for i, origin in enumerate(self._origins) if origin not in found)
 
     def _obstacle(self, module: ModuleName, versions: VersionSet) -> Obstacle:
         text = f"no release of {module} that fits is of {self._words_with_releases(versions)}"

@@ -93,7 +93,7 @@ class ModulePackage:
 
     def alike(self, version: int) -> VersionSet:
         """Return the releases with the same requirements."""
-        return self.candidates.having[self._requires(version)]
+        return self.candidates.alike(version)
 
     def words(self, versions: VersionSet) -> str:
         """Name releases."""

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 from packaging.version import Version
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from packaging.specifiers import Specifier
 
@@ -61,6 +61,11 @@ class VersionSet:
     def singleton(cls, version: int) -> VersionSet:
         """Return the set of one position."""
         return cls(1 << version)
+
+    @classmethod
+    def of(cls, positions: Iterable[int]) -> VersionSet:
+        """Return the set of positions, each given once."""
+        return cls(sum([1 << position for position in positions]))
 
     @classmethod
     def first(cls, n_versions: int) -> VersionSet:
@@ -191,8 +196,8 @@ def _numbers(specifier: Specifier) -> tuple[int, tuple[int, ...]]:
 def _holding(
     specifier: Specifier, versions: Sequence[Version], start: int, stop: int
 ) -> VersionSet:
-    bits = 0
-    for position in range(start, stop):
-        if specifier.contains(versions[position], prereleases=True):
-            bits |= 1 << position
-    return VersionSet(bits)
+    return VersionSet.of(
+        position
+        for position in range(start, stop)
+        if specifier.contains(versions[position], prereleases=True)
+    )

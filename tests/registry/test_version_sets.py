@@ -43,13 +43,9 @@ def test_a_compiled_specifier_says_what_packaging_says(text: str, listed: list[s
 POSITIONS = st.sets(st.integers(0, 70))
 
 
-def of(positions: set[int]) -> VersionSet:
-    return VersionSet(sum(1 << position for position in positions))
-
-
 @given(POSITIONS, POSITIONS)
 def test_sets_of_versions_are_sets(left: set[int], right: set[int]) -> None:
-    a, b = of(left), of(right)
+    a, b = VersionSet.of(left), VersionSet.of(right)
 
     assert set(a & b) == left & right
     assert set(a | b) == left | right
@@ -65,7 +61,7 @@ def test_sets_of_versions_are_sets(left: set[int], right: set[int]) -> None:
 
 @given(POSITIONS, POSITIONS)
 def test_a_complement_is_everything_else_there_could_be(left: set[int], right: set[int]) -> None:
-    a, b = of(left), of(right)
+    a, b = VersionSet.of(left), VersionSet.of(right)
 
     assert a | ~a == VersionSet.full()
     assert a & ~a == VersionSet.empty()
@@ -81,4 +77,4 @@ def test_a_complement_is_everything_else_there_could_be(left: set[int], right: s
 
 @given(POSITIONS.filter(bool))
 def test_the_last_position_is_the_highest(positions: set[int]) -> None:
-    assert of(positions).last == max(positions)
+    assert VersionSet.of(positions).last == max(positions)
