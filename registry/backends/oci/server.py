@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, Self
+from typing import TYPE_CHECKING, Any, BinaryIO, Self
 from urllib.parse import urlsplit
 
 import oras.provider
@@ -17,6 +17,7 @@ import requests
 import urllib3
 
 from modpm.core.errors import ModpmError
+from modpm.registry.backends import retrying
 from modpm.registry.backends.oci.credentials import Credentials
 from modpm.registry.backends.retrying import ServerFault, fault_of_status, persistently
 
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
 PLAIN_HTTP = "MODPM_OCI_PLAIN_HTTP"
 """The variable that names servers, between commas, to speak to without encryption."""
 
-TIMEOUT_SECONDS = (10.0, 60.0)
 N_CONNECTIONS = 8
 
 OK, CREATED, ACCEPTED, PARTIAL_CONTENT = 200, 201, 202, 206
@@ -73,8 +73,8 @@ class Server:
         self._session: requests.Session = client.session
         # Otherwise requests puts what `.netrc` says in place of our own credentials.
         self._session.auth = lambda request: request
-        self._session.mount("http://", requests.adapters.HTTPAdapter(pool_maxsize=N_CONNECTIONS))
-        self._session.mount("https://", requests.adapters.HTTPAdapter(pool_maxsize=N_CONNECTIONS))
+        for scheme in ("http://", "https://"):
+            self._session.mount(scheme, _Adapter(pool_maxsize=N_CONNECTIONS))
         self._credentials = Credentials(self._session, endpoint)
         self._authorisation: dict[str, str] = {}
 
@@ -150,8 +150,11 @@ class Server:
             ServerFault: The connection broke.
             ModpmError: `too-large`.
         """
+        data = b""
         with response, self._faults():
-            data = response.raw.read(max_size_bytes + 1)
+            # A body that was cut off shows itself by the read after its last byte.
+            while block := response.raw.read(max_size_bytes + 1 - len(data)):
+                data += block
         if len(data) > max_size_bytes:
             raise ModpmError(
                 f"{what} is larger than {max_size_bytes} bytes",
@@ -159,7 +162,7 @@ class Server:
                 where=self.location,
                 hint="ask whoever keeps the registry",
             )
-        return bytes(data)
+        return data
 
     def _send(
         self,
@@ -171,7 +174,11 @@ class Server:
         own = self._authorisation if self._is_ours(url) else {}
         sent = {"Accept-Encoding": "identity", **(headers or {}), **own}
         send = partial(
-            self._session.request, method, url, headers=sent, stream=True, timeout=TIMEOUT_SECONDS
+            self._session.request,
+            method,
+            url,
+            headers=sent,
+            stream=True,
         )
         if not callable(content):
             return send(data=content)
@@ -228,6 +235,19 @@ class Server:
             why=why,
             hint="check the address, and that an OCI registry is there",
         )
+
+
+class _Adapter(requests.adapters.HTTPAdapter):
+    """Waits for no answer for ever, not even where oras asks for a token."""
+
+    def send(
+        self,
+        request: requests.PreparedRequest,
+        stream: bool = False,
+        timeout: float | tuple[float | None, float | None] | None = None,
+        **options: Any,  # noqa: ANN401 - whatever requests passes on
+    ) -> requests.Response:
+        return super().send(request, stream, timeout or retrying.TIMEOUT_SECONDS, **options)
 
 
 def message_of(response: requests.Response) -> str:

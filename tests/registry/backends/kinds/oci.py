@@ -9,20 +9,16 @@ from __future__ import annotations
 import base64
 import json
 import shutil
-import socket
 import subprocess
 import tempfile
-import time
-import urllib.error
-import urllib.request
 from itertools import count
 from pathlib import Path
 from typing import ClassVar
 
 from tests.registry.backends.kinds.kind import Access, Kind
+from tests.registry.backends.servers.ports import free_ports, wait_for_port
 
 PROGRAM = "docker-registry"
-START_TIMEOUT_SECONDS = 10.0
 
 _MEMORY = "/dev/shm"  # noqa: S108 - the server waits for the disk with every write
 
@@ -54,7 +50,7 @@ class Oci(Kind):
         return None if shutil.which(PROGRAM) else f"`{PROGRAM}` is not installed"
 
     def start(self) -> None:
-        self._port = _free_port()
+        (self._port,) = free_ports(1)
         (self.folder / "htpasswd").write_text(_HTPASSWD, encoding="utf-8")
         configuration = self.folder / "config.yml"
         self._storage = tempfile.mkdtemp(dir=_MEMORY if Path(_MEMORY).is_dir() else None)
@@ -64,7 +60,7 @@ class Oci(Kind):
             self._process = subprocess.Popen(
                 [PROGRAM, "serve", str(configuration)], stdout=log, stderr=log
             )
-        self._wait_until_it_answers()
+        wait_for_port(self._port)
 
     def stop(self) -> None:
         self._process.terminate()
@@ -94,27 +90,3 @@ class Oci(Kind):
         (folder / "config.json").write_text(json.dumps(stored), encoding="utf-8")
         url = f"oci://127.0.0.1:{port}/{self._prefix}"
         return Access(url, {"DOCKER_CONFIG": str(folder)})
-
-    def _wait_until_it_answers(self) -> None:
-        end = time.monotonic() + START_TIMEOUT_SECONDS
-        while not _answers(self._port):
-            if self._process.poll() is not None or time.monotonic() > end:
-                self._process.kill()
-                raise RuntimeError((self.folder / "log").read_text(encoding="utf-8"))
-            time.sleep(0.05)
-
-
-def _free_port() -> int:
-    with socket.socket() as bound:
-        bound.bind(("127.0.0.1", 0))
-        return int(bound.getsockname()[1])
-
-
-def _answers(port: int) -> bool:
-    try:
-        urllib.request.urlopen(f"http://127.0.0.1:{port}/v2/", timeout=5).close()
-    except urllib.error.HTTPError as error:
-        return error.code == 401  # it asks who is there
-    except OSError:
-        return False
-    return True
