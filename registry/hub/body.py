@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, BinaryIO, cast
 import httpx2
 
 from modpm.core.errors import ModpmError
+from modpm.registry.backends.retrying import ServerFault
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,6 +27,27 @@ def as_file(response: httpx2.Response, n_skipped: int = 0) -> BinaryIO:
     while n_skipped > 0 and (block := file.read(min(n_skipped, _BUFFER_BYTES))):
         n_skipped -= len(block)
     return cast("BinaryIO", file)
+
+
+def read_whole(response: httpx2.Response, limit: int) -> bytes:
+    """Return what a response holds, or the beginning of it if that is more than the limit.
+
+    Raises:
+        ServerFault: It ended early.
+    """
+    content = bytearray()
+    try:
+        for block in response.iter_raw():
+            content += block
+            if len(content) > limit:
+                break
+    except httpx2.TransportError as error:
+        why = f"the answer ended early ({type(error).__name__})"
+    else:
+        return bytes(content[: limit + 1])
+    finally:
+        response.close()
+    raise ServerFault(why)
 
 
 class _Body(io.RawIOBase):

@@ -20,11 +20,12 @@ from huggingface_hub.utils import (  # type: ignore[attr-defined]  # documented,
 )
 
 from modpm.core.formats import canonical_json
+from modpm.registry.backends.retrying import persistently
 from modpm.registry.hub.asking import CONFLICT, MissingError, RefusalError, ask
-from modpm.registry.hub.body import as_file
+from modpm.registry.hub.body import as_file, read_whole
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     import httpx2
     from huggingface_hub import HfApi
@@ -95,11 +96,9 @@ class ModuleRepository:
             MissingError: It, the revision or the repository is not there.
         """
         where = f"{self.id}, {file} at {revision}"
-        headers = {**self._headers(), "accept-encoding": "identity"}
-        if offset:
-            headers["range"] = f"bytes={offset}-"
+        ranged = {"range": f"bytes={offset}-"} if offset else {}
         try:
-            response = ask(partial(self._get, self._url(file, revision), headers), where)
+            response = ask(partial(self._get, file, revision, ranged), where)
         except RefusalError as refusal:
             if refusal.status != _OUT_OF_RANGE:
                 raise
@@ -108,9 +107,14 @@ class ModuleRepository:
 
     def read(self, file: str, revision: str) -> bytes | None:
         """Return a JSON document, or as much of it as shows that it is too large."""
+        where = f"{self.id}, {file} at {revision}"
+
+        def read_once() -> bytes:
+            response = ask(partial(self._get, file, revision, {}), where)
+            return read_whole(response, canonical_json.MAX_SIZE_BYTES)
+
         try:
-            with self.open(file, revision) as opened:
-                return opened.read(canonical_json.MAX_SIZE_BYTES + 1)
+            return persistently(read_once, where)
         except MissingError:
             return None
 
@@ -188,9 +192,11 @@ class ModuleRepository:
             token=api.token, library_name=api.library_name, library_version=api.library_version
         )
 
-    def _get(self, url: str, headers: dict[str, str]) -> httpx2.Response:
+    def _get(self, file: str, revision: str, headers: Mapping[str, str]) -> httpx2.Response:
         session = get_session()
-        response = session.send(session.build_request("GET", url, headers=headers), stream=True)
+        headers = {**self._headers(), "accept-encoding": "identity", **headers}
+        request = session.build_request("GET", self._url(file, revision), headers=headers)
+        response = session.send(request, stream=True)
         try:
             hf_raise_for_status(response)
         except BaseException:

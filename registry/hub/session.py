@@ -20,13 +20,15 @@ from huggingface_hub.utils import (  # type: ignore[attr-defined]  # documented,
 )
 
 from modpm.core.errors import ModpmError
+from modpm.registry.backends import retrying
 from modpm.registry.backends.retrying import ServerFault, fault_of_status, persistently
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 LIBRARY = "modpm"
-TIMEOUT = httpx2.Timeout(connect=5.0, read=30.0, write=60.0, pool=60.0)
+CONNECT_SECONDS = 5.0
+"""How long a server may take to be reached at all; it is not tried again then."""
 
 _NO_LIMIT = httpx2.Timeout(None).as_dict()
 
@@ -50,7 +52,7 @@ class _PatientClient(httpx2.Client):
         """Send a request; one that holds a file is an upload to an address without a limit."""
         if hasattr(options.get("data"), "read"):
             options["content"] = options.pop("data")  # as httpx2 wants files to be given
-            options.setdefault("timeout", TIMEOUT)
+            options.setdefault("timeout", _timeout())
         return super().request(method, url, **options)
 
     def send(self, request: httpx2.Request, **options: Any) -> httpx2.Response:  # noqa: ANN401 -- the base's
@@ -62,7 +64,7 @@ class _PatientClient(httpx2.Client):
         if not request.headers.get("user-agent", "").startswith(f"{LIBRARY}/"):
             return super().send(request, **options)
         if request.extensions.get("timeout") == _NO_LIMIT:
-            request.extensions["timeout"] = TIMEOUT.as_dict()
+            request.extensions["timeout"] = _timeout().as_dict()
         where = f"{request.url.scheme}://{request.url.netloc.decode('ascii')}"
         return persistently(partial(self._send_once, request, options, where), where)
 
@@ -86,6 +88,11 @@ class _PatientClient(httpx2.Client):
         raise failure
 
 
+def _timeout() -> httpx2.Timeout:
+    seconds = retrying.TIMEOUT_SECONDS
+    return httpx2.Timeout(seconds, connect=min(CONNECT_SECONDS, seconds), pool=None)
+
+
 def _retry_after(headers: Mapping[str, str]) -> str | None:
     limit = parse_ratelimit_headers(headers)
     if limit is not None and limit.remaining == 0:
@@ -98,6 +105,6 @@ def _unreachable(where: str) -> ModpmError:
         "the Hub cannot be reached",
         code="network-failed",
         where=where,
-        why=f"there was no connection in {TIMEOUT.connect:g} seconds",
+        why=f"there was no connection in {CONNECT_SECONDS:g} seconds",
         hint="check the connection, and run the command again",
     )

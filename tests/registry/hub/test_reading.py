@@ -6,17 +6,16 @@ import socket
 import time
 from typing import TYPE_CHECKING
 
-import httpx2
 import pytest
 from huggingface_hub import CommitOperationAdd, HfApi, constants
 from tests.registry.hub.conftest import TOKEN
 
 from modpm.core.errors import ModpmError
 from modpm.core.formats.names import ModuleName
+from modpm.registry.backends import retrying
 from modpm.registry.backends.hub import HubRegistry
 from modpm.registry.backends.opening import open_backend
 from modpm.registry.backends.protocol import Query
-from modpm.registry.hub import session
 from modpm.registry.hub.naming import module_of, repository_of
 
 if TYPE_CHECKING:
@@ -158,7 +157,7 @@ def test_a_hub_that_cannot_be_reached_is_given_up_in_seconds(
 
 
 def test_a_hub_that_never_answers_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(session, "TIMEOUT", httpx2.Timeout(0.2))
+    monkeypatch.setattr(retrying, "TIMEOUT_SECONDS", 0.2)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{silent.getsockname()[1]}")
         assert error_of(READS["names"]).code == "network-failed"
