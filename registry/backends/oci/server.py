@@ -240,14 +240,10 @@ class Server:
 class _Adapter(requests.adapters.HTTPAdapter):
     """Waits for no answer for ever, not even where oras asks for a token."""
 
-    def send(
-        self,
-        request: requests.PreparedRequest,
-        stream: bool = False,
-        timeout: float | tuple[float | None, float | None] | None = None,
-        **options: Any,  # noqa: ANN401 - whatever requests passes on
-    ) -> requests.Response:
-        return super().send(request, stream, timeout or retrying.TIMEOUT_SECONDS, **options)
+    # What requests passes on is its own business.
+    def send(self, *args: Any, **options: Any) -> requests.Response:  # noqa: ANN401
+        options["timeout"] = options.get("timeout") or retrying.TIMEOUT_SECONDS
+        return super().send(*args, **options)
 
 
 def message_of(response: requests.Response) -> str:
