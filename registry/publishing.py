@@ -69,7 +69,8 @@ def publish(
     with explained("publish"):
         target = publish_target(registry)
         distributions = ready_distributions(paths)
-        _check_signatures(distributions, key)
+        if key is None:
+            _check_signatures(distributions)
         if dry_run or key is not None or any(map(is_signed, distributions)):
             prospects = [_prospect(one, target, key) for one in distributions]
         if dry_run:
@@ -149,13 +150,12 @@ def _distribution_folders(path: Path) -> list[Path]:
     return found
 
 
-def _check_signatures(distributions: Sequence[Distribution], key: SigningKey | None) -> None:
+def _check_signatures(distributions: Iterable[Distribution]) -> None:
     """Refuse signatures that would be published as they are and would not verify."""
-    trusted = TrustFile.of_user()
-    for distribution in distributions:
-        if key is None and is_signed(distribution):
-            namespace = ModuleName.parse(distribution.manifest.name).namespace
-            verify_distribution_signature(distribution, trusted.public_keys(namespace))
+    for distribution in filter(is_signed, distributions):
+        namespace = ModuleName.parse(distribution.manifest.name).namespace
+        known = TrustFile.of_user().public_keys(namespace)
+        verify_distribution_signature(distribution, known)
 
 
 def _sign(distributions: Sequence[Distribution], key: SigningKey | None) -> None:

@@ -7,6 +7,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING
 
 from modpm.core.errors import ModpmError
+from modpm.core.formats.digest import digest_bytes
 from modpm.core.formats.distribution import SIGNATURE_FILE
 from modpm.registry.signing.bundle import bad_signature
 from modpm.registry.signing.verifying import read_signature, verify_signature
@@ -105,7 +106,7 @@ def _signer(pin: Pin, folder: Path, policy: _Policy) -> str:
     path = folder / SIGNATURE_FILE
     where = f"{SIGNATURE_FILE} of {pin.module} {pin.version}, registry {pin.registry.url}"
     data = read_signature(path)
-    if len(data) != pin.files[SIGNATURE_FILE].size_bytes:
+    if digest_bytes(data) != pin.files[SIGNATURE_FILE].digest:
         raise bad_signature("it is not the file that is pinned, or is too large for one", where)
     files = {name: file.digest for name, file in pin.files.items() if name != SIGNATURE_FILE}
     return verify_signature(data, files, policy.keys, where).key_id

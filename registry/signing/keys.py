@@ -129,16 +129,18 @@ def new_key(path: Path, passphrase: str | None = None) -> PublicKey:
     """Make a key: the private part in a file that only its owner reads, the public beside it.
 
     Args:
-        path: The file for the private part; the public part gets its name with `.pub`.
+        path: The file for the private part; the public part gets its name with the ending `.pub`.
         passphrase: What the private part is encrypted with; None not to encrypt it.
 
     Raises:
-        ModpmError: `key-exists`.
+        ModpmError: `key-exists`; `usage`, if the file has the ending of public keys.
     """
     from cryptography.hazmat.primitives import serialization  # noqa: PLC0415 -- as above
     from cryptography.hazmat.primitives.asymmetric import ec  # noqa: PLC0415 -- as above
 
     public_path = public_key_path(path)
+    if path == public_path:
+        raise _named_as_public(path)
     for taken in (path, public_path):
         if os.path.lexists(taken):
             raise _key_exists(taken)
@@ -260,6 +262,16 @@ def _wrong_passphrase(path: Path, why: str) -> ModpmError:
         where=str(path),
         why=why,
         hint="give it where it is asked for, or in `MODPM_KEY_PASSPHRASE`",
+    )
+
+
+def _named_as_public(path: Path) -> ModpmError:
+    return ModpmError(
+        f"`{path.name}` would be taken for a public key",
+        code="usage",
+        where=str(path),
+        hint="give the private key another ending, such as `.pem`",
+        exit_code=2,
     )
 
 

@@ -112,6 +112,11 @@ def test_a_key_is_never_replaced(tmp_path: Path) -> None:
     assert not (tmp_path / "alone.pem").exists()
 
 
+def test_the_ending_of_public_keys_is_for_public_keys(tmp_path: Path) -> None:
+    assert refused(new_key, tmp_path / "owner.pub").code == "usage"
+    assert not (tmp_path / "owner.pub").exists()
+
+
 @pytest.mark.parametrize("wrong", ["another", "", None])
 def test_a_passphrase_opens_its_key_alone(tmp_path: Path, wrong: str | None) -> None:
     path = tmp_path / "owner.pem"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import stat
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -192,11 +192,20 @@ def test_a_signature_of_another_release_is_refused(releases: Releases, alice: Ow
     pin, other = releases.add("digits/7", alice), releases.add("digits/7", alice, "1.1.0")
     folder, other_folder = releases.folders[pin.digest], releases.folders[other.digest]
     (folder / "signature.json").write_bytes((other_folder / "signature.json").read_bytes())
+    files = {**pin.files, "signature.json": other.files["signature.json"]}
 
-    error = releases.refused(pin)
+    error = releases.refused(replace(pin, files=files))
 
     assert error.code == "bad-signature"
     assert "`manifest.json` is not the file that was signed" in str(error.why)
+
+
+def test_a_signature_is_the_file_that_is_pinned(releases: Releases, alice: Owner) -> None:
+    pin = releases.add("digits/7", alice)
+    with (releases.folders[pin.digest] / "signature.json").open("a") as file:
+        file.write("\n")
+
+    assert releases.refused(pin).code == "bad-signature"
 
 
 # Trust file
