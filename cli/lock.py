@@ -16,7 +16,7 @@ from modpm.cli.options import (
     project_option,
     same_origin_option,
 )
-from modpm.cli.output import emit, say
+from modpm.cli.output import counted, emit, say
 from modpm.registry.locking import lock
 
 if TYPE_CHECKING:
@@ -55,8 +55,7 @@ def command(
     )
     say_changes(locking.changes, dry_run=dry_run)
     warn_of_yanked(locking.yanked)
-    n_modules = len(locking.lock.pins)
-    say(f"{n_modules} modules {'would be' if dry_run and locking.is_changed else 'are'} locked")
+    say(f"locked: {counted(len(locking.lock.pins), 'module')}")
     if as_json:
         emit(_data(locking, dry_run=dry_run))
 

@@ -43,6 +43,11 @@ def warn(text: str) -> None:
     click.echo(f"{click.style('warning:', fg='yellow', bold=True)} {text}", err=True)
 
 
+def counted(n: int, noun: str) -> str:
+    """Return a number of things in words (`1 module`, `2 modules`)."""
+    return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
+
+
 def table(rows: Sequence[Sequence[object]], columns: Sequence[str]) -> None:
     """Print rows to stdout in aligned columns; numbers to the right."""
     cells = [[_cell(value) for value in row] for row in rows]

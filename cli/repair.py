@@ -12,7 +12,7 @@ from modpm.cli.options import (
     offline_option,
     project_option,
 )
-from modpm.cli.output import emit, say
+from modpm.cli.output import counted, emit, say
 from modpm.cli.progress_bar import download_bar
 from modpm.registry.repairing import repair
 
@@ -38,7 +38,8 @@ def command(
     for name in repaired.in_project:
         say(f"! {name} {is_done} in the project")
     if not repaired.in_project and not repaired.in_store:
-        say(f"{len(repaired.modules)} modules are intact")
+        n_modules = counted(len(repaired.modules), "module")
+        say(f"all is intact: {n_modules}")
     if as_json:
         emit(
             {

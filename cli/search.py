@@ -8,7 +8,7 @@ import click
 
 from modpm.cli.module_table import size_in_words
 from modpm.cli.options import SizeType, asked_registry_option, json_option, project_option
-from modpm.cli.output import emit, say, table
+from modpm.cli.output import counted, emit, say, table
 from modpm.core.formats.records import to_plain
 from modpm.registry.searching import search
 
@@ -64,7 +64,7 @@ def command(
         return
     if found:
         table([_row(one) for one in found], COLUMNS)
-    say(f"{len(found)} modules found")
+    say(f"{counted(len(found), 'module')} found")
 
 
 def _row(one: Found) -> list[str | None]:

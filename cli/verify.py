@@ -6,7 +6,7 @@ import click
 
 from modpm.cli.module_table import module_data
 from modpm.cli.options import json_option, project_option
-from modpm.cli.output import emit, say
+from modpm.cli.output import counted, emit, say
 from modpm.registry.verification import verify
 
 
@@ -24,4 +24,4 @@ def command(project: str, as_json: bool) -> None:
         return
     for module in modules:
         say(f"{module.name} {module.version} is intact")
-    say(f"{len(modules)} modules verified")
+    say(f"{counted(len(modules), 'module')} verified")

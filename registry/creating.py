@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
 _EMPTY = b"""\
 # The class modules that this project uses; `modpm install NAMESPACE/NAME` adds one.
-requirements = []
+requirements = [
+]
 """
 
 

@@ -64,6 +64,8 @@ class Project:
     def __init__(self, root: Path) -> None:
         self.root = root.absolute()
         self.staging = self.root / ".modpm" / "staging"
+        # What is locked and what is installed are mostly the same bytes.
+        self._known_locks: dict[bytes, Lockfile] = {}
 
     @classmethod
     def discover(cls, start: str | os.PathLike[str] = ".") -> Self:
@@ -167,7 +169,11 @@ class Project:
 
     def _read_lock(self, path: Path, hint: str) -> Lockfile | None:
         data = read(path)
-        return None if data is None else Lockfile.from_bytes(data, path, hint)
+        if data is None:
+            return None
+        if data not in self._known_locks:
+            self._known_locks[data] = Lockfile.from_bytes(data, path, hint)
+        return self._known_locks[data]
 
 
 def _check(wishes: Wishes, path: Path) -> None:

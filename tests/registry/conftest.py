@@ -3,16 +3,32 @@
 from __future__ import annotations
 
 import os
+import shutil
 from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 import pytest
 
 from modpm.core.formats.distribution import Distribution, read_distribution, write_distribution
+from modpm.registry.publishing import publish
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
+
+
+class Put(Protocol):
+    """Publishes a release, by default to `registry`, and returns its digest."""
+
+    def __call__(
+        self,
+        name: str,
+        version: str = "1.0.0",
+        *,
+        requires: Sequence[str] = (),
+        recall: float | None = None,
+        to: Path | None = None,
+    ) -> str: ...
 
 
 class MakeDistribution(Protocol):
@@ -74,3 +90,30 @@ def project(tmp_path: Path) -> Path:
     folder = tmp_path / "project"
     folder.mkdir()
     return folder
+
+
+@pytest.fixture
+def put(make_distribution: MakeDistribution, registry: Path) -> Put:
+    def publish_one(
+        name: str,
+        version: str = "1.0.0",
+        *,
+        requires: Sequence[str] = (),
+        recall: float | None = None,
+        to: Path | None = None,
+    ) -> str:
+        made = make_distribution(name, version, requires=requires, summary=str(to or ""))
+        if recall is not None:
+            made = _with_recall(made, recall)
+        publish([made.folder], to or registry)
+        shutil.rmtree(made.folder)
+        return made.digest
+
+    return publish_one
+
+
+def _with_recall(made: Distribution, recall: float) -> Distribution:
+    metrics = [msgspec.structs.replace(m, recall=recall) for m in made.manifest.metrics]
+    manifest = msgspec.structs.replace(made.manifest, metrics=metrics)
+    files = {name: (made.folder / name).read_bytes() for name in manifest.files}
+    return write_distribution(made.folder, manifest, files, overwrite=True)

@@ -11,38 +11,20 @@ import pytest
 from modpm.core.errors import ModpmError
 from modpm.core.formats.digest import digest_bytes
 from modpm.core.formats.distribution import verify_distribution
-from modpm.registry import installation
+from modpm.registry import installation, materialising
 from modpm.registry.changes import Change
 from modpm.registry.fetching import fetch
 from modpm.registry.installation import install
 from modpm.registry.installed import find, installed
 from modpm.registry.project import Project
-from modpm.registry.publishing import publish
+from modpm.registry.syncing import sync
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from tests.registry.conftest import MakeDistribution
+    from tests.registry.conftest import Put
 
     from modpm.registry.installation import Installation
-
-    Put = Callable[..., str]
-
-
-@pytest.fixture
-def put(make_distribution: MakeDistribution, registry: Path) -> Put:
-    """Publish a release, and return its digest."""
-
-    def publish_one(
-        name: str, version: str = "1.0.0", *, requires: Sequence[str] = (), to: Path | None = None
-    ) -> str:
-        made = make_distribution(name, version, requires=requires, summary=str(to or ""))
-        publish([made.folder], to or registry)
-        shutil.rmtree(made.folder)
-        return made.digest
-
-    return publish_one
 
 
 def pins(project: Path) -> dict[str, str]:
@@ -191,6 +173,41 @@ def test_a_lockfile_gives_the_same_project_in_every_home(
 
     assert (another / "modpm.lock").read_bytes() == (project / "modpm.lock").read_bytes()
     assert tree(another / ".modpm") == tree(project / ".modpm")
+
+
+def whole_state(folder: Path) -> dict[str, tuple[int, bytes | None]]:
+    """Return the mode of everything in a folder, and the bytes of its files."""
+    return {
+        str(path.relative_to(folder)): (
+            path.stat().st_mode,
+            path.read_bytes() if path.is_file() else None,
+        )
+        for path in (folder, *folder.rglob("*"))
+    }
+
+
+def test_a_lockfile_gives_the_same_folder_whether_files_are_linked_or_copied(
+    put: Put, project: Path, registry: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put("digits/cat")
+    put("digits/dog", "2.0.0")
+    put("digits/pets", requires=["digits/cat", "digits/dog"])
+    install(["digits/pets"], project, registry)
+    put("digits/dog", "3.0.0")
+    clone = tmp_path / "clone"
+    clone.mkdir()
+    for name in ("modpm.toml", "modpm.lock"):
+        shutil.copy(project / name, clone / name)
+    monkeypatch.setenv("MODPM_HOME", str(tmp_path / "another home"))
+    # As if the store were on another file system than the project.
+    monkeypatch.setattr(materialising, "_hard_link", lambda _source, _target: False)
+    monkeypatch.setattr(materialising, "_reflink", lambda _source, _target: False)
+
+    sync(clone)
+
+    assert whole_state(clone / ".modpm") == whole_state(project / ".modpm")
+    links = {path.stat().st_nlink for path in (clone / ".modpm").rglob("*") if path.is_file()}
+    assert links == {1}
 
 
 def test_requirements_that_people_write_are_installed(
