@@ -15,7 +15,9 @@ MAX_DEPTH = 64
 Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
 
 # Possessive, and a string may end with the document: each byte is looked at once.
-_STRING_OR_BRACKET = re.compile(rb'"(?:[^"\\]++|\\.)*+"?|[\[\]{}]', re.DOTALL)
+_STRING = re.compile(rb'"(?:[^"\\]++|\\.)*+"?', re.DOTALL)
+_BRACKETS = b"[]{}"
+_ALL_BUT_BRACKETS = bytes(set(range(256)) - set(_BRACKETS))
 _TOO_DEEP = f"it is nested deeper than {MAX_DEPTH}"
 _INT64_MIN, _UINT64_MAX = -(2**63), 2**64 - 1
 _MAX_INTEGER_DIGITS = 20
@@ -96,12 +98,8 @@ def _check_writable(value: object, depth: int) -> None:
 
 def _check_depth(data: bytes) -> None:
     depth = 0
-    for match in _STRING_OR_BRACKET.finditer(data):
-        first = match[0][:1]
-        if first in b"[{":
-            depth += 1
-        elif first in b"]}":
-            depth -= 1
+    for bracket in _STRING.sub(b"", data).translate(None, delete=_ALL_BUT_BRACKETS):
+        depth += 1 if bracket in b"[{" else -1
         if depth > MAX_DEPTH:
             raise ValueError(_TOO_DEEP)
 

@@ -171,8 +171,9 @@ def _read_record(kind: type[R], raw: object, path: str, problems: list[Problem])
     required = set(known) - _optional(kind)
     problems += [Problem(_at(path, key), "is missing") for key in sorted(required - set(raw))]
     n_problems = len(problems)
+    plain = _plain_keys(kind)
     values = {
-        key: _read(known[key], value, _at(path, key), problems)
+        key: (_convert if key in plain else _read)(known[key], value, _at(path, key), problems)
         for key, value in raw.items()
         if key in known
     }
@@ -214,10 +215,18 @@ def _holds_records(annotation: object) -> bool:
     return any(map(_holds_records, get_args(annotation)))
 
 
-def _optional(kind: type[Record]) -> set[str]:
+@cache
+def _optional(kind: type[Record]) -> frozenset[str]:
     optional = {field.name for field in msgspec.structs.fields(kind) if not field.required}
     # The default of a format's version is for those who write it, not for those who read it.
-    return optional - {"format_version"}
+    return frozenset(optional - {"format_version"})
+
+
+@cache
+def _plain_keys(kind: type[Record]) -> frozenset[str]:
+    """Return the keys whose values hold no records, which most do: they are read at once."""
+    known = known_keys(kind)
+    return frozenset(key for key in known if not _holds_records(known[key]))
 
 
 def _at(path: str, key: str) -> str:
