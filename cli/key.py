@@ -10,7 +10,7 @@ from modpm.cli.output import emit, say
 from modpm.cli.passphrase import choose_passphrase
 
 
-@click.group("key")
+@click.group("key", epilog="Example: modpm key new -o modules.pem")
 def command() -> None:
     """Make keys that sign releases."""
 

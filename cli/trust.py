@@ -18,7 +18,7 @@ from modpm.registry.trusted_keys import (
 _UNSIGNED = "(unsigned releases)"
 
 
-@click.group("trust")
+@click.group("trust", epilog="Example: modpm trust add cifar10 owner.pub; modpm trust list")
 def command() -> None:
     """Say whose signatures are trusted, in all your projects.
 
