@@ -69,3 +69,16 @@ def registry(tmp_path: Path, dist: Path) -> Path:
     """Return a registry that everything in `dist` is published to."""
     publish([dist], tmp_path / "registry")
     return tmp_path / "registry"
+
+
+@pytest.fixture
+def pets(tmp_path: Path, repository: Path, registry: Path) -> Path:
+    """Return the registry with a release of `digits/pets` more, which requires two others."""
+    golden = read_distribution(repository / "specs" / "vectors" / "distribution" / "digits-7")
+    files = {name: (golden.folder / name).read_bytes() for name in golden.manifest.files}
+    manifest = msgspec.structs.replace(
+        golden.manifest, name="digits/pets", requires=["digits/7<2", "digits/8"]
+    )
+    write_distribution(tmp_path / "pets", manifest, files)
+    publish([tmp_path / "pets"], registry)
+    return registry

@@ -5,8 +5,14 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+from modpm.registry.installation import install
+
+if TYPE_CHECKING:
+    from tests.registry.conftest import Put
 
 HEAVY = ("torch", "numpy", "PIL", "huggingface_hub", "datasets")
 REGISTRY = Path(__file__).parents[2] / "registry"
@@ -52,3 +58,19 @@ def test_installing_starts_without_torch(registry: Path, project: Path) -> None:
     arguments = ["-m", "modpm.cli", "install", "--project", str(project)]
     assert imported(*arguments).isdisjoint(HEAVY)
     assert (project / "modpm.lock").is_file()
+
+
+@pytest.mark.parametrize("verb", ["install", "sync", "list", "tree", "verify", "lock"])
+def test_a_verb_that_finds_everything_done_imports_no_library_for_other_work(
+    verb: str, put: Put, project: Path, registry: Path
+) -> None:
+    put("digits/cat")
+    install(["digits/cat"], project, registry)
+
+    found = imported("-m", "modpm.cli", verb, "--project", str(project))
+
+    assert found.isdisjoint(HEAVY)
+    if verb in {"install", "sync", "list", "tree"}:
+        assert found.isdisjoint(
+            {"tomlkit", "cryptography", "rich", "nab_resolver", "obstore", "oras", "concurrent"}
+        )

@@ -1,0 +1,163 @@
+"""The verbs that tell what there is: tree, why, outdated, search."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.cli.conftest import Run
+
+
+def test_a_tree_shows_what_requires_what(run: Run, pets: Path) -> None:
+    run("install", "digits/pets", "digits/8", "--registry", pets)
+
+    assert run("tree") == (
+        0,
+        (
+            "digits/8 1.0.0 (as digits/8)\n"
+            "digits/pets 1.0.0 (as digits/pets)\n"
+            "├── digits/7 1.1.0 (as digits/7<2)\n"
+            "└── digits/8 1.0.0 (as digits/8)\n"
+        ),
+        "",
+    )
+    assert run("tree", "--invert") == (
+        0,
+        (
+            "digits/7 1.1.0\n"
+            "└── digits/pets 1.0.0 (as digits/7<2)\n"
+            "    └── modpm.toml (as digits/pets)\n"
+            "digits/8 1.0.0\n"
+            "├── modpm.toml (as digits/8)\n"
+            "└── digits/pets 1.0.0 (as digits/8) (*)\n"
+        ),
+        "(*) what hangs on it is shown further up\n",
+    )
+
+
+def test_a_tree_as_json_is_a_graph(run: Run, pets: Path) -> None:
+    run("install", "digits/pets", "--registry", pets)
+
+    modules = json.loads(run("tree", "--json").out)["modules"]
+
+    assert modules[0] == {
+        "name": "digits/7",
+        "version": "1.1.0",
+        "asked": [],
+        "requires": [],
+        "required_by": [{"name": "digits/pets", "requirement": "digits/7<2"}],
+    }
+    assert [module["name"] for module in modules] == ["digits/7", "digits/8", "digits/pets"]
+    assert modules[2]["asked"] == ["digits/pets"]
+
+
+def test_why_shows_the_way_from_the_project(run: Run, pets: Path) -> None:
+    run("install", "digits/pets", "digits/7", "--registry", pets)
+
+    assert run("why", "digits/7").out == (
+        "modpm.toml -> digits/7 1.1.0 (as digits/7)\n"
+        "modpm.toml -> digits/pets 1.0.0 (as digits/pets) -> digits/7 1.1.0 (as digits/7<2)\n"
+    )
+    assert json.loads(run("why", "digits/8", "--json").out) == {
+        "chains": [
+            [
+                {"by": None, "requirement": "digits/pets", "name": "digits/pets"},
+                {"by": "digits/pets", "requirement": "digits/8", "name": "digits/8"},
+            ]
+        ]
+    }
+    assert run("why", "digits/9").code == 1
+
+
+@pytest.mark.parametrize("verb", [["tree"], ["why", "digits/7"], ["outdated"]])
+def test_without_a_lockfile_there_is_nothing_to_tell(run: Run, verb: list[str]) -> None:
+    outcome = run(*verb)
+
+    assert (outcome.code, outcome.out) == (1, "")
+    assert outcome.err.startswith("error: there is no `modpm.lock`\n")
+
+
+def test_outdated_shows_what_fits_and_what_it_would_change(run: Run, registry: Path) -> None:
+    run("install", "digits/7<1.1", "digits/8", "--registry", registry)
+
+    outcome = run("outdated")
+
+    assert (outcome.code, outcome.err) == (0, "")
+    header, row = outcome.out.splitlines()
+    assert header.split() == ["name", "installed", "fits", "newest", "measured"]
+    assert row.split()[:4] == ["digits/7", "1.0.0", "1.0.0", "1.1.0"]
+    assert row.endswith("test: recall 0.900 -> 0.900, precision 0.950 -> 0.950")
+    (module,) = json.loads(run("outdated", "--json").out)["modules"]
+    assert (module["version"], module["fitting"], module["newest"]) == ("1.0.0", "1.0.0", "1.1.0")
+    assert module["metrics"][0]["split"] == "test"
+    assert module["metrics"][0]["before"]["recall"] == 0.9
+
+
+def test_nothing_outdated_is_said(run: Run, registry: Path) -> None:
+    run("install", "digits/*", "--registry", registry)
+
+    assert run("outdated") == (0, "", "everything is the newest\n")
+
+
+def test_search_shows_what_people_choose_by(run: Run, registry: Path) -> None:
+    outcome = run("search", "digits", "--class", "7", "--max-size", "2MB", "--registry", registry)
+
+    assert (outcome.code, outcome.err) == (0, "2 modules found\n")
+    header, first, _ = outcome.out.splitlines()
+    assert header.split()[:6] == ["name", "version", "class", "recall", "precision", "size"]
+    assert first.split()[:5] == ["digits/7", "1.1.0", "digits/7", "0.900", "0.950"]
+
+
+def test_search_as_json_has_what_was_measured(run: Run, registry: Path) -> None:
+    (module,) = json.loads(run("search", "digits/8", "--registry", registry, "--json").out)[
+        "modules"
+    ]
+
+    assert (module["name"], module["version"], module["licence"]) == (
+        "digits/8",
+        "1.0.0",
+        "Apache-2.0",
+    )
+    assert module["metrics"][0]["recall"] == 0.9
+
+
+def test_a_search_without_a_result_is_no_error(run: Run, registry: Path) -> None:
+    for wishes in (["nothing"], ["--min-recall", "0.91"], ["--max-size", "1kB"]):
+        assert run("search", *wishes, "--registry", registry) == (0, "", "0 modules found\n")
+
+
+@pytest.mark.parametrize("size", ["2 apples", "-1", "", "1e9", "9" * 40])
+def test_a_size_that_is_none_is_a_usage_error(run: Run, size: str) -> None:
+    outcome = run("search", "--max-size", size, "--json")
+
+    assert outcome.code == 2
+    assert json.loads(outcome.out)["error"]["code"] == "usage"
+
+
+def test_sizes_are_read_as_people_write_them(run: Run, registry: Path) -> None:
+    size = json.loads(run("search", "digits/8", "--registry", registry, "--json").out)["modules"][
+        0
+    ]["size_bytes"]
+    for text, is_found in (
+        (f"{size}", True),
+        (f"{size - 1} bytes", False),
+        (f"{size / 1000:.3f}kB", True),
+        (f"{size / 1024 + 0.001:.3f} KiB", True),
+        ("0.001mb", False),
+        ("1GiB", True),
+    ):
+        found = run("search", "digits/8", "--max-size", text, "--registry", registry).err
+        assert found == ("1 module found\n" if is_found else "0 modules found\n"), text
+
+
+def test_offline_describes_what_is_installed_alone(run: Run, registry: Path) -> None:
+    run("install", "digits/8", "--registry", registry)
+
+    assert run("info", "digits/8", "--offline").code == 0
+    outcome = run("info", "digits/7", "--offline", "--json")
+    assert json.loads(outcome.out)["error"]["code"] == "offline"
