@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import sys
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
 
 # <linux/fs.h>: _IOW(0x94, 9, int)
 _FICLONE = 0x40049409
+_CANNOT_REFLINK = {errno.EOPNOTSUPP, errno.EXDEV, errno.EINVAL, errno.ENOTTY}
 _READ_ONLY = 0o444
 
 
@@ -30,8 +32,15 @@ def materialise(source: Path, target: Path) -> None:
         _sync(target)
 
 
+# Pairs of devices that share no blocks, so that it is tried once and not for every file.
+_without_reflinks: set[tuple[int, int]] = set()
+
+
 def _reflink(source: Path, target: Path) -> bool:
     if sys.platform != "linux":
+        return False
+    devices = source.stat().st_dev, target.parent.stat().st_dev
+    if devices in _without_reflinks:
         return False
     import fcntl  # noqa: PLC0415 -- there is none on other systems
 
@@ -39,8 +48,10 @@ def _reflink(source: Path, target: Path) -> bool:
         with source.open("rb") as original, target.open("xb") as clone:
             fcntl.ioctl(clone.fileno(), _FICLONE, original.fileno())
             os.fsync(clone.fileno())
-    except OSError:
+    except OSError as error:
         target.unlink(missing_ok=True)
+        if error.errno in _CANNOT_REFLINK:
+            _without_reflinks.add(devices)
         return False
     return True
 

@@ -24,6 +24,7 @@ from modpm.registry.signing.verifying import (
 )
 from modpm.registry.system_errors import explained
 from modpm.registry.tagging import checked_tag, set_tag
+from modpm.registry.threads import in_threads
 from modpm.registry.trusted_keys import TrustFile
 
 if TYPE_CHECKING:
@@ -93,18 +94,20 @@ def ready_distributions(paths: Iterable[str | os.PathLike[str]]) -> list[Distrib
         ModpmError: As `publish`.
     """
     folders = dict.fromkeys(f for path in paths for f in _distribution_folders(Path(path)))
-    distributions: list[Distribution] = []
-    errors: list[ModpmError] = []
-    for folder in folders:
-        try:
-            distributions.append(_ready(folder))
-        except ModpmError as error:
-            errors.append(error)
+    found = in_threads(_ready_or_error, list(folders), "distributions cannot be read")
+    errors = [error for error in found if isinstance(error, ModpmError)]
     if len(errors) == 1:
         raise errors[0]
     if errors:
         raise _several(errors, len(folders))
-    return distributions
+    return [distribution for distribution in found if isinstance(distribution, Distribution)]
+
+
+def _ready_or_error(folder: Path) -> Distribution | ModpmError:
+    try:
+        return _ready(folder)
+    except ModpmError as error:
+        return error
 
 
 def listed_index(target: Backend, module: ModuleName) -> Index | None:

@@ -28,6 +28,7 @@ from modpm.registry.durable import (
     replace_files,
 )
 from modpm.registry.index import Index, Release
+from modpm.registry.threads import in_threads
 from modpm.registry.transfer import transfer
 
 if TYPE_CHECKING:
@@ -106,9 +107,8 @@ class DirectoryRegistry:
         with exclusively(self._folder / ".lock", self._staging):
             self._write_layout()
             entries = self._enter(distributions)
-            for entry in entries:
-                if entry.is_new:
-                    self._stage(entry)
+            new = [entry for entry in entries if entry.is_new]
+            in_threads(self._stage, new, "releases cannot be copied")
             self._stage_indexes(entries)
             self._commit(entries)
         return [self._published(entry) for entry in entries]
