@@ -40,6 +40,7 @@ PART_BYTES = 8 * 1024 * 1024
 """A larger file is uploaded in parts of this size."""
 
 _N_PARTS_AT_ONCE = 4
+_SMALL_BYTES = 64 * 1024
 _STREAM_BYTES = 1024 * 1024
 _ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT", "AZURE_STORAGE_ENDPOINT")
 _STATUS = re.compile(r"status code: (\d{3})")
@@ -117,21 +118,23 @@ class Bucket:
         return True
 
     def upload(self, path: str, source: Path, record: FileRecord) -> None:
-        """Create an object from a file that is what its record says.
+        """Make sure that an object holds a file, whose digest its path names.
 
-        An object that is there already and has its size is left as it is.
+        It is written without conditions: whoever writes it writes the same bytes, and a store
+        lets writers of one object wait for each other where they make conditions. A large one is
+        not sent again if it is there.
 
         Raises:
-            ModpmError: `truncated` or `wrong-digest`, if the file is something else.
+            ModpmError: `truncated` or `wrong-digest`, if the file is not what its record says.
         """
-        if record.size_bytes <= PART_BYTES:
-            with source.open("rb") as file:
-                data = receive(file, record, str(source))
-            if self.replace(path, data, None) or self._has(path, record):
-                return
-            self._asked(lambda: obstore.put(self._store, path, data))
-        elif not self._has(path, record):
+        if record.size_bytes > _SMALL_BYTES and self._has(path, record):
+            return
+        if record.size_bytes > PART_BYTES:
             self._asked(lambda: self._upload_in_parts(path, source, record))
+            return
+        with source.open("rb") as file:
+            data = receive(file, record, str(source))
+        self._asked(lambda: obstore.put(self._store, path, data))
 
     def pieces(self, path: str, offset: int) -> Iterator[bytes]:
         """Return the bytes of an object from one on; the server is asked for them at once.
