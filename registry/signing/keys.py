@@ -152,7 +152,7 @@ def new_key(path: Path, passphrase: str | None = None) -> PublicKey:
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, encryption
     )
     public = _public(private)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     _write_private(path, pem)
     public_path.write_text(public.pem, encoding="ascii")
     return public

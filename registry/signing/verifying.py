@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from modpm.core.errors import ModpmError
 from modpm.core.formats.distribution import SIGNATURE_FILE, Distribution
 from modpm.core.formats.manifest import MANIFEST_FILE
-from modpm.core.formats.whole_files import read_error, write_file
+from modpm.core.formats.whole_files import read_error, sync_folder, write_error, write_new
 from modpm.registry.signing.bundle import (
     MAX_BUNDLE_BYTES,
     Bundle,
@@ -34,13 +34,26 @@ def sign_distribution(distribution: Distribution, key: SigningKey) -> None:
     The same key gives the same bytes. A signature of another key is replaced.
 
     Raises:
-        ModpmError: What `write_file` raises.
+        ModpmError: `disk-full`, `permission-denied` or `cannot-write`; what was there is
+            unchanged.
     """
     manifest = distribution.manifest
     name = f"{manifest.name}=={manifest.version}"
     payload = Statement.of(name, signed_files(distribution), key.public).to_bytes()
     bundle = Bundle.of(payload, key.sign(signed_message(payload)), key.public.hint)
-    write_file(distribution.folder / SIGNATURE_FILE, bundle.to_bytes())
+    _write(distribution.folder, bundle.to_bytes())
+
+
+def _write(folder: Path, data: bytes) -> None:
+    # Beside the folder, which a crash would leave with a file that no manifest names.
+    temporary = folder.with_name(f".{folder.name}.signature.new")
+    try:
+        temporary.unlink(missing_ok=True)
+        write_new(temporary, data)
+        temporary.replace(folder / SIGNATURE_FILE)
+        sync_folder(folder)
+    except OSError as error:
+        raise write_error(error, folder / SIGNATURE_FILE) from error
 
 
 def is_signed(distribution: Distribution) -> bool:

@@ -1,11 +1,19 @@
 from __future__ import annotations
 
 import json
+import os
+import pty
+import subprocess
+import sys
+from subprocess import PIPE
 from typing import TYPE_CHECKING
+
+from tests.cli.conftest import Outcome
 
 from modpm.registry.signing.keys import read_public_key, read_signing_key
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     import pytest
@@ -57,3 +65,41 @@ def test_the_environment_gives_a_passphrase(
     assert "because: the passphrase does not open it" in outcome.err
     assert "barley" not in outcome.out + outcome.err
     assert "because: it is encrypted, and no passphrase was given" in unasked.err
+
+
+def type_into(here: Path, lines: Sequence[str], *arguments: str) -> Outcome:
+    """Run `modpm` on a terminal that somebody types into, a line at each question."""
+    keyboard, terminal = pty.openpty()
+    command = [sys.executable, "-m", "modpm.cli", *arguments]
+    with subprocess.Popen(
+        command, stdin=terminal, stdout=PIPE, stderr=PIPE, cwd=here, start_new_session=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        asked = b""
+        for line in lines:
+            # The space comes when the terminal shows no more what is typed.
+            while not asked.endswith(b": "):
+                read = process.stderr.read(1)
+                assert read, asked
+                asked += read
+            os.write(keyboard, f"{line}\n".encode())
+            asked += b"\n"
+        out, err = process.communicate(timeout=60)
+    os.close(keyboard)
+    os.close(terminal)
+    return Outcome(process.returncode, out.decode(), (asked + err).decode())
+
+
+def test_a_passphrase_is_asked_for_and_not_shown(here: Path, dist: Path) -> None:
+    words = "open sesame"
+    made = type_into(here, [words, words], "key", "new", "-o", "my.pem", "--passphrase")
+    signed = type_into(here, [words], "publish", str(dist), "--sign", "my.pem")
+    refused = type_into(here, ["barley"], "publish", str(dist), "--sign", "my.pem")
+
+    assert (made.code, signed.code, refused.code) == (0, 0, 1)
+    assert "because: the passphrase does not open it" in refused.err
+    for outcome in (made, signed, refused):
+        assert "assphrase" in outcome.err
+        assert words not in outcome.out + outcome.err
+    assert read_signing_key(here / "my.pem", lambda: words).public.key_id in made.out

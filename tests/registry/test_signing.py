@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import msgspec
 import pytest
@@ -190,6 +191,25 @@ def test_the_same_key_gives_the_same_bytes(signed: Distribution, key: SigningKey
     sign_distribution(signed, key)
 
     assert (signed.folder / "signature.json").read_bytes() == before
+
+
+def test_a_crash_while_signing_leaves_a_distribution(
+    signed: Distribution, key: SigningKey, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = (signed.folder / "signature.json").read_bytes()
+    monkeypatch.setattr(os, "replace", _die)
+    with pytest.raises(KeyboardInterrupt):
+        sign_distribution(signed, key)
+    monkeypatch.undo()
+
+    assert verify_distribution(signed.folder) == signed
+    assert (signed.folder / "signature.json").read_bytes() == before
+    sign_distribution(signed, key)
+    assert [path.name for path in signed.folder.parent.iterdir()] == [signed.folder.name]
+
+
+def _die(*_arguments: object) -> NoReturn:
+    raise KeyboardInterrupt
 
 
 def test_an_index_lists_the_signature_and_its_signer(signed: Distribution, key: SigningKey) -> None:
