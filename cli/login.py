@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 import click
@@ -24,3 +25,5 @@ def command(*, token_stdin: bool) -> None:
         token = click.prompt("Token of the Hub (not shown)", hide_input=True, err=True)
     identity = log_in(token)
     say(f"logged in to {identity.endpoint} as {identity.name}")
+    if os.environ.get("HF_TOKEN"):
+        say("the token of the environment, HF_TOKEN, is used before it")

@@ -19,6 +19,7 @@ from huggingface_hub.errors import (
 )
 
 from modpm.core.errors import ModpmError
+from modpm.registry.hub.session import patiently
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -63,14 +64,13 @@ def ask(call: Callable[[], Answer], where: str) -> Answer:
         ModpmError: `network-failed`, `rate-limited` or `invalid-card`.
     """
     try:
-        return call()
+        with patiently():
+            return call()
     except _FOREIGN as error:
         failure = _failure(error, where)
     except RuntimeError as error:
         # What fails while a large file is uploaded is wrapped by huggingface_hub.
-        if not isinstance(error.__cause__, (ModpmError, *_FOREIGN)):
-            raise
-        failure = _failure(error.__cause__, where)
+        failure = _failure(error.__cause__ or error, where)
     # Not where it was caught: what the library raises holds the request, and that the token.
     raise failure
 

@@ -50,7 +50,8 @@ def module_of(owner: str, repository: str) -> ModuleName | None:
         module = ModuleName.parse(text)
     except ModpmError:
         return None
-    return module if found_owner == owner and str(module) == text else None
+    is_ours = found_owner.casefold() == owner.casefold() and str(module) == text
+    return module if is_ours else None
 
 
 def tag_of(version: str) -> str:

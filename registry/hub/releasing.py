@@ -39,6 +39,8 @@ PATIENCE_SECONDS = 60.0
 
 _FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.05, 2.0
 _RELEASE_FILES = frozenset({MANIFEST_FILE, SIGNATURE_FILE, *FILE_NAMES})
+_LASTING = frozenset({"version-taken", "invalid-card", "wrong-digest", "truncated"})
+"""Errors after which nobody goes on with what was begun."""
 _jitter = random.Random()  # noqa: S311 -- only spreads out writers that met
 
 
@@ -87,7 +89,7 @@ class ReleaseWriter:
         try:
             self._claim(distribution, release, branch)
         except ModpmError as error:
-            if error.code == "version-taken":
+            if error.code in _LASTING:
                 self._repository.remove_branch(branch)
             raise
         is_new = self._list(distribution, release)

@@ -1,12 +1,14 @@
 """How modpm speaks with the Hub: huggingface_hub's own session, made patient and quiet.
 
 huggingface_hub waits for a server without end, asks an unreachable one for 23 seconds, and sleeps
-as long as a server says. modpm's requests are known by their user agent and get modpm's own policy
-instead (`registry.backends.retrying`); those of other parts of the process keep the library's.
+as long as a server says. What is asked `patiently` gets modpm's own policy instead
+(`registry.backends.retrying`); what other parts of the process ask keeps the library's.
 """
 
 from __future__ import annotations
 
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import cache, partial
 from logging import ERROR
 from typing import TYPE_CHECKING, Any
@@ -24,18 +26,19 @@ from modpm.registry.backends import retrying
 from modpm.registry.backends.retrying import ServerFault, fault_of_status, persistently
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
 LIBRARY = "modpm"
 CONNECT_SECONDS = 5.0
 """How long a server may take to be reached at all; it is not tried again then."""
 
 _NO_LIMIT = httpx2.Timeout(None).as_dict()
+_is_patient = ContextVar("_is_patient", default=False)
 
 
 @cache
 def prepare() -> None:
-    """Make huggingface_hub patient and quiet, for the rest of this process."""
+    """Make huggingface_hub quiet, and able to be patient, for the rest of this process."""
     constants.HF_HUB_DISABLE_TELEMETRY = True
     disable_progress_bars()
     logging.set_verbosity(ERROR)
@@ -45,37 +48,52 @@ def prepare() -> None:
     )
 
 
+@contextmanager
+def patiently() -> Iterator[None]:
+    """Ask by modpm's policy, for as long as the block lasts."""
+    before = _is_patient.set(True)
+    try:
+        yield
+    finally:
+        _is_patient.reset(before)
+
+
 class _PatientClient(httpx2.Client):
     """A client that asks again, and gives up, as modpm's policy says."""
 
     def request(self, method: str, url: httpx2.URL | str, **options: Any) -> httpx2.Response:  # noqa: ANN401 -- the base's
-        """Send a request; one that holds a file is an upload to an address without a limit."""
-        if hasattr(options.get("data"), "read"):
-            options["content"] = options.pop("data")  # as httpx2 wants files to be given
-            options.setdefault("timeout", _timeout())
-        return super().request(method, url, **options)
+        """Send a request; the file that an upload holds is sent from its start each time."""
+        file: Any = options.get("data")
+        if not hasattr(file, "read"):
+            return super().request(method, url, **options)
+        del options["data"]  # httpx2 wants it to be called content
+        if not _is_patient.get():
+            return super().request(method, url, content=file, **options)
+
+        def upload() -> httpx2.Response:
+            file.seek(0)
+            return self._send_once(self.build_request(method, url, content=file, **options), {})
+
+        return persistently(upload, _origin(httpx2.URL(url)))
 
     def send(self, request: httpx2.Request, **options: Any) -> httpx2.Response:  # noqa: ANN401 -- the base's
-        """Send a request, and if it is modpm's, again while the server is at fault.
+        """Send a request, and again while the server is at fault.
 
         Raises:
             ModpmError: `network-failed` or `rate-limited`.
         """
-        if not request.headers.get("user-agent", "").startswith(f"{LIBRARY}/"):
+        if not _is_patient.get():
             return super().send(request, **options)
+        return persistently(partial(self._send_once, request, options), _origin(request.url))
+
+    def _send_once(self, request: httpx2.Request, options: Mapping[str, Any]) -> httpx2.Response:
         if request.extensions.get("timeout") == _NO_LIMIT:
             request.extensions["timeout"] = _timeout().as_dict()
-        where = f"{request.url.scheme}://{request.url.netloc.decode('ascii')}"
-        return persistently(partial(self._send_once, request, options, where), where)
-
-    def _send_once(
-        self, request: httpx2.Request, options: Mapping[str, Any], where: str
-    ) -> httpx2.Response:
         failure: Exception
         try:
             response = super().send(request, **options)
         except httpx2.ConnectTimeout:
-            failure = _unreachable(where)
+            failure = _unreachable(_origin(request.url))
         except httpx2.TransportError as error:
             failure = ServerFault(f"the connection failed ({type(error).__name__})")
         else:
@@ -86,6 +104,10 @@ class _PatientClient(httpx2.Client):
             failure = fault
         # Not where it was caught: what httpx2 raises holds the request, and that the token.
         raise failure
+
+
+def _origin(url: httpx2.URL) -> str:
+    return f"{url.scheme}://{url.netloc.decode('ascii')}"
 
 
 def _timeout() -> httpx2.Timeout:

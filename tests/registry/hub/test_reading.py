@@ -6,6 +6,7 @@ import socket
 import time
 from typing import TYPE_CHECKING
 
+import httpx2
 import pytest
 from huggingface_hub import CommitOperationAdd, HfApi, constants
 from tests.registry.hub.conftest import TOKEN
@@ -163,8 +164,15 @@ def test_a_hub_that_never_answers_is_given_up(monkeypatch: pytest.MonkeyPatch) -
         assert error_of(READS["names"]).code == "network-failed"
 
 
+def test_what_others_in_the_process_ask_is_left_to_the_library(hub: HubServer) -> None:
+    acme().names()
+    api = HfApi(endpoint=f"http://127.0.0.1:{unreachable_port()}", token=False)
+    with pytest.raises(httpx2.ConnectError):
+        api.model_info("acme/bert")
+    assert hub.requests
+
+
 @each_read
-@pytest.mark.usefixtures("hub")
 def test_offline_nothing_is_asked(
     hub: HubServer, monkeypatch: pytest.MonkeyPatch, read: Callable[[HubRegistry], object]
 ) -> None:
