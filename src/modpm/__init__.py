@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from modpm.projects import compose, load
     from modpm.registry.installation import install
     from modpm.registry.publishing import publish
+    from modpm.registry.searching import search
 
 __version__ = "0.1.0"
 
@@ -29,6 +30,7 @@ __all__ = [
     "load",
     "modularize",
     "publish",
+    "search",
     "train",
 ]
 
@@ -40,6 +42,7 @@ _HOMES = {
     "load": "modpm.projects",
     "modularize": "modpm.core.modularizing.modularize",
     "publish": "modpm.registry.publishing",
+    "search": "modpm.registry.searching",
     "train": "modpm.core.training.loop",
 }
 
