@@ -20,7 +20,7 @@ from modpm.registry.backends import layout, streaming
 from modpm.registry.backends.bucket import Bucket
 from modpm.registry.backends.layout import NAMESPACES_FILE, REGISTRY_FILE
 from modpm.registry.backends.protocol import Published, Query
-from modpm.registry.backends.scanning import not_listed, scan
+from modpm.registry.backends.scanning import REMOTE_AT_ONCE, not_listed, scan
 from modpm.registry.index import Index, Release
 from modpm.registry.threads import in_threads
 
@@ -70,7 +70,9 @@ class ObjectStoreRegistry:
         """Return the modules, sorted: folders are listed, and not what is in them."""
         self._check_layout()
         namespaces = self._names_in(None) if namespace is None else [namespace]
-        return [ModuleName(space, name) for space in namespaces for name in self._names_in(space)]
+        listed = in_threads(self._names_in, namespaces, "names cannot be listed")
+        pairs = zip(namespaces, listed, strict=True)
+        return [ModuleName(space, name) for space, names in pairs for name in names]
 
     def index(self, module: ModuleName) -> Index | None:
         """Return what is listed for a name; None if nothing is."""
@@ -136,7 +138,7 @@ class ObjectStoreRegistry:
 
     def search(self, query: Query) -> Iterator[Index]:
         """Give the indexes of the modules that meet a query, by reading them all."""
-        return scan(self, query)
+        return scan(self, query, REMOTE_AT_ONCE)
 
     def _entered(self, distributions: Sequence[Distribution]) -> list[_Entry]:
         """Say of each distribution whether it is new; refuse one whose version is taken."""

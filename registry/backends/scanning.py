@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from modpm.core.errors import ModpmError
+from modpm.registry.threads import in_threads
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -13,13 +14,24 @@ if TYPE_CHECKING:
     from modpm.registry.backends.protocol import Backend, Query
     from modpm.registry.index import Index, Release
 
+REMOTE_AT_ONCE = 64
+"""How many indexes are asked for together where a server is far away."""
 
-def scan(backend: Backend, query: Query) -> Iterator[Index]:
-    """Give the indexes of the modules that meet a query, sorted by name."""
-    for name in backend.names(query.namespace):
-        index = backend.index(name)
-        if index is not None and meets(index, query):
-            yield index
+
+def scan(backend: Backend, query: Query, n_at_once: int = 1) -> Iterator[Index]:
+    """Give the indexes of the modules that meet a query, sorted by name.
+
+    Args:
+        backend: The registry.
+        query: What is wanted.
+        n_at_once: How many indexes are asked for together; several where each takes a while.
+    """
+    names = backend.names(query.namespace)
+    for first in range(0, len(names), n_at_once):
+        some = names[first : first + n_at_once]
+        for index in in_threads(backend.index, some, "indexes cannot be read"):
+            if index is not None and meets(index, query):
+                yield index
 
 
 def meets(index: Index, query: Query) -> bool:

@@ -10,9 +10,10 @@ from modpm.core.errors import ModpmError
 from modpm.core.formats.names import ModuleName
 from modpm.registry.backends import layout, streaming
 from modpm.registry.backends.layout import NAMESPACES_FILE, REGISTRY_FILE
-from modpm.registry.backends.scanning import scan
+from modpm.registry.backends.scanning import REMOTE_AT_ONCE, scan
 from modpm.registry.backends.web_server import WebServer
 from modpm.registry.index import Index
+from modpm.registry.threads import in_threads
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -43,13 +44,11 @@ class StaticRegistry:
     def names(self, namespace: str | None = None) -> list[ModuleName]:
         """Return the modules that the lists of names hold, sorted."""
         self._check_layout()
-        namespaces = self._list(NAMESPACES_FILE, "namespaces")
-        return [
-            ModuleName(known, name)
-            for known in namespaces
-            if namespace in {None, known}
-            for name in self._list(layout.names_path(known), "names")
-        ]
+        known = self._list(NAMESPACES_FILE, "namespaces")
+        namespaces = [each for each in known if namespace in {None, each}]
+        listed = in_threads(self._names_in, namespaces, "names cannot be listed")
+        pairs = zip(namespaces, listed, strict=True)
+        return [ModuleName(space, name) for space, names in pairs for name in names]
 
     def index(self, module: ModuleName) -> Index | None:
         """Return what is listed for a name; None if nothing is."""
@@ -96,7 +95,7 @@ class StaticRegistry:
 
     def search(self, query: Query) -> Iterator[Index]:
         """Give the indexes of the modules that meet a query, by reading them all."""
-        return scan(self, query)
+        return scan(self, query, REMOTE_AT_ONCE)
 
     def _open(self, path: str, offset: int) -> BinaryIO | None:
         try:
@@ -111,6 +110,9 @@ class StaticRegistry:
         release = None if index is None else index.find(Version(version))
         record = None if release is None else release.all_files.get(file)
         return None if record is None else layout.content_path(record.digest)
+
+    def _names_in(self, namespace: str) -> list[str]:
+        return self._list(layout.names_path(namespace), "names")
 
     def _list(self, path: str, kind: str) -> list[str]:
         data = self._server.document(path)

@@ -61,7 +61,7 @@ def start_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StartServ
 
         def start(cls: type[Kind]) -> Kind:
             if cls not in running:
-                _refuse_to_go_without(cls)
+                refuse_to_go_without(cls)
                 kind = cls(tmp_path_factory.mktemp(cls.name))
                 stack.callback(kind.stop)
                 kind.start()
@@ -71,7 +71,8 @@ def start_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StartServ
         yield start
 
 
-def _refuse_to_go_without(cls: type[Kind]) -> None:
+def refuse_to_go_without(cls: type[Kind]) -> None:
+    """Skip what needs a server that this machine does not have, or fail."""
     reason = cls.unavailable()
     if reason is None:
         return

@@ -229,6 +229,15 @@ def test_credentials_that_are_not_there_are_asked_for(
     assert caught.value.code == "not-authorised"
 
 
+def test_a_store_of_azure_asks_for_the_account(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("AZURE_STORAGE_ACCOUNT_NAME", raising=False)
+
+    with pytest.raises(ModpmError) as caught:
+        Bucket("az://modules/cats")
+    assert caught.value.code == "not-authorised"
+    assert "account" in str(caught.value).lower()
+
+
 @pytest.fixture
 def published(store: ObjectStore, make_distribution: MakeDistribution) -> list[Distribution]:
     distributions = [make_distribution("digits/cat"), make_distribution("cifar10/dog")]
