@@ -42,6 +42,7 @@ from modpm.registry.threads import N_THREADS
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
+    from obstore.store import ClientConfig, S3Store
     from tests.registry.backends.kinds.object_store import ObjectStore
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -139,9 +140,10 @@ def measure_directory(distributions: Path, place: Path, figures: Figures) -> Non
 
 def measure_objects(distributions: Path, place: Path, figures: Figures, url: str) -> None:
     """Measure one round with a registry in a bucket."""
-    from obstore.store import from_url  # noqa: PLC0415 - an extra
+    from obstore.store import S3Store  # noqa: PLC0415 - an extra
 
-    raw = from_url(f"{url}-raw", client_options={"allow_http": True, "timeout": "300s"})
+    options: ClientConfig = {"allow_http": True, "timeout": "300s"}
+    raw = S3Store.from_url(f"{url}-raw", client_options=options)
     paths = [path for path in sorted(distributions.rglob("*")) if path.is_file()]
     keys = {path: path.relative_to(distributions).as_posix() for path in paths}
     (place / "raw").mkdir(parents=True)
@@ -157,13 +159,13 @@ def _in_threads(work: Callable[[Path], object], paths: Sequence[Path]) -> None:
         list(pool.map(work, paths))
 
 
-def _put(store: object, keys: Mapping[Path, str], path: Path) -> None:
+def _put(store: S3Store, keys: Mapping[Path, str], path: Path) -> None:
     import obstore  # noqa: PLC0415 - an extra
 
     obstore.put(store, keys[path], path)
 
 
-def _get(store: object, keys: Mapping[Path, str], folder: Path, path: Path) -> None:
+def _get(store: S3Store, keys: Mapping[Path, str], folder: Path, path: Path) -> None:
     import obstore  # noqa: PLC0415 - an extra
 
     with (folder / keys[path].replace("/", "-")).open("wb") as file:
@@ -174,7 +176,8 @@ def _get(store: object, keys: Mapping[Path, str], folder: Path, path: Path) -> N
 def seaweedfs_kind() -> type[ObjectStore] | None:
     """Return what starts SeaweedFS for the tests; None where it is not installed."""
     sys.path.insert(0, str(ROOT))
-    found = import_module("tests.registry.backends.kinds.object_store").ObjectStore
+    module = import_module("tests.registry.backends.kinds.object_store")
+    found: type[ObjectStore] = module.ObjectStore
     reason = found.unavailable()
     if reason is not None:
         print(f"SeaweedFS is left out: {reason}")

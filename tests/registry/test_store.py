@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import os
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -10,9 +11,10 @@ from modpm.core.errors import ModpmError
 from modpm.core.formats.digest import digest_bytes
 from modpm.core.formats.manifest import FileRecord
 from modpm.registry import materialising
+from modpm.registry import store as store_module
 from modpm.registry.downloading import Source
 from modpm.registry.materialising import materialise
-from modpm.registry.store import Store
+from modpm.registry.store import Store, verified_digest
 from modpm.registry.transfer import receive
 
 if TYPE_CHECKING:
@@ -110,6 +112,48 @@ def test_other_bytes_are_not_stored(
     with pytest.raises(ModpmError) as caught:
         receive(io.BytesIO(content), RECORD, "the registry")
     assert caught.value.code == code
+
+
+def test_what_was_verified_is_not_read_again(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.fetch(RECORD, Registry(CONTENT).sources)
+    monkeypatch.setattr(store_module, "digest_file", lambda _: pytest.fail("it was read again"))
+
+    store.give(RECORD, tmp_path / "given")
+
+    assert verified_digest(tmp_path / "given") == RECORD.digest
+
+
+@pytest.mark.parametrize("way", ["_hard_link", "copy"])
+def test_what_somebody_wrote_to_is_read_again(
+    store: Store, tmp_path: Path, way: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(materialising, "_reflink", lambda _source, _target: False)
+    if way == "copy":
+        monkeypatch.setattr(materialising, "_hard_link", lambda _source, _target: False)
+    store.fetch(RECORD, Registry(CONTENT).sources)
+    store.give(RECORD, tmp_path / "given")
+    before = (tmp_path / "given").stat()
+    (tmp_path / "given").chmod(0o644)
+    (tmp_path / "given").write_bytes(CONTENT[:-1] + b"?")
+    os.utime(tmp_path / "given", ns=(before.st_atime_ns, before.st_mtime_ns))
+
+    assert verified_digest(tmp_path / "given") == digest_bytes(CONTENT[:-1] + b"?")
+    assert store.has(RECORD) == (way == "copy")
+
+
+def test_what_was_damaged_before_it_is_given_is_not_taken_for_verified(
+    store: Store, tmp_path: Path
+) -> None:
+    store.fetch(RECORD, Registry(CONTENT).sources)
+    path = store.path(RECORD.digest)
+    path.chmod(0o644)
+    path.write_bytes(CONTENT[:-1] + b"?")
+
+    store.give(RECORD, tmp_path / "given")
+
+    assert verified_digest(tmp_path / "given") != RECORD.digest
 
 
 def test_an_endless_source_is_read_no_further_than_it_may(store: Store) -> None:

@@ -168,7 +168,7 @@ def set_modes(folder: Path, mode: int) -> None:
 def test_an_installation_without_permission_changes_nothing(
     old_project: Path, tmp_path: Path, commands: CommandServer, place: str, mode: int
 ) -> None:
-    arguments = ("install", *ASKED, "--project", old_project, "--json")
+    arguments = ["install", *ASKED, "--project", str(old_project), "--json"]
 
     set_modes(tmp_path / place, mode)
     refused = commands.run(*arguments, cwd=tmp_path)
