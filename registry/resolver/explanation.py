@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import combinations, product
+from itertools import combinations, islice, product
 from typing import TYPE_CHECKING
 
 from modpm.core.errors import ModpmError
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from modpm.registry.resolver.shelves import Shelves
 
 _MAX_LISTED = 3
+_MAX_PAIRS = 500  # of those who ask for one module; two are enough to say why
 
 
 class Explanation:
@@ -108,7 +109,7 @@ class Explanation:
         notes: dict[str, str] = {}
         for name in self._contested:
             candidates = self._shelves.candidates(_module(name))
-            for requirements in _pairs(self._requirements[name]):
+            for requirements in islice(_pairs(self._requirements[name]), _MAX_PAIRS):
                 accepted = candidates.accepted(requirements)
                 if not accepted.is_empty and (accepted & candidates.plain).is_empty:
                     note = f"of {name}, {ruled_out(candidates, requirements)}"

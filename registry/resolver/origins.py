@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from modpm.core.errors import ModpmError
+from modpm.core.formats.names import ModuleName
 from modpm.registry.resolver.packages import Obstacle
 from modpm.registry.resolver.version_sets import VersionSet
 from modpm.registry.resolver.wording import listed, named
@@ -12,7 +13,6 @@ from modpm.registry.resolver.wording import listed, named
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from modpm.core.formats.names import ModuleName
     from modpm.registry.resolver.candidates import Candidates
 
 ORIGIN = "origin"  # no module has a name without `/`
@@ -59,6 +59,15 @@ class OriginPackage:
     def alike(self, version: int) -> VersionSet:
         """Return the origin alone."""
         return VersionSet.singleton(version)
+
+    def needing(self, other: str, none_of: VersionSet) -> tuple[VersionSet, VersionSet]:
+        """Return all origins that have others of a module than these releases, and which."""
+        versions, needed = VersionSet.empty(), VersionSet.empty()
+        for place, origin in enumerate(self._origins):
+            found = self._releases[ModuleName(*other.split("/"))].get(origin, VersionSet.empty())
+            if found.is_disjoint(none_of):
+                versions, needed = versions | VersionSet.singleton(place), needed | found
+        return versions, needed
 
     def words(self, versions: VersionSet) -> str:
         """Name origins by the first digits of their digests."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from modpm.core.formats.names import ModuleName
 from modpm.registry.resolver.refusals import ruled_out
+from modpm.registry.resolver.version_sets import VersionSet
 from modpm.registry.resolver.wording import named, plural
 
 if TYPE_CHECKING:
@@ -15,7 +16,8 @@ if TYPE_CHECKING:
     from modpm.core.errors import ModpmError
     from modpm.registry.resolver.candidates import Candidates
     from modpm.registry.resolver.shelves import Shelves, Wants
-    from modpm.registry.resolver.version_sets import VersionSet
+
+_MAX_TEXTS = 2
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,9 @@ class Package(Protocol):
     def alike(self, version: int) -> VersionSet:
         """Return the versions that need the same."""
 
+    def needing(self, other: str, none_of: VersionSet) -> tuple[VersionSet, VersionSet]:
+        """Return all versions that need others of a package than these, and what they need."""
+
     def words(self, versions: VersionSet) -> str:
         """Name versions."""
 
@@ -71,6 +76,7 @@ class ModulePackage:
     def __init__(self, candidates: Candidates, shelves: Shelves) -> None:
         self.candidates = candidates
         self._shelves = shelves
+        self._on: dict[ModuleName, dict[tuple[str, ...], VersionSet]] = {}
 
     def preferred(self, allowed: VersionSet) -> int | None:
         """Return the locked version, or else the newest."""
@@ -95,15 +101,33 @@ class ModulePackage:
         """Return the releases with the same requirements."""
         return self.candidates.alike(version)
 
+    def needing(self, other: str, none_of: VersionSet) -> tuple[VersionSet, VersionSet]:
+        """Return all releases that require others of a module than these, and what they require.
+
+        Only requirements on this module are looked at, so that no other index is read.
+        """
+        module = ModuleName(*other.split("/"))
+        versions, needed = VersionSet.empty(), VersionSet.empty()
+        for texts, requiring in self._requiring(module).items():
+            fitting = self._shelves.fitting(module, texts)
+            if fitting.is_disjoint(none_of):
+                versions, needed = versions | requiring, needed | fitting
+        return versions, needed
+
     def words(self, versions: VersionSet) -> str:
         """Name releases."""
         return named(self.candidates, versions)
 
-    def words_of_need(self, versions: VersionSet, other: str, needed: VersionSet) -> str:  # noqa: ARG002 -- Package's
+    def words_of_need(self, versions: VersionSet, other: str, needed: VersionSet) -> str:
         """Say what releases require of a module, in the words of their manifests."""
         verb = "require" if plural(self.words(versions)) else "requires"
-        texts = " or ".join(f"`{text}`" for text in self.requirements_on(versions, other))
-        return f"{self.words(versions)} {verb} {texts}"
+        texts = self.requirements_on(versions, other)
+        if len(texts) <= _MAX_TEXTS:
+            stated = " or ".join(f"`{text}`" for text in texts)
+        else:
+            candidates = self._shelves.candidates(ModuleName(*other.split("/")))
+            stated = named(candidates, needed)
+        return f"{self.words(versions)} {verb} {stated}"
 
     def requirements_on(self, versions: VersionSet, other: str) -> list[str]:
         """Return what releases require of a module, each text once."""
@@ -119,6 +143,17 @@ class ModulePackage:
 
     def _requires(self, version: int) -> tuple[str, ...]:
         return tuple(self.candidates.releases[version].requires)
+
+    def _requiring(self, module: ModuleName) -> dict[tuple[str, ...], VersionSet]:
+        """Return what releases require of a module, to the releases that require it."""
+        if module not in self._on:
+            groups: dict[tuple[str, ...], list[int]] = {}
+            for position, release in enumerate(self.candidates.releases):
+                texts = tuple(text for text in release.requires if self._is_on(text, module))
+                if texts:
+                    groups.setdefault(texts, []).append(position)
+            self._on[module] = {texts: VersionSet.of(group) for texts, group in groups.items()}
+        return self._on[module]
 
     def _is_on(self, text: str, module: ModuleName) -> bool:
         requirement = self._shelves.requirement(text)

@@ -46,6 +46,8 @@ class Provider(BaseProvider[str, int]):
         self.packages: dict[str, Package] = dict(packages)
         self._clauses: list[Clause] = []
         self._left: Mapping[str, Range] = {}
+        self._conflicts: Mapping[str, int] = {}
+        self._told: set[str] = set()
 
     def package(self, name: str) -> Package:
         """Return what has that name; the index of a module is read when it is first asked for."""
@@ -70,11 +72,11 @@ class Provider(BaseProvider[str, int]):
         If it found that out by itself, it would undo all choices since the one in the way.
         """
         assert isinstance(version_range, VersionSet)
-        of = self.package(package)
         left = version_range
-        while (version := of.preferred(left)) is not None:
+        while (version := self.package(package).preferred(left)) is not None:
             hindrance = self._obstacle(package, version) or self._contradiction(package, version)
             if hindrance is None:
+                self._tell_all_needs(package, version)
                 return version
             self._clauses.append(hindrance)
             left = left - _versions_of(hindrance)
@@ -100,6 +102,7 @@ class Provider(BaseProvider[str, int]):
         culprit_counts: Mapping[str, int] | None = None,  # noqa: ARG002 -- the solver's
     ) -> tuple[int, int, str]:
         """Return the place of a package in the order of choices."""
+        self._conflicts = conflict_counts
         first = self._first.get(package)
         if first is not None:
             return first
@@ -124,12 +127,32 @@ class Provider(BaseProvider[str, int]):
         for name, needed in of.needs(version).items():
             left = self._left.get(name)
             if left is not None and name != package and left.is_disjoint(needed):
-                terms: list[Term[str, int]] = [
-                    Term(package, of.alike(version), positive=True),
-                    Term(name, needed, positive=False),
-                ]
-                return Incompatibility(terms, IncompatibilityCause.DEPENDENCY)
+                assert isinstance(left, VersionSet)
+                if self._conflicts.get(package, 0):
+                    return _need(package, name, of.needing(name, left))
+                return _need(package, name, (of.alike(version), needed))
         return None
+
+    def _tell_all_needs(self, package: str, version: int) -> None:
+        """Tell the solver what all versions of a package need that is in the way again and again.
+
+        What it learns from a need of one version it would have to learn anew from the next.
+        """
+        if self._conflicts.get(package, 0) and package not in self._told:
+            self._told.add(package)
+            of = self.package(package)
+            others = (name for name in of.needs(version) if name != package)
+            nothing = VersionSet.empty()
+            self._clauses += [_need(package, name, of.needing(name, nothing)) for name in others]
+
+
+def _need(package: str, name: str, versions_and_needed: tuple[VersionSet, VersionSet]) -> Clause:
+    versions, needed = versions_and_needed
+    terms: list[Term[str, int]] = [
+        Term(package, versions, positive=True),
+        Term(name, needed, positive=False),
+    ]
+    return Incompatibility(terms, IncompatibilityCause.DEPENDENCY)
 
 
 def _versions_of(clause: Clause) -> VersionSet:

@@ -54,6 +54,7 @@ class Shelves:
         self._locked = locked
         self._admitted: dict[ModuleName, VersionSet] = {}
         self._candidates: dict[ModuleName, Candidates] = {}
+        self._fitting: dict[tuple[ModuleName, tuple[str, ...]], VersionSet] = {}
         self._wants: dict[tuple[str, ...], Wants] = {}
         self._requirements: dict[str, Requirement] = {}
 
@@ -96,6 +97,19 @@ class Shelves:
         module = requirement.module
         return [module] if module else sorted(self._catalogue.modules(requirement.namespace))
 
+    def fitting(self, module: ModuleName, texts: tuple[str, ...]) -> VersionSet:
+        """Return the releases of a module that fit what one release requires of it.
+
+        Raises:
+            ModpmError: `unknown-module` or `unknown-tag`.
+        """
+        known = self._fitting.get((module, texts))
+        if known is None:
+            requirements = [self.requirement(text) for text in texts]
+            known = self.candidates(module).fitting(requirements, self._admitted.get(module))
+            self._fitting[module, texts] = known
+        return known
+
     def wants(self, texts: tuple[str, ...]) -> Wants:
         """Return what a list of requirements comes to."""
         if texts not in self._wants:
@@ -113,7 +127,7 @@ class Shelves:
                     asked.setdefault(module, []).append(text)
             for module, on_module in sorted(asked.items()):
                 about = tuple(on_module)
-                needs[str(module)] = fitting = self._fitting(module, on_module)
+                needs[str(module)] = fitting = self.fitting(module, about)
                 if fitting.is_empty:
                     return self._nothing_fits(module, about)
         except ModpmError as error:
@@ -121,10 +135,6 @@ class Shelves:
                 raise
             return Wants({}, error, about)
         return Wants(needs)
-
-    def _fitting(self, module: ModuleName, texts: Sequence[str]) -> VersionSet:
-        requirements = [self.requirement(text) for text in texts]
-        return self.candidates(module).fitting(requirements, self._admitted.get(module))
 
     def _nothing_fits(self, module: ModuleName, texts: tuple[str, ...]) -> Wants:
         requirements = [self.requirement(text) for text in texts]
