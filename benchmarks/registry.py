@@ -53,22 +53,33 @@ N_SYNCS = 15
 
 @dataclass
 class Figures:
-    """Seconds of each kind of work, one for each round."""
+    """Seconds of each kind of work, one for each round.
+
+    Attributes:
+        n_bytes: What each moves.
+        seconds: By the clock.
+        processor_seconds: Of this process, with what the system does for it; other processes of
+            the machine disturb these less.
+    """
 
     n_bytes: int
     seconds: dict[str, list[float]] = field(default_factory=dict)
+    processor_seconds: dict[str, list[float]] = field(default_factory=dict)
 
     def measure(self, name: str, work: Callable[[], object]) -> None:
         """Do some work and note its time."""
         os.sync()
-        begin = time.perf_counter()
+        begin, processor_begin = time.perf_counter(), time.process_time()
         work()
         self.seconds.setdefault(name, []).append(time.perf_counter() - begin)
+        used = time.process_time() - processor_begin
+        self.processor_seconds.setdefault(name, []).append(used)
 
     def print_rate(self, name: str) -> None:
         """Print bytes a second."""
         rates = [self.n_bytes / 1e6 / seconds for seconds in self.seconds[name]]
-        print(f"  {name:28} {_spread(rates, '.0f')} MB/s")
+        processor = statistics.median(self.processor_seconds[name])
+        print(f"  {name:28} {_spread(rates, '.0f')} MB/s, {processor:.2f} s of a processor")
 
     def print_ratio(self, name: str, raw: str) -> None:
         """Print how fast one is as a share of the other."""
