@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from functools import partial
+from importlib import metadata
 from itertools import chain
 from typing import TYPE_CHECKING, BinaryIO
 
 from huggingface_hub import HfApi, constants, get_token
 from packaging.version import Version
 
-from modpm import __version__
 from modpm.core.errors import ModpmError
 from modpm.core.formats.manifest import TENSOR_FILE
 from modpm.core.formats.names import ModuleName, normalise
@@ -71,7 +71,7 @@ class HubRegistry:
             endpoint=os.environ.get("HF_ENDPOINT", "").rstrip("/") or None,
             token=None if constants.HF_HUB_DISABLE_IMPLICIT_TOKEN else ask(get_token, location),
             library_name=LIBRARY,
-            library_version=__version__,
+            library_version=metadata.version(LIBRARY),
         )
         self._indexes: dict[ModuleName, Index] = {}
 

@@ -6,6 +6,7 @@ it was sent, and the library's exceptions, which hold the request, are left behi
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, TypeVar
 
 import httpx2
@@ -13,6 +14,7 @@ from huggingface_hub.errors import (
     GatedRepoError,
     HfHubHTTPError,
     OfflineModeIsEnabled,
+    OIDCError,
     RemoteEntryNotFoundError,
     RepositoryNotFoundError,
     RevisionNotFoundError,
@@ -28,8 +30,16 @@ Answer = TypeVar("Answer")
 
 UNAUTHORISED, FORBIDDEN, MISSING, CONFLICT, STALE = 401, 403, 404, 409, 412
 
-_FOREIGN = (httpx2.HTTPError, OfflineModeIsEnabled, ValueError, LookupError, TypeError)
+_FOREIGN = (
+    httpx2.HTTPError,
+    OfflineModeIsEnabled,
+    OIDCError,
+    ValueError,
+    LookupError,
+    TypeError,
+)
 _MAX_TOLD = 500
+_ADDRESS = re.compile(r"\S*://\S*")  # it may be signed, and as good as a token
 
 
 class RefusalError(ModpmError):
@@ -78,21 +88,34 @@ def ask(call: Callable[[], Answer], where: str) -> Answer:
 def _failure(error: BaseException, where: str) -> ModpmError:
     if isinstance(error, ModpmError):
         return error
-    if isinstance(error, OfflineModeIsEnabled):
-        return _failed(where, "`HF_HUB_OFFLINE` is set", "unset it, or use what is in the store")
     if isinstance(error, HfHubHTTPError):
         return _refusal(error, where)
-    if isinstance(error, httpx2.HTTPError):
-        return _failed(where, f"the connection failed ({type(error).__name__})")
+    if isinstance(error, OIDCError):
+        return _not_authorised(UNAUTHORISED, where, "no token was given for `HF_OIDC_RESOURCE`")
     if isinstance(error, ValueError) and str(error).startswith("Invalid metadata"):
-        return ModpmError(
-            "the Hub does not accept the front matter of the card",
-            code="invalid-card",
-            where=f"{where}, README.md",
-            why=str(error).partition("\n")[2][:_MAX_TOLD],
-            hint="make the distribution again without a card of your own, or mend the card",
-        )
-    return _failed(where, f"its answer cannot be understood ({type(error).__name__})")
+        return _invalid_card(error, where)
+    if isinstance(error, OfflineModeIsEnabled):
+        return _failed(where, "`HF_HUB_OFFLINE` is set", "unset it, or use what is in the store")
+    return _failed(where, _reason(error))
+
+
+def _reason(error: BaseException) -> str:
+    kind = type(error).__name__
+    if isinstance(error, httpx2.HTTPError):
+        return f"the connection failed ({kind})"
+    if isinstance(error, RuntimeError):
+        return f"the upload failed: {_ADDRESS.sub('…', str(error))[:_MAX_TOLD]}"
+    return f"its answer cannot be understood ({kind})"
+
+
+def _invalid_card(error: ValueError, where: str) -> ModpmError:
+    return ModpmError(
+        "the Hub does not accept the front matter of the card",
+        code="invalid-card",
+        where=f"{where}, README.md",
+        why=str(error).partition("\n")[2][:_MAX_TOLD],
+        hint="make the distribution again without a card of your own, or mend the card",
+    )
 
 
 def _refusal(error: HfHubHTTPError, where: str) -> ModpmError:
