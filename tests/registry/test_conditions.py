@@ -12,7 +12,9 @@ from modpm.registry.installation import install
 from modpm.registry.installed import installed
 from modpm.registry.locking import lock
 from modpm.registry.project import Project
+from modpm.registry.publishing import publish
 from modpm.registry.removing import remove
+from modpm.registry.signing.keys import new_key, read_signing_key
 from modpm.registry.syncing import sync
 from modpm.registry.updating import update
 
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from tests.registry.conftest import Put
+    from tests.registry.conftest import MakeDistribution, Put
 
 
 def present(project: Path) -> dict[str, str]:
@@ -225,3 +227,24 @@ def test_a_project_that_asks_for_nothing_is_told_so(project: Path) -> None:
     ):
         assert refused(command).code in {"nothing-asked", "lock-missing"}
     assert list(project.iterdir()) == []
+
+
+def test_what_sync_learns_of_signers_stays_out_of_the_lockfile(
+    make_distribution: MakeDistribution, project: Path, registry: Path, tmp_path: Path
+) -> None:
+    new_key(tmp_path / "alice.pem")
+    alice = read_signing_key(tmp_path / "alice.pem", lambda: None)
+    publish([make_distribution("digits/cat").folder], registry, key=alice)
+    (project / "modpm.toml").write_text(
+        f'requirements = ["digits/cat"]\nregistries = [{{ name = "r", url = "{registry}" }}]'
+    )
+    before = lock(project).lock.to_bytes()
+
+    for _ in range(2):
+        sync(project)
+        assert (project / "modpm.lock").read_bytes() == before
+        known = Project(project).installed()
+        assert known is not None
+        assert known.signers == {"digits": alice.public.key_id}
+    install((), project)
+    assert (project / "modpm.lock").read_bytes() == known.to_bytes()
