@@ -104,7 +104,8 @@ class HubRegistry:
         found = repository.linked(TENSOR_FILE, tag_of(version))
         index = self._indexes.get(module) or self.index(module)
         release = None if index is None else index.find(Version(version))
-        if release is not None and found.digest not in {None, release.files[TENSOR_FILE].digest}:
+        listed = None if release is None else release.files.get(TENSOR_FILE)
+        if listed is not None and found.digest not in {None, listed.digest}:
             raise self._moved(repository.id, version, found.commit)
         return found.commit
 

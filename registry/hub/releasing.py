@@ -124,7 +124,10 @@ class ReleaseWriter:
 
     def _stage(self, distribution: Distribution, release: Release, branch: str) -> bool:
         """Commit the files to a branch of their own and tag them; return whether it was us."""
-        self._repository.make_branch(branch, self._main().commit)
+        main = self._main()
+        if main is None:
+            return False
+        self._repository.make_branch(branch, main.commit)
         head = self._repository.head(branch)
         if head is None:
             return False
@@ -137,14 +140,13 @@ class ReleaseWriter:
         )
         return self._repository.make_tag(tag_of(release.version), commit)
 
-    def _main(self) -> Head:
+    def _main(self) -> Head | None:
+        """Return the head of `main`, in a repository that is made if it is not there."""
         head = self._repository.head()
-        if head is None:
-            self._repository.create()
-            head = self._repository.head()
-        if head is None:
-            raise self._busy()
-        return head
+        if head is not None:
+            return head
+        self._repository.create()
+        return self._repository.head()
 
     def _check_tagged(self, release: Release) -> None:
         """Refuse a tag that has other bytes than the release."""

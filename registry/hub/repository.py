@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, BinaryIO
@@ -19,6 +20,7 @@ from huggingface_hub.utils import (  # type: ignore[attr-defined]  # documented,
     hf_raise_for_status,
 )
 
+from modpm.core.errors import ModpmError
 from modpm.core.formats import canonical_json
 from modpm.registry.backends.retrying import persistently
 from modpm.registry.hub.asking import CONFLICT, MissingError, RefusalError, ask
@@ -167,11 +169,9 @@ class ModuleRepository:
         ask(make, self.id)
 
     def remove_branch(self, branch: str) -> None:
-        """Remove a branch, if it is there."""
-        try:
+        """Remove a branch, if it is there; one that stays harms nobody."""
+        with suppress(ModpmError):
             ask(partial(self._api.delete_branch, self.id, branch=branch), self.id)
-        except MissingError:
-            return
 
     def make_tag(self, tag: str, commit: str) -> bool:
         """Make a tag; return whether it was free."""

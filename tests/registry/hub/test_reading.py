@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import time
 from typing import TYPE_CHECKING
@@ -212,6 +213,19 @@ def test_an_answer_that_makes_no_sense_is_an_error(
 def test_an_index_is_distrusted(hub: HubServer, content: bytes, code: str) -> None:
     hub.nonsense["/acme/digits.cat/resolve/main/index.json"] = content
     assert error_of(READS["index"]).code == code
+
+
+def test_an_index_without_tensors_does_not_confuse_a_pin(
+    hub: HubServer, make_distribution: MakeDistribution
+) -> None:
+    acme().publish([make_distribution("digits/cat")])
+    held = hub.repositories["acme/digits.cat"]
+    index = json.loads(held.main["index.json"].content)
+    index["releases"][0]["files"] = {}
+    path = "/acme/digits.cat/resolve/main/index.json"
+    hub.nonsense[path] = json.dumps(index).encode()
+
+    assert acme().revision(CAT, "1.0.0") == held.tags["v1.0.0"]
 
 
 def test_the_whole_of_a_file_is_cut_where_the_range_was_not_heard(
