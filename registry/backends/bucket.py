@@ -10,6 +10,7 @@ import hashlib
 import os
 import re
 from datetime import timedelta
+from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import obstore
@@ -39,7 +40,8 @@ if TYPE_CHECKING:
 PART_BYTES = 8 * 1024 * 1024
 """A larger file is uploaded in parts of this size."""
 
-_N_PARTS_AT_ONCE = 4
+_N_PARTS_AT_ONCE = 2
+_UPLOAD_PATIENCE = 30  # times the time for an answer: the client counts sending as waiting for it
 _SMALL_BYTES = 64 * 1024
 _STREAM_BYTES = 1024 * 1024
 _ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT", "AZURE_STORAGE_ENDPOINT")
@@ -84,7 +86,11 @@ class Bucket:
 
     def __init__(self, url: str) -> None:
         self._url = url
-        self._store = self._open()
+        self._store = self._open(retrying.TIMEOUT_SECONDS)
+
+    @cached_property
+    def _store_for_uploads(self) -> ObjectStore:
+        return self._open(retrying.TIMEOUT_SECONDS * _UPLOAD_PATIENCE)
 
     def document(self, path: str) -> Document | None:
         """Return a small object, or enough of it to see that it is too large; None if absent."""
@@ -134,7 +140,8 @@ class Bucket:
             return
         with source.open("rb") as file:
             data = receive(file, record, str(source))
-        self._asked(lambda: obstore.put(self._store, path, data))
+        store = self._store_for_uploads
+        self._asked(lambda: obstore.put(store, path, data, chunk_size=PART_BYTES))
 
     def pieces(self, path: str, offset: int) -> Iterator[bytes]:
         """Return the bytes of an object from one on; the server is asked for them at once.
@@ -157,11 +164,10 @@ class Bucket:
             {item["path"].rpartition("/")[2] for item in found["objects"]},
         )
 
-    def _open(self) -> ObjectStore:
-        seconds = timedelta(seconds=retrying.TIMEOUT_SECONDS)
+    def _open(self, answer_seconds: float) -> ObjectStore:
         client: ClientConfig = {
-            "connect_timeout": seconds,
-            "read_timeout": seconds,
+            "connect_timeout": timedelta(seconds=retrying.TIMEOUT_SECONDS),
+            "read_timeout": timedelta(seconds=answer_seconds),
             "timeout": timedelta(days=1),  # of a whole file, however large
             "allow_http": any(os.environ.get(e, "").startswith("http://") for e in _ENDPOINTS),
         }
@@ -180,7 +186,7 @@ class Bucket:
 
     def _upload_in_parts(self, path: str, source: Path, record: FileRecord) -> None:
         obstore.put(
-            self._store,
+            self._store_for_uploads,
             path,
             _checked_parts(source, record),
             use_multipart=True,

@@ -15,7 +15,6 @@ from urllib.parse import quote, urljoin, urlsplit
 
 import httpx2
 
-from modpm import __version__
 from modpm.core.errors import ModpmError
 from modpm.core.formats import canonical_json
 from modpm.registry.backends import retrying, streaming
@@ -48,7 +47,7 @@ class WebServer:
     def __init__(self, url: str) -> None:
         self._url = url
         self._client = httpx2.Client(
-            headers={"User-Agent": f"modpm/{__version__}", "Accept-Encoding": "identity"},
+            headers={"User-Agent": "modpm", "Accept-Encoding": "identity"},
             timeout=retrying.TIMEOUT_SECONDS,
             follow_redirects=False,
         )
