@@ -195,6 +195,8 @@ class _Answering(BaseHTTPRequestHandler):
                 self.route(parts.path)
             except Refused as refusal:
                 self.refuse(refusal)
+            except (KeyError, ValueError, TypeError) as error:
+                self.refuse(Refused(400, f"malformed: {type(error).__name__}"))
 
     do_GET = do_HEAD = do_POST = do_PUT = do_DELETE = handle_any  # noqa: N815 -- the base's
 
@@ -401,7 +403,7 @@ class _Hub(_Answering):
         self.answer_json([_entry(path, blob) for path, blob in sorted(files.items())])
 
     def paths(self, account: Account | None, name: str, revision: str) -> None:
-        asked = self.json("paths", "expand")
+        asked = parse_qs(self.content.decode(), strict_parsing=True)
         repository = self.readable(account, name)
         files = repository.commits[repository.resolve(revision)].files
         self.answer_json([_entry(p, files[p]) for p in asked["paths"] if p in files])
