@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from typing import TYPE_CHECKING, TypeVar
 
@@ -13,6 +14,14 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 MAX_SIZE_BYTES = 64 * 1024 * 1024
+MAX_KEY_PARTS = 64
+
+# Reading a key takes time that grows with the square of its parts. Possessive, so that each byte
+# is looked at once.
+_LONG_KEY = re.compile(
+    rb"""(?<![\w-])(?:(?:[\w-]++|"[^"\n]*+"|'[^'\n]*+')[ \t]*+\.[ \t]*+){%d}""" % MAX_KEY_PARTS
+)
+_INT64_MIN, _INT64_MAX = -(2**63), 2**63 - 1
 
 T = TypeVar("T")
 
@@ -37,11 +46,14 @@ def parse_toml(data: bytes, *, path: Path, code: str, hint: str) -> dict[str, ob
             hint=hint,
         )
     try:
-        return tomllib.loads(data.decode())
+        _check_keys(data)
+        document = tomllib.loads(data.decode())
+        _check_numbers(document)
     except RecursionError:  # nesting is read by recursion
         raise _unreadable("it is nested too deep", path, code, hint) from None
     except ValueError as error:  # not TOML, not UTF-8, or a number of too many digits
         raise _unreadable(str(error), path, code, hint) from None
+    return document
 
 
 def convert_toml(
@@ -63,6 +75,24 @@ def convert_toml(
         return msgspec.convert(document, kind)
     except msgspec.ValidationError as error:
         raise _unreadable(str(error), path, code, hint) from None
+
+
+def _check_keys(data: bytes) -> None:
+    if _LONG_KEY.search(data) is not None:
+        raise ValueError(f"a key has more than {MAX_KEY_PARTS} parts")
+
+
+def _check_numbers(document: object) -> None:
+    """Refuse what TOML does: a longer number could not even be printed."""
+    waiting = [document]
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, dict):
+            waiting += value.values()
+        elif isinstance(value, list):
+            waiting += value
+        elif isinstance(value, int) and not _INT64_MIN <= value <= _INT64_MAX:
+            raise ValueError("a number needs more than 64 bits")
 
 
 def _unreadable(why: str, path: Path, code: str, hint: str) -> ModpmError:
