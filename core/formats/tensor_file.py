@@ -43,6 +43,7 @@ DTYPE_BYTES: Mapping[str, int] = {
 
 _INVALID = "the tensor file is not valid"
 _LENGTH_BYTES = 8
+_INT64_MAX = 2**63 - 1
 _Unsigned = Annotated[int, msgspec.Meta(ge=0)]
 
 
@@ -151,7 +152,7 @@ def _decode(header: bytes, where: str | None) -> dict[str, canonical_json.Json]:
     except ModpmError as error:
         raise _invalid(f"its header is not valid JSON: {error.why}", where) from None
     assert isinstance(entries, dict)
-    if len(entries) > MAX_TENSORS + 1:
+    if len(entries.keys() - {"__metadata__"}) > MAX_TENSORS:
         raise _invalid(f"it names {len(entries)} tensors; at most {MAX_TENSORS}", where)
     return entries
 
@@ -173,6 +174,10 @@ def _tensor_info(name: str, raw: canonical_json.Json, problems: list[Problem]) -
     info = TensorInfo(entry.dtype, tuple(entry.shape), *entry.data_offsets)
     if info.dtype not in DTYPE_BYTES:
         problems.append(Problem(name, f"its dtype {info.dtype[:20]!r} is not known"))
+        return None
+    # Factors of nought are left out: a reader may multiply before it comes to them.
+    if prod(filter(None, info.shape)) * DTYPE_BYTES[info.dtype] > _INT64_MAX:
+        problems.append(Problem(name, "its shape has more elements than can be counted"))
         return None
     size_bytes = info.n_elements * DTYPE_BYTES[info.dtype]
     if info.end - info.start != size_bytes:
