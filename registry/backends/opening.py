@@ -56,7 +56,8 @@ def locate(url: str, base: Path) -> str:
         ModpmError: `unknown-registry-kind`, or `usage` for an address with a password in it.
     """
     if "://" not in url:
-        return os.path.normpath(base.absolute() / Path(url).expanduser())
+        # Unlike `Path.expanduser`, it leaves the `~` of nobody as it is.
+        return os.path.normpath(base.absolute() / os.path.expanduser(url))  # noqa: PTH111
     try:
         parts = urlsplit(url)
     except ValueError:
