@@ -17,10 +17,11 @@ import msgspec
 
 from modpm.core.errors import ModpmError
 from modpm.core.formats.requirements import Requirement
+from modpm.core.formats.whole_files import read_at_most
 from modpm.registry.addresses import Address
 from modpm.registry.durable import exclusively
 from modpm.registry.lockfile import Lockfile, Pin
-from modpm.registry.toml_file import convert_toml, parse_toml
+from modpm.registry.toml_file import MAX_SIZE_BYTES, convert_toml, parse_toml
 
 PROJECT_FILE = "modpm.toml"
 LOCK_FILE = "modpm.lock"
@@ -193,6 +194,6 @@ def _check(wishes: Wishes, path: Path) -> None:
 def read(path: Path) -> bytes | None:
     """Return the bytes of a file; None if there is none."""
     try:
-        return path.read_bytes()
+        return read_at_most(path, MAX_SIZE_BYTES)
     except FileNotFoundError:
         return None

@@ -20,7 +20,13 @@ from modpm.core.formats.digest import digest_bytes
 from modpm.core.formats.manifest import FileRecord, InputContract, Label, Share
 from modpm.core.formats.network_graph import Graph
 from modpm.core.formats.records import Problem, Record, problems_error, read_record, to_plain
-from modpm.core.formats.whole_files import is_free, read_error, write_file, write_folder
+from modpm.core.formats.whole_files import (
+    is_free,
+    read_at_most,
+    read_error,
+    write_file,
+    write_folder,
+)
 from modpm.core.tensors import decode_tensors, encode_tensors
 
 if TYPE_CHECKING:
@@ -191,7 +197,8 @@ def read_classifier(folder: Path) -> SavedClassifier:
             why=f"it has no {COMPOSITION_FILE}" if folder.exists() else "there is no such folder",
             hint="`modpm compose` makes classifiers",
         )
-    composition = _parse(Composition, _read(folder / COMPOSITION_FILE), folder / COMPOSITION_FILE)
+    path = folder / COMPOSITION_FILE
+    composition = _parse(Composition, _read(path, MAX_CONFIG_BYTES), path)
     files = {name: _read_pinned(folder / name, composition) for name in (CONFIG_FILE, TENSOR_FILE)}
     config = _parse(ClassifierConfig, files[CONFIG_FILE], folder / CONFIG_FILE)
     tensors = decode_tensors(files[TENSOR_FILE], str(folder / TENSOR_FILE))
@@ -201,20 +208,21 @@ def read_classifier(folder: Path) -> SavedClassifier:
     return SavedClassifier(config, composition, _by_scorer(config, tensors))
 
 
-def _read(path: Path) -> bytes:
+def _read(path: Path, max_size_bytes: int) -> bytes:
     try:
-        return path.read_bytes()
+        return read_at_most(path, max_size_bytes)
     except OSError as error:
         raise read_error(error, path) from error
 
 
 def _read_pinned(path: Path, composition: Composition) -> bytes:
-    data = _read(path)
     record = composition.files.get(path.name)
     if record is None:
         raise _damaged(path, [Problem("", f"{COMPOSITION_FILE} does not name it")])
+    data = _read(path, record.size_bytes)
     if (len(data), digest_bytes(data)) != (record.size_bytes, record.digest):
-        why = f"has {len(data)} bytes of digest {digest_bytes(data)}; {COMPOSITION_FILE} says "
+        n_bytes = len(data) if len(data) <= record.size_bytes else f"more than {record.size_bytes}"
+        why = f"has {n_bytes} bytes of digest {digest_bytes(data)}; {COMPOSITION_FILE} says "
         why += f"{record.size_bytes} of {record.digest}"
         raise _damaged(path, [Problem("", why)])
     return data

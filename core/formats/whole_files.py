@@ -80,6 +80,20 @@ def is_free(folder: Path) -> bool:
     return folder.is_dir() and not any(folder.iterdir())
 
 
+def read_at_most(path: Path, max_size_bytes: int) -> bytes:
+    """Return the bytes of a file, and of a larger one just enough for its parser to refuse it.
+
+    Args:
+        path: The file.
+        max_size_bytes: The most that the parser takes.
+
+    Raises:
+        OSError: The file cannot be read.
+    """
+    with path.open("rb") as file:
+        return file.read(max_size_bytes + 1)
+
+
 def write_error(error: OSError, path: Path) -> ModpmError:
     """Return the error for a file or folder that the operating system did not let us write."""
     code, hint = _CODES.get(error.errno or 0, ("cannot-write", None))

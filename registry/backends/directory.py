@@ -16,7 +16,7 @@ from packaging.version import Version
 from modpm.core.errors import ModpmError
 from modpm.core.formats import canonical_json
 from modpm.core.formats.names import ModuleName
-from modpm.core.formats.whole_files import sync_folder, write_new
+from modpm.core.formats.whole_files import read_at_most, sync_folder, write_new
 from modpm.registry.backends import layout
 from modpm.registry.backends.layout import INDEX_FILE, NAMESPACES_FILE, REGISTRY_FILE
 from modpm.registry.backends.protocol import Published, Query
@@ -254,7 +254,7 @@ class DirectoryRegistry:
         if self._has_layout:
             return
         try:
-            data = (self._folder / REGISTRY_FILE).read_bytes()
+            data = read_at_most(self._folder / REGISTRY_FILE, canonical_json.MAX_SIZE_BYTES)
         except FileNotFoundError:
             raise self._missing() from None
         except NotADirectoryError:
