@@ -54,8 +54,6 @@ def command(
     Modules that are pinned already stay as they are. Without REQ, installs what modpm.toml and
     modpm.lock say.
     """
-    if frozen and (requirements or locked or no_save or same_origin is not None):
-        raise click.UsageError("--frozen installs modpm.lock as it is, and takes nothing else")
     with download_bar() as progress:
         installation = install(
             requirements,

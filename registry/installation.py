@@ -15,6 +15,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from modpm.core.errors import ModpmError
 from modpm.core.formats.requirements import Requirement
 from modpm.registry.changes import Change, changes_between
 from modpm.registry.durable import remove_folder, replace_files
@@ -86,7 +87,8 @@ def install(
         same_origin: Whether modules that are asked for together must come from one origin; it is
             kept in `modpm.toml`. None: as `modpm.toml` says.
         locked: Fail if `modpm.lock` would have to change.
-        frozen: Install `modpm.lock` as it is, whatever `modpm.toml` says.
+        frozen: Install `modpm.lock` as it is, whatever `modpm.toml` says; nothing else may be
+            asked then.
         offline: Open no registry.
         dry_run: Change nothing.
         save: Write `modpm.toml` and `modpm.lock`; without, only `.modpm/` changes, until the
@@ -100,6 +102,8 @@ def install(
     """
     texts = [requirements] if isinstance(requirements, str) else requirements
     asked = tuple(Requirement.parse(text) for text in texts)
+    if frozen and (asked or locked or not save or same_origin is not None):
+        raise _takes_nothing()
     conditions = Conditions(locked, frozen, offline, dry_run, save)
     request = Request(Edit(add=asked, same_origin=same_origin), registry)
     place = Project.discover(project)
@@ -110,6 +114,16 @@ def install(
         return plan(place, request, conditions)
 
     return carry_out(place, make_plan, conditions, progress)
+
+
+def _takes_nothing() -> ModpmError:
+    return ModpmError(
+        "a frozen lockfile is installed as it is",
+        code="usage",
+        why="`--frozen` takes no requirements, and no `--locked`, `--no-save` or `--same-origin`",
+        hint="leave one of them out",
+        exit_code=2,
+    )
 
 
 def carry_out(
@@ -150,10 +164,19 @@ def carry_out(
                 )
                 with place.exclusively():
                     # Whoever changed the project meanwhile must not be overruled: plan again.
-                    if place.files() == chosen.files_before:
+                    if _still_holds(place, chosen, missing):
                         before = place.installed_or_nothing()
                         _switch(place, chosen, before, missing)
                         return _outcome(place, chosen.lock, before, missing, yanked)
+
+
+def _still_holds(place: Project, chosen: Plan, missing: Sequence[Pin]) -> bool:
+    """Tell whether a plan was made for the project as it is."""
+    anew = {pin.digest for pin in missing}
+    rest = [pin for pin in chosen.lock.pins if pin.digest not in anew]
+    return place.files() == chosen.files_before and all(
+        is_intact(place.module_path(pin), pin) for pin in rest
+    )
 
 
 def _yanked(

@@ -512,6 +512,29 @@ def test_whoever_changes_the_project_meanwhile_is_not_overruled(
     assert sorted(present(project)) == ["digits/cat", "digits/dog"]
 
 
+def test_a_folder_that_goes_meanwhile_is_made_again(
+    put: Put, project: Path, registry: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("cat", "dog", "bird"):
+        put(f"digits/{name}")
+    install(["digits/cat"], project, registry)
+    install(["digits/dog"], project, save=False)
+    n_fetched = 0
+
+    def fetch_while_another_syncs(*arguments: object, **options: object) -> None:
+        nonlocal n_fetched
+        n_fetched += 1
+        if n_fetched == 1:
+            assert [c.after for c in sync(project).changes] == [None]
+        fetch(*arguments, **options)  # type: ignore[arg-type]  # passed on as they are
+
+    monkeypatch.setattr(installation, "fetch", fetch_while_another_syncs)
+    install(["digits/dog", "digits/bird"], project, save=False)
+
+    assert {find(str(m.name), project).is_dir() for m in installed(project)} == {True}
+    assert sorted(present(project)) == ["digits/bird", "digits/cat", "digits/dog"]
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 def test_processes_that_install_at_once_lose_nothing(
     put: Put, project: Path, registry: Path
