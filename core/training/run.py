@@ -22,7 +22,7 @@ from modpm.core.formats.digest import Digest
 from modpm.core.formats.manifest import InputContract
 from modpm.core.formats.network_graph import Graph
 from modpm.core.formats.records import Record, parse_record, to_plain
-from modpm.core.formats.whole_files import is_free, write_file, write_folder
+from modpm.core.formats.whole_files import is_free, read_at_most, write_file, write_folder
 from modpm.core.tensors import load_tensors, save_tensors
 from modpm.core.training.checkpoint import network_digest
 from modpm.core.training.configuration import TrainingConfiguration
@@ -107,7 +107,7 @@ class Run:
                 hint="`modpm train` makes run folders",
             )
         record = parse_record(
-            RunRecord, path.read_bytes(), what=_UNREADABLE, code="damaged-run", where=str(path)
+            RunRecord, _read(path), what=_UNREADABLE, code="damaged-run", where=str(path)
         )
         if record.format_version != FORMAT_VERSION:
             raise ModpmError(
@@ -162,11 +162,11 @@ class Run:
         """
         path = self.folder / "graph.json"
         try:
-            plain = canonical_json.decode(path.read_bytes(), str(path))
+            plain = canonical_json.decode(_read(path), str(path))
             return msgspec.convert(plain, Graph)
         except (OSError, msgspec.ValidationError) as error:
             raise ModpmError(
-                _UNREADABLE, code="damaged-run", where=str(path), why=str(error)
+                _UNREADABLE, code="damaged-run", where=str(path), why=f"{error!s:.500}"
             ) from error
 
     def network(self) -> tuple[Graph, dict[str, Tensor]]:
@@ -192,7 +192,7 @@ class Run:
         self.check_finished()
         path = self.folder / "finished.json"
         return parse_record(
-            FinishedRecord, path.read_bytes(), what=_UNREADABLE, code="damaged-run", where=str(path)
+            FinishedRecord, _read(path), what=_UNREADABLE, code="damaged-run", where=str(path)
         ).val_accuracy
 
     def check_finished(self) -> None:
@@ -296,6 +296,10 @@ def check_free(folder: Path) -> None:
         why=None if is_run else "it is not empty, and no run",
         hint=f"{'continue it with `--resume`, or ' if is_run else ''}choose another folder",
     )
+
+
+def _read(path: Path) -> bytes:
+    return read_at_most(path, canonical_json.MAX_SIZE_BYTES)
 
 
 def create_run(run: Run, graph: Graph, checkpoint: bytes) -> None:
