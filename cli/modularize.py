@@ -24,11 +24,17 @@ if TYPE_CHECKING:
 @click.argument("run", metavar="RUN", type=click.Path(path_type=Path))
 @click.option(
     "--threshold",
-    default="0.9",
-    show_default=True,
     metavar="SHARE|auto",
+    show_default="0.9, or the retention rate of mwt+views",
     help="Share of a class's images that must activate a kernel for the class to retain it; "
     "`auto` takes the smallest modules within the budget.",
+)
+@click.option(
+    "--retention",
+    type=float,
+    metavar="RATE",
+    help="For runs of mwt+views: share of the kernels that a class retains, the first of its "
+    "ranking; in place of a threshold.",
 )
 @click.option(
     "--budget",
@@ -76,7 +82,8 @@ if TYPE_CHECKING:
 def command(
     *,
     run: Path,
-    threshold: str,
+    threshold: str | None,
+    retention: float | None,
     budget: float,
     namespace: str | None,
     version: str,
@@ -100,6 +107,7 @@ def command(
             run,
             output=output,
             threshold=threshold,
+            retention=retention,
             budget=budget,
             namespace=namespace,
             version=version,
@@ -150,7 +158,7 @@ def _print(made: Modularization) -> None:
         click.echo()
     table(module_rows(made), MODULE_COLUMNS)
     say(
-        f"{len(made.distributions)} class modules in {made.folder}: threshold {made.threshold:g}, "
+        f"{len(made.distributions)} class modules in {made.folder}: {made.criterion}, "
         f"mean kernel retention rate {made.kernel_retention_rate:.3f}, cohesion "
         f"{made.cohesion:.3f}, coupling {made.coupling:.3f}, measured on "
         f"{made.manifests[0].metrics[0].split}"

@@ -78,7 +78,13 @@ def _numbers(
     "--threshold",
     default=0.9,
     show_default=True,
-    help="Frequency at or above which mwt+views retains a kernel.",
+    help="Frequency at or above which metrics count a kernel as retained.",
+)
+@click.option(
+    "--retention",
+    default=0.32,
+    show_default=True,
+    help="Kernel retention rate of the smallest modules that mwt+views prepares.",
 )
 @click.option(
     "--mean",

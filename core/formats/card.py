@@ -234,11 +234,16 @@ def _source(manifest: Manifest) -> str:
         ("origin", f"`{origin.digest}`"),
         ("accuracy of the origin", accuracy),
         ("method", _plain(manifest.modularizer.method)),
-        ("threshold", f"{manifest.modularizer.threshold:g}"),
+        *_criterion(manifest),
         ("seed", "none" if provenance.seed is None else str(provenance.seed)),
         ("authors", ", ".join(map(_plain, manifest.authors)) or "not named"),
     ]
     return "## Where it comes from\n\n" + _table(("", ""), rows)
+
+
+def _criterion(manifest: Manifest) -> list[tuple[str, str]]:
+    threshold = manifest.modularizer.threshold
+    return [] if threshold is None else [("threshold", f"{threshold:g}")]
 
 
 def _licence(manifest: Manifest) -> str:

@@ -156,12 +156,12 @@ class Modularizer(Record, frozen=True, kw_only=True):
 
     Attributes:
         method: `mwt`, `mwt+views`, …
-        threshold: Frequency at or above which a kernel was retained.
+        threshold: Frequency at or above which a kernel was retained; None if it was not that.
         parameters: Whatever else the method was told.
     """
 
     method: Text
-    threshold: Share
+    threshold: Share | None = None
     parameters: dict[str, Any] = msgspec.field(default_factory=dict)
 
 

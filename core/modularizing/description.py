@@ -31,8 +31,10 @@ if TYPE_CHECKING:
 
     from modpm.core.formats.names import ModuleName
     from modpm.core.graph import Graph, Node
+    from modpm.core.modularizing.criterion import Criterion
     from modpm.core.modularizing.fitting import FittedNetwork
     from modpm.core.modularizing.origin import OriginNetwork
+    from modpm.core.training.configuration import TrainingConfiguration
 
 
 ENOUGH_FOR_TWO_NUMBERS = 1000
@@ -76,13 +78,13 @@ class Describer:
         self._origin_record = _origin_record(origin, accuracy)
 
     def manifest(
-        self, network: FittedNetwork, threshold: float, metrics: Sequence[ClassMetrics] = ()
+        self, network: FittedNetwork, criterion: Criterion, metrics: Sequence[ClassMetrics] = ()
     ) -> Manifest:
         """Return the manifest of one class's module; its `files` are not filled in.
 
         Args:
             network: The module's network.
-            threshold: The kernel frequency that retained its kernels.
+            criterion: What said which kernels it retains.
             metrics: What it measured.
         """
         name, config = self._details.names[network.class_index], self._origin.run.config
@@ -101,8 +103,8 @@ class Describer:
             calibration=self._calibration(network),
             modularizer=Modularizer(
                 method=config.method,
-                threshold=threshold,
-                parameters={"alpha": config.alpha, "beta": config.beta},
+                threshold=criterion.threshold,
+                parameters=_parameters(config, criterion),
             ),
             metrics=list(metrics),
             kernel_retention_rate=network.kernel_retention_rate,
@@ -139,6 +141,13 @@ class Describer:
             seed=record.configuration.seed,
             versions=record.versions,
         )
+
+
+def _parameters(config: TrainingConfiguration, criterion: Criterion) -> dict[str, float]:
+    parameters = {"alpha": config.alpha, "beta": config.beta}
+    if criterion.retention is not None:
+        parameters["retention"] = criterion.retention
+    return parameters
 
 
 def _logit_calibration(origin: OriginNetwork) -> tuple[float, float]:

@@ -7,6 +7,7 @@ from functools import cached_property
 from statistics import mean
 from typing import TYPE_CHECKING, Any
 
+from modpm.core.modularizing.criterion import Criterion
 from modpm.core.modularizing.metrics import kernel_overlap, retention_by_layer
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
     from modpm.core.formats.distribution import Distribution
     from modpm.core.formats.manifest import Manifest, Origin
-    from modpm.core.modularizing.threshold import TradeOff
+    from modpm.core.modularizing.choice import TradeOff
 
 _MEASURED = ("precision", "recall", "average_precision")
 _COUNTED = ("n_parameters", "size_bytes", "macs")
@@ -31,10 +32,10 @@ class Modularization:
         folder: Where the distributions are, each in a folder of its own.
         distributions: In the order of the network's classes.
         masks: The module masks, by convolution.
-        threshold: The kernel frequency at or above which a kernel was retained.
+        criterion: What said which kernels are retained.
         cohesion, coupling: How much samples of one class use the same kernels, and classes each
             other's.
-        curve: What every threshold gives, where the threshold was chosen; else empty.
+        curve: What every candidate gives, where the criterion was chosen; else empty.
 
     Shapes:
         masks: (n_classes, K) each, boolean.
@@ -43,7 +44,7 @@ class Modularization:
     folder: Path
     distributions: tuple[Distribution, ...]
     masks: dict[str, Tensor]
-    threshold: float
+    criterion: Criterion
     cohesion: float
     coupling: float
     curve: tuple[TradeOff, ...] = ()
@@ -94,7 +95,8 @@ class Modularization:
             "kernel_retention_rate": self.kernel_retention_rate,
             "cohesion": self.cohesion,
             "coupling": self.coupling,
-            "threshold": self.threshold,
+            "threshold": self.criterion.threshold,
+            "retention": self.criterion.retention,
             "curve": [asdict(point) for point in self.curve],
         }
 
@@ -142,7 +144,7 @@ def module_rows(made: Modularization) -> list[list[object]]:
 
 
 CURVE_COLUMNS = (
-    "threshold",
+    "criterion",
     "retention rate",
     "parameters",
     "fused accuracy",
@@ -154,17 +156,17 @@ CURVE_COLUMNS = (
 
 
 def curve_rows(made: Modularization) -> list[list[object]]:
-    """Return a row for each threshold that was tried, in the columns of `CURVE_COLUMNS`."""
+    """Return a row for each criterion that was tried, in the columns of `CURVE_COLUMNS`."""
     return [
         [
-            point.threshold,
+            str(Criterion(point.threshold, point.retention)),
             point.kernel_retention_rate,
             round(point.n_parameters),
             point.fused_accuracy,
             point.independent_accuracy,
             point.strategy,
             point.accuracy_loss,
-            "yes" if point.threshold == made.threshold else "",
+            "yes" if Criterion(point.threshold, point.retention) == made.criterion else "",
         ]
         for point in made.curve
     ]
@@ -178,13 +180,13 @@ def render_report(made: Modularization) -> str:
         f"# Class modules of {origin.architecture}\n\n"
         f"Origin `{origin.digest}`: accuracy {accuracy}, {origin.n_parameters:,} parameters, "
         f"{origin.macs:,} multiply-accumulates an image.\n\n"
-        f"Threshold {made.threshold:g}, mean kernel retention rate "
+        f"Cut by {made.criterion}: mean kernel retention rate "
         f"{made.kernel_retention_rate:.3f}, cohesion {made.cohesion:.3f}, coupling "
         f"{made.coupling:.3f}. Measured on {made.manifests[0].metrics[0].split}.\n\n"
         f"{_table(MODULE_COLUMNS, module_rows(made))}"
     )
     if made.curve:
-        text += f"\n## Thresholds\n\n{_table(CURVE_COLUMNS, curve_rows(made))}"
+        text += f"\n## Sizes that were tried\n\n{_table(CURVE_COLUMNS, curve_rows(made))}"
     return text
 
 

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING
 from modpm.core.formats import canonical_json
 from modpm.core.formats.distribution import Distribution, write_distribution
 from modpm.core.formats.whole_files import write_file
+from modpm.core.modularizing.choice import Choice, Search
 from modpm.core.modularizing.class_metrics import measure_networks
 from modpm.core.modularizing.description import Describer, files_of
 from modpm.core.modularizing.fitting import fit_networks
 from modpm.core.modularizing.frequencies import KernelFrequencies, count_kernels
 from modpm.core.modularizing.metrics import cohesion, coupling
 from modpm.core.modularizing.modularization import Modularization, render_report
-from modpm.core.modularizing.module_masks import module_masks
 from modpm.core.modularizing.origin import OriginNetwork
 from modpm.core.modularizing.request import (
     AUTO,
@@ -26,7 +26,6 @@ from modpm.core.modularizing.request import (
     checked_request,
 )
 from modpm.core.modularizing.splits import TEST
-from modpm.core.modularizing.threshold import Choice, ThresholdSearch
 from modpm.core.modularizing.whole_tree import whole_tree
 from modpm.core.training.run import Run
 
@@ -47,7 +46,8 @@ def modularize(
     run: Run | Path | str,
     *,
     output: Path | str,
-    threshold: float | str = 0.9,
+    threshold: float | str | None = None,
+    retention: float | None = None,
     budget: float = 1.0,
     namespace: str | None = None,
     version: str = "1.0.0",
@@ -68,7 +68,10 @@ def modularize(
         run: A finished modular run, or its folder.
         output: The folder for the distributions; it must not exist, or be empty.
         threshold: Kernel frequency at or above which a class retains a kernel; or `auto` for
-            the smallest modules whose composition stays within the budget.
+            the smallest modules whose composition stays within the budget. By default 0.9, or
+            the retention rate that a run of `mwt+views` was trained for.
+        retention: Kernel retention rate up to which each class's ranking is retained, for a run
+            of `mwt+views`; in place of a threshold.
         budget: For `auto`: the most points of accuracy that the composition of all classes may
             lose against the modular network on the held-out images.
         namespace: What stands before the slash in the modules' names; None for the name of the
@@ -85,13 +88,14 @@ def modularize(
     Raises:
         ModpmError: The run is no run, not modular, not finished or damaged; its data is gone or
             has changed; a setting is not possible; the folder exists or cannot be written; no
-            threshold is within the budget.
+            size is within the budget.
     """
     run = run if isinstance(run, Run) else Run.open(run)
     request = checked_request(
         run,
         output=Path(output),
         threshold=threshold,
+        retention=retention,
         budget=budget,
         namespace=namespace,
         version=version,
@@ -121,12 +125,12 @@ class _Modularizing:
         """Choose, cut, measure and write."""
         frequencies = self._frequencies()
         choice = self._choice(frequencies)
-        masks = module_masks(frequencies.counts, frequencies.n_samples, choice.threshold)
+        masks = choice.criterion.masks(self._origin, frequencies)
         made = Modularization(
             folder=self._request.output,
             distributions=(),
             masks=masks,
-            threshold=choice.threshold,
+            criterion=choice.criterion,
             cohesion=cohesion(frequencies.sample_masks, masks),
             coupling=coupling(masks),
             curve=choice.curve,
@@ -143,16 +147,16 @@ class _Modularizing:
 
     def _choice(self, frequencies: KernelFrequencies) -> Choice:
         request = self._request
-        if request.threshold is None:
+        if request.criterion is None:
             describer = Describer(self._origin, request.details)
-            search = ThresholdSearch(
+            search = Search(
                 self._origin, frequencies, describer, request.calibration, request.budget
             )
-            return search.run(partial(self._progress, "trying thresholds"))
-        masks = module_masks(frequencies.counts, frequencies.n_samples, request.threshold)
+            return search.run(partial(self._progress, "trying sizes"))
+        masks = request.criterion.masks(self._origin, frequencies)
         tell = partial(self._progress, "cutting class modules")
         networks = fit_networks(self._origin, masks, request.calibration, tell)
-        return Choice(request.threshold, networks, ())
+        return Choice(request.criterion, networks, ())
 
     def _written(self, made: Modularization, choice: Choice) -> Modularization:
         metrics = measure_networks(
@@ -161,7 +165,7 @@ class _Modularizing:
         describer = Describer(self._origin, self._request.details, self._origin.test_accuracy)
         with whole_tree(made.folder) as folder:
             manifests = [
-                describer.manifest(network, choice.threshold, [measured])
+                describer.manifest(network, choice.criterion, [measured])
                 for network, measured in zip(choice.networks, metrics, strict=True)
             ]
             distributions = map(partial(self._distribution, folder), choice.networks, manifests)

@@ -12,8 +12,8 @@ from modpm.core.errors import ModpmError
 from modpm.core.formats.requirements import parse_version
 from modpm.core.formats.whole_files import is_free
 from modpm.core.modularizing.calibration import KINDS
+from modpm.core.modularizing.criterion import Criterion, given_criterion
 from modpm.core.modularizing.description import ReleaseDetails
-from modpm.core.modularizing.module_masks import exact_threshold
 from modpm.core.modularizing.naming import default_namespace, module_names
 from modpm.core.modularizing.splits import TEST
 
@@ -35,7 +35,7 @@ class Request:
 
     Attributes:
         output: The folder for the distributions.
-        threshold: The kernel frequency at or above which a kernel is retained; None to choose it.
+        criterion: What says which kernels are retained; None to choose it.
         budget: The most points of accuracy that may be lost, where it is chosen.
         calibration: The kind of the scores, or `auto`.
         measures_test: Whether the test split is read.
@@ -43,7 +43,7 @@ class Request:
     """
 
     output: Path
-    threshold: float | None
+    criterion: Criterion | None
     budget: float
     calibration: str
     measures_test: bool
@@ -54,7 +54,8 @@ def checked_request(
     run: Run,
     *,
     output: Path,
-    threshold: float | str,
+    threshold: float | str | None,
+    retention: float | None,
     budget: float,
     namespace: str | None,
     version: str,
@@ -79,7 +80,7 @@ def checked_request(
     )
     return Request(
         output=_checked_output(output),
-        threshold=_checked_threshold(threshold),
+        criterion=_checked_criterion(run, threshold, retention),
         budget=_checked_budget(budget),
         calibration=_checked(calibration, (AUTO, *KINDS), "calibration"),
         measures_test=_checked(measure_on, MEASURED_ON, "split to measure on") == TEST,
@@ -87,11 +88,13 @@ def checked_request(
     )
 
 
-def _checked_threshold(threshold: float | str) -> float | None:
-    if threshold == AUTO:
+def _checked_criterion(
+    run: Run, threshold: float | str | None, retention: float | None
+) -> Criterion | None:
+    if threshold == AUTO and retention is None:
         return None
     try:
-        number = float(threshold)
+        number = None if threshold is None else float(threshold)
     except ValueError:
         raise ModpmError(
             f"`{threshold}` is no threshold",
@@ -99,8 +102,7 @@ def _checked_threshold(threshold: float | str) -> float | None:
             hint="give a number above 0 and at most 1, or `auto`",
             exit_code=2,
         ) from None
-    exact_threshold(number)
-    return number
+    return given_criterion(run, number, retention)
 
 
 def _checked_budget(budget: float) -> float:

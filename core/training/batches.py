@@ -57,6 +57,16 @@ class TrainingImages:
         normalised = normalise(images, mean, std).contiguous(memory_format=torch.channels_last)
         return Batch(normalised, self.data.labels[positions])
 
+    def plain_batch(self, positions: Tensor) -> Batch:
+        """Return the images at some positions as they are, normalised.
+
+        Shapes:
+            positions: int64 (N,)
+        """
+        normalised = normalise(self.data.images[positions], self.contract.mean, self.contract.std)
+        images = normalised.contiguous(memory_format=torch.channels_last)
+        return Batch(images, self.data.labels[positions])
+
 
 def seeded_generator(seed: int, epoch: int, stream: int) -> torch.Generator:
     """Return a source of chance that depends on nothing but these three numbers.

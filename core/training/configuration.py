@@ -12,6 +12,7 @@ from modpm.core.formats.records import Record
 
 METHODS = ("mwt", "mwt+views")
 PRECISIONS = ("float32", "bfloat16")
+DEFAULT_RETENTION = 0.32
 
 
 class TrainingConfiguration(Record, frozen=True, kw_only=True):
@@ -29,7 +30,8 @@ class TrainingConfiguration(Record, frozen=True, kw_only=True):
         method: `mwt` or `mwt+views`.
         plain: No mask generators and no modular losses.
         precision: `float32`, or `bfloat16` for convolutions and products in half precision.
-        threshold: Frequency at or above which the method retains a kernel while it trains.
+        threshold: Frequency at or above which metrics count a kernel as retained.
+        retention: Kernel retention rate of the smallest modules that `mwt+views` prepares.
         skip_bad: Images that cannot be decoded are left out.
         mean, std: Normalisation of the images, where it is not that of the data.
     """
@@ -50,6 +52,7 @@ class TrainingConfiguration(Record, frozen=True, kw_only=True):
     plain: bool
     precision: str
     threshold: float
+    retention: float = DEFAULT_RETENTION
     skip_bad: bool
     mean: list[float] | None = None
     std: list[float] | None = None
@@ -85,6 +88,7 @@ _RANGES: dict[str, tuple[Callable[..., bool], str]] = {
     "seed": (lambda n: 0 <= n < 2**32, "from 0 to 4294967295"),
     "val_fraction": (lambda x: 0 < x < 1, "above 0 and below 1"),
     "threshold": (lambda x: 0 < x <= 1, "above 0 and at most 1"),
+    "retention": (lambda x: 0 < x <= 1, "above 0 and at most 1"),
     "method": (METHODS.__contains__, " or ".join(METHODS)),
     "precision": (PRECISIONS.__contains__, " or ".join(PRECISIONS)),
 }

@@ -17,6 +17,7 @@ from modpm.core.formats.manifest import InputContract
 from modpm.core.graph import build
 from modpm.core.training.checkpoint import Checkpoint, encode_checkpoint
 from modpm.core.training.configuration import (
+    DEFAULT_RETENTION,
     TrainingConfiguration,
     check_configuration,
     check_same,
@@ -53,6 +54,7 @@ def train(
     plain: bool = False,
     precision: str = "float32",
     threshold: float = 0.9,
+    retention: float = DEFAULT_RETENTION,
     skip_bad: bool = False,
     mean: list[float] | None = None,
     std: list[float] | None = None,
@@ -81,7 +83,8 @@ def train(
         method: `mwt`, or `mwt+views`.
         plain: Train without mask generators and modular losses, for comparison.
         precision: `float32` or `bfloat16`.
-        threshold: Frequency at or above which `mwt+views` and the metrics retain a kernel.
+        threshold: Frequency at or above which metrics count a kernel as retained.
+        retention: Kernel retention rate of the smallest modules that `mwt+views` prepares.
         skip_bad: Leave out images that cannot be decoded.
         mean: Of pixels in [0, 1], per channel; by default that of the training data.
         std: The same for the standard deviation.
@@ -111,6 +114,7 @@ def train(
         plain=plain,
         precision=precision,
         threshold=threshold,
+        retention=retention,
         skip_bad=skip_bad,
         mean=mean,
         std=std,

@@ -66,6 +66,9 @@ class PlainObjective(nn.Module):
         loss = cross_entropy(self.run(images, (output,))[output], labels)
         return {"loss": loss, "cross_entropy": loss}
 
+    def constrain(self) -> None:
+        """Put the network back, after a step, into what the method allows."""
+
     def run(
         self, images: Tensor, outputs: Sequence[str], scale: Mapping[str, Tensor] | None = None
     ) -> dict[str, Tensor]:

@@ -2,7 +2,8 @@
 
 `run.json` says what was asked, `graph.json` is the network, `metrics.jsonl` has a line an epoch.
 While training lasts, `last.safetensors` is the state after the last epoch; when it has ended,
-`model.safetensors` has the network's tensors and `finished.json` says so.
+`model.safetensors` has the network's tensors and `finished.json` says so; `ranks.safetensors`
+says in what order each class keeps kernels, where the method has ranked them.
 """
 
 import json
@@ -178,6 +179,19 @@ class Run:
         self.check_finished()
         return self.graph, load_tensors(self.folder / "model.safetensors")
 
+    @cached_property
+    def ranks(self) -> dict[str, Tensor]:
+        """The place of each kernel in each class's ranking, by layer; empty where there is none.
+
+        Shapes:
+            (n_classes, K) each, int32; rows are permutations.
+
+        Raises:
+            ModpmError: It cannot be read (`damaged-run`).
+        """
+        path = self.folder / "ranks.safetensors"
+        return load_tensors(path) if path.is_file() else {}
+
     def digest(self) -> str:
         """Return what names the trained network, as manifests name their origin."""
         return network_digest(*self.network())
@@ -321,13 +335,15 @@ def create_run(run: Run, graph: Graph, checkpoint: bytes) -> None:
     write_folder(run.folder, files)
 
 
-def finish_run(run: Run, tensors: Mapping[str, Tensor]) -> None:
+def finish_run(run: Run, tensors: Mapping[str, Tensor], ranks: Mapping[str, Tensor]) -> None:
     """Write the trained network, say that the run is finished, and remove its checkpoint.
 
     Raises:
         ModpmError: It cannot be written; the run can be resumed.
     """
     save_tensors(run.folder / "model.safetensors", tensors)
+    if ranks:
+        save_tensors(run.folder / "ranks.safetensors", ranks)
     digest, val_accuracy = network_digest(run.graph, tensors), run.metrics()[-1]["val_accuracy"]
     record = FinishedRecord(digest=digest, val_accuracy=val_accuracy)
     write_file(run.folder / "finished.json", canonical_json.encode(to_plain(record)))

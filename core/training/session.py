@@ -28,7 +28,7 @@ from modpm.core.training.optimiser import (
 from modpm.core.training.run import Run, finish_run
 from modpm.core.training.running_frequencies import RunningFrequencies
 from modpm.core.training.schedule import learning_rate
-from modpm.core.training.views import ViewsObjective
+from modpm.core.training.views import START, ViewsObjective
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -69,8 +69,15 @@ def create_objective(run: Run, network: GraphNetwork) -> PlainObjective:
     weights = {"alpha": config.alpha, "beta": config.beta}
     if config.method == "mwt":
         return MwtObjective(network, frequencies, **weights, is_half=is_half)
+    # Trained weights say from the beginning which kernels matter.
+    start = START if config.init is None else 0.0
     return ViewsObjective(
-        network, frequencies, **weights, threshold=config.threshold, is_half=is_half
+        network,
+        frequencies,
+        **weights,
+        retention=config.retention,
+        start=start,
+        is_half=is_half,
     )
 
 
@@ -150,8 +157,13 @@ def train_epochs(session: Session, report: Report | None) -> None:
             say(_progress(session, epoch, session.n_steps, losses["loss"], metrics))
         session.accelerator.wait_for_everyone()
     if is_main:
-        finish_run(session.run, session.objective.network.state_dict())
+        finish_run(session.run, session.objective.network.state_dict(), _ranks(session.objective))
     session.accelerator.wait_for_everyone()
+
+
+def _ranks(objective: PlainObjective) -> dict[str, Tensor]:
+    """Return the ranking of kernels that training has made, if it makes one."""
+    return objective.layer_ranks() if isinstance(objective, ViewsObjective) else {}
 
 
 def _say_nothing(_progress: Progress) -> None:
@@ -200,6 +212,7 @@ def _train_step(
     session.optimiser.zero_grad()
     session.accelerator.backward(losses["loss"])
     session.optimiser.step()
+    session.objective.constrain()
     return {name: loss.detach() for name, loss in losses.items()}
 
 

@@ -1,10 +1,11 @@
-"""Training through views: images seen with the kernels of one class alone.
+"""Training through views: images seen with the kernels of some classes alone.
 
-A class module keeps only its class's kernels. A network that has never been seen that way loses
-much when it is cut. So the last part of training shows it: some images of each batch pass through
-the module mask of one class and are judged by whether that class's logit says if they show it.
-And each image's masks are drawn towards the module mask of its class, kernel by kernel, so that
-what is cut away was not in use.
+A class module keeps few kernels of its network. A network that has never been seen that way loses
+much when it is cut. So after its first part training ranks, for each class, the kernels of every
+layer, and from then on shows the network what will become of it: some images of each step are
+seen once more, through the kernels that one class keeps, or some classes together, at some size.
+One class alone is judged by whether its logit says if it shows; several by which of them shows.
+And masks are drawn to the ranking, so that what is cut away was not in use.
 """
 
 from __future__ import annotations
@@ -13,11 +14,13 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
-from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
+from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy, one_hot
 
 from modpm.core.training.losses import modular_losses
 from modpm.core.training.mask_generators import score_nodes
 from modpm.core.training.objectives import Losses, MwtObjective
+from modpm.core.training.ranking import kept_kernels, kernel_importance, quotas, rank_kernels
+from modpm.core.training.union import weights_in_modules
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -26,33 +29,54 @@ if TYPE_CHECKING:
     from modpm.core.training.batches import TrainingImages
     from modpm.core.training.running_frequencies import RunningFrequencies
 
-START = 8 / 15
-"""Share of the run after which views and sharpening begin; found on validation data."""
+START = 1 / 3
+"""Share of the run after which kernels are ranked and views begin; found on validation data."""
 
-VIEWED = 1 / 2
-"""Share of a batch that is seen through module masks."""
+N_RANKING_IMAGES = 3000
+"""Training images that the importance of kernels is measured on."""
 
-OWN_CLASS = 0.4
-"""Share of views that show an image with the kernels of its own class."""
+VIEWED = 1 / 4
+"""Images that are seen again through views, as a share of the batch."""
+
+SIZES = (1, 1, 2, 3, 5)
+"""How many classes a view keeps the kernels of: drawn from these, each as likely."""
+
+OWN_CLASS = 0.46
+"""Share of the views of one class that show an image of it."""
+
+LARGEST = 1.5
+"""The largest modules that views keep the kernels of, as a multiple of the smallest."""
+
+COUPLING = 1 / 2
+"""What coupling weighs when views begin, as a share of beta: it rises to that from 0."""
+
+MODULAR = 0.15
+"""What the modular losses still weigh after that, as a share of alpha and beta."""
 
 SHARPENING = 3.0
 """Weight of the sharpening loss."""
 
-SHARPENING_THRESHOLD = 0.5
-"""Frequency at or above which a kernel is drawn into its class's module mask, not out of it."""
-
 _OFF, _ON = -0.1, 0.2  # scores of mask generators beyond which nothing is left to sharpen
+_BOUNDS = -1.0, 1.5  # of scores in a mean, so that one sample cannot stand for all
 
 
 class ViewsObjective(MwtObjective):
-    """MwT, and towards the end views through module masks, and sharpened masks.
+    """MwT, then views through the kernels that classes are to keep, and masks drawn to them.
 
     Layers count in the modular losses by their kernels, so that wide layers, which hold most of
     a module, separate most.
 
     Attributes:
-        threshold: Frequency at or above which a module mask retains a kernel.
+        retention: The kernel retention rate of the smallest modules that are prepared.
+        start: Share of the run after which kernels are ranked and views begin.
+        ranks: The place of each kernel in each class's ranking, masked layers side by side; -1
+            before they are ranked.
+
+    Shapes:
+        ranks: (n_classes, K_1 + … + K_L), int32.
     """
+
+    ranks: Tensor
 
     def __init__(
         self,
@@ -61,14 +85,34 @@ class ViewsObjective(MwtObjective):
         *,
         alpha: float,
         beta: float,
-        threshold: float,
+        retention: float,
+        start: float = START,
         is_half: bool = False,
     ) -> None:
         super().__init__(network, frequencies, alpha=alpha, beta=beta, is_half=is_half)
-        self.threshold = threshold
+        self.retention, self.start = retention, start
         self.score_nodes = score_nodes(network.graph)
-        n_kernels = frequencies.n_kernels
-        self.layer_weights = [n / sum(n_kernels.values()) for n in n_kernels.values()]
+        self.n_kernels = sum(network.graph.kernels().values())
+        n_masked = frequencies.n_kernels
+        self.layer_weights = [n / sum(n_masked.values()) for n in n_masked.values()]
+        shape = frequencies.frequencies.shape
+        self._head_masks: dict[str, Tensor] = {}
+        self.register_buffer("ranks", torch.full(shape, -1, dtype=torch.int32))
+
+    @property
+    def is_ranked(self) -> bool:
+        """Whether the kernels have been ranked."""
+        return bool(self.ranks[0, 0] >= 0)
+
+    def layer_ranks(self) -> dict[str, Tensor]:
+        """Return the place of each kernel in each class's ranking, by layer."""
+        sizes = self.frequencies.n_kernels
+        return dict(zip(sizes, torch.split(self.ranks, list(sizes.values()), dim=1), strict=True))
+
+    def kept(self, retention: float) -> dict[str, Tensor]:
+        """Return the kernels that each class keeps at a retention rate, of 0 and 1, by layer."""
+        masks = kept_kernels(self.layer_ranks(), self.n_kernels, min(1.0, retention))
+        return {layer: mask.float() for layer, mask in masks.items()}
 
     def inputs(
         self,
@@ -77,16 +121,37 @@ class ViewsObjective(MwtObjective):
         generator: torch.Generator,
         progress: float,
     ) -> tuple[Tensor, ...]:
-        """Draw a batch and, towards the end, the classes that its last images are viewed as."""
-        images, labels = super().inputs(positions, source, generator, progress)
-        n_viewed = 0 if progress < START else int(len(labels) * VIEWED)
-        own = labels[len(labels) - n_viewed :]
-        is_own = torch.rand(n_viewed, generator=generator) < OWN_CLASS
-        others = torch.randint(len(source.data.classes), (n_viewed,), generator=generator)
-        return images, labels, torch.where(is_own, own, others)
+        """Draw a batch and, once views have begun, images to be seen again, and as which classes.
+
+        Returns:
+            Images and labels, those of views last; for each view the classes whose kernels it
+            keeps, (M, n_classes), of 0 and 1; the weights of the two modular losses, (2,).
+        """
+        n_classes = len(source.data.classes)
+        if progress < self.start:
+            images, labels = super().inputs(positions, source, generator, progress)
+            weights = torch.tensor([self.alpha, COUPLING * self.beta * progress / self.start])
+            return images, labels, torch.zeros(0, n_classes), weights
+        if not self.is_ranked:
+            self._rank(source)
+        again = positions[: max(1, int(len(positions) * VIEWED))]
+        images, labels = source.batch(torch.cat([positions, again]), generator)
+        views = draw_views(labels[len(positions) :], n_classes, generator)
+        return images, labels, views, MODULAR * torch.tensor([self.alpha, self.beta])
+
+    def _rank(self, source: TrainingImages) -> None:
+        """Rank the kernels of each class by their importance for training images."""
+        chance = torch.Generator().manual_seed(0)  # every process ranks by the same images
+        positions = torch.randperm(len(source.data), generator=chance)[:N_RANKING_IMAGES]
+        images, labels = source.plain_batch(positions)
+        n_classes = len(source.data.classes)
+        found = kernel_importance(self.network, self.mask_nodes, images, labels, n_classes)
+        quota = quotas(self.frequencies.n_kernels, self.n_kernels, self.retention)
+        ranks = [rank_kernels(table, quota[layer]) for layer, table in found.items()]
+        self.ranks.copy_(torch.cat(ranks, dim=1))
 
     def forward(  # type: ignore[override]  # it takes what its own `inputs` returns
-        self, images: Tensor, labels: Tensor, viewed_as: Tensor
+        self, images: Tensor, labels: Tensor, views: Tensor, weights: Tensor
     ) -> Losses:
         """Return the losses of one step.
 
@@ -94,84 +159,149 @@ class ViewsObjective(MwtObjective):
         statistics later.
 
         Shapes:
-            images: (N, C, H, W)
-            labels: (N,)
-            viewed_as: (M,), the classes as which the last M images are viewed; M may be 0.
+            images: (N + M, C, H, W)
+            labels: (N + M,)
+            views: (M, n_classes), the classes whose kernels the last M images are seen with.
+            weights: (2,), of the cohesion and of the coupling loss.
         """
-        n_whole = len(labels) - len(viewed_as)
-        scale = self._views(n_whole, viewed_as) if len(viewed_as) else None
+        n_whole = len(labels) - len(views)
         output = self.network.graph.output
         nodes = (output, *self.mask_nodes.values(), *self.score_nodes.values())
-        values = self.run(images, nodes, scale)
+        values = self.run(images, nodes, self._scale(n_whole, views) if len(views) else None)
         whole = {name: value[:n_whole] for name, value in values.items()}
-        losses = self._whole_losses(whole, labels[:n_whole])
-        if len(viewed_as):
+        losses = self._whole_losses(whole, labels[:n_whole], weights)
+        if len(views):
             scores = {layer: whole[node] for layer, node in self.score_nodes.items()}
-            masks = self.frequencies.module_masks(SHARPENING_THRESHOLD)
-            losses["sharpening_loss"] = sharpening_loss(scores, masks, labels[:n_whole])
-            losses["view_loss"] = view_loss(values[output][n_whole:], labels[n_whole:], viewed_as)
+            kept = self.kept(LARGEST * self.retention)
+            losses["sharpening_loss"] = sharpening_loss(scores, kept, labels[:n_whole])
+            losses["view_loss"] = view_loss(values[output][n_whole:], labels[n_whole:], views)
             losses["loss"] = (
                 losses["loss"] + SHARPENING * losses["sharpening_loss"] + losses["view_loss"]
             )
         return losses
 
-    def _views(self, n_whole: int, viewed_as: Tensor) -> dict[str, Tensor]:
-        """Return what multiplies each mask: 1 for whole images, then module masks."""
-        module_masks = self.frequencies.module_masks(self.threshold)
+    @torch.no_grad()
+    def constrain(self) -> None:
+        """Let the logit of each class read only features that its largest module keeps.
+
+        A fused composition has no other weights of the last layer.
+        """
+        if self.is_ranked:
+            for name, is_in_a_module in self._head().items():
+                self.network.get_parameter(name).mul_(is_in_a_module)
+
+    def _head(self) -> dict[str, Tensor]:
+        """Return, for the weight of the last layer, which numbers are in a module."""
+        if not self._head_masks:
+            graph = self.network.graph
+            names = graph.node(graph.output).tensors.values()
+            kept = self.kept(LARGEST * self.retention)
+            masks = weights_in_modules(graph, kept)
+            self._head_masks = {name: masks[name] for name in names if name in masks}
+        return self._head_masks
+
+    def _scale(self, n_whole: int, views: Tensor) -> dict[str, Tensor]:
+        """Return what multiplies each mask: 1 for whole images; for views, what is kept.
+
+        One class alone is seen at the smallest size, several together at the largest.
+        """
+        small, large = self.kept(self.retention), self.kept(LARGEST * self.retention)
+        is_alone = (views.sum(1) == 1)[:, None]
         return {
             self.mask_nodes[layer]: torch.cat(
-                [masks.new_ones(n_whole, masks.shape[1]), masks[viewed_as]]
+                [
+                    views.new_ones(n_whole, small[layer].shape[1]),
+                    torch.where(
+                        is_alone, views @ small[layer], (views @ large[layer]).clamp(max=1)
+                    ),
+                ]
             )
-            for layer, masks in module_masks.items()
+            for layer in small
         }
 
-    def _whole_losses(self, values: Mapping[str, Tensor], labels: Tensor) -> Losses:
+    def _whole_losses(
+        self, values: Mapping[str, Tensor], labels: Tensor, weights: Tensor
+    ) -> Losses:
         masks = {layer: values[node] for layer, node in self.mask_nodes.items()}
         entropy = cross_entropy(values[self.network.graph.output], labels)
         cohesion, coupling = modular_losses(masks, labels, self.layer_weights)
         self.frequencies.update(masks, labels)
         return {
-            "loss": entropy + self.alpha * cohesion + self.beta * coupling,
+            "loss": entropy + weights[0] * cohesion + weights[1] * coupling,
             "cross_entropy": entropy,
             "cohesion_loss": cohesion,
             "coupling_loss": coupling,
         }
 
 
-def view_loss(logits: Tensor, labels: Tensor, viewed_as: Tensor) -> Tensor:
-    """Return how wrongly each image's viewed class says whether the image shows it.
+def draw_views(labels: Tensor, n_classes: int, generator: torch.Generator) -> Tensor:
+    """Draw the classes whose kernels each image is seen with.
+
+    The image's own class is among several; alone it is drawn for `OWN_CLASS` of the images.
+
+    Shapes:
+        labels: (M,)
+        returns: (M, n_classes), of 0 and 1.
+    """
+    sizes = torch.tensor([min(size, n_classes) for size in SIZES])
+    size = sizes[torch.randint(len(SIZES), labels.shape, generator=generator)]
+    keys = torch.rand(len(labels), n_classes, generator=generator)
+    is_own = torch.rand(len(labels), generator=generator) < OWN_CLASS
+    own = torch.where((size == 1) & ~is_own, -1.0, 2.0)  # last of the order, or first
+    keys.scatter_(1, labels[:, None], own[:, None])
+    order = keys.argsort(dim=1, descending=True).argsort(dim=1)
+    return (order < size[:, None]).float()
+
+
+def view_loss(logits: Tensor, labels: Tensor, views: Tensor) -> Tensor:
+    """Return how wrong the viewed classes' logits are about the images.
+
+    Of one class alone it is the binary cross-entropy of its logit, of several the cross-entropy
+    among them.
 
     Shapes:
         logits: (M, n_classes)
-        labels, viewed_as: (M,)
-        returns: (), the mean binary cross-entropy.
+        labels: (M,)
+        views: (M, n_classes), of 0 and 1; of several classes, the image's is one.
+        returns: (), the mean.
     """
-    own = logits.gather(1, viewed_as[:, None])[:, 0]
-    return binary_cross_entropy_with_logits(own, (labels == viewed_as).float())
+    is_alone = views.sum(1) == 1
+    viewed = views.argmax(1)
+    alone = binary_cross_entropy_with_logits(
+        logits.gather(1, viewed[:, None])[:, 0], (viewed == labels).float(), reduction="none"
+    )
+    among = logits.masked_fill(views == 0, -torch.inf)
+    # The label of a view of one other class is outside the view: what is computed is not used.
+    several = cross_entropy(among, torch.where(is_alone, viewed, labels), reduction="none")
+    return torch.where(is_alone, alone, several).mean()
 
 
 def sharpening_loss(
-    scores: Mapping[str, Tensor], module_masks: Mapping[str, Tensor], labels: Tensor
+    scores: Mapping[str, Tensor], kept: Mapping[str, Tensor], labels: Tensor
 ) -> Tensor:
-    """Return how far masks are from the module mask of their sample's class.
+    """Return how far masks are from the kernels that their sample's class keeps.
 
-    A hinge on the scores of the mask generators: below -0.1 for kernels outside the module mask,
-    above 0.2 for kernels in it. Its gradient reaches masks that are exactly 0, where that of the
-    modular losses vanishes.
+    A hinge on the scores of the mask generators: for kernels that are kept, below 0.2, sample by
+    sample; for the others, above -0.1, of the mean over the samples of a class, so that a sample
+    that could be of another class may still use the other's kernels. Its gradient reaches masks
+    that are exactly 0, where that of the modular losses vanishes.
 
     Args:
         scores: For each layer, the mask generator's values before tanh.
-        module_masks: For each layer, each class's module mask of 0 and 1.
+        kept: For each layer, the kernels of each class, of 0 and 1.
         labels: The class of each sample.
 
     Shapes:
         scores: (N, K) each
-        module_masks: (n_classes, K) each
+        kept: (n_classes, K) each
         labels: (N,)
         returns: (), the mean over samples and kernels of all layers.
     """
-    score = torch.cat([scores[layer] for layer in module_masks], 1)
-    retained = torch.cat([masks[labels] for masks in module_masks.values()], 1)
-    excess = (score - _OFF).clamp_min(0) * (1 - retained)
-    shortfall = (_ON - score).clamp_min(0) * retained
-    return (excess + shortfall).mean()
+    score = torch.cat([scores[layer] for layer in kept], 1)
+    masks = torch.cat(list(kept.values()), 1)
+    members = one_hot(labels, len(masks)).to(score.dtype)
+    shortfall = (_ON - score).clamp_min(0) * masks[labels]
+    n_members = members.sum(0)
+    means = members.T @ score.clamp(*_BOUNDS) / n_members.clamp_min(1)[:, None]
+    excess = (means - _OFF).clamp_min(0) * (1 - masks) * n_members[:, None]
+    return (shortfall.sum() + excess.sum()) / score.numel()

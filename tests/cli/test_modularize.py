@@ -51,7 +51,7 @@ def test_modularize_prints_a_table_and_where_it_is(run: Run, trained: TrainingRu
 def test_modularize_shows_the_trade_off_curve_of_an_automatic_threshold(
     run: Run, trained: TrainingRun, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("modpm.core.modularizing.threshold.THRESHOLDS", (0.6, 0.9))
+    monkeypatch.setattr("modpm.core.modularizing.criterion.THRESHOLDS", (0.6, 0.9))
     outcome = run(
         "modularize",
         trained.folder,
@@ -68,8 +68,8 @@ def test_modularize_shows_the_trade_off_curve_of_an_automatic_threshold(
     )
     assert outcome.code == 0
     header, *rows = outcome.out.split("\n\n")[0].splitlines()
-    assert header.split()[0] == "threshold"
-    assert [row.split()[0] for row in rows] == ["0.6", "0.9"]
+    assert header.split()[0] == "criterion"
+    assert [row.split()[1] for row in rows] == ["0.6", "0.9"]
     assert [row.endswith("yes") for row in rows].count(True) == 1
 
 

@@ -2,18 +2,30 @@ from __future__ import annotations
 
 import pytest
 import torch
-from torch.nn.functional import softplus
+from torch.nn.functional import cross_entropy, softplus
 
 from modpm.core.data import ImageData
 from modpm.core.formats.manifest import InputContract
 from modpm.core.graph import build, trace
 from modpm.core.networks import create
+from modpm.core.slicing import placements, slice_graph
 from modpm.core.training.batches import TrainingImages, seeded_generator
 from modpm.core.training.losses import cohesion_loss, coupling_loss
 from modpm.core.training.mask_generators import attach_mask_generators, mask_nodes
 from modpm.core.training.objectives import MwtObjective
 from modpm.core.training.running_frequencies import RunningFrequencies
-from modpm.core.training.views import START, ViewsObjective, sharpening_loss, view_loss
+from modpm.core.training.views import (
+    COUPLING,
+    LARGEST,
+    MODULAR,
+    OWN_CLASS,
+    SIZES,
+    START,
+    ViewsObjective,
+    draw_views,
+    sharpening_loss,
+    view_loss,
+)
 
 
 def some_images() -> TrainingImages:
@@ -33,7 +45,7 @@ def objective(method: type[MwtObjective]) -> MwtObjective:
     network = build(graph, tensors)
     if method is MwtObjective:
         return MwtObjective(network, frequencies, alpha=0.5, beta=1.5)
-    return ViewsObjective(network, frequencies, alpha=0.5, beta=1.5, threshold=0.9)
+    return ViewsObjective(network, frequencies, alpha=0.5, beta=1.5, retention=0.5)
 
 
 def inputs(of: MwtObjective, progress: float) -> tuple[torch.Tensor, ...]:
@@ -55,47 +67,134 @@ def test_mwt_minimises_the_sum_that_the_paper_says() -> None:
     )
 
 
-def test_views_begin_late() -> None:
-    views = objective(ViewsObjective)
-    assert "view_loss" not in views(*inputs(views, START - 0.01))
-    assert "view_loss" in views(*inputs(views, START))
-
-
-def test_views_show_the_module_mask_and_whole_images_the_whole_network() -> None:
+def ranked() -> ViewsObjective:
     views = objective(ViewsObjective)
     assert isinstance(views, ViewsObjective)
-    for _ in range(3):
-        views(*inputs(views, 0.0))
-    images, labels, viewed_as = inputs(views, 1.0)
+    inputs(views, START)
+    assert views.is_ranked
+    return views
+
+
+def test_views_begin_when_kernels_are_ranked() -> None:
+    views = objective(ViewsObjective)
+    assert isinstance(views, ViewsObjective)
+    assert "view_loss" not in views(*inputs(views, START - 0.01))
+    assert not views.is_ranked
+    assert "view_loss" in views(*inputs(views, START))
+    assert views.is_ranked
+
+
+def test_coupling_weighs_more_and_more_until_views_begin_and_little_then() -> None:
+    views = objective(ViewsObjective)
+    weights = [inputs(views, START * share)[3].tolist() for share in (0.0, 0.5, 1.0)]
+    assert weights[0] == [0.5, 0.0]
+    assert weights[1] == pytest.approx([0.5, 1.5 * COUPLING / 2])
+    assert weights[2] == pytest.approx([0.5 * MODULAR, 1.5 * MODULAR])
+
+
+def test_kernels_are_ranked_once() -> None:
+    views = ranked()
+    before = views.ranks.clone()
+    for parameter in views.network.parameters():
+        parameter.data.normal_()
+    inputs(views, 0.9)
+    assert torch.equal(views.ranks, before)
+
+
+def test_views_show_what_is_kept_and_whole_images_the_whole_network() -> None:
+    views = ranked()
+    images, labels, sets, weights = inputs(views, 1.0)
     seen = []
     run = views.network.run
     views.network.run = lambda *arguments: seen.append(arguments) or run(*arguments)  # type: ignore[method-assign,func-returns-value]  # looks on
-    views(images, labels, viewed_as)
+    views(images, labels, sets, weights)
     scale = seen[0][2]
-    n_whole = len(labels) - len(viewed_as)
-    module_masks = views.frequencies.module_masks(0.9)
+    n_whole = len(labels) - len(sets)
+    assert n_whole == 24
+    small, large = views.kept(0.5), views.kept(0.5 * LARGEST)
     for layer, node in views.mask_nodes.items():
         assert torch.equal(scale[node][:n_whole], torch.ones_like(scale[node][:n_whole]))
-        assert torch.equal(scale[node][n_whole:], module_masks[layer][viewed_as])
+        for row, classes in zip(scale[node][n_whole:], sets, strict=True):
+            members = classes.nonzero()[:, 0]
+            kept = small if len(members) == 1 else large
+            assert torch.equal(row, kept[layer][members].amax(0))
 
 
-def test_view_loss_is_the_mean_binary_cross_entropy_of_the_viewed_logits() -> None:
-    logits = torch.tensor([[2.0, -1.0], [0.5, 3.0]])
-    expected = (softplus(-logits[0, 0]) + softplus(logits[1, 0])) / 2
-    found = view_loss(logits, torch.tensor([0, 1]), torch.tensor([0, 0]))
-    torch.testing.assert_close(found, expected)
+def test_a_network_without_its_other_kernels_is_what_a_view_saw() -> None:
+    views = ranked()
+    images, labels, _, _ = inputs(views, 1.0)
+    alone = torch.eye(3)[torch.zeros(len(labels), dtype=torch.int64)]
+    views.network.eval()
+    scale = {node: mask[len(images) :] for node, mask in views._scale(len(images), alone).items()}
+    seen = views.network.run(images, [views.network.graph.output], scale)
+    small = {layer: mask[0].nonzero()[:, 0].tolist() for layer, mask in views.kept(0.5).items()}
+    graph, tensors = slice_graph(views.network.graph, views.network.state_dict(), small, [0])
+    module = build(graph, tensors).eval()
+    torch.testing.assert_close(
+        module(images)[:, 0], seen[views.network.graph.output][:, 0], rtol=1e-4, atol=1e-4
+    )
+
+
+def test_after_a_step_a_logit_reads_only_features_that_its_module_keeps() -> None:
+    views = ranked()
+    views.constrain()
+    graph = views.network.graph
+    before = views.network.state_dict()
+    kept = views.kept(LARGEST * views.retention)
+    head = graph.node(graph.output).tensors["weight"]
+    for label in range(3):
+        retained = {layer: mask[label].nonzero()[:, 0].tolist() for layer, mask in kept.items()}
+        columns = placements(graph, retained, [label])[head][1]
+        if columns is not None:
+            others = sorted(set(range(before[head].shape[1])) - set(columns))
+            assert not before[head][label, others].any()
+            assert before[head][label, columns].any()
+
+
+@pytest.mark.parametrize("n_classes", [2, 3, 10])
+def test_views_keep_as_many_classes_as_drawn_and_the_image_s_own_among_several(
+    n_classes: int,
+) -> None:
+    labels = torch.arange(3000) % n_classes
+    views = draw_views(labels, n_classes, seeded_generator(0, 0, 0))
+    n_kept = views.sum(1)
+    sizes = {min(size, n_classes) for size in SIZES}
+    assert set(n_kept.int().tolist()) == sizes
+    assert bool((views[n_kept > 1].gather(1, labels[n_kept > 1, None]) == 1).all())
+    own = views[n_kept == 1].gather(1, labels[n_kept == 1, None]).mean().item()
+    assert own == pytest.approx(OWN_CLASS, abs=0.05)
+
+
+def test_view_loss_is_binary_for_one_class_and_among_the_classes_for_several() -> None:
+    logits = torch.tensor([[2.0, -1.0, 9.0], [0.5, 3.0, 9.0], [1.0, 2.0, 9.0]])
+    views = torch.tensor([[1.0, 0, 0], [1.0, 0, 0], [1.0, 1, 0]])
+    among = cross_entropy(logits[2:, :2], torch.tensor([1]))
+    expected = (softplus(-logits[0, 0]) + softplus(logits[1, 0]) + among) / 3
+    torch.testing.assert_close(view_loss(logits, torch.tensor([0, 1, 1]), views), expected)
+
+
+def test_view_loss_has_a_finite_gradient_where_the_image_is_of_another_class() -> None:
+    logits = torch.randn(4, 3, requires_grad=True)
+    views = torch.eye(3)[[0, 1, 2, 0]]
+    view_loss(logits, torch.tensor([1, 2, 0, 2]), views).backward()
+    assert logits.grad is not None
+    assert bool(logits.grad.isfinite().all())
 
 
 def test_sharpening_loss_equals_a_naive_loop() -> None:
     chance = torch.Generator().manual_seed(1)
     scores = {"a": torch.randn(4, 3, generator=chance), "b": torch.randn(4, 2, generator=chance)}
-    masks = {"a": torch.tensor([[1.0, 0, 0], [0, 1, 1]]), "b": torch.tensor([[0.0, 1], [1, 0]])}
-    labels = torch.tensor([0, 1, 1, 0])
-    terms = []
+    kept = {"a": torch.tensor([[1.0, 0, 0], [0, 1, 1]]), "b": torch.tensor([[0.0, 1], [1, 0]])}
+    labels = [0, 1, 1, 0]
+    total = 0.0
     for layer, score in scores.items():
-        for i, label in enumerate(labels.tolist()):
-            for k, value in enumerate(score[i].tolist()):
-                is_retained = bool(masks[layer][label, k])
-                terms.append(max(0.0, 0.2 - value) if is_retained else max(0.0, value + 0.1))
-    found = sharpening_loss(scores, masks, labels).item()
-    assert found == pytest.approx(sum(terms) / len(terms), rel=1e-5)
+        for k in range(score.shape[1]):
+            for label in (0, 1):
+                rows = [i for i in range(4) if labels[i] == label]
+                if kept[layer][label, k]:
+                    total += sum(max(0.0, 0.2 - score[i, k].item()) for i in rows)
+                else:
+                    mean = sum(min(1.5, max(-1.0, score[i, k].item())) for i in rows) / len(rows)
+                    total += len(rows) * max(0.0, mean + 0.1)
+    found = sharpening_loss(scores, kept, torch.tensor(labels)).item()
+    assert found == pytest.approx(total / 20, rel=1e-5)

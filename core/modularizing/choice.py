@@ -1,4 +1,4 @@
-"""The automatic threshold: the smallest modules whose composition is still good enough."""
+"""The automatic choice: the smallest modules whose composition is still good enough."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ import torch
 from modpm.core.composition.compose import AUTO, FUSED, compose_modules
 from modpm.core.composition.fused import fuse
 from modpm.core.errors import ModpmError
+from modpm.core.modularizing.criterion import Criterion, candidates
 from modpm.core.modularizing.fitting import FittedNetwork, fit_networks
 from modpm.core.modularizing.metrics import join
-from modpm.core.modularizing.module_masks import module_masks
 from modpm.core.modularizing.origin import accuracy
 from modpm.core.modularizing.passes import BATCH_SIZE
 from modpm.core.training.inference import predict_batches
@@ -30,18 +30,16 @@ if TYPE_CHECKING:
     from modpm.core.modularizing.frequencies import KernelFrequencies
     from modpm.core.modularizing.origin import OriginNetwork
 
-THRESHOLDS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
-
 
 @dataclass(frozen=True)
 class TradeOff:
-    """What one threshold gives: a point of the trade-off curve.
+    """What one criterion gives: a point of the trade-off curve.
 
     All accuracies are of all classes, on the held-out part of the training data; that of
     independent composition is of scores by calibrators that were fitted on the other half of it.
 
     Attributes:
-        threshold: Kernel frequency at or above which a kernel is retained.
+        threshold, retention: The criterion; one of them is None.
         kernel_retention_rate, n_parameters, macs: Means over the class modules.
         fused_accuracy, independent_accuracy: Of the two compositions.
         strategy: Which of the two composing chooses by itself.
@@ -50,7 +48,8 @@ class TradeOff:
         is_within_budget: Whether that is few enough.
     """
 
-    threshold: float
+    threshold: float | None
+    retention: float | None
     kernel_retention_rate: float
     n_parameters: float
     macs: float
@@ -64,16 +63,16 @@ class TradeOff:
 
 @dataclass(frozen=True)
 class Choice:
-    """The threshold that was chosen, its networks, and the whole trade-off curve."""
+    """The criterion that was chosen, its networks, and the whole trade-off curve."""
 
-    threshold: float
+    criterion: Criterion
     networks: list[FittedNetwork]
     curve: tuple[TradeOff, ...]
 
 
 @dataclass(frozen=True)
-class ThresholdSearch:
-    """Compares thresholds on the held-out part of the training data.
+class Search:
+    """Compares criteria on the held-out part of the training data.
 
     Attributes:
         origin: The modular network.
@@ -90,42 +89,41 @@ class ThresholdSearch:
     budget: float
 
     def run(self, progress: Callable[[int, int], None]) -> Choice:
-        """Try all thresholds, and choose the one with the smallest modules within the budget.
+        """Try all candidates, and choose the one with the smallest modules within the budget.
 
         Args:
-            progress: Told how many thresholds are done, and of how many.
+            progress: Told how many are done, and of how many.
 
         Raises:
             ModpmError: None is within the budget (`budget-not-met`).
         """
-        networks: dict[float, list[FittedNetwork]] = {}
+        networks: dict[Criterion, list[FittedNetwork]] = {}
         curve: list[TradeOff] = []
-        seen: dict[bytes, float] = {}
-        for done, threshold in enumerate(THRESHOLDS, start=1):
-            masks = self._masks(threshold)
-            same = seen.setdefault(join(masks).numpy().tobytes(), threshold)
-            networks[threshold] = networks.get(same) or self._networks(masks)
-            curve.append(self._trade_off(threshold, networks[threshold]))
-            progress(done, len(THRESHOLDS))
-        chosen = choose(curve, self.budget)
-        return Choice(chosen.threshold, networks[chosen.threshold], tuple(curve))
-
-    def _masks(self, threshold: float) -> dict[str, Tensor]:
-        return module_masks(self.frequencies.counts, self.frequencies.n_samples, threshold)
+        seen: dict[bytes, Criterion] = {}
+        tried = candidates(self.origin.run)
+        for done, criterion in enumerate(tried, start=1):
+            masks = criterion.masks(self.origin, self.frequencies)
+            same = seen.setdefault(join(masks).numpy().tobytes(), criterion)
+            networks[criterion] = networks.get(same) or self._networks(masks)
+            curve.append(self._trade_off(criterion, networks[criterion]))
+            progress(done, len(tried))
+        chosen = tried[curve.index(choose(curve, self.budget))]
+        return Choice(chosen, networks[chosen], tuple(curve))
 
     def _networks(self, masks: Mapping[str, Tensor]) -> list[FittedNetwork]:
         return fit_networks(self.origin, masks, self.calibration, lambda _done, _of: None)
 
-    def _trade_off(self, threshold: float, networks: Sequence[FittedNetwork]) -> TradeOff:
+    def _trade_off(self, criterion: Criterion, networks: Sequence[FittedNetwork]) -> TradeOff:
         labels = self.origin.validation.labels
-        modules = [one.module(self.describer.manifest(one, threshold)) for one in networks]
+        modules = [one.module(self.describer.manifest(one, criterion)) for one in networks]
         scores = torch.stack([network.fitted.held_out_scores for network in networks], dim=1)
         strategy, scorer = composed(modules)
         independent, fused = accuracy(scores, labels), accuracy(self._scores(scorer), labels)
         taken = fused if strategy == FUSED else independent
         lost = 100 * (accuracy(self.origin.validation_logits, labels) - taken)
         return TradeOff(
-            threshold=threshold,
+            threshold=criterion.threshold,
+            retention=criterion.retention,
             kernel_retention_rate=mean(one.kernel_retention_rate for one in networks),
             n_parameters=mean(one.cost.n_parameters for one in networks),
             macs=mean(one.cost.macs for one in networks),
@@ -160,7 +158,7 @@ def composed(modules: Sequence[ClassModule]) -> tuple[str, Scorer]:
 def choose(curve: Sequence[TradeOff], budget: float) -> TradeOff:
     """Return the point of the curve with the smallest modules within the budget.
 
-    Of equal sizes the more accurate one, of equal accuracy the one of the higher threshold.
+    Of equal sizes the more accurate one, of equal accuracy the one that was tried last.
 
     Raises:
         ModpmError: None is within the budget (`budget-not-met`).
@@ -168,18 +166,18 @@ def choose(curve: Sequence[TradeOff], budget: float) -> TradeOff:
     within = [point for point in curve if point.is_within_budget]
     if not within:
         raise _not_met(curve, budget)
-    return min(within, key=lambda point: (point.n_parameters, -point.accuracy, -point.threshold))
+    return min(reversed(within), key=lambda point: (point.n_parameters, -point.accuracy))
 
 
 def _not_met(curve: Sequence[TradeOff], budget: float) -> ModpmError:
     lines = [
-        f"threshold {point.threshold:g}: {point.accuracy_loss:.2f} points lost at a retention "
-        f"rate of {point.kernel_retention_rate:.2f}"
+        f"{Criterion(point.threshold, point.retention)}: {point.accuracy_loss:.2f} points lost "
+        f"at a retention rate of {point.kernel_retention_rate:.2f}"
         for point in curve
     ]
     least = math.ceil(100 * min(point.accuracy_loss for point in curve)) / 100
     return ModpmError(
-        f"no threshold keeps the composition within {budget:g} points of the modular network",
+        f"no size keeps the composition within {budget:g} points of the modular network",
         code="budget-not-met",
         why="\n".join(lines),
         hint=f"allow `--budget {least:.2f}`, train for longer or with `--method mwt+views`",

@@ -1,4 +1,4 @@
-"""The automatic threshold."""
+"""The automatic choice."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from modpm.core.errors import ModpmError
-from modpm.core.modularizing import threshold
+from modpm.core.modularizing import choice, criterion
+from modpm.core.modularizing.choice import TradeOff, choose
 from modpm.core.modularizing.modularize import modularize
 from modpm.core.modularizing.origin import accuracy
-from modpm.core.modularizing.threshold import TradeOff, choose
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 def point(threshold: float, n_parameters: float, lost: float, budget: float) -> TradeOff:
     return TradeOff(
         threshold=threshold,
+        retention=None,
         kernel_retention_rate=0.5,
         n_parameters=n_parameters,
         macs=1.0,
@@ -73,7 +74,7 @@ def test_a_budget_that_no_threshold_meets_is_explained_with_the_whole_curve() ->
 def test_auto_chooses_on_held_out_images_without_reading_the_test_split(
     small_run: Run, origin: OriginNetwork, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(threshold, "THRESHOLDS", (0.5, 0.9))
+    monkeypatch.setattr(criterion, "THRESHOLDS", (0.5, 0.9))
     read: list[str] = []
     load = type(small_run).data
 
@@ -86,7 +87,7 @@ def test_auto_chooses_on_held_out_images_without_reading_the_test_split(
         small_run, output=tmp_path / "dist", threshold="auto", budget=100, measure_on="held-out"
     )
     assert "test" not in read
-    assert made.threshold in (0.5, 0.9)
+    assert made.criterion.threshold in (0.5, 0.9)
     assert [one.threshold for one in made.curve] == [0.5, 0.9]
     labels = origin.validation.labels
     whole = accuracy(origin.validation_logits, labels)
@@ -95,16 +96,16 @@ def test_auto_chooses_on_held_out_images_without_reading_the_test_split(
         assert one.accuracy == taken
         assert one.accuracy_loss == pytest.approx(100 * (whole - taken))
     sizes = [one.n_parameters for one in made.curve]
-    assert min(sizes) == sizes[(0.5, 0.9).index(made.threshold)]
+    assert min(sizes) == sizes[(0.5, 0.9).index(made.criterion.threshold or 0)]
     assert (tmp_path / "dist" / "modules.json").is_file()
 
 
 def test_a_budget_that_is_not_met_leaves_nothing_behind(
     small_run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(threshold, "THRESHOLDS", (0.9,))
+    monkeypatch.setattr(criterion, "THRESHOLDS", (0.9,))
     losing = replace(point(0.9, 3, 7.0, 1.0), is_within_budget=False)
-    monkeypatch.setattr(threshold.ThresholdSearch, "_trade_off", lambda *_arguments: losing)
+    monkeypatch.setattr(choice.Search, "_trade_off", lambda *_arguments: losing)
     with pytest.raises(ModpmError):
         modularize(small_run, output=tmp_path / "dist", threshold="auto")
     assert list(tmp_path.iterdir()) == []

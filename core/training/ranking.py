@@ -1,0 +1,162 @@
+"""Ranking: in what order each class would keep the kernels of a layer, decided once in training.
+
+A module of any size keeps the first kernels of its class's ranking, so that smaller modules lie
+within larger ones. First come kernels that all classes share, those that matter most to all. Then
+come those that matter more to the class than to the others; of these, the first of each class are
+nobody else's, so that as much of the layer as possible has an early place with some class.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+from torch.nn.functional import one_hot
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from modpm.core.graph.interpreter import GraphNetwork
+
+SHARED = 0.85
+"""Share of what the smallest modules keep of a layer that is the same for all classes.
+
+All views of single classes train these kernels, and no class's own as often.
+"""
+
+_CHOSEN = 1e6  # above every importance: a choice made before stays
+_BATCH_SIZE = 250
+_LITTLE = 1e-12
+
+
+def quotas(n_kernels: Mapping[str, int], n_all: int, retention: float) -> dict[str, int]:
+    """Return how many kernels of each layer a class keeps: equally many, where there are so many.
+
+    What a layer needs to tell one class from the others does not grow with its width.
+
+    Args:
+        n_kernels: The kernels of each layer that is cut.
+        n_all: The kernels of the network; those of other layers are kept by every class.
+        retention: The kernel retention rate that is not to be exceeded; each layer keeps one
+            kernel all the same.
+    """
+    budget = retention * n_all - (n_all - sum(n_kernels.values())) + _LITTLE
+    quota = 1
+    while quota < max(n_kernels.values()) and _n_kept(n_kernels, quota + 1) <= budget:
+        quota += 1
+    return {layer: min(quota, n) for layer, n in n_kernels.items()}
+
+
+def _n_kept(n_kernels: Mapping[str, int], quota: int) -> int:
+    return sum(min(quota, n) for n in n_kernels.values())
+
+
+def kept_kernels(ranks: Mapping[str, Tensor], n_all: int, retention: float) -> dict[str, Tensor]:
+    """Return the kernels that each class keeps at a retention rate.
+
+    Args:
+        ranks: The place of each kernel in each class's ranking, from 0, by layer.
+        n_all: As for `quotas`.
+        retention: As for `quotas`.
+
+    Shapes:
+        ranks: (n_classes, K) each, integers.
+        returns: (n_classes, K) each, boolean.
+    """
+    quota = quotas({layer: table.shape[1] for layer, table in ranks.items()}, n_all, retention)
+    return {layer: table < quota[layer] for layer, table in ranks.items()}
+
+
+def rank_kernels(importance: Tensor, quota: int) -> Tensor:
+    """Return the place of each kernel of a layer in the ranking of each class.
+
+    Args:
+        importance: How much each kernel matters to each class.
+        quota: How many kernels the smallest modules keep.
+
+    Shapes:
+        importance: (n_classes, K)
+        returns: (n_classes, K), integers from 0; each row is a permutation.
+    """
+    n_classes, n_kernels = importance.shape
+    relative = importance / importance.mean(1, keepdim=True).clamp_min(_LITTLE)
+    n_shared = n_kernels if quota == n_kernels else round(SHARED * quota)
+    common = relative.mean(0)
+    is_shared = torch.zeros(n_kernels, dtype=torch.bool)
+    is_shared[common.argsort(descending=True, stable=True)[:n_shared]] = True
+    own = relative - common
+    fair = math.ceil((n_kernels - n_shared) / n_classes) + 1
+    order = own + _CHOSEN * _divided(own, is_shared, fair)
+    order = torch.where(is_shared, 2 * _CHOSEN + common, order)
+    return order.argsort(dim=1, descending=True, stable=True).argsort(dim=1)
+
+
+def _divided(own: Tensor, is_shared: Tensor, fair: int) -> Tensor:
+    """Give each kernel that is not shared to one class, and none more than a fair number."""
+    n_classes, n_kernels = own.shape
+    given = torch.zeros_like(own)
+    is_free, left = (~is_shared).tolist(), [fair] * n_classes
+    for place in own.flatten().argsort(descending=True, stable=True).tolist():
+        label, kernel = divmod(place, n_kernels)
+        if is_free[kernel] and left[label] > 0:
+            given[label, kernel] = 1.0
+            is_free[kernel] = False
+            left[label] -= 1
+    return given
+
+
+def kernel_importance(
+    network: GraphNetwork, nodes: Mapping[str, str], images: Tensor, labels: Tensor, n_classes: int
+) -> dict[str, Tensor]:
+    """Return how much each kernel matters to each class.
+
+    That is the mean, over the images of the class, of how far the margin of the right class over
+    the others would move, to first order, if the kernel's values were scaled: |∂ margin / ∂ s|
+    at s = 1, for each image and kernel.
+
+    Args:
+        network: Run in evaluation mode, and left in the mode it was in.
+        nodes: For each layer, the node whose value is scaled, one number for each channel.
+        images: Normalised images.
+        labels: Their classes.
+        n_classes: Of the network.
+
+    Shapes:
+        images: (N, C, H, W)
+        labels: (N,)
+        returns: (n_classes, K) for each layer; 0 for a class without images.
+
+    Source:
+        The first-order criterion of Molchanov et al., Pruning convolutional neural networks for
+        resource efficient inference (ICLR 2017).
+        Departs: of the margin, and class by class.
+    """
+    was_training = network.training
+    network.eval()
+    parts = zip(images.split(_BATCH_SIZE), labels.split(_BATCH_SIZE), strict=True)
+    sums = [_importance_sums(network, nodes, x, one_hot(y, n_classes).bool()) for x, y in parts]
+    network.train(was_training)
+    n_images = torch.bincount(labels, minlength=n_classes).clamp_min(1)[:, None]
+    return {layer: torch.stack([one[layer] for one in sums]).sum(0) / n_images for layer in nodes}
+
+
+def _importance_sums(
+    network: GraphNetwork, nodes: Mapping[str, str], images: Tensor, is_label: Tensor
+) -> dict[str, Tensor]:
+    n_kernels = network.graph.kernels()
+    output = network.graph.output
+    scales = {
+        layer: images.new_ones(len(images), n_kernels[layer], requires_grad=True) for layer in nodes
+    }
+    with torch.enable_grad():
+        scale = {nodes[layer]: value for layer, value in scales.items()}
+        logits = network.run(images, (output,), scale)[output]
+        others = logits.masked_fill(is_label, -torch.inf).logsumexp(1)
+        margins = logits[is_label] - others
+        gradients = torch.autograd.grad(margins.sum(), list(scales.values()))
+    members = is_label.T.to(images.dtype)
+    return {
+        layer: members @ gradient.abs() for layer, gradient in zip(scales, gradients, strict=True)
+    }

@@ -1,0 +1,17 @@
+"""What `modularize` makes can be published as soon as it has a licence."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from modpm.registry.completeness import missing
+
+if TYPE_CHECKING:
+    from modpm.core.modularizing.modularization import Modularization
+
+
+def test_only_a_licence_is_missing(made: Modularization) -> None:
+    for distribution in made.distributions:
+        assert list(missing(distribution)) == [
+            "no licence is stated (`modpm modularize --license SPDX`)"
+        ]

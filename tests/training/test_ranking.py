@@ -1,0 +1,113 @@
+from __future__ import annotations
+
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from modpm.core.graph import build, trace
+from modpm.core.networks import create
+from modpm.core.training.batches import seeded_generator
+from modpm.core.training.mask_generators import attach_mask_generators, mask_nodes
+from modpm.core.training.ranking import (
+    SHARED,
+    kept_kernels,
+    kernel_importance,
+    quotas,
+    rank_kernels,
+)
+from modpm.core.training.union import weights_in_modules
+
+
+@given(
+    st.lists(st.integers(1, 200), min_size=1, max_size=6), st.integers(0, 64), st.floats(0.01, 1.0)
+)
+def test_quotas_are_the_largest_equal_ones_within_the_rate(
+    sizes: list[int], n_whole: int, retention: float
+) -> None:
+    layers = {str(i): n for i, n in enumerate(sizes)}
+    n_all = sum(sizes) + n_whole
+    found = quotas(layers, n_all, retention)
+    quota = max(found.values())
+    assert found == {layer: min(quota, n) for layer, n in layers.items()}
+    budget = retention * n_all + 1e-6
+    assert quota == 1 or sum(found.values()) + n_whole <= budget
+    more = sum(min(quota + 1, n) for n in sizes)
+    assert quota == max(sizes) or more + n_whole > budget - 1e-5
+
+
+@settings(deadline=None)
+@given(st.integers(1, 5), st.integers(1, 40), st.integers(0, 9), st.data())
+def test_a_ranking_is_an_order_that_begins_with_what_all_share(
+    n_classes: int, n_kernels: int, seed: int, data: st.DataObject
+) -> None:
+    quota = data.draw(st.integers(1, n_kernels))
+    importance = torch.rand(n_classes, n_kernels, generator=seeded_generator(seed, 0, 0))
+    ranks = rank_kernels(importance, quota)
+    assert torch.equal(ranks.sort(dim=1).values, torch.arange(n_kernels).expand(n_classes, -1))
+    n_shared = n_kernels if quota == n_kernels else round(SHARED * quota)
+    first = [set((row < n_shared).nonzero()[:, 0].tolist()) for row in ranks]
+    assert all(kernels == first[0] for kernels in first)
+
+
+def test_every_kernel_has_an_early_place_with_some_class() -> None:
+    importance = torch.rand(4, 40, generator=seeded_generator(0, 0, 0))
+    ranks = rank_kernels(importance, 10)
+    kept = [set((row < 17).nonzero()[:, 0].tolist()) for row in ranks]
+    assert len(set.union(*kept)) == 40
+
+
+def test_smaller_modules_lie_within_larger_ones() -> None:
+    ranks = {"a": rank_kernels(torch.rand(3, 20, generator=seeded_generator(1, 0, 0)), 6)}
+    small, large = kept_kernels(ranks, 24, 0.4), kept_kernels(ranks, 24, 0.7)
+    assert bool((small["a"] <= large["a"]).all())
+    assert small["a"].sum(1).tolist() == [5, 5, 5]
+    assert large["a"].sum(1).tolist() == [12, 12, 12]
+
+
+def test_importance_is_the_slope_of_the_margin_along_each_kernel() -> None:
+    graph, tensors = attach_mask_generators(
+        *trace(create("digits_cnn", 3, 1, 0.25), torch.zeros(2, 1, 8, 8)),
+        generator=seeded_generator(0, 0, 0),
+    )
+    network = build(graph, tensors).double().train()
+    nodes = mask_nodes(graph)
+    images = torch.randn(3, 1, 8, 8, generator=seeded_generator(0, 0, 1)).double()
+    labels = torch.tensor([0, 2, 2])
+    found = kernel_importance(network, nodes, images, labels, 3)
+    assert network.training
+    network.eval()
+
+    def margin(i: int, scale: dict[str, torch.Tensor]) -> float:
+        logits = network.run(images[i : i + 1], [graph.output], scale)[graph.output][0]
+        others = torch.cat([logits[: labels[i]], logits[labels[i] + 1 :]])
+        return float((logits[labels[i]] - others.logsumexp(0)).detach())
+
+    step = 1e-5
+    for layer, node in nodes.items():
+        n_kernels = graph.kernels()[layer]
+        for k in range(n_kernels):
+            bump = torch.zeros(n_kernels, dtype=torch.float64)
+            bump[k] = step
+            up, down = {node: 1 + bump[None]}, {node: 1 - bump[None]}
+            slopes = [abs(margin(i, up) - margin(i, down)) / (2 * step) for i in range(3)]
+            expected = torch.tensor([slopes[0], 0.0, (slopes[1] + slopes[2]) / 2]).double()
+            torch.testing.assert_close(found[layer][:, k], expected, rtol=1e-3, atol=1e-6)
+
+
+def test_weights_in_modules_are_those_between_kernels_that_some_class_keeps_together() -> None:
+    graph, _ = attach_mask_generators(
+        *trace(create("digits_cnn", 3, 1, 0.25), torch.zeros(2, 1, 8, 8)),
+        generator=seeded_generator(0, 0, 0),
+    )
+    chance = seeded_generator(2, 0, 0)
+    masks = {
+        layer: torch.rand(3, graph.kernels()[layer], generator=chance) < 0.5
+        for layer in mask_nodes(graph)
+    }
+    for mask in masks.values():
+        mask[:, 0] = True
+    found = weights_in_modules(graph, masks)
+    first, second = list(masks)[:2]
+    name = graph.node(second).tensors["weight"]
+    together = (masks[second][:, :, None] & masks[first][:, None, :]).any(0)
+    assert torch.equal(found[name][..., 0, 0], together)
