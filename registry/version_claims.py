@@ -102,8 +102,10 @@ def check_claims(
 
     Raises:
         ModpmError: `version-too-low`, naming every version that claims less than has changed;
-            what fetching raises.
+            `bad-setting`, for a budget that is no number of points; what fetching raises.
     """
+    if not budget_points >= 0:
+        raise _no_budget(budget_points)
     checks = [_check(one, target, score_difference, budget_points) for one in distributions]
     dishonest = [check for check in checks if not check.is_honest]
     if dishonest:
@@ -259,6 +261,15 @@ def _described(manifest: Manifest) -> tuple[object, ...]:
         manifest.provenance,
         manifest.modularizer,
         {name: file for name, file in manifest.files.items() if name != TENSOR_FILE},
+    )
+
+
+def _no_budget(budget_points: float) -> ModpmError:
+    return ModpmError(
+        f"a budget of {budget_points:g} points is not possible",
+        code="bad-setting",
+        hint="it is how many points a metric may fall: 0 or more",
+        exit_code=2,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -95,6 +96,14 @@ def test_a_claim_is_the_first_number_that_differs(before: str, after: str) -> No
     naive = [i for i, (old, new) in enumerate(numbers) if old != new]
 
     assert claimed_part(Version(before), Version(after)) == (naive[0] if naive else Part.NONE)
+
+
+@pytest.mark.parametrize("budget", [-1.0, math.nan])
+def test_a_budget_is_a_number_of_points(before: Before, budget: float) -> None:
+    with pytest.raises(ModpmError) as caught:
+        check_claims([], before.registry, budget_points=budget)
+
+    assert caught.value.code == "bad-setting"
 
 
 # Which release is compared with
