@@ -3,7 +3,8 @@
 Trains one architecture plainly and modularly, each at the best learning rate on validation data,
 cuts the modular networks, and compares on the test split, for 2, 3, 5 and 10 classes (the mean of
 random subsets): the modular network restricted to the classes, and its class modules composed
-`fused` and `independent`. The test split is read once, after everything is chosen.
+`fused` and `independent`, at the smallest and the largest size that `mwt+views` prepares. The test
+split is read once, after everything is chosen; `--split held-out` does not read it.
 
 Usage:
     python benchmarks/cifar10.py --data cifar10 -o results/cifar10
@@ -31,6 +32,7 @@ from modpm.core.composition.compose import compose_modules
 from modpm.core.graph import build, count
 from modpm.core.training.inference import predict_batches
 from modpm.core.training.run import Run
+from modpm.core.training.views import LARGEST
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -81,6 +83,7 @@ def train_one(options: argparse.Namespace, method: str, lr: float, folder: Path)
         lr=lr,
         seed=options.seed,
         precision=options.precision,
+        retention=options.retention,
         method="mwt" if method == "plain" else method,
         plain=method == "plain",
         mean=RESNET20_MEAN if from_weights else None,
@@ -89,12 +92,25 @@ def train_one(options: argparse.Namespace, method: str, lr: float, folder: Path)
     )
 
 
-def cut(run: Run, options: argparse.Namespace) -> list[ClassModule]:
+def sizes(run: Run) -> list[float | None]:
+    """Return the retention rates that a run is cut by; None for the threshold of the paper."""
+    smallest = run.config.retention
+    return [smallest, min(1.0, LARGEST * smallest)] if run.ranks else [None]
+
+
+def cut(run: Run, retention: float | None, options: argparse.Namespace) -> list[ClassModule]:
     """Cut a run into class modules, or take what was cut from it before."""
-    folder = options.output / "modules" / run.folder.name
+    folder = options.output / "modules" / f"{run.folder.name}-{retention or 'threshold'}"
     if not folder.exists():
-        threshold = options.threshold
-        modpm.modularize(run, output=folder, threshold=threshold, namespace="cifar10")
+        # Not `auto`: one kind of score for all, so that the two compositions can be compared.
+        modpm.modularize(
+            run,
+            output=folder,
+            retention=retention,
+            calibration="platt",
+            measure_on=options.split,
+            namespace="cifar10",
+        )
     modules = [ClassModule.from_folder(path.parent) for path in folder.glob("*/manifest.json")]
     return sorted(modules, key=lambda module: module.manifest.output.class_index)
 
@@ -147,9 +163,11 @@ def network_row(name: str, run: Run, data: ImageData, seed: int) -> Row:
     return Row(name, run.config.lr, 1.0, cost.n_parameters, cost.macs, measured)
 
 
-def module_rows(run: Run, data: ImageData, options: argparse.Namespace) -> list[Row]:
-    """Measure the compositions of a modular network's class modules."""
-    modules = cut(run, options)
+def module_rows(
+    run: Run, retention_rate: float | None, data: ImageData, options: argparse.Namespace
+) -> list[Row]:
+    """Measure the compositions of a modular network's class modules of one size."""
+    modules = cut(run, retention_rate, options)
     retention = statistics.fmean(m.manifest.kernel_retention_rate for m in modules)
     n_parameters = statistics.fmean(m.manifest.n_parameters for m in modules)
     macs = statistics.fmean(m.manifest.macs for m in modules)
@@ -194,7 +212,8 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--epochs", type=int, default=15)
     parser.add_argument("--lrs", type=lambda t: [float(x) for x in t.split(",")], default=[0.1])
     parser.add_argument("--methods", type=lambda t: t.split(","), default=["mwt", "mwt+views"])
-    parser.add_argument("--threshold", type=float, default=0.9)
+    parser.add_argument("--retention", type=float, default=0.32, help="of the smallest modules")
+    parser.add_argument("--split", default="test", choices=["test", "held-out"])
     parser.add_argument("--precision", default="bfloat16", choices=["float32", "bfloat16"])
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("-o", "--output", type=Path, required=True)
@@ -208,10 +227,11 @@ def main() -> None:
     best = {name: max(train_all(options, name), key=lambda run: run.val_accuracy) for name in names}
     rows = []
     for name, run in best.items():
-        data = run.data("test")
+        data = run.data("test") if options.split == "test" else run.validation_data()
         rows.append(network_row(f"{name}, whole network", run, data, options.seed))
         if run.is_modular:
-            rows += module_rows(run, data, options)
+            for size in sizes(run):
+                rows += module_rows(run, size, data, options)
     print_table(rows)
     report = json.dumps([asdict(row) for row in rows], indent=2)
     (options.output / "results.json").write_text(report + "\n", "utf-8")
