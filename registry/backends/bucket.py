@@ -10,7 +10,6 @@ import hashlib
 import os
 import re
 from datetime import timedelta
-from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import obstore
@@ -25,7 +24,7 @@ from obstore.store import from_url
 
 from modpm.core.errors import ModpmError
 from modpm.core.formats import canonical_json
-from modpm.registry.backends import layout, retrying, streaming
+from modpm.registry.backends import retrying, streaming
 from modpm.registry.transfer import receive, truncated, wrong_digest
 
 if TYPE_CHECKING:
@@ -47,6 +46,7 @@ _STREAM_BYTES = 1024 * 1024
 _ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT", "AZURE_STORAGE_ENDPOINT")
 _STATUS = re.compile(r"status code: (\d{3})")
 _ERROR_CODE = re.compile(r"<Code>(\w{1,60})</Code>")
+_NO_BUCKET = re.compile(r"NoSuchBucket|ContainerNotFound|bucket does not exist", re.IGNORECASE)
 _CREDENTIAL_CODES = {"ExpiredToken", "InvalidToken", "TokenRefreshRequired", "InvalidAccessKeyId"}
 _CREDENTIAL_SERVERS = ("169.254.", "metadata.google.internal")
 _NOT_FOUND, _CONFLICT, _BEYOND_THE_END = 404, 409, 416
@@ -87,10 +87,7 @@ class Bucket:
     def __init__(self, url: str) -> None:
         self._url = url
         self._store = self._open(retrying.TIMEOUT_SECONDS)
-
-    @cached_property
-    def _store_for_uploads(self) -> ObjectStore:
-        return self._open(retrying.TIMEOUT_SECONDS * _UPLOAD_PATIENCE)
+        self._store_for_uploads = self._open(retrying.TIMEOUT_SECONDS * _UPLOAD_PATIENCE)
 
     def document(self, path: str) -> Document | None:
         """Return a small object, or enough of it to see that it is too large; None if absent."""
@@ -118,7 +115,7 @@ class Bucket:
         """
         mode: PutMode = "create" if seen is None else seen.state
         try:
-            self._asked(lambda: obstore.put(self._store, path, data, mode=mode))
+            self._asked_of_bucket(lambda: obstore.put(self._store, path, data, mode=mode))
         except (AlreadyExistsError, PreconditionError):
             return False
         return True
@@ -136,12 +133,12 @@ class Bucket:
         if record.size_bytes > _SMALL_BYTES and self._has(path, record):
             return
         if record.size_bytes > PART_BYTES:
-            self._asked(lambda: self._upload_in_parts(path, source, record))
+            self._asked_of_bucket(lambda: self._upload_in_parts(path, source, record))
             return
         with source.open("rb") as file:
             data = receive(file, record, str(source))
         store = self._store_for_uploads
-        self._asked(lambda: obstore.put(store, path, data, chunk_size=PART_BYTES))
+        self._asked_of_bucket(lambda: obstore.put(store, path, data, chunk_size=PART_BYTES))
 
     def pieces(self, path: str, offset: int) -> Iterator[bytes]:
         """Return the bytes of an object from one on; the server is asked for them at once.
@@ -158,7 +155,7 @@ class Bucket:
 
     def folder(self, path: str | None) -> Folder:
         """Return what is directly in a folder; None for the outermost."""
-        found = self._asked(lambda: obstore.list_with_delimiter(self._store, path))
+        found = self._asked_of_bucket(lambda: obstore.list_with_delimiter(self._store, path))
         return Folder(
             {prefix.rpartition("/")[2] for prefix in found["common_prefixes"]},
             {item["path"].rpartition("/")[2] for item in found["objects"]},
@@ -211,13 +208,19 @@ class Bucket:
 
         return retrying.persistently(ask_once, self._url)
 
+    def _asked_of_bucket(self, ask: Callable[[], _Answer]) -> _Answer:
+        """Ask for what only a missing bucket can lack."""
+        try:
+            return self._asked(ask)
+        except FileNotFoundError:
+            raise self._missing() from None
+
     def _explained(self, error: Exception) -> Exception:
         text = str(error)
         status = int(match[1]) if (match := _STATUS.search(text)) else None
         code = match[1] if (match := _ERROR_CODE.search(text)) else ""
         if isinstance(error, FileNotFoundError) or status == _NOT_FOUND:
-            missing = layout.registry_missing(self._url, "the bucket does not exist")
-            return missing if code == "NoSuchBucket" else FileNotFoundError()
+            return self._missing() if _NO_BUCKET.search(text) else FileNotFoundError()
         if status == _BEYOND_THE_END:
             return _BeyondTheEndError()
         if (
@@ -243,6 +246,15 @@ class Bucket:
             where=self._url,
             why=f"it answers with status {status} {code}" if status else text.partition("\n")[0],
             hint="check region and endpoint in the environment",
+        )
+
+    def _missing(self) -> ModpmError:
+        return ModpmError(
+            "there is no such registry",
+            code="registry-missing",
+            where=self._url,
+            why="the bucket does not exist",
+            hint="make the bucket, or correct the address",
         )
 
     def _denied(self, why: str) -> ModpmError:

@@ -180,6 +180,22 @@ def test_a_bucket_that_is_missing_is_a_registry_that_is_missing(store: ObjectSto
         assert caught.value.code == "registry-missing"
 
 
+def test_a_bucket_that_is_missing_is_told_whatever_is_asked_of_it(
+    store: ObjectStore,
+) -> None:
+    assert store.port > 0
+    missing = Bucket("s3://no-such-bucket/modules")
+
+    for work in (
+        lambda: missing.document("registry.json"),
+        lambda: missing.folder(None),
+        lambda: missing.pieces("file", 0),
+    ):
+        with pytest.raises(ModpmError) as caught:
+            work()
+        assert caught.value.code == "registry-missing"
+
+
 def test_a_bucket_of_other_things_is_not_made_a_registry(
     store: ObjectStore, bucket: Bucket, make_distribution: MakeDistribution
 ) -> None:
