@@ -18,6 +18,12 @@ from modpm.registry.syncing import sync
 
 @click.command("sync", epilog="Example: modpm sync --offline")
 @helping_registry_option
+@click.option(
+    "--locked",
+    is_flag=True,
+    expose_value=False,
+    help="Fail if modpm.lock would have to change, as it does without this too.",
+)
 @click.option("--frozen", is_flag=True, help="Do not look at what modpm.toml asks for.")
 @offline_option
 @dry_run_option

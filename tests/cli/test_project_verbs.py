@@ -137,6 +137,7 @@ def test_a_lockfile_out_of_step_is_explained(run: Run, registry: Path, here: Pat
         "\n"
         "hint: run `modpm lock`, and look at what it changes\n"
     )
+    assert run("sync", "--locked").err == outcome.err
     assert run("sync", "--frozen").code == 0
     assert error(run("install", "--locked", "--json"))["code"] == "lock-out-of-date"
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import random
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -14,6 +15,7 @@ from modpm.core.errors import ModpmError
 from modpm.core.formats.requirements import Requirement
 from modpm.registry.addresses import Address
 from modpm.registry.lockfile import Lockfile
+from modpm.registry.pinning import _check_unchanged
 
 VECTORS = Path(__file__).parents[2] / "specs" / "vectors" / "lockfile"
 VALID = sorted((VECTORS / "valid").iterdir())
@@ -64,6 +66,21 @@ def test_any_bytes_are_a_lockfile_or_refused(noise: bytes) -> None:
             read(attempt)
         except ModpmError as error:
             assert error.where  # noqa: PT017 - either outcome is right, each in its form
+
+
+def test_a_release_whose_commit_changed_is_not_the_one_that_was_locked() -> None:
+    (pin,) = read((VECTORS / "valid" / "signed.lock").read_bytes()).pins
+    assert pin.revision is not None
+    moved = replace(pin, revision="0" * 40)
+
+    with pytest.raises(ModpmError) as caught:
+        _check_unchanged(moved, pin, "hf://acme")
+
+    assert caught.value.code == "release-changed"
+    assert "its commit is 0000" in str(caught.value.why)
+    for same in (pin, replace(moved, version="1.0.1"), replace(pin, revision=None)):
+        _check_unchanged(same, pin, "hf://acme")
+    _check_unchanged(moved, None, "hf://acme")
 
 
 def test_deep_nesting_and_long_numbers_are_refused() -> None:
