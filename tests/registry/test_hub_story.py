@@ -114,6 +114,7 @@ def release(folder: Path, repository: Path, name: str, version: str) -> Path:
     ).folder
 
 
+@pytest.mark.slow
 def test_modules_are_published_found_installed_updated_and_kept_by_the_lock(
     hub: HubServer, tmp_path: Path, repository: Path
 ) -> None:
