@@ -195,7 +195,7 @@ def _started(folder: Path, configuration: TrainingConfiguration, accelerator: An
         n_processes=accelerator.num_processes,
         versions={name: version(name) for name in _RECORDED_PACKAGES},
     )
-    graph, tensors = starting_network(configuration, len(data.classes), record.input)
+    graph, tensors = starting_network(configuration, training, record.input)
     run = Run(folder, record, (training, validation))
     accelerator.wait_for_everyone()  # until all have seen that the folder is free
     if accelerator.is_main_process:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from torch import nn
@@ -25,31 +23,11 @@ _GENERATOR = ".mask_generator."
 _MASK = f"{_GENERATOR}mask"
 
 
-@dataclass(frozen=True)
-class InitialMasks:
-    """How the masks of new generators look before any training.
-
-    Attributes:
-        score_scale: Factor on the Kaiming-normal weights of the last layer.
-        score_bias: Bias of the last layer; a mask value starts near tanh(score_bias).
-        keeps_function: Divide the batch norm before each mask by tanh(score_bias), so that
-            trained weights compute at the start what they computed without masks.
-    """
-
-    score_scale: float = 1.0
-    score_bias: float = 1.0
-    keeps_function: bool = False
-
-
-PAPER = InitialMasks()
-
-
 def attach_mask_generators(
     graph: Graph,
     tensors: Mapping[str, Tensor],
     *,
     generator: torch.Generator,
-    initial: InitialMasks = PAPER,
 ) -> tuple[Graph, dict[str, Tensor]]:
     """Give each convolution that can be cut a mask generator, and multiply its output by the mask.
 
@@ -61,7 +39,6 @@ def attach_mask_generators(
         graph: A network without mask generators.
         tensors: Its tensors.
         generator: Source of the weights' randomness.
-        initial: How the masks look at the start.
 
     Shapes:
         pool (N, C_in), hidden (N, C_out) or (N, C_out / 2), score and mask (N, C_out).
@@ -73,17 +50,16 @@ def attach_mask_generators(
         ModpmError: No convolution can have a mask generator (`nothing-to-modularize`).
 
     Source:
-        Modularizing while Training (arXiv 2306.09376), mask generators.
+        Modularizing while Training (arXiv 2306.09376), mask generators: Kaiming-normal weights,
+        last bias 1.
         Departs: depthwise convolutions, convolutions of pooled vectors (squeeze-and-excite) and
         those that give the logits have none; cutting follows their inputs or would cut classes.
     """
     convs = {_masked_value(graph, conv): conv for conv in _maskable_or_refused(graph)}
     shapes = infer_shapes(graph)
     weights = dict(tensors)
-    for value, conv in convs.items():
-        weights |= _generator_tensors(conv, shapes[conv.inputs[0]], generator, initial, tensors)
-        if initial.keeps_function:
-            weights |= _divided(graph.node(value), tensors, math.tanh(initial.score_bias))
+    for conv in convs.values():
+        weights |= _generator_tensors(conv, shapes[conv.inputs[0]], generator, tensors)
     return _with_generators(graph, convs), weights
 
 
@@ -195,7 +171,6 @@ def _generator_tensors(
     conv: Node,
     input_shape: Shape,
     generator: torch.Generator,
-    initial: InitialMasks,
     tensors: Mapping[str, Tensor],
 ) -> dict[str, Tensor]:
     like, n_kernels = tensors[conv.tensors["weight"]], _n_kernels(conv)
@@ -206,12 +181,6 @@ def _generator_tensors(
     prefix = f"{conv.name}{_GENERATOR}"
     return {
         f"{prefix}hidden.weight": hidden,
-        f"{prefix}score.weight": score * initial.score_scale,
-        f"{prefix}score.bias": like.new_full((n_kernels,), initial.score_bias),
+        f"{prefix}score.weight": score,
+        f"{prefix}score.bias": like.new_ones(n_kernels),
     }
-
-
-def _divided(value: Node, tensors: Mapping[str, Tensor], divisor: float) -> dict[str, Tensor]:
-    """Return the tensors that make a batch norm's or convolution's value that much larger."""
-    names = [value.tensors[role] for role in ("weight", "bias") if role in value.tensors]
-    return {name: tensors[name] / divisor for name in names}

@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import pytest
 import torch
 from torch import Tensor, nn
@@ -11,15 +9,11 @@ from modpm.core.errors import ModpmError
 from modpm.core.graph import Graph, build, infer_shapes, trace
 from modpm.core.networks import create
 from modpm.core.training.mask_generators import (
-    InitialMasks,
     attach_mask_generators,
     hidden_size,
     mask_nodes,
     maskable_convolutions,
 )
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 GENERATOR = ".mask_generator."
 
@@ -139,18 +133,6 @@ def test_other_tensors_stay_as_they_are() -> None:
     _, tensors = attach_mask_generators(plain_graph, plain, generator=seeded())
     assert set(plain) == {name for name in tensors if GENERATOR not in name}
     assert all(torch.equal(tensors[name], plain[name]) for name in plain)
-
-
-@pytest.mark.parametrize("make", [digits_network, branches])
-def test_masks_that_start_alike_can_keep_the_function(
-    make: Callable[[], tuple[Graph, dict[str, Tensor]]],
-) -> None:
-    plain_graph, plain = make()
-    initial = InitialMasks(score_scale=0.0, score_bias=0.7, keeps_function=True)
-    graph, tensors = attach_mask_generators(plain_graph, plain, generator=seeded(), initial=initial)
-    before = build(plain_graph, plain).eval()(images(graph))
-    after = build(graph, tensors).eval()(images(graph))
-    torch.testing.assert_close(after, before, rtol=1e-4, atol=1e-5)
 
 
 def test_shapes_of_the_graph_hold() -> None:

@@ -225,7 +225,7 @@ def test_a_run_from_trained_weights_starts_as_good_as_they_are(tmp_path: Path) -
     weights = tmp_path / "weights.safetensors"
     save_tensors(weights, plain.network()[1])
     config = msgspec.structs.replace(plain.config, plain=False, init=str(weights))
-    network = build(*starting_network(config, len(plain.classes), plain.input))
+    network = build(*starting_network(config, plain.training_data(), plain.input))
     validation = plain.validation_data()
     outputs = predict_batches(network, validation.images, plain.input)
     assert accuracy(outputs, validation.labels) == pytest.approx(plain.val_accuracy, abs=0.05)
