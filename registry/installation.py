@@ -28,6 +28,7 @@ from modpm.registry.project import Project, read
 from modpm.registry.request import Conditions, Request
 from modpm.registry.store import Store
 from modpm.registry.system_errors import explained
+from modpm.registry.threads import in_threads
 from modpm.registry.yanked import yanked_reasons
 
 if TYPE_CHECKING:
@@ -218,11 +219,12 @@ def _new_contents(place: Project, chosen: Plan, lock: Lockfile) -> Mapping[Path,
 
 
 def _switch(place: Project, chosen: Plan, before: Lockfile, missing: Sequence[Pin]) -> None:
-    staged = {pin.digest: stage(place, pin) for pin in missing}
+    what = "modules cannot be installed"
+    folders = in_threads(lambda pin: stage(place, pin), missing, what)
+    staged = {pin.digest: folder for pin, folder in zip(missing, folders, strict=True)}
     signers = {**before.signers, **chosen.lock.signers}
     signers |= _checked_signers(place, chosen.lock, staged, signers)
-    for pin in missing:
-        put(staged[pin.digest], place.module_path(pin))
+    in_threads(lambda pin: put(staged[pin.digest], place.module_path(pin)), missing, what)
     replace_files(_new_contents(place, chosen, chosen.lock.signed_by(signers)), place.staging)
     for folder in other_folders(place, chosen.lock.pins):
         remove_folder(folder)
