@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from modpm.core.formats.requirements import Requirement
     from modpm.registry.index import Release
 
-__all__ = ["Demand", "newest", "resolve"]
-
 
 def resolve(
     demands: Sequence[Demand],
