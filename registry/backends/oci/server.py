@@ -133,9 +133,8 @@ class Server:
         with self._faults():
             response = self._send(method, url, headers, content)
             if response.status_code in {UNAUTHORISED, FORBIDDEN}:
-                answer = self._credentials.answer(response)
+                answer = self._answer(response)
                 if answer is not None:
-                    response.close()
                     self._authorisation = answer
                     response = self._send(method, url, headers, content)
         if response.status_code in accepted:
@@ -184,6 +183,16 @@ class Server:
             return send(data=content)
         with content() as file:
             return send(data=file)
+
+    def _answer(self, refusal: requests.Response) -> dict[str, str] | None:
+        try:
+            answer = self._credentials.answer(refusal)
+        except BaseException:
+            refusal.close()
+            raise
+        if answer is not None:
+            refusal.close()
+        return answer
 
     def _is_ours(self, url: str) -> bool:
         """Say whether a token may be sent there: to nobody but the server that asked for it."""
