@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import os
 import shutil
+import signal
 import statistics
 import subprocess
 import sys
@@ -251,6 +252,7 @@ def main() -> None:
     parser.add_argument("-n", type=int, default=5, help="rounds")
     parser.add_argument("--folder", type=Path, help="where to work; by default a temporary one")
     options = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the server is stopped, too
     with tempfile.TemporaryDirectory(dir=options.folder) as name:
         _measure_all(options, Path(name))
     measure_resolving()
