@@ -6,7 +6,8 @@ from itertools import chain
 from typing import TYPE_CHECKING
 
 from modpm.core.errors import ModpmError
-from modpm.core.formats.distribution import verify_distribution
+from modpm.core.formats.digest import digest_file
+from modpm.core.formats.distribution import SIGNATURE_FILE, verify_distribution
 from modpm.registry.installed import InstalledModule
 from modpm.registry.lockfile import Lockfile, Pin
 from modpm.registry.project import Project
@@ -62,7 +63,8 @@ def verify_module(
         digest_of: As for `verify_distribution`.
 
     Raises:
-        ModpmError: `wrong-module`, or what `verify_distribution` raises.
+        ModpmError: `wrong-module`, or what `verify_distribution` raises; for the signature, which
+            no manifest names, `missing-file`, `unexpected-file`, `wrong-size` or `wrong-digest`.
     """
     manifest = verify_distribution(folder, pin.digest, digest_of=digest_of).manifest
     found = f"{manifest.name} {manifest.version}"
@@ -74,6 +76,32 @@ def verify_module(
             why=f"its manifest says {found}",
             hint="do not use it; ask whoever keeps the registry",
         )
+    _verify_signature_file(folder, pin, digest_of or digest_file)
+
+
+def _verify_signature_file(folder: Path, pin: Pin, digest_of: Callable[[Path], str]) -> None:
+    path, record = folder / SIGNATURE_FILE, pin.files.get(SIGNATURE_FILE)
+    if record is None:
+        if path.exists():
+            raise _bad_signature_file(path, "unexpected-file", "the release is not signed")
+    elif not path.exists():
+        raise _bad_signature_file(path, "missing-file", "is pinned, and absent")
+    elif (size_bytes := path.stat().st_size) != record.size_bytes:
+        why = f"has {size_bytes} bytes; {record.size_bytes} are pinned"
+        raise _bad_signature_file(path, "wrong-size", why)
+    elif (digest := digest_of(path)) != record.digest:
+        why = f"its digest is {digest}; {record.digest} is pinned"
+        raise _bad_signature_file(path, "wrong-digest", why)
+
+
+def _bad_signature_file(path: Path, code: str, why: str) -> ModpmError:
+    return ModpmError(
+        "a signature is not the one that is pinned",
+        code=code,
+        where=str(path.parent),
+        why=f"{SIGNATURE_FILE}: {why}",
+        hint="run `modpm repair`",
+    )
 
 
 def _damage(place: Project, pin: Pin) -> list[str]:

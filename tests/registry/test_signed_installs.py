@@ -17,10 +17,13 @@ from modpm.registry.installation import install
 from modpm.registry.installed import installed
 from modpm.registry.project import Project
 from modpm.registry.publishing import publish
+from modpm.registry.repairing import repair
 from modpm.registry.signing.keys import SigningKey, new_key, read_signing_key
 from modpm.registry.trusted_keys import trust_key
+from modpm.registry.verification import verify
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from tests.registry.conftest import MakeDistribution
@@ -185,3 +188,42 @@ def _with_signature(index: Index, data: bytes) -> Index:
     record = FileRecord(size_bytes=len(data), digest=digest_bytes(data))
     last = msgspec.structs.replace(index.releases[-1], signature=record)
     return msgspec.structs.replace(index, releases=[*index.releases[:-1], last])
+
+
+def rewrite(path: Path, content: bytes) -> None:
+    path.unlink()  # the store's file is another name of it
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    ("harm", "words"),
+    [
+        (lambda path: rewrite(path, path.read_bytes()[:-1] + b" "), "its digest is sha256:"),
+        (lambda path: rewrite(path, path.read_bytes()[:-1]), "are pinned"),
+        (lambda path: path.unlink(), "is pinned, and absent"),
+    ],
+)
+def test_a_damaged_signature_is_named_and_mended(
+    signed_project: Path, harm: Callable[[Path], None], words: str
+) -> None:
+    (module,) = installed(signed_project)
+    harm(module.path / "signature.json")
+
+    with pytest.raises(ModpmError) as caught:
+        verify(signed_project)
+    assert "digits/7 1.0.0: signature.json: " in str(caught.value.why)
+    assert words in str(caught.value.why)
+    assert repair(signed_project).in_project == (SEVEN,)
+    assert len(verify(signed_project)) == 1
+
+
+def test_a_signature_that_nobody_pinned_is_named(
+    project: Path, make_distribution: MakeDistribution, registry: Path
+) -> None:
+    publish([make_distribution("digits/7").folder], registry)
+    (module,) = install(["digits/7"], project, registry).modules
+    (module.path / "signature.json").touch()
+
+    with pytest.raises(ModpmError) as caught:
+        verify(project)
+    assert "signature.json: the release is not signed" in str(caught.value.why)
