@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 THRESHOLDS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
 DEFAULT_THRESHOLD = 0.9
 N_RATES = 6
+LARGER = (1.0, 0.75)
+"""Rates beyond those that training prepares: with them a budget can be met at some size."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,8 @@ def candidates(run: Run) -> Sequence[Criterion]:
     if not run.ranks:
         return [Criterion(threshold=threshold) for threshold in THRESHOLDS]
     low, high = run.config.retention, min(1.0, LARGEST * run.config.retention)
-    rates = [high + (low - high) * i / (N_RATES - 1) for i in range(N_RATES)]
+    prepared = [high + (low - high) * i / (N_RATES - 1) for i in range(N_RATES)]
+    rates = [*(rate for rate in LARGER if rate > high), *prepared]
     return [Criterion(retention=round(rate, 4)) for rate in rates]
 
 

@@ -12,7 +12,14 @@ if TYPE_CHECKING:
     from modpm.core.training.run import Run
 
 
-def train_small(folder: Path, *, plain: bool = False, epochs: int = 8) -> Run:
+def train_small(
+    folder: Path,
+    *,
+    plain: bool = False,
+    epochs: int = 8,
+    method: str = "mwt",
+    retention: float = 0.32,
+) -> Run:
     """Train a narrow network for a few epochs; a third of its training data is held out."""
     return train(
         "digits",
@@ -24,4 +31,6 @@ def train_small(folder: Path, *, plain: bool = False, epochs: int = 8) -> Run:
         batch_size=64,
         val_fraction=0.3,
         plain=plain,
+        method=method,
+        retention=retention,
     )
