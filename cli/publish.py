@@ -122,7 +122,7 @@ def _data(
     published: Sequence[Published], checks: Sequence[VersionCheck], *, dry_run: bool
 ) -> dict[str, object]:
     return {
-        "modules": [{**module_data(p), "is_new": p.is_new} for p in published],
+        "modules": [{**module_data(p), "is_new": p.is_new, "signer": p.signer} for p in published],
         "dry_run": dry_run,
         "version_checks": [_check_data(check) for check in checks],
     }

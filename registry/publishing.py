@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import msgspec
 from packaging.version import Version
 
 from modpm.core.errors import ModpmError
@@ -175,14 +176,10 @@ def _prospect(distribution: Distribution, target: Backend, key: SigningKey | Non
     listed = None if index is None else index.find(Version(release.version))
     if listed is not None:
         _check_same(listed, release, f"`{module}` {release.version}", target, key)
-    return Published(
-        name=module,
-        version=release.version,
-        digest=release.digest,
-        size_bytes=release.size_bytes,
-        registry=target.location,
-        is_new=listed is None,
-    )
+    found = listed or release
+    if listed is None and key is not None:
+        found = msgspec.structs.replace(release, signer=key.public.key_id)
+    return Published.of(module, found, target.location, is_new=listed is None)
 
 
 def _check_same(

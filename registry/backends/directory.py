@@ -225,14 +225,7 @@ class DirectoryRegistry:
         return self._staging / module.namespace / module.name / INDEX_FILE
 
     def _published(self, entry: _Entry) -> Published:
-        return Published(
-            name=entry.module,
-            version=entry.release.version,
-            digest=entry.release.digest,
-            size_bytes=entry.release.size_bytes,
-            registry=self.location,
-            is_new=entry.is_new,
-        )
+        return Published.of(entry.module, entry.release, self.location, is_new=entry.is_new)
 
     def _refuse_other_folders(self) -> None:
         """Refuse to publish into a folder that holds something else."""

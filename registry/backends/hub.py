@@ -210,14 +210,7 @@ class HubRegistry:
         return [e for e in wanted if writer.publish(e.distribution, e.release)]
 
     def _published(self, entry: _Entry, *, is_new: bool) -> Published:
-        return Published(
-            name=entry.module,
-            version=entry.release.version,
-            digest=entry.release.digest,
-            size_bytes=entry.release.size_bytes,
-            registry=self.location,
-            is_new=is_new,
-        )
+        return Published.of(entry.module, entry.release, self.location, is_new=is_new)
 
     def _moved(self, repository: str, version: str, commit: str) -> ModpmError:
         return ModpmError(

@@ -275,14 +275,8 @@ class ObjectStoreRegistry:
 
     def _published(self, entry: _Entry) -> Published:
         release = self._indexes[entry.module].find(Version(entry.release.version))
-        return Published(
-            name=entry.module,
-            version=entry.release.version,
-            digest=entry.release.digest,
-            size_bytes=entry.release.size_bytes,
-            registry=self._url,
-            is_new=entry.is_new and release == entry.release,
-        )
+        is_new = entry.is_new and release == entry.release
+        return Published.of(entry.module, entry.release, self._url, is_new=is_new)
 
 
 def _files(entries: Iterable[_Entry]) -> list[tuple[Path, FileRecord]]:

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
     from modpm.core.formats.distribution import Distribution
     from modpm.core.formats.names import ModuleName
-    from modpm.registry.index import Index
+    from modpm.registry.index import Index, Release
 
 
 @dataclass(frozen=True)
@@ -24,6 +24,8 @@ class Published:
         size_bytes: What all its files take.
         registry: Where it is.
         is_new: False if the same bytes were published before.
+        signer: The key that its signature says it was made with; None if it is not signed, does
+            not say, or was not looked at.
     """
 
     name: ModuleName
@@ -32,6 +34,20 @@ class Published:
     size_bytes: int
     registry: str
     is_new: bool
+    signer: str | None = None
+
+    @classmethod
+    def of(cls, module: ModuleName, release: Release, registry: str, *, is_new: bool) -> Published:
+        """Return a release as an index lists it."""
+        return cls(
+            name=module,
+            version=release.version,
+            digest=release.digest,
+            size_bytes=release.size_bytes,
+            registry=registry,
+            is_new=is_new,
+            signer=release.signer,
+        )
 
 
 @dataclass(frozen=True)

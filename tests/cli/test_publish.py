@@ -38,11 +38,12 @@ def test_json_is_data_only(run: Run, dist: Path, tmp_path: Path) -> None:
     assert (outcome.code, outcome.err) == (0, "")
     (module,) = json.loads(outcome.out)["modules"]
     assert module["digest"].startswith("sha256:")
-    assert {key: module[key] for key in ("name", "version", "registry", "is_new")} == {
+    assert {key: module[key] for key in ("name", "version", "registry", "is_new", "signer")} == {
         "name": "digits/8",
         "version": "1.0.0",
         "registry": str(tmp_path / "home" / "registry"),
         "is_new": True,
+        "signer": None,
     }
 
 
@@ -104,6 +105,15 @@ def test_a_tag_and_a_signature_go_with_the_releases(
     assert index["tags"] == {"stable": "1.0.0"}
     assert index["releases"][0]["signer"].startswith("sha256:")
     assert (here / "my.pem").is_file()
+
+
+def test_json_names_the_signer_before_and_after(run: Run, dist: Path, here: Path) -> None:
+    key_id = json.loads(run("key", "new", "-o", here / "my.pem", "--json").out)["key_id"]
+    words = ("publish", dist / "7-1.0.0", "--json")
+
+    for options in (("--sign", "my.pem", "--dry-run"), ("--sign", "my.pem"), ()):
+        (module,) = json.loads(run(*words, *options).out)["modules"]
+        assert module["signer"] == key_id
 
 
 def test_what_is_missing_is_listed(run: Run, dist: Path) -> None:
