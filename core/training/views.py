@@ -29,14 +29,17 @@ if TYPE_CHECKING:
     from modpm.core.training.batches import TrainingImages
     from modpm.core.training.running_frequencies import RunningFrequencies
 
-START = 1 / 3
+START = 1 / 4
 """Share of the run after which kernels are ranked and views begin; found on validation data."""
 
 N_RANKING_IMAGES = 3000
 """Training images that the importance of kernels is measured on."""
 
 VIEWED = 1 / 4
-"""Images that are seen again through views, as a share of the batch."""
+"""Images of a batch that are seen again through views."""
+
+TAUGHT = 1 / 2
+"""How much of what a view is to say is what the whole network says of the image."""
 
 SIZES = (1, 1, 2, 3, 5)
 """How many classes a view keeps the kernels of: drawn from these, each as likely."""
@@ -50,13 +53,14 @@ LARGEST = 1.5
 COUPLING = 1 / 2
 """What coupling weighs when views begin, as a share of beta: it rises to that from 0."""
 
-MODULAR = 0.15
+MODULAR = 0.1
 """What the modular losses still weigh after that, as a share of alpha and beta."""
 
 SHARPENING = 3.0
 """Weight of the sharpening loss."""
 
 _OFF, _ON = -0.1, 0.2  # scores of mask generators beyond which nothing is left to sharpen
+_NEVER = -1e4  # the logit of a class that is not viewed; finite, so that 0 times it is 0
 _BOUNDS = -1.0, 1.5  # of scores in a mean, so that one sample cannot stand for all
 
 
@@ -121,11 +125,11 @@ class ViewsObjective(MwtObjective):
         generator: torch.Generator,
         progress: float,
     ) -> tuple[Tensor, ...]:
-        """Draw a batch and, once views have begun, images to be seen again, and as which classes.
+        """Draw a batch and, once views have begun, how its last images are to be seen again.
 
         Returns:
-            Images and labels, those of views last; for each view the classes whose kernels it
-            keeps, (M, n_classes), of 0 and 1; the weights of the two modular losses, (2,).
+            Images and labels, the last M of them twice; for each view the classes whose kernels
+            it keeps, (M, n_classes), of 0 and 1; the weights of the two modular losses, (2,).
         """
         n_classes = len(source.data.classes)
         if progress < self.start:
@@ -134,9 +138,10 @@ class ViewsObjective(MwtObjective):
             return images, labels, torch.zeros(0, n_classes), weights
         if not self.is_ranked:
             self._rank(source)
-        again = positions[: max(1, int(len(positions) * VIEWED))]
-        images, labels = source.batch(torch.cat([positions, again]), generator)
-        views = draw_views(labels[len(positions) :], n_classes, generator)
+        images, labels = super().inputs(positions, source, generator, progress)
+        n_viewed = max(1, int(len(labels) * VIEWED))
+        views = draw_views(labels[-n_viewed:], n_classes, generator)
+        images, labels = (torch.cat([whole, whole[-n_viewed:]]) for whole in (images, labels))
         return images, labels, views, MODULAR * torch.tensor([self.alpha, self.beta])
 
     def _rank(self, source: TrainingImages) -> None:
@@ -174,7 +179,10 @@ class ViewsObjective(MwtObjective):
             scores = {layer: whole[node] for layer, node in self.score_nodes.items()}
             kept = self.kept(LARGEST * self.retention)
             losses["sharpening_loss"] = sharpening_loss(scores, kept, labels[:n_whole])
-            losses["view_loss"] = view_loss(values[output][n_whole:], labels[n_whole:], views)
+            taught = whole[output][-len(views) :].detach()
+            losses["view_loss"] = view_loss(
+                values[output][n_whole:], labels[n_whole:], views, taught
+            )
             losses["loss"] = (
                 losses["loss"] + SHARPENING * losses["sharpening_loss"] + losses["view_loss"]
             )
@@ -253,26 +261,39 @@ def draw_views(labels: Tensor, n_classes: int, generator: torch.Generator) -> Te
     return (order < size[:, None]).float()
 
 
-def view_loss(logits: Tensor, labels: Tensor, views: Tensor) -> Tensor:
-    """Return how wrong the viewed classes' logits are about the images.
+def view_loss(logits: Tensor, labels: Tensor, views: Tensor, whole: Tensor) -> Tensor:
+    """Return how far the viewed classes' logits are from what they should say of the images.
 
-    Of one class alone it is the binary cross-entropy of its logit, of several the cross-entropy
-    among them.
+    That is, for one part, what the image shows, and for the other what the whole network says of
+    it, which a small network learns more easily. Of one class alone the loss is the binary
+    cross-entropy of its logit, of several the cross-entropy among them.
+
+    Args:
+        logits: Of the views.
+        labels: What the images show.
+        views: Of 0 and 1; of several classes, the image's is one.
+        whole: Logits of the whole network for the same images.
 
     Shapes:
-        logits: (M, n_classes)
+        logits, views, whole: (M, n_classes)
         labels: (M,)
-        views: (M, n_classes), of 0 and 1; of several classes, the image's is one.
         returns: (), the mean.
+
+    Source:
+        The teacher within the network as in Yu and Huang, Universally slimmable networks and
+        improved training techniques (ICCV 2019).
     """
     is_alone = views.sum(1) == 1
-    viewed = views.argmax(1)
+    viewed = views.argmax(1, keepdim=True)
+    shown = one_hot(labels, logits.shape[1]).to(logits.dtype)
+    said = (1 - TAUGHT) * shown + TAUGHT * whole.softmax(1)
     alone = binary_cross_entropy_with_logits(
-        logits.gather(1, viewed[:, None])[:, 0], (viewed == labels).float(), reduction="none"
+        logits.gather(1, viewed)[:, 0], said.gather(1, viewed)[:, 0], reduction="none"
     )
-    among = logits.masked_fill(views == 0, -torch.inf)
-    # The label of a view of one other class is outside the view: what is computed is not used.
-    several = cross_entropy(among, torch.where(is_alone, viewed, labels), reduction="none")
+    outside = views == 0
+    among = whole.masked_fill(outside, _NEVER).softmax(1)
+    target = (1 - TAUGHT) * shown + TAUGHT * among
+    several = cross_entropy(logits.masked_fill(outside, _NEVER), target, reduction="none")
     return torch.where(is_alone, alone, several).mean()
 
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from torch.nn.functional import cross_entropy, softplus
+from torch.nn.functional import softplus
 
 from modpm.core.data import ImageData
 from modpm.core.formats.manifest import InputContract
@@ -111,6 +111,7 @@ def test_views_show_what_is_kept_and_whole_images_the_whole_network() -> None:
     scale = seen[0][2]
     n_whole = len(labels) - len(sets)
     assert n_whole == 24
+    assert torch.equal(images[n_whole:], images[n_whole - len(sets) : n_whole])
     small, large = views.kept(0.5), views.kept(0.5 * LARGEST)
     for layer, node in views.mask_nodes.items():
         assert torch.equal(scale[node][:n_whole], torch.ones_like(scale[node][:n_whole]))
@@ -167,16 +168,22 @@ def test_views_keep_as_many_classes_as_drawn_and_the_image_s_own_among_several(
 
 def test_view_loss_is_binary_for_one_class_and_among_the_classes_for_several() -> None:
     logits = torch.tensor([[2.0, -1.0, 9.0], [0.5, 3.0, 9.0], [1.0, 2.0, 9.0]])
+    whole = torch.tensor([[1.0, 0.0, 2.0], [0.0, 1.0, 0.0], [2.0, 1.0, 5.0]])
     views = torch.tensor([[1.0, 0, 0], [1.0, 0, 0], [1.0, 1, 0]])
-    among = cross_entropy(logits[2:, :2], torch.tensor([1]))
-    expected = (softplus(-logits[0, 0]) + softplus(logits[1, 0]) + among) / 3
-    torch.testing.assert_close(view_loss(logits, torch.tensor([0, 1, 1]), views), expected)
+    labels = torch.tensor([0, 1, 1])
+    said = whole.softmax(1)[:, 0]
+    first = (1 + said[0]) / 2 * softplus(-logits[0, 0]) + (1 - said[0]) / 2 * softplus(logits[0, 0])
+    second = said[1] / 2 * softplus(-logits[1, 0]) + (2 - said[1]) / 2 * softplus(logits[1, 0])
+    taught = whole[2, :2].softmax(0)
+    third = -(logits[2, :2].log_softmax(0) * (taught + torch.tensor([0.0, 1.0])) / 2).sum()
+    expected = (first + second + third) / 3
+    torch.testing.assert_close(view_loss(logits, labels, views, whole), expected)
 
 
 def test_view_loss_has_a_finite_gradient_where_the_image_is_of_another_class() -> None:
     logits = torch.randn(4, 3, requires_grad=True)
     views = torch.eye(3)[[0, 1, 2, 0]]
-    view_loss(logits, torch.tensor([1, 2, 0, 2]), views).backward()
+    view_loss(logits, torch.tensor([1, 2, 0, 2]), views, torch.randn(4, 3)).backward()
     assert logits.grad is not None
     assert bool(logits.grad.isfinite().all())
 
