@@ -283,14 +283,7 @@ class OciRegistry:
 
     def _published(self, entry: _Entry, artifact: Artifact | None) -> Published:
         is_new = artifact is not None and self._is_chosen(entry, artifact)
-        return Published(
-            name=entry.module,
-            version=entry.release.version,
-            digest=entry.release.digest,
-            size_bytes=entry.release.size_bytes,
-            registry=self.location,
-            is_new=is_new,
-        )
+        return Published.of(entry.module, entry.release, self.location, is_new=is_new)
 
     def _is_chosen(self, entry: _Entry, artifact: Artifact) -> bool:
         """Publish a release unless another writer was chosen; say which it was.
