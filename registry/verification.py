@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import chain
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from modpm.core.errors import ModpmError
@@ -18,7 +19,6 @@ from modpm.registry.threads import in_threads
 if TYPE_CHECKING:
     import os
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
 
 def verify(project: str | os.PathLike[str] = ".") -> list[InstalledModule]:
@@ -107,10 +107,13 @@ def _bad_signature_file(path: Path, code: str, why: str) -> ModpmError:
 def _damage(place: Project, pin: Pin) -> list[str]:
     """Return what is wrong with the bytes of a module, in the project and in the store."""
     problems, store = [], Store.of_user()
+    folder = place.module_path(pin)
     try:
-        verify_module(place.module_path(pin), pin)
+        verify_module(folder, pin)
     except ModpmError as error:
-        problems.append(f"{pin.module} {pin.version}: {error.why or error.what}")
+        file = Path(error.where or "")
+        name = f"{file.name}: " if file.parent == folder else ""
+        problems.append(f"{pin.module} {pin.version}: {name}{error.why or error.what}")
     for name, record in pin.files.items():
         if store.path(record.digest).exists() and not store.has(record):
             problems.append(f"{pin.module} {pin.version}: {name} is damaged in the store")

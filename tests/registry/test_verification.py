@@ -58,7 +58,7 @@ def overwrite(path: Path) -> None:
     ("harm", "words"),
     [
         (lambda cat: overwrite(cat / "module.safetensors"), "module.safetensors: its digest is"),
-        (lambda cat: overwrite(cat / "manifest.json"), "digits/cat 1.0.0"),
+        (lambda cat: overwrite(cat / "manifest.json"), "digits/cat 1.0.0: manifest.json: "),
         (lambda cat: (cat / "README.md").unlink(), "README.md: is in the manifest, and absent"),
         (lambda cat: (cat / "virus.py").touch(), "virus.py"),
         (shutil.rmtree, "digits/cat 1.0.0: manifest.json"),
