@@ -224,7 +224,7 @@ def _falls(before: Manifest, after: Manifest, budget_points: float) -> Iterator[
                 yield Difference(
                     Part.MAJOR,
                     f"{words} on {metrics.split} falls from {was:.3f} to {now:.3f}, by more than "
-                    f"{budget_points:g} points",
+                    f"{budget_points:g} {'point' if budget_points == 1 else 'points'}",
                 )
 
 
