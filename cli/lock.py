@@ -55,7 +55,8 @@ def command(
     )
     say_changes(locking.changes, dry_run=dry_run)
     warn_of_yanked(locking.yanked)
-    say(f"locked: {counted(len(locking.lock.pins), 'module')}")
+    if not dry_run:
+        say(f"locked: {counted(len(locking.lock.pins), 'module')}")
     if as_json:
         emit(_data(locking, dry_run=dry_run))
 
