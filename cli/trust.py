@@ -83,8 +83,8 @@ def list_trusted(as_json: bool) -> None:
 def _check_named(key: str | None, unsigned: bool) -> None:
     if key is None and not unsigned:
         raise ModpmError(
-            "nothing to trust is named",
+            "neither a key nor `--unsigned` is named",
             code="usage",
-            hint="give the file of a public key, or `--unsigned`",
+            hint="give the file of a public key, its key id, or `--unsigned`",
             exit_code=2,
         )

@@ -59,7 +59,7 @@ def test_something_must_be_named(run: Run, verb: str) -> None:
     outcome = run("trust", verb, "digits")
 
     assert outcome.code == 2
-    assert outcome.err.startswith("error: nothing to trust is named")
+    assert outcome.err.startswith("error: neither a key nor `--unsigned` is named")
 
 
 def test_trust_mends_a_namespace_with_a_new_key(
