@@ -195,12 +195,12 @@ def _started(folder: Path, configuration: TrainingConfiguration, accelerator: An
         n_processes=accelerator.num_processes,
         versions={name: version(name) for name in _RECORDED_PACKAGES},
     )
-    graph, tensors = starting_network(configuration, training, record.input)
+    start = starting_network(configuration, training, record.input)
     run = Run(folder, record, (training, validation))
     accelerator.wait_for_everyone()  # until all have seen that the folder is free
     if accelerator.is_main_process:
-        objective = create_objective(run, build(graph, tensors))
-        create_run(run, graph, encode_checkpoint(Checkpoint(0, objective.state_dict(), {})))
+        objective = create_objective(run, build(start.graph, start.tensors), start.trained)
+        create_run(run, start.graph, encode_checkpoint(Checkpoint(0, objective.state_dict(), {})))
     accelerator.wait_for_everyone()
     return run
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 _WIDE = 128  # layers of so many kernels get a hidden layer of half as many units
 _GENERATOR = ".mask_generator."
 _MASK = f"{_GENERATOR}mask"
+_MASKED = ".masked"
 
 
 def attach_mask_generators(
@@ -76,7 +77,7 @@ def _maskable_or_refused(graph: Graph) -> list[Node]:
 
 def _with_generators(graph: Graph, convs: Mapping[str, Node]) -> Graph:
     """Return the graph with generators; `convs` has the convolution of each masked value."""
-    masked = {value: f"{conv.name}.masked" for value, conv in convs.items()}
+    masked = {value: f"{conv.name}{_MASKED}" for value, conv in convs.items()}
     nodes: list[Node] = []
     for node in graph.nodes:
         inputs = tuple(masked.get(name, name) for name in node.inputs)
@@ -84,6 +85,24 @@ def _with_generators(graph: Graph, convs: Mapping[str, Node]) -> Graph:
         if (conv := convs.get(node.name)) is not None:
             source = conv.inputs[0]
             nodes += _generator_nodes(conv, masked.get(source, source), node.name)
+    output = masked.get(graph.output, graph.output)
+    return Graph(graph.input, graph.input_shape, tuple(nodes), output)
+
+
+def without_mask_generators(graph: Graph) -> Graph:
+    """Return the graph that mask generators were attached to."""
+    masked = {node.name: node.inputs[0] for node in graph.nodes if node.name.endswith(_MASKED)}
+    nodes = [
+        Node(
+            node.name,
+            node.operator,
+            tuple(masked.get(name, name) for name in node.inputs),
+            node.attributes,
+            node.tensors,
+        )
+        for node in graph.nodes
+        if _GENERATOR not in node.name and node.name not in masked
+    ]
     output = masked.get(graph.output, graph.output)
     return Graph(graph.input, graph.input_shape, tuple(nodes), output)
 
@@ -159,7 +178,7 @@ def _generator_nodes(conv: Node, source: str, value: str) -> Iterator[Node]:
     )
     yield Node(f"{prefix}tanh", "tanh", (f"{prefix}score",))
     yield Node(f"{prefix}mask", "relu", (f"{prefix}tanh",))
-    yield Node(f"{conv.name}.masked", "mul", (value, f"{prefix}mask"))
+    yield Node(f"{conv.name}{_MASKED}", "mul", (value, f"{prefix}mask"))
 
 
 def hidden_size(n_kernels: int) -> int:

@@ -21,13 +21,13 @@ def create_optimiser(network: nn.Module) -> SGD:
     """Create SGD with Nesterov's momentum 0.9 and weight decay 5e-4.
 
     Args:
-        network: What it trains.
+        network: What it trains, but for parameters without gradients.
 
     Source:
         Modularizing while Training (arXiv 2306.09376), experimental setup.
     """
     return SGD(
-        network.parameters(),
+        [parameter for parameter in network.parameters() if parameter.requires_grad],
         lr=0.0,
         momentum=MOMENTUM,
         weight_decay=WEIGHT_DECAY,

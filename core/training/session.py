@@ -17,7 +17,7 @@ from modpm.core.graph import GraphNetwork, build
 from modpm.core.training.batches import TrainingImages, epoch_order, n_steps, seeded_generator
 from modpm.core.training.checkpoint import Checkpoint, encode_checkpoint, read_checkpoint
 from modpm.core.training.inference import accuracy, predict_batches
-from modpm.core.training.mask_generators import mask_nodes
+from modpm.core.training.mask_generators import mask_nodes, without_mask_generators
 from modpm.core.training.objectives import MwtObjective, PlainObjective
 from modpm.core.training.optimiser import (
     create_optimiser,
@@ -31,8 +31,12 @@ from modpm.core.training.schedule import learning_rate
 from modpm.core.training.views import START, ViewsObjective
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from torch import Tensor
     from torch.optim import Optimizer
+
+    from modpm.core.formats.network_graph import Graph
 
 _ORDER, _FIRST_PROCESS = 0, 1  # streams of chance within an epoch
 
@@ -58,8 +62,17 @@ class Progress(NamedTuple):
 Report = Callable[[Progress], None]
 
 
-def create_objective(run: Run, network: GraphNetwork) -> PlainObjective:
-    """Return what a run minimises, for a network."""
+def create_objective(
+    run: Run, network: GraphNetwork, trained: Mapping[str, Tensor] | None = None
+) -> PlainObjective:
+    """Return what a run minimises.
+
+    Args:
+        run: The run.
+        network: What is trained.
+        trained: The weights that it started from, without mask generators, where it was given
+            some.
+    """
     config, is_half = run.config, run.config.precision == "bfloat16"
     if config.plain:
         return PlainObjective(network, is_half=is_half)
@@ -77,8 +90,14 @@ def create_objective(run: Run, network: GraphNetwork) -> PlainObjective:
         **weights,
         retention=config.retention,
         start=start,
+        teacher=_teacher(network.graph, trained) if trained else None,
         is_half=is_half,
     )
+
+
+def _teacher(graph: Graph, trained: Mapping[str, Tensor]) -> GraphNetwork:
+    teacher = build(without_mask_generators(graph), trained)
+    return teacher.requires_grad_(requires_grad=False)
 
 
 @dataclass(frozen=True)
@@ -117,7 +136,8 @@ def open_session(run: Run, accelerator: Any) -> Session:  # noqa: ANN401 -- acce
     """
     images = TrainingImages(run.training_data(), run.input)
     checkpoint = read_checkpoint(run.checkpoint_path)
-    objective = create_objective(run, build(run.graph, _network_tensors(checkpoint)))
+    network = build(run.graph, _tensors_of("network.", checkpoint))
+    objective = create_objective(run, network, _tensors_of("teacher.", checkpoint))
     objective.load_state_dict(checkpoint.state)
     # Convolutions on a CPU are twice as fast so.
     objective.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks it
@@ -126,8 +146,7 @@ def open_session(run: Run, accelerator: Any) -> Session:  # noqa: ANN401 -- acce
     return Session(run, accelerator, objective, shared, optimiser, images, checkpoint.epochs_done)
 
 
-def _network_tensors(checkpoint: Checkpoint) -> dict[str, Tensor]:
-    prefix = "network."
+def _tensors_of(prefix: str, checkpoint: Checkpoint) -> dict[str, Tensor]:
     return {
         name.removeprefix(prefix): tensor
         for name, tensor in checkpoint.state.items()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 
@@ -23,9 +23,23 @@ if TYPE_CHECKING:
 _GENERATORS = 1  # the stream of chance that mask generators are drawn from
 
 
+class StartingNetwork(NamedTuple):
+    """What a run starts from.
+
+    Attributes:
+        graph: The network, with mask generators unless it is plain.
+        tensors: Its tensors.
+        trained: The weights that it was given, without mask generators; None if there are none.
+    """
+
+    graph: Graph
+    tensors: dict[str, Tensor]
+    trained: dict[str, Tensor] | None = None
+
+
 def starting_network(
     configuration: TrainingConfiguration, training: ImageData, contract: InputContract
-) -> tuple[Graph, dict[str, Tensor]]:
+) -> StartingNetwork:
     """Create a run's network, with mask generators unless it is plain.
 
     Args:
@@ -46,11 +60,11 @@ def starting_network(
             load_initial_weights(network, configuration.init)
         graph, tensors = trace(network, torch.zeros(2, *shape))
     if configuration.plain:
-        return graph, tensors
+        return StartingNetwork(graph, tensors)
     chance = seeded_generator(configuration.seed, 0, _GENERATORS)
-    graph, tensors = attach_mask_generators(graph, tensors, generator=chance)
-    if configuration.init is not None:
-        positions = torch.randperm(len(training), generator=chance)[:N_IMAGES]
-        images = TrainingImages(training, contract).plain_batch(positions).images
-        tensors = fit_generators(graph, tensors, images, chance)
-    return graph, tensors
+    modular, attached = attach_mask_generators(graph, tensors, generator=chance)
+    if configuration.init is None:
+        return StartingNetwork(modular, attached)
+    positions = torch.randperm(len(training), generator=chance)[:N_IMAGES]
+    images = TrainingImages(training, contract).plain_batch(positions).images
+    return StartingNetwork(modular, fit_generators(modular, attached, images, chance), tensors)

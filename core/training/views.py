@@ -14,7 +14,12 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
-from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy, one_hot
+from torch.nn.functional import (
+    binary_cross_entropy_with_logits,
+    cross_entropy,
+    kl_div,
+    one_hot,
+)
 
 from modpm.core.training.losses import modular_losses
 from modpm.core.training.mask_generators import score_nodes
@@ -50,6 +55,9 @@ OWN_CLASS = 0.46
 LARGEST = 1.5
 """The largest modules that views keep the kernels of, as a multiple of the smallest."""
 
+TEMPERATURE = 2.0
+"""At which a network that starts from trained weights follows what they said."""
+
 COUPLING = 1 / 2
 """What coupling weighs when views begin, as a share of beta: it rises to that from 0."""
 
@@ -73,6 +81,7 @@ class ViewsObjective(MwtObjective):
     Attributes:
         retention: The kernel retention rate of the smallest modules that are prepared.
         start: Share of the run after which kernels are ranked and views begin.
+        teacher: What the trained weights were that the run started from; None if there were none.
         ranks: The place of each kernel in each class's ranking, masked layers side by side; -1
             before they are ranked.
 
@@ -91,10 +100,11 @@ class ViewsObjective(MwtObjective):
         beta: float,
         retention: float,
         start: float = START,
+        teacher: GraphNetwork | None = None,
         is_half: bool = False,
     ) -> None:
         super().__init__(network, frequencies, alpha=alpha, beta=beta, is_half=is_half)
-        self.retention, self.start = retention, start
+        self.retention, self.start, self.teacher = retention, start, teacher
         self.score_nodes = score_nodes(network.graph)
         self.n_kernels = sum(network.graph.kernels().values())
         n_masked = frequencies.n_kernels
@@ -175,6 +185,9 @@ class ViewsObjective(MwtObjective):
         values = self.run(images, nodes, self._scale(n_whole, views) if len(views) else None)
         whole = {name: value[:n_whole] for name, value in values.items()}
         losses = self._whole_losses(whole, labels[:n_whole], weights)
+        if self.teacher is not None:
+            losses["teacher_loss"] = self._teacher_loss(images[:n_whole], whole[output])
+            losses["loss"] = losses["loss"] + losses["teacher_loss"]
         if len(views):
             scores = {layer: whole[node] for layer, node in self.score_nodes.items()}
             kept = self.kept(LARGEST * self.retention)
@@ -187,6 +200,25 @@ class ViewsObjective(MwtObjective):
                 losses["loss"] + SHARPENING * losses["sharpening_loss"] + losses["view_loss"]
             )
         return losses
+
+    def _teacher_loss(self, images: Tensor, logits: Tensor) -> Tensor:
+        """Return how far the network is from what its weights said before training, softened.
+
+        Source:
+            Hinton, Vinyals and Dean, Distilling the knowledge in a neural network (2015).
+        """
+        assert self.teacher is not None
+        self.teacher.eval()
+        enabled = torch.autocast(images.device.type, torch.bfloat16, enabled=self.is_half)
+        with torch.no_grad(), enabled:
+            said = self.teacher(images).float()
+        divergence = kl_div(
+            (logits / TEMPERATURE).log_softmax(1),
+            (said / TEMPERATURE).log_softmax(1),
+            log_target=True,
+            reduction="batchmean",
+        )
+        return TEMPERATURE**2 * divergence
 
     @torch.no_grad()
     def constrain(self) -> None:

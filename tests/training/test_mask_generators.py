@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -13,7 +15,11 @@ from modpm.core.training.mask_generators import (
     hidden_size,
     mask_nodes,
     maskable_convolutions,
+    without_mask_generators,
 )
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 GENERATOR = ".mask_generator."
 
@@ -133,6 +139,15 @@ def test_other_tensors_stay_as_they_are() -> None:
     _, tensors = attach_mask_generators(plain_graph, plain, generator=seeded())
     assert set(plain) == {name for name in tensors if GENERATOR not in name}
     assert all(torch.equal(tensors[name], plain[name]) for name in plain)
+
+
+@pytest.mark.parametrize("make", [digits_network, branches])
+def test_what_is_attached_can_be_taken_away(
+    make: Callable[[], tuple[Graph, dict[str, Tensor]]],
+) -> None:
+    graph, tensors = make()
+    modular, _ = attach_mask_generators(graph, tensors, generator=seeded())
+    assert without_mask_generators(modular) == graph
 
 
 def test_shapes_of_the_graph_hold() -> None:

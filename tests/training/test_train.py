@@ -14,7 +14,7 @@ from modpm.core.data import load_data
 from modpm.core.errors import ModpmError
 from modpm.core.formats import whole_files
 from modpm.core.graph import build
-from modpm.core.tensors import save_tensors
+from modpm.core.tensors import load_tensors, save_tensors
 from modpm.core.training import session
 from modpm.core.training.checkpoint import read_checkpoint
 from modpm.core.training.inference import accuracy, predict_batches
@@ -100,6 +100,22 @@ def test_an_interrupted_run_with_views_ends_in_the_same_bytes(tmp_path: Path) ->
     stopped = {"method": "mwt+views", "progress": InterruptAt(3)}
     refused(lambda: train_small(folder, **stopped), "interrupted")
     assert train_small(folder, method="mwt+views", resume=True).digest() == straight.digest()
+
+
+def test_a_run_of_views_from_trained_weights_is_taught_by_them(tmp_path: Path) -> None:
+    plain = train_small(tmp_path / "plain", plain=True)
+    weights = tmp_path / "weights.safetensors"
+    save_tensors(weights, plain.network()[1])
+    settings = {"method": "mwt+views", "init": weights, "epochs": 2}
+    straight = train_small(tmp_path / "straight", **settings)
+    assert {"teacher_loss", "view_loss"} <= straight.metrics()[0].keys()
+    assert not any("teacher" in name for name in straight.network()[1])
+    folder = tmp_path / "stopped"
+    refused(lambda: train_small(folder, **settings, progress=InterruptAt(2)), "interrupted")
+    state = load_tensors(folder / "last.safetensors")
+    for name, tensor in plain.network()[1].items():
+        assert torch.equal(state[f"state.teacher.{name}"], tensor)
+    assert train_small(folder, **settings, resume=True).digest() == straight.digest()
 
 
 def test_a_full_disk_leaves_the_last_checkpoint(
@@ -225,7 +241,8 @@ def test_a_run_from_trained_weights_starts_as_good_as_they_are(tmp_path: Path) -
     weights = tmp_path / "weights.safetensors"
     save_tensors(weights, plain.network()[1])
     config = msgspec.structs.replace(plain.config, plain=False, init=str(weights))
-    network = build(*starting_network(config, plain.training_data(), plain.input))
+    start = starting_network(config, plain.training_data(), plain.input)
+    network = build(start.graph, start.tensors)
     validation = plain.validation_data()
     outputs = predict_batches(network, validation.images, plain.input)
     assert accuracy(outputs, validation.labels) == pytest.approx(plain.val_accuracy, abs=0.05)
