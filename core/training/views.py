@@ -160,9 +160,12 @@ class ViewsObjective(MwtObjective):
         positions = torch.randperm(len(source.data), generator=chance)[:N_RANKING_IMAGES]
         images, labels = source.plain_batch(positions)
         n_classes = len(source.data.classes)
-        found = kernel_importance(self.network, self.mask_nodes, images, labels, n_classes)
+        device = self.ranks.device
+        found = kernel_importance(
+            self.network, self.mask_nodes, images.to(device), labels.to(device), n_classes
+        )
         quota = quotas(self.frequencies.n_kernels, self.n_kernels, self.retention)
-        ranks = [rank_kernels(table, quota[layer]) for layer, table in found.items()]
+        ranks = [rank_kernels(table.cpu(), quota[layer]) for layer, table in found.items()]
         self.ranks.copy_(torch.cat(ranks, dim=1))
 
     def forward(  # type: ignore[override]  # it takes what its own `inputs` returns
@@ -228,7 +231,8 @@ class ViewsObjective(MwtObjective):
         """
         if self.is_ranked:
             for name, is_in_a_module in self._head().items():
-                self.network.get_parameter(name).mul_(is_in_a_module)
+                weight = self.network.get_parameter(name)
+                weight.mul_(is_in_a_module.to(weight.device))
 
     def _head(self) -> dict[str, Tensor]:
         """Return, for the weight of the last layer, which numbers are in a module."""
