@@ -135,7 +135,7 @@ def kernel_importance(
     """
     was_training = network.training
     network.eval()
-    parts = zip(images.split(_BATCH_SIZE), labels.split(_BATCH_SIZE), strict=True)
+    parts = zip(torch.split(images, _BATCH_SIZE), torch.split(labels, _BATCH_SIZE), strict=True)
     sums = [_importance_sums(network, nodes, x, one_hot(y, n_classes).bool()) for x, y in parts]
     network.train(was_training)
     n_images = torch.bincount(labels, minlength=n_classes).clamp_min(1)[:, None]

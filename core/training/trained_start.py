@@ -63,7 +63,7 @@ def fit_generators(
         for role in ("weight", "bias"):
             if role in value.tensors:
                 parameter = network.get_parameter(value.tensors[role])
-                parameter /= mean_mask.view(-1, *([1] * (parameter.dim() - 1)))
+                parameter.div_(mean_mask.view(-1, *([1] * (parameter.dim() - 1))))
     return {name: tensor.detach().clone() for name, tensor in network.state_dict().items()}
 
 
@@ -92,8 +92,8 @@ def _contrasts(pooled: Tensor, n: int, generator: torch.Generator) -> Tensor:
     variances, directions = torch.linalg.eigh(centred.T @ centred / len(pooled))
     variances = variances.clamp_min(_SMALLEST_VARIANCE * variances.max() + _LITTLE**2)
     whitening = (directions * variances.rsqrt()) @ directions.T
-    drawn = torch.randn(n, pooled.shape[1], generator=generator) @ whitening
+    drawn: Tensor = torch.randn(n, pooled.shape[1], generator=generator) @ whitening
     # There is no bias in this layer: the mean is taken out along itself.
     drawn -= (drawn @ mean)[:, None] * mean / (mean @ mean + _LITTLE)
-    deviation = (pooled @ drawn.T).std(0, correction=0)
+    deviation: Tensor = (pooled @ drawn.T).std(0, correction=0)
     return drawn / (deviation + _LITTLE)[:, None]
