@@ -61,7 +61,7 @@ def check_layout(data: bytes, location: str) -> None:
         ModpmError: `not-a-registry`; `invalid-json` or `too-large`.
     """
     layout = canonical_json.decode(data, f"{location}/{REGISTRY_FILE}")
-    if layout != {"format_version": FORMAT_VERSION}:
+    if data != LAYOUT:
         raise not_a_registry(location, f"this modpm does not know its layout, {layout!r:.200}")
 
 

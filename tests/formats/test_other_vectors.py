@@ -8,6 +8,7 @@ import pytest
 from modpm.core.errors import ModpmError
 from modpm.core.formats.names import ModuleName
 from modpm.core.formats.requirements import Requirement, parse_version
+from modpm.registry.backends import layout
 from modpm.registry.index import Index
 from modpm.registry.lockfile import Lockfile
 
@@ -79,3 +80,28 @@ def test_golden_bad_indexes_are_refused(vectors: Path) -> None:
         with pytest.raises(ModpmError) as caught:
             Index.from_bytes(data, SEVEN, name)
         assert caught.value.code == case["code"], name
+
+
+def decode_layout(kind: str, data: bytes) -> list[str]:
+    if kind == "names.json":
+        return layout.decode_names(data, "names", kind)
+    layout.check_layout(data, kind)
+    return []
+
+
+def layout_cases(vectors: Path, which: str) -> list[tuple[str, dict[str, Any]]]:
+    documents = json.loads((vectors / "layout.json").read_bytes())
+    assert set(documents) == {layout.REGISTRY_FILE, layout.NAMES_FILE}
+    return [(kind, case) for kind, found in documents.items() for case in found[which]]
+
+
+def test_golden_layouts_are_read(vectors: Path) -> None:
+    for kind, case in layout_cases(vectors, "valid"):
+        assert decode_layout(kind, case["input"].encode()) == case.get("names", []), case
+
+
+def test_golden_bad_layouts_are_refused(vectors: Path) -> None:
+    for kind, case in layout_cases(vectors, "invalid"):
+        with pytest.raises(ModpmError) as caught:
+            decode_layout(kind, case["input"].encode())
+        assert caught.value.code == case["code"], case
