@@ -1,8 +1,8 @@
 """Batch normalisation, a mask for each image and channel, and a relu, in one pass over memory.
 
 `relu(mask · (weight · (y - mean) / deviation + bias))` is one product and one sum for each number
-of y. As three layers it is written to memory three times, and its gradient is as well. Here the
-batch is taken in pieces that stay in the processor's cache.
+of y. As three layers it is written to memory three times, and its gradient is as well. A batch that
+is very large is taken in pieces, so that what is needed beside it stays small.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from modpm.core.graph.layers import UncountedBatchNorm2d
 
-_PIECE_BYTES = 2**20  # a few of them fit in a core's second-level cache
+_PIECE_BYTES = 2**30  # of memory beside the values; smaller pieces keep threads waiting
 _LARGE_BYTES = 2**22  # below it all fits in the cache as it is
 _FORMAT = torch.channels_last
 
@@ -77,7 +77,7 @@ def _is_for_cache(y: Tensor, mask: Tensor, weight: Tensor) -> bool:
 
 
 def _pieces(y: Tensor) -> Iterator[slice]:
-    """Cut a batch into pieces that fit in the cache."""
+    """Cut a batch into pieces of a bounded size."""
     n_images = max(1, _PIECE_BYTES * len(y) // (y.numel() * y.element_size()))
     for start in range(0, len(y), n_images):
         yield slice(start, start + n_images)
