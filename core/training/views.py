@@ -110,6 +110,8 @@ class ViewsObjective(MwtObjective):
         n_masked = frequencies.n_kernels
         self.layer_weights = [n / sum(n_masked.values()) for n in n_masked.values()]
         shape = frequencies.frequencies.shape
+        # Asked for at every step, and the same once kernels are ranked.
+        self._kept: dict[float, dict[str, Tensor]] = {}
         self._head_masks: dict[str, Tensor] = {}
         self.register_buffer("ranks", torch.full(shape, -1, dtype=torch.int32))
 
@@ -125,8 +127,10 @@ class ViewsObjective(MwtObjective):
 
     def kept(self, retention: float) -> dict[str, Tensor]:
         """Return the kernels that each class keeps at a retention rate, of 0 and 1, by layer."""
-        masks = kept_kernels(self.layer_ranks(), self.n_kernels, min(1.0, retention))
-        return {layer: mask.float() for layer, mask in masks.items()}
+        if retention not in self._kept:
+            masks = kept_kernels(self.layer_ranks(), self.n_kernels, min(1.0, retention))
+            self._kept[retention] = {layer: mask.float() for layer, mask in masks.items()}
+        return self._kept[retention]
 
     def inputs(
         self,
