@@ -43,8 +43,8 @@ def download_bar() -> Iterator[Progress | None]:
 
 def _bar() -> Bar:
     # Imported when a download begins: no command that has everything waits for it.
-    from rich.console import Console  # noqa: PLC0415
-    from rich.progress import (  # noqa: PLC0415
+    from rich.console import Console  # noqa: PLC0415 -- only where there is a terminal
+    from rich.progress import (  # noqa: PLC0415 -- the same
         BarColumn,
         DownloadColumn,
         Progress,

@@ -43,7 +43,7 @@ def in_threads(
     if len(items) <= 1:
         return [work(item) for item in items]
     # Not needed by a command that finds everything done.
-    from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415
+    from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415 -- slow to start, and not always needed
 
     with ThreadPoolExecutor(min(N_THREADS, len(items))) as pool:
         futures = [pool.submit(work, item) for item in items]

@@ -255,4 +255,4 @@ def _nothing_in_common(labels: Sequence[str], data: ImageData) -> ModpmError:
 
 def _listed(names: Sequence[str]) -> str:
     shown = ", ".join(names[:20])
-    return shown if len(names) <= 20 else f"{shown} and {len(names) - 20} more"  # noqa: PLR2004
+    return shown if len(names) <= 20 else f"{shown} and {len(names) - 20} more"  # noqa: PLR2004 -- as many as a line holds

@@ -101,6 +101,6 @@ def check_trainable(data: ImageData) -> None:
             "a class has too few images to hold one out for validation",
             code="too-few-images",
             where=where,
-            why=", ".join(rare[:10]) + (f" and {len(rare) - 10} more" if len(rare) > 10 else ""),  # noqa: PLR2004
+            why=", ".join(rare[:10]) + (f" and {len(rare) - 10} more" if len(rare) > 10 else ""),  # noqa: PLR2004 -- the same ten
             hint="every class needs two images or more; add some or remove the class",
         )

@@ -184,7 +184,7 @@ def _read_record(kind: type[R], raw: object, path: str, problems: list[Problem])
 
 
 # The value has whatever type `annotation` says, which Python cannot express.
-def _read(annotation: Any, raw: object, path: str, problems: list[Problem]) -> Any:  # noqa: ANN401
+def _read(annotation: Any, raw: object, path: str, problems: list[Problem]) -> Any:  # noqa: ANN401 -- what a type may be is known when it runs
     origin, arguments = get_origin(annotation), get_args(annotation)
     if isinstance(annotation, type) and issubclass(annotation, Record):
         return _read_record(annotation, raw, path, problems)

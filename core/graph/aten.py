@@ -336,7 +336,7 @@ def _number(constant: object) -> float | None:
     if isinstance(constant, Constant):
         is_plain = constant.tensor.dim() == 0 and constant.name is None
         return float(constant.tensor) if is_plain else None
-    return float(constant) if isinstance(constant, Number) else None  # type: ignore[arg-type]
+    return float(constant) if isinstance(constant, Number) else None  # type: ignore[arg-type]  # a Number may be complex, an image never is
 
 
 def _affine(t: Translator, view: View, role: str, constant: object) -> View:

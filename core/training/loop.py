@@ -138,7 +138,7 @@ def _absolute_if_folder(data: str | Path) -> str:
 
 
 # accelerate has no types, and it is imported only where training happens.
-def _accelerator(batch_size: int) -> Any:  # noqa: ANN401
+def _accelerator(batch_size: int) -> Any:  # noqa: ANN401 -- accelerate has no types
     try:
         from accelerate import Accelerator  # noqa: PLC0415 -- an extra of the package
     except ModuleNotFoundError as error:

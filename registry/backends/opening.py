@@ -57,7 +57,7 @@ def locate(url: str, base: Path) -> str:
     """
     if "://" not in url:
         # Unlike `Path.expanduser`, it leaves the `~` of nobody as it is.
-        return os.path.normpath(base.absolute() / os.path.expanduser(url))  # noqa: PTH111
+        return os.path.normpath(base.absolute() / os.path.expanduser(url))  # noqa: PTH111 -- pathlib refuses names of unknown users
     try:
         parts = urlsplit(url)
     except ValueError:

@@ -47,7 +47,7 @@ def resolve(
             `resolution-too-hard`; or one of those above, for what a release requires.
     """
     # The solver is not imported by who only lists, or installs what is locked.
-    from modpm.registry.resolver.search import search  # noqa: PLC0415
+    from modpm.registry.resolver.search import search  # noqa: PLC0415 -- nab_resolver is slow to start
 
     shelves = Shelves(catalogue, locked or {})
     asked = _asked(demands, shelves)

@@ -53,7 +53,7 @@ class DenseNet(nn.Module):
         x = self.dense1(self.conv1(x))
         x = F.avg_pool2d(self.transition(F.relu(self.transition_bn(x))), 2)
         x = F.avg_pool2d(F.relu(self.bn(self.dense2(x))), 8)
-        return self.linear(x.view(x.size(0), -1))  # type: ignore[no-any-return]
+        return self.linear(x.view(x.size(0), -1))  # type: ignore[no-any-return]  # calls of modules have no type
 
 
 class InvertedResidual(nn.Module):
@@ -83,7 +83,7 @@ class MobileNetV2(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.blocks(self.stem(x))
-        return self.classifier(x.mean([2, 3]))  # type: ignore[no-any-return]
+        return self.classifier(x.mean([2, 3]))  # type: ignore[no-any-return]  # calls of modules have no type
 
 
 def swish(x: Tensor) -> Tensor:
@@ -104,7 +104,7 @@ class EfficientBlock(nn.Module):
         out = swish(self.depthwise(swish(self.expand(x))))
         gate = F.adaptive_avg_pool2d(out, (1, 1))
         out = out * self.se2(swish(self.se1(gate))).sigmoid()
-        return self.project(out) + x  # type: ignore[no-any-return]
+        return self.project(out) + x  # type: ignore[no-any-return]  # calls of modules have no type
 
 
 class EfficientNet(nn.Module):
@@ -117,7 +117,7 @@ class EfficientNet(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         x = self.blocks(swish(self.stem(x)))
         x = F.dropout(F.adaptive_avg_pool2d(x, 1).view(x.size(0), -1), 0.2, self.training)
-        return self.linear(x)  # type: ignore[no-any-return]
+        return self.linear(x)  # type: ignore[no-any-return]  # calls of modules have no type
 
 
 class SqueezeExcite(nn.Module):
@@ -135,7 +135,7 @@ class SqueezeExcite(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         b, c, _, _ = x.size()
         gate = self.fc(nn.AdaptiveAvgPool2d(1)(x).view(b, c)).view(b, c, 1, 1)
-        return x * gate.expand_as(x)  # type: ignore[no-any-return]
+        return x * gate.expand_as(x)  # type: ignore[no-any-return]  # calls of modules have no type
 
 
 class SENet(nn.Module):
@@ -147,7 +147,7 @@ class SENet(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         x = F.relu(self.stem(x))
         x = F.relu(self.se(self.branch(x)) + x)
-        return self.linear(F.avg_pool2d(x, SIZE).flatten(1))  # type: ignore[no-any-return]
+        return self.linear(F.avg_pool2d(x, SIZE).flatten(1))  # type: ignore[no-any-return]  # calls of modules have no type
 
 
 class ShuffleNet(nn.Module):
@@ -166,7 +166,7 @@ class ShuffleNet(nn.Module):
         out = out.view(n, 3, c // 3, h, w).permute(0, 2, 1, 3, 4).reshape(n, c, h, w)
         out = self.conv3(self.conv2(out))
         x = F.avg_pool2d(F.relu(out + x), 2)
-        return self.linear(x.view(x.size(0), -1))  # type: ignore[no-any-return]
+        return self.linear(x.view(x.size(0), -1))  # type: ignore[no-any-return]  # calls of modules have no type
 
 
 def shuffled(x: Tensor) -> Tensor:
@@ -207,7 +207,7 @@ class ShuffleNetV2(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         x = F.max_pool2d(F.relu(self.stem(x)), 3, 2, 1)
         x = F.relu(self.head(self.blocks(x)))
-        return self.linear(x.mean(3).mean(2))  # type: ignore[no-any-return]
+        return self.linear(x.mean(3).mean(2))  # type: ignore[no-any-return]  # calls of modules have no type
 
 
 class Inception(nn.Module):
@@ -226,7 +226,7 @@ class Inception(nn.Module):
         x = self.stem(x)
         branches = [self.branch1(x), self.branch2(x), self.branch3(x), self.branch4(x)]
         x = F.max_pool2d(torch.cat(branches, dim=1), 3, stride=2, ceil_mode=True)
-        return self.linear(torch.flatten(F.adaptive_avg_pool2d(x, (1, 1)), 1))  # type: ignore[no-any-return]
+        return self.linear(torch.flatten(F.adaptive_avg_pool2d(x, (1, 1)), 1))  # type: ignore[no-any-return]  # calls of modules have no type
 
 
 class SqueezeNet(nn.Module):
@@ -262,7 +262,7 @@ class ResNeXt(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         x = F.relu(self.stem(x))
         x = self.block(x).add_(self.down(x)).relu_()
-        return self.linear(x.mean((-1, -2), keepdim=True)[:, :, 0, 0])  # type: ignore[no-any-return]
+        return self.linear(x.mean((-1, -2), keepdim=True)[:, :, 0, 0])  # type: ignore[no-any-return]  # calls of modules have no type
 
 
 class PreActivation(nn.Module):
@@ -280,7 +280,7 @@ class PreActivation(nn.Module):
         shortcut = self.shortcut(out)
         out = self.conv2(F.relu(self.bn2(self.conv1(out))))
         out += shortcut
-        return self.linear(F.avg_pool2d(F.relu(self.bn(out)), 2).reshape(x.shape[0], -1))  # type: ignore[no-any-return]
+        return self.linear(F.avg_pool2d(F.relu(self.bn(out)), 2).reshape(x.shape[0], -1))  # type: ignore[no-any-return]  # calls of modules have no type
 
 
 class PaddedShortcut(nn.Module):
@@ -304,7 +304,7 @@ class PaddedShortcut(nn.Module):
             shortcut = torch.cat([even, torch.zeros_like(even)], 1)
         else:
             shortcut = F.pad(even, (0, 0, 0, 0, 2, 2), "constant", 0)
-        return self.linear(F.relu(out + shortcut).mean([2, 3]))  # type: ignore[no-any-return]
+        return self.linear(F.relu(out + shortcut).mean([2, 3]))  # type: ignore[no-any-return]  # calls of modules have no type
 
 
 class Poolings(nn.Module):
@@ -322,7 +322,7 @@ class Poolings(nn.Module):
         x = self.valid(F.pad(x, (1, 2, 0, 1), value=0.5))
         both = torch.cat([F.adaptive_avg_pool2d(x, 1), F.adaptive_max_pool2d(x, 1)], 1).flatten(1)
         x = F.adaptive_avg_pool2d(x, (2, 2)) + F.adaptive_max_pool2d(x, (2, 2))
-        return self.linear(torch.cat([x.flatten(1), both], 1))  # type: ignore[no-any-return]
+        return self.linear(torch.cat([x.flatten(1), both], 1))  # type: ignore[no-any-return]  # calls of modules have no type
 
 
 class GlobalPoolings(nn.Module):
@@ -341,7 +341,7 @@ class GlobalPoolings(nn.Module):
         total = total + x.amax((2, 3)) + x.mean((2, 3), keepdim=True).view(n, -1)
         total = total + F.avg_pool2d(x, x.size()[2:]).view(-1, c) + x.sum((2, 3)) / 100
         total = total + F.max_pool2d(x, x.shape[2:])[..., 0, 0] + x.reshape(n, c, -1).max(-1).values
-        return self.linear(total)  # type: ignore[no-any-return]
+        return self.linear(total)  # type: ignore[no-any-return]  # calls of modules have no type
 
 
 ACTIVATIONS: tuple[Callable[[Tensor], Tensor], ...] = (
@@ -376,7 +376,7 @@ class Activations(nn.Module):
         for conv, activate in zip(self.convs, ACTIVATIONS, strict=True):
             total = total + activate(conv(x))
         total = self.one_prelu(self.prelu(total))
-        return self.linear(total.mean((2, 3)))  # type: ignore[no-any-return]
+        return self.linear(total.mean((2, 3)))  # type: ignore[no-any-return]  # calls of modules have no type
 
 
 class Arithmetic(nn.Module):
@@ -400,7 +400,7 @@ class Arithmetic(nn.Module):
         y = y + self.gamma * y - 0.5 * y
         y = torch.sub(y, y.relu(), alpha=2) / 3
         logits = 3 - self.linear(y.mean((2, 3)))
-        return logits * self.scale / self.temperature + self.bias  # type: ignore[no-any-return]
+        return logits * self.scale / self.temperature + self.bias  # type: ignore[no-any-return]  # calls of modules have no type
 
 
 class ChannelsLastBlock(nn.Module):
@@ -418,7 +418,7 @@ class ChannelsLastBlock(nn.Module):
         y = self.depthwise(x).permute(0, 2, 3, 1)
         y = self.gamma * self.narrow(F.gelu(self.wide(y)))
         x = x + y.permute(0, 3, 1, 2)
-        return self.head(x.flatten(2).transpose(1, 2).mean(1))  # type: ignore[no-any-return]
+        return self.head(x.flatten(2).transpose(1, 2).mean(1))  # type: ignore[no-any-return]  # calls of modules have no type
 
 
 class Res2Net(nn.Module):
@@ -438,7 +438,7 @@ class Res2Net(nn.Module):
             last = F.relu(conv(part + last))
             outputs.append(last)
         x = torch.cat(outputs, 1)
-        return self.linear(F.adaptive_avg_pool2d(x, 1).reshape(x.size(0), -1))  # type: ignore[no-any-return]
+        return self.linear(F.adaptive_avg_pool2d(x, 1).reshape(x.size(0), -1))  # type: ignore[no-any-return]  # calls of modules have no type
 
 
 class SpaceToDepth(nn.Module):
@@ -454,7 +454,7 @@ class SpaceToDepth(nn.Module):
         x = self.conv1(torch.cat(parts, 1))
         x = self.conv2(F.pixel_unshuffle(F.relu(x), 2))
         x = x.permute(0, 2, 3, 1).reshape(x.size(0), -1)
-        return self.linear(x)  # type: ignore[no-any-return]
+        return self.linear(x)  # type: ignore[no-any-return]  # calls of modules have no type
 
 
 class Attention(nn.Module):
@@ -474,7 +474,7 @@ class Attention(nn.Module):
         gate = torch.sigmoid(self.gate(x))
         x = gate * self.other(x) + (1 - gate) * x
         x = torch.sigmoid(self.map(x)) * x
-        return self.linear(x.mean((2, 3)))  # type: ignore[no-any-return]
+        return self.linear(x.mean((2, 3)))  # type: ignore[no-any-return]  # calls of modules have no type
 
 
 class InPlace(nn.Module):
@@ -496,7 +496,7 @@ class InPlace(nn.Module):
         y += x
         y.mul_(0.5)
         F.hardswish(y, inplace=True)
-        return self.linear(y.mean((2, 3)))  # type: ignore[no-any-return]
+        return self.linear(y.mean((2, 3)))  # type: ignore[no-any-return]  # calls of modules have no type
 
 
 class Shared(nn.Module):
@@ -515,7 +515,7 @@ class Shared(nn.Module):
         x = self.act(self.stem(x))
         for _ in range(3):
             x = self.act(self.conv(x) + x)
-        return self.linear(x.mean((2, 3)))  # type: ignore[no-any-return]
+        return self.linear(x.mean((2, 3)))  # type: ignore[no-any-return]  # calls of modules have no type
 
 
 class OddNames(nn.Module):
@@ -532,7 +532,7 @@ class OddNames(nn.Module):
         x = self.relu(self.graph(x))
         x = self.relu(self.run_1(x))
         x = self.relu(self.relu_1(x))
-        return self.linear(F.conv2d(x, self.kernel))  # type: ignore[no-any-return]
+        return self.linear(F.conv2d(x, self.kernel))  # type: ignore[no-any-return]  # calls of modules have no type
 
 
 @dataclass
@@ -581,7 +581,7 @@ class LayerNormOfChannels(nn.Module):
         y = self.norm(self.depthwise(x).permute(0, 2, 3, 1))
         x = x + self.narrow(F.gelu(self.wide(y))).permute(0, 3, 1, 2)
         x = self.group_norm(x)
-        return self.head(self.final_norm(x.mean([-2, -1])))  # type: ignore[no-any-return]
+        return self.head(self.final_norm(x.mean([-2, -1])))  # type: ignore[no-any-return]  # calls of modules have no type
 
 
 class VectorNorm(nn.Module):

@@ -80,7 +80,7 @@ def serve() -> None:
     """Run the commands that come in by stdin, one a line, and answer how each ended."""
     _import_everything()
     # No power fails during a test, and a busy disk takes long; the order of writes is the same.
-    os.fsync = lambda _descriptor: None  # type: ignore[assignment]
+    os.fsync = lambda _descriptor: None  # type: ignore[assignment]  # no disk is waited for
     for line in sys.stdin:
         arguments, folder, output, kill_after_seconds = json.loads(line)
         started = time.perf_counter()
@@ -93,8 +93,8 @@ def serve() -> None:
 
 def _import_everything() -> None:
     import concurrent.futures.thread  # noqa: PLC0415, F401 - a child need not import it
-    from importlib import import_module  # noqa: PLC0415
-    from importlib.util import find_spec  # noqa: PLC0415
+    from importlib import import_module  # noqa: PLC0415 -- the same
+    from importlib.util import find_spec  # noqa: PLC0415 -- the same
 
     import tomlkit  # noqa: PLC0415, F401 - as above
 

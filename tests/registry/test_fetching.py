@@ -154,7 +154,7 @@ def test_files_arrive_at_once_and_are_counted(
 
     def open_file(self: DirectoryRegistry, *arguments: str, **options: object) -> BinaryIO:
         together.wait(timeout=30)
-        return original(self, *arguments, **options)  # type: ignore[arg-type]
+        return original(self, *arguments, **options)  # type: ignore[arg-type]  # passed on as it came
 
     monkeypatch.setattr(DirectoryRegistry, "open_file", open_file)
     told: list[tuple[int, int]] = []

@@ -166,7 +166,7 @@ def test_an_endless_source_is_read_no_further_than_it_may(store: Store) -> None:
 
     endless = Endless()
     with pytest.raises(ModpmError):
-        store.fetch(RECORD, [Source("here", lambda _offset: endless)])  # type: ignore[arg-type,return-value]
+        store.fetch(RECORD, [Source("here", lambda _offset: endless)])  # type: ignore[arg-type,return-value]  # a stream that never ends
 
     assert endless.n_read == RECORD.size_bytes + 1
 

@@ -233,7 +233,7 @@ class _Body(io.RawIOBase):
     def readable(self) -> bool:
         return True
 
-    def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]
+    def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]  # typed more narrowly than the base
         try:
             block = self._response.raw.read(len(buffer))
         except urllib3.exceptions.ProtocolError:

@@ -250,7 +250,7 @@ class _Adapter(requests.adapters.HTTPAdapter):
     """Waits for no answer for ever, not even where oras asks for a token."""
 
     # What requests passes on is its own business.
-    def send(self, *args: Any, **options: Any) -> requests.Response:  # noqa: ANN401
+    def send(self, *args: Any, **options: Any) -> requests.Response:  # noqa: ANN401 -- passed on as they came
         options["timeout"] = options.get("timeout") or retrying.TIMEOUT_SECONDS
         return super().send(*args, **options)
 

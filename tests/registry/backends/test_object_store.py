@@ -50,7 +50,7 @@ def bucket(store: ObjectStore) -> Bucket:
 def objects(store: ObjectStore) -> dict[str, bytes]:
     """Return everything that lies there."""
     import obstore  # noqa: PLC0415 - it may not be installed
-    from obstore.store import from_url  # noqa: PLC0415
+    from obstore.store import from_url  # noqa: PLC0415 -- an extra
 
     client = from_url(store.url, client_options={"allow_http": True})
     metas = [meta for page in obstore.list(client) for meta in page]

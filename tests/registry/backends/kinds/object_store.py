@@ -39,7 +39,7 @@ class ObjectStore(Kind):
     def start(self) -> None:
         self._server.start()
         import obstore  # noqa: PLC0415 - it may not be installed
-        from obstore.store import from_url  # noqa: PLC0415
+        from obstore.store import from_url  # noqa: PLC0415 -- an extra
 
         with in_environment(self.access().environment):
             outside = from_url(f"s3://{BUCKET}", client_options={"allow_http": True})
