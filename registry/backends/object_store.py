@@ -20,7 +20,12 @@ from modpm.registry.backends import layout, streaming
 from modpm.registry.backends.bucket import Bucket
 from modpm.registry.backends.layout import NAMESPACES_FILE, REGISTRY_FILE
 from modpm.registry.backends.protocol import Published, Query
-from modpm.registry.backends.scanning import REMOTE_AT_ONCE, not_listed, scan
+from modpm.registry.backends.scanning import (
+    REMOTE_AT_ONCE,
+    modules_in,
+    not_listed,
+    scan,
+)
 from modpm.registry.index import Index, Release
 from modpm.registry.threads import in_threads
 
@@ -70,9 +75,7 @@ class ObjectStoreRegistry:
         """Return the modules, sorted: folders are listed, and not what is in them."""
         self._check_layout()
         namespaces = self._names_in(None) if namespace is None else [namespace]
-        listed = in_threads(self._names_in, namespaces, "names cannot be listed")
-        pairs = zip(namespaces, listed, strict=True)
-        return [ModuleName(space, name) for space, names in pairs for name in names]
+        return modules_in(namespaces, self._names_in)
 
     def index(self, module: ModuleName) -> Index | None:
         """Return what is listed for a name; None if nothing is."""

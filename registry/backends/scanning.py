@@ -1,16 +1,16 @@
-"""Searching a registry that cannot search: every index is read and looked at."""
+"""Listing and searching a registry that can do neither: all of it is read and looked at."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from modpm.core.errors import ModpmError
+from modpm.core.formats.names import ModuleName
 from modpm.registry.threads import in_threads
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
-    from modpm.core.formats.names import ModuleName
     from modpm.registry.backends.protocol import Backend, Query
     from modpm.registry.index import Index, Release
 
@@ -46,6 +46,20 @@ def meets(index: Index, query: Query) -> bool:
         return False
     text = f"{index.name} {release.label} {release.summary}".casefold()
     return all(word in text for word in query.text.casefold().split())
+
+
+def modules_in(
+    namespaces: Sequence[str], names_in: Callable[[str], Sequence[str]]
+) -> list[ModuleName]:
+    """Return the modules of some namespaces, in their order, of a registry that is far away.
+
+    Args:
+        namespaces: In normal form.
+        names_in: Lists the names of one.
+    """
+    listed = in_threads(names_in, namespaces, "names cannot be listed")
+    pairs = zip(namespaces, listed, strict=True)
+    return [ModuleName(space, name) for space, names in pairs for name in names]
 
 
 def not_listed(module: ModuleName, location: str) -> ModpmError:

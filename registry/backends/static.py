@@ -7,18 +7,17 @@ from typing import TYPE_CHECKING, BinaryIO, NoReturn
 from packaging.version import Version
 
 from modpm.core.errors import ModpmError
-from modpm.core.formats.names import ModuleName
 from modpm.registry.backends import layout, streaming
 from modpm.registry.backends.layout import NAMESPACES_FILE, REGISTRY_FILE
-from modpm.registry.backends.scanning import REMOTE_AT_ONCE, scan
+from modpm.registry.backends.scanning import REMOTE_AT_ONCE, modules_in, scan
 from modpm.registry.backends.web_server import WebServer
 from modpm.registry.index import Index
-from modpm.registry.threads import in_threads
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from modpm.core.formats.distribution import Distribution
+    from modpm.core.formats.names import ModuleName
     from modpm.registry.backends.protocol import Published, Query
 
 
@@ -46,9 +45,7 @@ class StaticRegistry:
         self._check_layout()
         known = self._list(NAMESPACES_FILE, "namespaces")
         namespaces = [each for each in known if namespace in {None, each}]
-        listed = in_threads(self._names_in, namespaces, "names cannot be listed")
-        pairs = zip(namespaces, listed, strict=True)
-        return [ModuleName(space, name) for space, names in pairs for name in names]
+        return modules_in(namespaces, self._names_in)
 
     def index(self, module: ModuleName) -> Index | None:
         """Return what is listed for a name; None if nothing is."""
