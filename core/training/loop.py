@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import warnings
 from contextlib import contextmanager
@@ -150,6 +151,8 @@ def _accelerator(batch_size: int) -> Any:  # noqa: ANN401 -- accelerate has no t
     # Without a GPU it would not look for other processes unless it is told to stay on the CPU.
     accelerator = Accelerator(cpu=not torch.accelerator.is_available())
     _warn_of_missing_processes(accelerator.num_processes)
+    # Left to the end of the process, its threads may outlive what they use, which aborts.
+    atexit.register(accelerator.state.destroy_process_group)
     if batch_size < 2 * accelerator.num_processes:
         raise ModpmError(
             f"{accelerator.num_processes} processes cannot share batches of {batch_size} images",

@@ -110,6 +110,21 @@ def test_two_processes_train_one_network(tmp_path: Path) -> None:
     }
 
 
+def test_processes_part_before_they_end(tmp_path: Path) -> None:
+    script = tmp_path / "train.py"
+    script.write_text(
+        "import atexit, os, sys\n"
+        "import torch.distributed as processes\n"
+        "atexit.register(lambda: processes.is_initialized() and os._exit(3))\n"
+        "from modpm.cli.main import main\n"
+        "sys.exit(main(sys.argv[1:]))\n"
+    )
+    launch = ["torch.distributed.run", "--nproc-per-node", "2", "--standalone", str(script)]
+    finished = start(*launch, "train", *SMALL, "-o", str(tmp_path / "run"))
+    assert finished.returncode == 0, finished.stderr
+    assert Run.open(tmp_path / "run").record.n_processes == 2
+
+
 def test_accelerate_launches_one_process_on_a_cpu_and_that_is_told(tmp_path: Path) -> None:
     folder = tmp_path / "run"
     launch = ["accelerate.commands.launch", "--cpu", "--num_processes", "2"]
