@@ -85,6 +85,7 @@ class MwtObjective(PlainObjective):
     Attributes:
         frequencies: Which kernels each class has activated lately.
         alpha, beta: The weights of the two losses.
+        layer_weights: What each layer counts in them; None for the plain mean of the paper.
 
     Source:
         Modularizing while Training (arXiv 2306.09376).
@@ -103,6 +104,7 @@ class MwtObjective(PlainObjective):
         super().__init__(network, is_half=is_half)
         self.frequencies = frequencies
         self.alpha, self.beta = alpha, beta
+        self.layer_weights: list[float] | None = None
         self.mask_nodes = mask_nodes(network.graph)
 
     def forward(self, images: Tensor, labels: Tensor) -> Losses:
@@ -114,13 +116,29 @@ class MwtObjective(PlainObjective):
         """
         output = self.network.graph.output
         values = self.run(images, (output, *self.mask_nodes.values()))
+        return self.losses(values, labels, self.alpha, self.beta)
+
+    def losses(
+        self,
+        values: Mapping[str, Tensor],
+        labels: Tensor,
+        alpha: float | Tensor,
+        beta: float | Tensor,
+    ) -> Losses:
+        """Return the losses of images that were run, and count which kernels they activate.
+
+        Args:
+            values: Of the network's output and of the nodes of masks.
+            labels: The class of each image.
+            alpha: The weight of the cohesion loss.
+            beta: The weight of the coupling loss.
+        """
         masks = {layer: values[node] for layer, node in self.mask_nodes.items()}
-        entropy = cross_entropy(values[output], labels)
-        cohesion, coupling = modular_losses(masks, labels)
+        entropy = cross_entropy(values[self.network.graph.output], labels)
+        cohesion, coupling = modular_losses(masks, labels, self.layer_weights)
         self.frequencies.update(masks, labels)
-        loss = entropy + self.alpha * cohesion + self.beta * coupling
         return {
-            "loss": loss,
+            "loss": entropy + alpha * cohesion + beta * coupling,
             "cross_entropy": entropy,
             "cohesion_loss": cohesion,
             "coupling_loss": coupling,

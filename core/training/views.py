@@ -21,7 +21,6 @@ from torch.nn.functional import (
     one_hot,
 )
 
-from modpm.core.training.losses import modular_losses
 from modpm.core.training.mask_generators import score_nodes
 from modpm.core.training.objectives import Losses, MwtObjective
 from modpm.core.training.ranking import kept_kernels, kernel_importance, quotas, rank_kernels
@@ -191,7 +190,7 @@ class ViewsObjective(MwtObjective):
         nodes = (output, *self.mask_nodes.values(), *self.score_nodes.values())
         values = self.run(images, nodes, self._scale(n_whole, views) if len(views) else None)
         whole = {name: value[:n_whole] for name, value in values.items()}
-        losses = self._whole_losses(whole, labels[:n_whole], weights)
+        losses = self.losses(whole, labels[:n_whole], *weights)
         if self.teacher is not None:
             losses["teacher_loss"] = self._teacher_loss(images[:n_whole], whole[output])
             losses["loss"] = losses["loss"] + losses["teacher_loss"]
@@ -265,20 +264,6 @@ class ViewsObjective(MwtObjective):
                 ]
             )
             for layer in small
-        }
-
-    def _whole_losses(
-        self, values: Mapping[str, Tensor], labels: Tensor, weights: Tensor
-    ) -> Losses:
-        masks = {layer: values[node] for layer, node in self.mask_nodes.items()}
-        entropy = cross_entropy(values[self.network.graph.output], labels)
-        cohesion, coupling = modular_losses(masks, labels, self.layer_weights)
-        self.frequencies.update(masks, labels)
-        return {
-            "loss": entropy + weights[0] * cohesion + weights[1] * coupling,
-            "cross_entropy": entropy,
-            "cohesion_loss": cohesion,
-            "coupling_loss": coupling,
         }
 
 
