@@ -6,8 +6,8 @@ import click
 
 from modpm.cli.module_table import size_in_words
 from modpm.cli.output import emit, say, table
-from modpm.registry.caching import Share, StoredFile, measure, prune, verify_store
-from modpm.registry.store import Store
+from modpm.registry.storage.caching import Share, StoredFile, measure, prune, verify_store
+from modpm.registry.storage.store import Store
 
 _as_json = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 

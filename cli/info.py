@@ -15,13 +15,13 @@ from modpm.cli.options import (
 )
 from modpm.cli.output import emit, warn
 from modpm.core.formats.records import to_plain
-from modpm.registry.information import inform
+from modpm.registry.discovery.information import inform
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from modpm.core.formats.manifest import ClassMetrics, InputContract, Manifest
-    from modpm.registry.information import Information
+    from modpm.registry.discovery.information import Information
 
 
 @click.command("info", epilog='Example: modpm info cifar10/cat; modpm info "cifar10/cat==1.0.0"')

@@ -14,7 +14,7 @@ from modpm.cli.options import (
     same_origin_option,
 )
 from modpm.cli.progress_bar import download_bar
-from modpm.registry.installation import install
+from modpm.registry.installing.installation import install
 
 
 @click.command(

@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from modpm.core.formats.names import ModuleName
-    from modpm.registry.changes import Change
-    from modpm.registry.installation import Installation
+    from modpm.registry.installing.installation import Installation
+    from modpm.registry.projects.changes import Change
 
 
 def report_installation(installation: Installation, *, as_json: bool, dry_run: bool) -> None:

@@ -36,9 +36,9 @@ def new(output: Path | None, with_passphrase: bool, as_json: bool) -> None:
     The private key is for you alone: who has it can sign in your name. The public key, beside it
     with the ending .pub, is for those who install your modules.
     """
-    from modpm.registry.home import home  # noqa: PLC0415 -- not for `--help`
     from modpm.registry.signing.keys import new_key, public_key_path  # noqa: PLC0415 -- the same
-    from modpm.registry.system_errors import explained  # noqa: PLC0415 -- the same
+    from modpm.registry.system.errors import explained  # noqa: PLC0415 -- the same
+    from modpm.registry.system.home import home  # noqa: PLC0415 -- not for `--help`
 
     path = (output or home() / "keys" / "signing.pem").absolute()
     with explained("write the key"):

@@ -7,7 +7,7 @@ import click
 from modpm.cli.module_table import module_data, print_modules
 from modpm.cli.options import json_option, project_option
 from modpm.cli.output import emit, say
-from modpm.registry.installed import installed
+from modpm.registry.installing.installed import installed
 
 
 @click.command("list", epilog="Example: modpm list --json")

@@ -17,10 +17,10 @@ from modpm.cli.options import (
     same_origin_option,
 )
 from modpm.cli.output import counted, emit, say
-from modpm.registry.locking import lock
+from modpm.registry.pins.locking import lock
 
 if TYPE_CHECKING:
-    from modpm.registry.locking import Locking
+    from modpm.registry.pins.locking import Locking
 
 
 @click.command("lock", epilog="Example: modpm lock --locked")

@@ -8,7 +8,7 @@ import sys
 import click
 
 from modpm.cli.output import say
-from modpm.registry.hub.login import log_in
+from modpm.registry.backends.hub.login import log_in
 
 
 @click.command("login", epilog="Example: modpm login; printf %s $TOKEN | modpm login --token-stdin")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from modpm.cli.output import say
-from modpm.registry.hub.login import log_out
+from modpm.registry.backends.hub.login import log_out
 
 
 @click.command("logout", epilog="Example: modpm logout")

@@ -9,7 +9,7 @@ import click
 from modpm.cli.module_table import COLUMNS, module_data, module_row
 from modpm.cli.output import emit, say, table
 from modpm.cli.progress_bar import download_bar
-from modpm.registry.mirroring import mirror
+from modpm.registry.publication.mirroring import mirror
 
 
 @click.command("mirror", epilog="Example: modpm mirror --to s3://our-bucket/modules")

@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from modpm.registry.backends.protocol import Published
-    from modpm.registry.installed import InstalledModule
-    from modpm.registry.lockfile import Pin
+    from modpm.registry.installing.installed import InstalledModule
+    from modpm.registry.projects.lockfile import Pin
 
 COLUMNS = ("name", "version", "digest", "size", "registry")
 

@@ -8,10 +8,10 @@ import click
 
 from modpm.cli.options import asked_registry_option, json_option, project_option
 from modpm.cli.output import emit, say, table, warn
-from modpm.registry.outdated import outdated
+from modpm.registry.discovery.outdated import outdated
 
 if TYPE_CHECKING:
-    from modpm.registry.outdated import MetricsChange, Standing
+    from modpm.registry.discovery.outdated import MetricsChange, Standing
 
 COLUMNS = ("name", "installed", "fits", "newest", "measured")
 

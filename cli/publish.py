@@ -10,14 +10,14 @@ import click
 from modpm.cli.module_table import COLUMNS, module_data, module_row
 from modpm.cli.output import emit, say, table
 from modpm.cli.passphrase import ask_passphrase
-from modpm.registry.publishing import publish
+from modpm.registry.publication.publishing import publish
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from modpm.registry.backends.protocol import Published
+    from modpm.registry.publication.version_claims import VersionCheck
     from modpm.registry.signing.keys import SigningKey
-    from modpm.registry.version_claims import VersionCheck
 
 
 @click.command(

@@ -6,7 +6,7 @@ import click
 
 from modpm.cli.installation_report import report_installation
 from modpm.cli.options import dry_run_option, json_option, offline_option, project_option
-from modpm.registry.removing import remove
+from modpm.registry.installing.removing import remove
 
 
 @click.command("remove", epilog='Example: modpm remove cifar10/cat "mnist/*"')

@@ -14,7 +14,7 @@ from modpm.cli.options import (
 )
 from modpm.cli.output import counted, emit, say
 from modpm.cli.progress_bar import download_bar
-from modpm.registry.repairing import repair
+from modpm.registry.installing.repairing import repair
 
 
 @click.command("repair", epilog="Example: modpm repair")

@@ -10,10 +10,10 @@ from modpm.cli.module_table import size_in_words
 from modpm.cli.options import SizeType, asked_registry_option, json_option, project_option
 from modpm.cli.output import counted, emit, say, table
 from modpm.core.formats.records import to_plain
-from modpm.registry.searching import search
+from modpm.registry.discovery.searching import search
 
 if TYPE_CHECKING:
-    from modpm.registry.searching import Found
+    from modpm.registry.discovery.searching import Found
 
 COLUMNS = ("name", "version", "class", "recall", "precision", "size", "licence", "registry")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from modpm.cli.output import emit, say
-from modpm.registry.tagging import tag, untag
+from modpm.registry.publication.tagging import tag, untag
 
 
 @click.command("tag", epilog="Example: modpm tag cifar10/cat==1.2.0 stable")

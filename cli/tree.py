@@ -8,11 +8,11 @@ import click
 
 from modpm.cli.options import json_option, project_option
 from modpm.cli.output import emit, say
-from modpm.registry.requirement_tree import requirements_of, tree
+from modpm.registry.projects.requirement_tree import requirements_of, tree
 
 if TYPE_CHECKING:
-    from modpm.registry.requirement_graph import Edge, RequirementGraph
-    from modpm.registry.requirement_tree import Branch
+    from modpm.registry.projects.requirement_graph import Edge, RequirementGraph
+    from modpm.registry.projects.requirement_tree import Branch
 
 
 @click.command("tree", epilog="Example: modpm tree --invert")

@@ -6,14 +6,14 @@ import click
 
 from modpm.cli.output import emit, say, table
 from modpm.core.errors import ModpmError
-from modpm.registry.system_errors import explained
-from modpm.registry.trusted_keys import (
+from modpm.registry.signing.trusted_keys import (
     TrustFile,
     accept_unsigned,
     distrust_key,
     refuse_unsigned,
     trust_key,
 )
+from modpm.registry.system.errors import explained
 
 _UNSIGNED = "(unsigned releases)"
 

@@ -14,7 +14,7 @@ from modpm.cli.options import (
     same_origin_option,
 )
 from modpm.cli.progress_bar import download_bar
-from modpm.registry.updating import update
+from modpm.registry.installing.updating import update
 
 
 @click.command("update", epilog="Example: modpm update cifar10/cat")

@@ -7,7 +7,7 @@ import click
 from modpm.cli.module_table import module_data
 from modpm.cli.options import json_option, project_option
 from modpm.cli.output import counted, emit, say
-from modpm.registry.verification import verify
+from modpm.registry.installing.verification import verify
 
 
 @click.command("verify", epilog="Example: modpm verify")

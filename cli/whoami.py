@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from modpm.cli.output import emit
-from modpm.registry.hub.login import who_am_i
+from modpm.registry.backends.hub.login import who_am_i
 
 
 @click.command("whoami", epilog="Example: modpm whoami")

@@ -8,11 +8,11 @@ import click
 
 from modpm.cli.options import json_option, project_option
 from modpm.cli.output import emit
-from modpm.registry.requirement_tree import requirements_of, why
+from modpm.registry.projects.requirement_tree import requirements_of, why
 
 if TYPE_CHECKING:
-    from modpm.registry.requirement_graph import RequirementGraph
-    from modpm.registry.requirement_tree import Step
+    from modpm.registry.projects.requirement_graph import RequirementGraph
+    from modpm.registry.projects.requirement_tree import Step
 
 
 @click.command("why", epilog="Example: modpm why cifar10/cat")

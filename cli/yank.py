@@ -6,8 +6,8 @@ import click
 
 from modpm.cli.output import emit, say
 from modpm.core.errors import ModpmError
-from modpm.registry.release_name import ReleaseName
-from modpm.registry.yanking import unyank, yank
+from modpm.registry.publication.release_name import ReleaseName
+from modpm.registry.publication.yanking import unyank, yank
 
 
 @click.command("yank", epilog='Example: modpm yank cifar10/cat==1.2.0 --reason "labels swapped"')

@@ -13,7 +13,7 @@ import msgspec
 from modpm.core.errors import ModpmError
 from modpm.core.formats.names import normalise
 from modpm.registry.backends.opening import is_remote, locate, open_backend
-from modpm.registry.home import home
+from modpm.registry.system.home import home
 
 if TYPE_CHECKING:
     from modpm.registry.backends.protocol import Backend

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from modpm.core.errors import ModpmError
-from modpm.registry.threads import in_threads
+from modpm.registry.system.threads import in_threads
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -10,11 +10,11 @@ import msgspec
 
 from modpm.core.formats.manifest import Manifest
 from modpm.registry.index import Index
-from modpm.registry.lockfile import LockDocument
-from modpm.registry.project import Wishes
+from modpm.registry.projects.lockfile import LockDocument
+from modpm.registry.projects.project import Wishes
 from modpm.registry.signing.bundle import Bundle
 from modpm.registry.signing.statement import Statement
-from modpm.registry.trusted_keys import TrustFile
+from modpm.registry.signing.trusted_keys import TrustFile
 
 FOLDER = Path(__file__).parent / "schemas"
 

@@ -1,1 +1,1 @@
-"""The kinds of registries: one file for each, behind `protocol.Backend`."""
+"""The kinds of registries: one file or folder for each, behind `protocol.Backend`."""

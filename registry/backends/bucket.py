@@ -25,7 +25,7 @@ from obstore.store import from_url
 from modpm.core.errors import ModpmError
 from modpm.core.formats import canonical_json
 from modpm.registry.backends import retrying, streaming
-from modpm.registry.transfer import receive, truncated, wrong_digest
+from modpm.registry.system.transfer import receive, truncated, wrong_digest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

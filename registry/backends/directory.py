@@ -21,15 +21,15 @@ from modpm.registry.backends import layout
 from modpm.registry.backends.layout import INDEX_FILE, NAMESPACES_FILE, REGISTRY_FILE
 from modpm.registry.backends.protocol import Published, Query
 from modpm.registry.backends.scanning import not_listed, scan
-from modpm.registry.durable import (
+from modpm.registry.index import Index, Release
+from modpm.registry.system.durable import (
     exclusively,
     move,
     remove_folder,
     replace_files,
 )
-from modpm.registry.index import Index, Release
-from modpm.registry.threads import in_threads
-from modpm.registry.transfer import transfer
+from modpm.registry.system.threads import in_threads
+from modpm.registry.system.transfer import transfer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

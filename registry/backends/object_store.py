@@ -27,7 +27,7 @@ from modpm.registry.backends.scanning import (
     scan,
 )
 from modpm.registry.index import Index, Release
-from modpm.registry.threads import in_threads
+from modpm.registry.system.threads import in_threads
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence

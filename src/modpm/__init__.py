@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     from modpm.core.modularizing.modularize import modularize
     from modpm.core.training.loop import train
     from modpm.projects import compose, load
-    from modpm.registry.installation import install
-    from modpm.registry.publishing import publish
-    from modpm.registry.searching import search
+    from modpm.registry.discovery.searching import search
+    from modpm.registry.installing.installation import install
+    from modpm.registry.publication.publishing import publish
 
 __version__ = "0.1.0"
 
@@ -38,11 +38,11 @@ _HOMES = {
     "ClassModule": "modpm.core.composition.class_module",
     "Classifier": "modpm.core.composition.classifier",
     "compose": "modpm.projects",
-    "install": "modpm.registry.installation",
+    "install": "modpm.registry.installing.installation",
     "load": "modpm.projects",
     "modularize": "modpm.core.modularizing.modularize",
-    "publish": "modpm.registry.publishing",
-    "search": "modpm.registry.searching",
+    "publish": "modpm.registry.publication.publishing",
+    "search": "modpm.registry.discovery.searching",
     "train": "modpm.core.training.loop",
 }
 

@@ -19,7 +19,7 @@ from modpm.core.errors import ModpmError
 from modpm.core.formats.manifest import MANIFEST_FILE
 from modpm.core.formats.names import ModuleName, normalise
 from modpm.core.training.run import Run
-from modpm.registry.installed import InstalledModule, find, installed
+from modpm.registry.installing.installed import InstalledModule, find, installed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

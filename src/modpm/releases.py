@@ -6,15 +6,15 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from modpm.registry.addresses import publish_target
-from modpm.registry.publishing import ready_distributions
-from modpm.registry.system_errors import explained
-from modpm.registry.version_claims import DEFAULT_BUDGET_POINTS, check_claims
+from modpm.registry.publication.publishing import ready_distributions
+from modpm.registry.publication.version_claims import DEFAULT_BUDGET_POINTS, check_claims
+from modpm.registry.system.errors import explained
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Sequence
 
-    from modpm.registry.version_claims import ScoreDifference, VersionCheck
+    from modpm.registry.publication.version_claims import ScoreDifference, VersionCheck
 
 
 def check_versions(

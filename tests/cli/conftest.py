@@ -10,7 +10,7 @@ import pytest
 from modpm.cli.main import main
 from modpm.cli.output import set_quiet
 from modpm.core.formats.distribution import read_distribution, write_distribution
-from modpm.registry.publishing import publish
+from modpm.registry.publication.publishing import publish
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -11,8 +11,8 @@ from PIL import Image
 from tests.composition.tiny_origins import CLASSES, images, publish, tiny_origin
 
 from modpm.cli.main import main
-from modpm.registry.installation import install
-from modpm.registry.publishing import publish as publish_to_registry
+from modpm.registry.installing.installation import install
+from modpm.registry.publication.publishing import publish as publish_to_registry
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -10,7 +10,7 @@ from modpm.core.formats.names import ModuleName
 from modpm.core.formats.requirements import Requirement, parse_version
 from modpm.registry.backends import layout
 from modpm.registry.index import Index
-from modpm.registry.lockfile import Lockfile
+from modpm.registry.projects.lockfile import Lockfile
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -14,9 +14,9 @@ from modpm.core.formats.distribution import verify_distribution
 from modpm.core.formats.manifest import Manifest
 from modpm.core.formats.names import ModuleName
 from modpm.registry.backends.directory import DirectoryRegistry
-from modpm.registry.installation import install
-from modpm.registry.publishing import publish
-from modpm.registry.verification import verify
+from modpm.registry.installing.installation import install
+from modpm.registry.installing.verification import verify
+from modpm.registry.publication.publishing import publish
 
 if TYPE_CHECKING:
     from typing import Any

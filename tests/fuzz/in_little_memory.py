@@ -22,9 +22,9 @@ from modpm.core.formats.names import ModuleName
 from modpm.core.formats.tensor_file import read_header
 from modpm.core.training.run import Run
 from modpm.registry.backends.directory import DirectoryRegistry
-from modpm.registry.project import Project
+from modpm.registry.projects.project import Project
+from modpm.registry.signing.trusted_keys import TRUST_FILE, TrustFile
 from modpm.registry.signing.verifying import read_signature
-from modpm.registry.trusted_keys import TRUST_FILE, TrustFile
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -20,14 +20,14 @@ from modpm.registry.backends import layout, opening
 from modpm.registry.backends.oci import naming
 from modpm.registry.backends.oci.modelpack import pack, unpack
 from modpm.registry.index import Index, Release
-from modpm.registry.lockfile import Lockfile
-from modpm.registry.project import Project
-from modpm.registry.release_name import ReleaseName
-from modpm.registry.selection import parse_selection
+from modpm.registry.projects.lockfile import Lockfile
+from modpm.registry.projects.project import Project
+from modpm.registry.projects.selection import parse_selection
+from modpm.registry.publication.release_name import ReleaseName
 from modpm.registry.signing.bundle import Bundle
 from modpm.registry.signing.statement import Statement
+from modpm.registry.signing.trusted_keys import TrustFile
 from modpm.registry.signing.verifying import claimed_signer
-from modpm.registry.trusted_keys import TrustFile
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -13,7 +13,7 @@ from modpm.core.errors import ModpmError
 from modpm.core.formats.distribution import verify_distribution
 from modpm.core.formats.names import ModuleName
 from modpm.registry.backends.directory import DirectoryRegistry
-from modpm.registry.publishing import publish
+from modpm.registry.publication.publishing import publish
 
 if TYPE_CHECKING:
     from collections.abc import Callable

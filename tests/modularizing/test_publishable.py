@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from modpm.registry.completeness import missing
+from modpm.registry.publication.completeness import missing
 
 if TYPE_CHECKING:
     from modpm.core.modularizing.modularization import Modularization

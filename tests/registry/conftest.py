@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from modpm.core.formats.distribution import Distribution, read_distribution, write_distribution
-from modpm.registry.publishing import publish
+from modpm.registry.publication.publishing import publish
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -17,11 +17,11 @@ import pytest
 from modpm.core.errors import ModpmError
 from modpm.core.formats.names import ModuleName
 from modpm.registry.backends.directory import DirectoryRegistry
-from modpm.registry.installation import install
-from modpm.registry.installed import installed
-from modpm.registry.project import Project
-from modpm.registry.publishing import publish
-from modpm.registry.verification import verify
+from modpm.registry.installing.installation import install
+from modpm.registry.installing.installed import installed
+from modpm.registry.installing.verification import verify
+from modpm.registry.projects.project import Project
+from modpm.registry.publication.publishing import publish
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -186,7 +186,8 @@ def test_a_publishing_that_ends_early_lists_only_whole_releases(
 def test_a_command_that_is_killed_leaves_the_old_state_or_the_new(
     old: dict[str, str], project: Path
 ) -> None:
-    code = f"from modpm.registry.installation import install; print(1, flush=True); install({CATS})"
+    imports = "from modpm.registry.installing.installation import install"
+    code = f"{imports}; print(1, flush=True); install({CATS})"
     for i in range(4):
         command = [sys.executable, "-c", code]
         with subprocess.Popen(command, cwd=project, stdout=subprocess.PIPE) as process:

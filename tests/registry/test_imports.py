@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from modpm.registry.installation import install
+from modpm.registry.installing.installation import install
 
 if TYPE_CHECKING:
     from tests.registry.conftest import Put

@@ -14,10 +14,10 @@ from tests.registry.command_server import CommandServer
 from modpm.core.errors import ModpmError
 from modpm.core.formats.names import ModuleName
 from modpm.registry.backends.directory import DirectoryRegistry
-from modpm.registry.caching import verify_store
-from modpm.registry.installation import install
-from modpm.registry.publishing import publish
-from modpm.registry.verification import verify
+from modpm.registry.installing.installation import install
+from modpm.registry.installing.verification import verify
+from modpm.registry.publication.publishing import publish
+from modpm.registry.storage.caching import verify_store
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

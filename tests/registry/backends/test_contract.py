@@ -18,7 +18,7 @@ from tests.registry.backends.contenders import publish_at_once, tag_at_once
 from modpm.core.errors import ModpmError
 from modpm.core.formats.names import ModuleName
 from modpm.registry.backends.protocol import Query
-from modpm.registry.transfer import receive
+from modpm.registry.system.transfer import receive
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -18,14 +18,14 @@ from tests.registry.backends.kinds.directory import Directory
 from tests.registry.backends.kinds.object_store import ObjectStore
 from tests.registry.command_server import CommandServer
 
-from modpm.registry.caching import prune, verify_store
-from modpm.registry.installation import install
-from modpm.registry.installed import installed
-from modpm.registry.project import Project
-from modpm.registry.publishing import publish
-from modpm.registry.store import Store
-from modpm.registry.transfer import receive
-from modpm.registry.verification import verify, verify_module
+from modpm.registry.installing.installation import install
+from modpm.registry.installing.installed import installed
+from modpm.registry.installing.verification import verify, verify_module
+from modpm.registry.projects.project import Project
+from modpm.registry.publication.publishing import publish
+from modpm.registry.storage.caching import prune, verify_store
+from modpm.registry.storage.store import Store
+from modpm.registry.system.transfer import receive
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -1,0 +1,95 @@
+"""Logging in to the Hub: the token goes into huggingface_hub's own store, and nowhere else."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+
+import huggingface_hub
+from huggingface_hub import HfApi, constants, get_token
+
+from modpm.core.errors import ModpmError
+from modpm.registry.backends.hub.asking import RefusalError, ask
+from modpm.registry.backends.hub.session import LIBRARY, prepare
+
+_ORGANISATIONS_PREFIX = "api_org"
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Who is logged in.
+
+    Attributes:
+        name: The user.
+        organisations: Those that the user belongs to, sorted.
+        endpoint: The Hub.
+    """
+
+    name: str
+    organisations: tuple[str, ...]
+    endpoint: str
+
+
+def log_in(token: str) -> Identity:
+    """Check a token and keep it where every program of the Hub finds it.
+
+    Raises:
+        ModpmError: `not-authorised`, if the Hub does not know the token; `network-failed`,
+            `rate-limited`.
+    """
+    if not token.strip() or token.startswith(_ORGANISATIONS_PREFIX):
+        raise _not_a_token("it is empty" if not token.strip() else "it is an organisation's")
+    identity = _identity(token.strip())
+    save = partial(huggingface_hub.login, token=token.strip(), add_to_git_credential=False)
+    ask(save, constants.ENDPOINT)
+    return identity
+
+
+def log_out() -> bool:
+    """Remove every token from the store; return whether the environment still gives one."""
+    prepare()
+    try:
+        huggingface_hub.logout()
+    except OSError:
+        # Raised after the tokens are gone: git is not there to be told, or the environment has one.
+        return get_token() is not None
+    return False
+
+
+def who_am_i() -> Identity:
+    """Return who is logged in.
+
+    Raises:
+        ModpmError: `not-authorised`, if nobody is; `network-failed`, `rate-limited`.
+    """
+    token = get_token()
+    if token is None:
+        raise ModpmError(
+            "nobody is logged in to the Hub",
+            code="not-authorised",
+            where=constants.ENDPOINT,
+            hint="log in with `modpm login`",
+        )
+    return _identity(token)
+
+
+def _identity(token: str) -> Identity:
+    prepare()
+    api = HfApi(token=token, library_name=LIBRARY)
+    try:
+        answer = ask(api.whoami, constants.ENDPOINT)
+    except RefusalError as refusal:
+        raise _not_a_token(refusal.why or "it is refused") from None
+    organisations = answer.get("orgs", []) if isinstance(answer, dict) else []
+    names = sorted(str(organisation["name"]) for organisation in organisations)
+    return Identity(str(answer["name"]), tuple(names), constants.ENDPOINT)
+
+
+def _not_a_token(why: str) -> ModpmError:
+    return ModpmError(
+        "the Hub does not accept this token",
+        code="not-authorised",
+        where=constants.ENDPOINT,
+        why=why,
+        hint=f"make one that may write at {constants.ENDPOINT}/settings/tokens",
+    )

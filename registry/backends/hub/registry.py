@@ -1,0 +1,247 @@
+"""A registry on the Hugging Face Hub: one model repository for each module (`specs/hub.md`)."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from functools import partial
+from importlib import metadata
+from itertools import chain
+from typing import TYPE_CHECKING, BinaryIO
+
+from huggingface_hub import HfApi, constants, get_token
+from packaging.version import Version
+
+from modpm.core.errors import ModpmError
+from modpm.core.formats.manifest import TENSOR_FILE
+from modpm.core.formats.names import ModuleName, normalise
+from modpm.registry.backends.hub.asking import ask
+from modpm.registry.backends.hub.naming import (
+    module_of,
+    no_repository,
+    not_allowed,
+    owner_of,
+    repository_of,
+    tag_of,
+)
+from modpm.registry.backends.hub.releasing import INDEX_FILE, ReleaseWriter, version_taken
+from modpm.registry.backends.hub.repository import ModuleRepository
+from modpm.registry.backends.hub.session import LIBRARY, prepare
+from modpm.registry.backends.protocol import Published, Query
+from modpm.registry.backends.scanning import meets, not_listed
+from modpm.registry.index import Index, Release
+from modpm.registry.system.threads import in_threads
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from huggingface_hub import ModelInfo
+
+    from modpm.core.formats.distribution import Distribution
+
+
+@dataclass(frozen=True, eq=False)
+class _Entry:
+    """A distribution on its way into the registry, and the release that it is there."""
+
+    distribution: Distribution
+    module: ModuleName
+    release: Release
+    is_listed: bool
+
+
+class HubRegistry:
+    """The modules that a user or organisation has on the Hub.
+
+    The endpoint is that of `HF_ENDPOINT` and the token that of huggingface_hub's own store, both
+    as they are when the registry is opened.
+
+    Args:
+        location: `hf://OWNER`.
+
+    Raises:
+        ModpmError: `unknown-registry-kind`.
+    """
+
+    def __init__(self, location: str) -> None:
+        self._location = location
+        self._owner = owner_of(location)
+        prepare()
+        self._api = HfApi(
+            endpoint=os.environ.get("HF_ENDPOINT", "").rstrip("/") or None,
+            token=None if constants.HF_HUB_DISABLE_IMPLICIT_TOKEN else ask(get_token, location),
+            library_name=LIBRARY,
+            library_version=metadata.version(LIBRARY),
+        )
+        self._indexes: dict[ModuleName, Index] = {}
+
+    @property
+    def location(self) -> str:
+        """The address, `hf://OWNER`."""
+        return self._location
+
+    def names(self, namespace: str | None = None) -> list[ModuleName]:
+        """Return the modules that have an index, sorted."""
+        return self._listed(namespace, ())
+
+    def index(self, module: ModuleName) -> Index | None:
+        """Return what is listed for a name; None if nothing is."""
+        repository = self._repository(module)
+        if repository is None:
+            return None
+        index = ReleaseWriter(repository, module, self._location).index()
+        if index is not None:
+            self._indexes[module] = index
+        return index
+
+    def revision(self, module: ModuleName, version: str) -> str | None:
+        """Return the commit of a version's tag.
+
+        Raises:
+            ModpmError: `missing-file`, or `release-changed`, if the tag was moved to other files.
+        """
+        repository = self._required(module)
+        found = repository.linked(TENSOR_FILE, tag_of(version))
+        index = self._indexes.get(module) or self.index(module)
+        release = None if index is None else index.find(Version(version))
+        listed = None if release is None else release.files.get(TENSOR_FILE)
+        if listed is not None and found.digest not in {None, listed.digest}:
+            raise self._moved(repository.id, version, found.commit)
+        return found.commit
+
+    def open_file(
+        self,
+        module: ModuleName,
+        version: str,
+        file: str,
+        *,
+        offset: int = 0,
+        revision: str | None = None,
+    ) -> BinaryIO:
+        """Open a file of a release to read its bytes, by the commit where one was locked."""
+        return self._required(module).open(file, revision or tag_of(version), offset)
+
+    def publish(self, distributions: Sequence[Distribution]) -> list[Published]:
+        """Publish distributions that have been verified, one repository after the other.
+
+        They are looked at together first: if a version of one is taken, none is published. What a
+        failure leaves undone is done by publishing the same again.
+
+        Raises:
+            ModpmError: `version-taken`, `invalid-name`, `invalid-card`, `busy`, `truncated`,
+                `wrong-digest`; what the Hub does is `not-authorised`, `rate-limited`,
+                `network-failed`.
+        """
+        entries = self._entered(distributions)
+        by_module: dict[ModuleName, list[_Entry]] = {}
+        for entry in entries:
+            by_module.setdefault(entry.module, []).append(entry)
+        groups = list(by_module.values())
+        done = in_threads(self._publish, groups, "modules cannot be published")
+        new = list(chain.from_iterable(done))
+        return [self._published(entry, is_new=entry in new) for entry in entries]
+
+    def change(self, module: ModuleName, change: Callable[[Index], Index]) -> Index:
+        """Change what is listed for a name, if nobody else did since it was read."""
+        repository = self._repository(module)
+        changed = None
+        if repository is not None:
+            changed = ReleaseWriter(repository, module, self._location).change(change)
+        if changed is None:
+            raise not_listed(module, self._location)
+        return changed
+
+    def search(self, query: Query) -> Iterator[Index]:
+        """Give the indexes of the modules that meet a query, sorted by name.
+
+        The Hub is asked by namespace and class; words are looked for in the indexes, since it
+        knows nothing of labels and summaries.
+        """
+        names = self._listed(query.namespace, _class_tags(query))
+        for index in in_threads(self.index, names, "indexes cannot be read"):
+            if index is not None and meets(index, query):
+                yield index
+
+    def _repository(self, module: ModuleName) -> ModuleRepository | None:
+        repository = repository_of(self._owner, module)
+        return None if repository is None else ModuleRepository(self._api, repository)
+
+    def _required(self, module: ModuleName) -> ModuleRepository:
+        repository = self._repository(module)
+        if repository is None:
+            raise no_repository(module, self._location)
+        return repository
+
+    def _listed(self, namespace: str | None, class_tags: Sequence[str]) -> list[ModuleName]:
+        tags = ["modpm", *class_tags]
+        tags += [] if namespace is None else [f"modpm-namespace:{namespace}"]
+        models = ask(partial(self._models, tags), self._location)
+        found = (module_of(self._owner, model.id) for model in models if _has_index(model))
+        return sorted(m for m in found if m is not None and namespace in {None, m.namespace})
+
+    def _models(self, tags: Sequence[str]) -> list[ModelInfo]:
+        return list(self._api.list_models(author=self._owner, filter=list(tags), full=True))
+
+    def _entered(self, distributions: Sequence[Distribution]) -> list[_Entry]:
+        """Look at all of them before anything is published."""
+        releases = [(d, Release.of_distribution(d)) for d in distributions]
+        modules = [ModuleName.parse(d.manifest.name) for d in distributions]
+        for module in modules:
+            if repository_of(self._owner, module) is None:
+                raise not_allowed(module)
+        unique = list(dict.fromkeys(modules))
+        indexes = dict(
+            zip(unique, in_threads(self.index, unique, "indexes cannot be read"), strict=True)
+        )
+        entries: list[_Entry] = []
+        for module, (distribution, release) in zip(modules, releases, strict=True):
+            listed = _find(entries, indexes[module], module, Version(release.version))
+            if listed is not None and listed.digest != release.digest:
+                raise version_taken(module, release, listed.digest, self._location)
+            is_listed = listed is not None
+            entries.append(_Entry(distribution, module, listed or release, is_listed))
+        return entries
+
+    def _publish(self, entries: Sequence[_Entry]) -> list[_Entry]:
+        """Publish releases of one module, one after the other; return those that were new."""
+        module = entries[0].module
+        writer = ReleaseWriter(self._required(module), module, self._location)
+        wanted = [entry for entry in entries if not entry.is_listed]
+        return [e for e in wanted if writer.publish(e.distribution, e.release)]
+
+    def _published(self, entry: _Entry, *, is_new: bool) -> Published:
+        return Published.of(entry.module, entry.release, self.location, is_new=is_new)
+
+    def _moved(self, repository: str, version: str, commit: str) -> ModpmError:
+        return ModpmError(
+            f"the tag `{tag_of(version)}` names other files than those that were published",
+            code="release-changed",
+            where=f"registry {self._location}, {repository}",
+            why=f"it was moved to commit {commit}, whose tensors are not those that the index "
+            "lists",
+            hint="a release never changes: find out from its owner who moved the tag; what is "
+            "locked is still installed by its commit",
+        )
+
+
+def _find(
+    entries: Sequence[_Entry], index: Index | None, module: ModuleName, version: Version
+) -> Release | None:
+    for entry in entries:
+        if entry.module == module and Version(entry.release.version) == version:
+            return entry.release
+    return None if index is None else index.find(version)
+
+
+def _has_index(model: ModelInfo) -> bool:
+    return any(sibling.rfilename == INDEX_FILE for sibling in model.siblings or ())
+
+
+def _class_tags(query: Query) -> list[str]:
+    """Return the tag of the class that is searched for, if classes of that name have one."""
+    if query.label is None or "/" in query.label:
+        return []
+    try:
+        return [f"modpm-class:{normalise(query.label)}"]
+    except ModpmError:
+        return []

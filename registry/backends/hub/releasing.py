@@ -1,0 +1,256 @@
+"""Publishing to the repository of one module, so that it can be taken up again after any crash.
+
+First the version's tag, then the index (clauses H-7 to H-10): the tag decides whose bytes a
+version has, and the index on `main`, changed in one commit with the files there, makes it a
+release.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from huggingface_hub import CommitOperationAdd
+from packaging.version import Version
+
+from modpm.core.errors import ModpmError
+from modpm.core.formats.digest import digest_bytes
+from modpm.core.formats.distribution import SIGNATURE_FILE
+from modpm.core.formats.manifest import CARD_FILE, FILE_NAMES, MANIFEST_FILE
+from modpm.registry.backends.hub.asking import CONFLICT, MISSING, STALE, RefusalError
+from modpm.registry.backends.hub.naming import tag_of
+from modpm.registry.backends.hub.uploads import additions, main_card
+from modpm.registry.index import Index
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from modpm.core.formats.distribution import Distribution
+    from modpm.core.formats.names import ModuleName
+    from modpm.registry.backends.hub.repository import Head, ModuleRepository
+    from modpm.registry.index import Release
+
+INDEX_FILE = "index.json"
+ATTRIBUTES_FILE = ".gitattributes"
+PATIENCE_SECONDS = 60.0
+"""How long a change is tried while others are faster."""
+
+_FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.05, 2.0
+_RELEASE_FILES = frozenset({MANIFEST_FILE, SIGNATURE_FILE, *FILE_NAMES})
+_LASTING = frozenset({"version-taken", "invalid-card", "wrong-digest", "truncated"})
+"""Errors after which nobody goes on with what was begun."""
+_jitter = random.Random()  # noqa: S311 -- only spreads out writers that met
+
+
+@dataclass(frozen=True)
+class _Change:
+    """What one commit to `main` does."""
+
+    message: str
+    index: Index
+    adds: Sequence[CommitOperationAdd] = ()
+    removes: frozenset[str] = frozenset()
+
+
+class ReleaseWriter:
+    """Writes to the repository of a module.
+
+    Args:
+        repository: The repository, whether it is there or not.
+        module: The module.
+        location: The registry, for errors.
+    """
+
+    def __init__(self, repository: ModuleRepository, module: ModuleName, location: str) -> None:
+        self._repository = repository
+        self._module = module
+        self._location = location
+
+    def index(self, revision: str = "main") -> Index | None:
+        """Return what the module's index lists at a revision; None if there is none.
+
+        Raises:
+            ModpmError: `invalid-index`, and what asking the Hub raises.
+        """
+        data = self._repository.read(INDEX_FILE, revision)
+        where = f"{self._repository.id}, {INDEX_FILE} at {revision}"
+        return None if data is None else Index.from_bytes(data, self._module, where)
+
+    def publish(self, distribution: Distribution, release: Release) -> bool:
+        """Publish a release, or what is missing of it; return whether it was not listed before.
+
+        Raises:
+            ModpmError: `version-taken`, `busy`, `wrong-digest`, `truncated`, `invalid-card`, and
+                what asking the Hub raises.
+        """
+        branch = f"modpm-{tag_of(release.version)}-{release.digest.partition(':')[2][:12]}"
+        try:
+            self._claim(distribution, release, branch)
+        except ModpmError as error:
+            if error.code in _LASTING:
+                self._repository.remove_branch(branch)
+            raise
+        is_new = self._list(distribution, release)
+        self._repository.remove_branch(branch)
+        return is_new
+
+    def change(self, change: Callable[[Index], Index]) -> Index | None:
+        """Change the index; return it as it is now, or None if there is none.
+
+        Raises:
+            ModpmError: `busy`, what `change` raises, and what asking the Hub raises.
+        """
+
+        def changed(index: Index | None) -> _Change | None:
+            return None if index is None else _Change("Change the index", change(index))
+
+        return self._change_main(changed)
+
+    def _claim(self, distribution: Distribution, release: Release, branch: str) -> None:
+        """Make sure that the version's tag names a commit with the files of the release."""
+        for _ in self._attempts():
+            if self._repository.head(tag_of(release.version)) is not None:
+                self._check_tagged(release)
+                return
+            try:
+                if self._stage(distribution, release, branch):
+                    return
+            except RefusalError as refusal:
+                # Somebody else is publishing the same bytes, by the same branch.
+                if refusal.status not in {MISSING, CONFLICT, STALE}:
+                    raise
+
+    def _stage(self, distribution: Distribution, release: Release, branch: str) -> bool:
+        """Commit the files to a branch of their own and tag them; return whether it was us."""
+        main = self._main()
+        if main is None:
+            return False
+        self._repository.make_branch(branch, main.commit)
+        head = self._repository.head(branch)
+        if head is None:
+            return False
+        commit = self._repository.commit(
+            f"Files of {self._module} {release.version}",
+            head,
+            adds=additions(distribution, release),
+            removes=head.files - release.all_files.keys() - {ATTRIBUTES_FILE},
+            branch=branch,
+        )
+        return self._repository.make_tag(tag_of(release.version), commit)
+
+    def _main(self) -> Head | None:
+        """Return the head of `main`, in a repository that is made if it is not there."""
+        head = self._repository.head()
+        if head is not None:
+            return head
+        self._repository.create()
+        return self._repository.head()
+
+    def _check_tagged(self, release: Release) -> None:
+        """Refuse a tag that has other bytes than the release."""
+        for name in (MANIFEST_FILE, SIGNATURE_FILE):
+            record = release.all_files.get(name)
+            data = self._repository.read(name, tag_of(release.version))
+            digest = None if data is None else digest_bytes(data)
+            if digest != (None if record is None else record.digest):
+                raise self._taken(release, digest)
+
+    def _list(self, distribution: Distribution, release: Release) -> bool:
+        """Make sure that the index lists the release; return whether it was us."""
+        listed: Release | None = None
+
+        def listing(index: Index | None) -> _Change | None:
+            nonlocal listed
+            index = index or Index(name=str(self._module))
+            listed = index.find(Version(release.version))
+            if listed is None:
+                return self._listing(distribution, release, index.with_release(release))
+            if listed.digest != release.digest:
+                raise self._taken(release, listed.digest)
+            return None
+
+        changed = self._change_main(listing)
+        # The same to the second: it was listed by us, and the answer to that was lost.
+        return changed is not None or listed == release
+
+    def _listing(self, distribution: Distribution, release: Release, index: Index) -> _Change:
+        message = f"Publish {self._module} {release.version}"
+        if _newest(index) is not release:
+            return _Change(message, index)
+        adds = [add for add in additions(distribution, release) if add.path_in_repo != CARD_FILE]
+        adds.append(main_card(distribution, release))
+        return _Change(message, index, adds, _RELEASE_FILES - {a.path_in_repo for a in adds})
+
+    def _change_main(self, decide: Callable[[Index | None], _Change | None]) -> Index | None:
+        """Change `main` by compare-and-swap on its head; return the index, None if unchanged."""
+        for _ in self._attempts():
+            head = self._repository.head()
+            change = decide(None if head is None else self.index(head.commit))
+            if change is None:
+                return None
+            if head is None:
+                continue
+            index = CommitOperationAdd(INDEX_FILE, change.index.to_bytes())
+            adds = [*change.adds, index]
+            try:
+                self._repository.commit(change.message, head, adds=adds, removes=change.removes)
+            except RefusalError as refusal:
+                if refusal.status not in {CONFLICT, STALE}:
+                    raise
+            else:
+                return change.index
+        raise self._busy()
+
+    def _attempts(self) -> Iterator[None]:
+        """Give turns, further and further apart, until patience ends.
+
+        Raises:
+            ModpmError: `busy`.
+        """
+        end, pause = time.monotonic() + PATIENCE_SECONDS, _FIRST_PAUSE_SECONDS
+        while time.monotonic() < end:
+            yield
+            time.sleep(pause * _jitter.uniform(0.5, 1.0))
+            pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
+        raise self._busy()
+
+    def _taken(self, release: Release, digest: str | None) -> ModpmError:
+        return version_taken(self._module, release, digest, self._location)
+
+    def _busy(self) -> ModpmError:
+        return ModpmError(
+            "others change this module without a pause",
+            code="busy",
+            where=f"registry {self._location}, {self._repository.id}",
+            why=f"none of our changes got through in {PATIENCE_SECONDS:.0f} seconds",
+            hint="run the command again",
+        )
+
+
+def version_taken(
+    module: ModuleName, release: Release, digest: str | None, location: str
+) -> ModpmError:
+    """Return the error of a version that has other bytes.
+
+    Args:
+        module: The module.
+        release: What was to be published.
+        digest: The digest of the file that differs; None if there is no such file.
+        location: The registry.
+    """
+    found = "has other files" if digest is None else f"has digest {digest}"
+    return ModpmError(
+        f"`{module}` {release.version} is published already, with other bytes",
+        code="version-taken",
+        where=f"registry {location}",
+        why=f"what is there {found}, and this one has digest {release.digest}",
+        hint="a release never changes: give this one a higher version",
+    )
+
+
+def _newest(index: Index) -> Release:
+    """Return the release whose files `main` has: the newest, a pre-release if there is no other."""
+    finals = [r for r in index.releases if not Version(r.version).is_prerelease]
+    return (finals or index.releases)[-1]

@@ -1,0 +1,1 @@
+"""Finding out: which modules there are, what one is, which are newer."""

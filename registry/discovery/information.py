@@ -1,0 +1,134 @@
+"""What there is to know of one module, without its tensors."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from modpm.core.errors import ModpmError
+from modpm.core.formats.distribution import read_distribution
+from modpm.core.formats.manifest import MANIFEST_FILE, Manifest
+from modpm.core.formats.names import ModuleName
+from modpm.core.formats.requirements import Requirement
+from modpm.registry.addresses import addresses, given_addresses
+from modpm.registry.catalogue import Listing, RegistryCatalogue
+from modpm.registry.installing.installed import InstalledModule
+from modpm.registry.projects.lockfile import Lockfile
+from modpm.registry.projects.project import Project
+from modpm.registry.resolver import newest
+from modpm.registry.system.errors import explained
+from modpm.registry.system.transfer import receive
+
+if TYPE_CHECKING:
+    import os
+    from pathlib import Path
+
+    from modpm.registry.addresses import Registries
+    from modpm.registry.index import Release
+
+
+@dataclass(frozen=True)
+class Information:
+    """One release.
+
+    Attributes:
+        manifest: Its manifest.
+        digest: The digest of the manifest, which names the release.
+        size_bytes: What all its files take.
+        registry: Where it is, or came from.
+        path: Where it is installed; None if it is not.
+        yanked: Why it was yanked, if the registry says so; None of one that is installed.
+    """
+
+    manifest: Manifest
+    digest: str
+    size_bytes: int
+    registry: str
+    path: Path | None
+    yanked: str | None = None
+
+
+def inform(
+    name: str,
+    project: str | os.PathLike[str] = ".",
+    registry: Registries = None,
+    *,
+    offline: bool = False,
+) -> Information:
+    """Describe a module: the installed release, or else the one that would be installed.
+
+    Args:
+        name: A module, or a requirement on one (`cifar10/cat==1.0.0`).
+        project: A folder in the project.
+        registry: Look in this registry, or these, and not at what is installed.
+        offline: Open no registry.
+
+    Raises:
+        ModpmError: `invalid-requirement`; `offline`, if it is not installed; what
+            `newest` raises; `wrong-digest` or `invalid-manifest`, for what a registry gives.
+    """
+    requirement = Requirement.parse(name)
+    module = requirement.module
+    if module is None:
+        raise ModpmError(
+            f"`{name}` names a whole namespace",
+            code="invalid-requirement",
+            hint="name one module, such as `cifar10/cat`",
+            exit_code=2,
+        )
+    place = Project.discover(project)
+    with explained("read the manifest"):
+        present = None if registry else _installed(module, requirement, place)
+        if present is not None:
+            return _of_installed(present)
+        if offline:
+            raise _not_here(requirement, place)
+        return _of_listed(requirement, place, registry)
+
+
+def _of_installed(module: InstalledModule) -> Information:
+    manifest = read_distribution(module.path).manifest
+    return Information(manifest, module.digest, module.size_bytes, module.registry, module.path)
+
+
+def _installed(
+    module: ModuleName, requirement: Requirement, place: Project
+) -> InstalledModule | None:
+    pin = (place.installed() or Lockfile((), ())).find(module)
+    if pin is None or requirement.tag is not None:
+        return None
+    fits = requirement.specifiers.contains(pin.version, prereleases=True)
+    return InstalledModule.of(pin, place) if fits else None
+
+
+def _not_here(requirement: Requirement, place: Project) -> ModpmError:
+    return ModpmError(
+        f"`{requirement}` is not installed, and no registry may be asked",
+        code="offline",
+        where=str(place.root),
+        hint="run it without `--offline`",
+    )
+
+
+def _of_listed(requirement: Requirement, place: Project, registry: Registries) -> Information:
+    of_project = place.wishes().registries
+    given = given_addresses(registry, place.root, of_project)
+    usable = given or addresses((), place.root, of_project)
+    catalogue = RegistryCatalogue(usable, place.root)
+    release = newest(requirement, catalogue)
+    listing = catalogue.listing(ModuleName(requirement.namespace, str(requirement.name)))
+    return Information(
+        manifest=_manifest(release, listing),
+        digest=release.digest,
+        size_bytes=release.size_bytes,
+        registry=listing.backend.location,
+        path=None,
+        yanked=release.yanked,
+    )
+
+
+def _manifest(release: Release, listing: Listing) -> Manifest:
+    where = f"{MANIFEST_FILE} of {listing.index.name} {release.version}"
+    module = ModuleName.parse(listing.index.name)
+    with listing.backend.open_file(module, release.version, MANIFEST_FILE) as source:
+        return Manifest.from_bytes(receive(source, release.all_files[MANIFEST_FILE], where), where)

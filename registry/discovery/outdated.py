@@ -1,0 +1,139 @@
+"""What is installed against what there is, and what moving would do to the measured accuracy."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import reduce
+from typing import TYPE_CHECKING, NamedTuple
+
+from packaging.version import Version
+
+from modpm.core.errors import ModpmError
+from modpm.core.formats.names import ModuleName
+from modpm.core.formats.requirements import Requirement
+from modpm.registry.pins.pinning import Sources
+from modpm.registry.projects.project import Project
+from modpm.registry.projects.requirement_graph import RequirementGraph
+from modpm.registry.projects.staleness import lock_missing
+from modpm.registry.resolver import newest
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Sequence
+
+    from modpm.core.formats.manifest import ClassMetrics
+    from modpm.registry.addresses import Registries
+    from modpm.registry.catalogue import RegistryCatalogue
+    from modpm.registry.index import Release
+    from modpm.registry.projects.lockfile import Lockfile, Pin
+
+
+class MetricsChange(NamedTuple):
+    """What the same split says of two releases.
+
+    Attributes:
+        before: Of the release that is installed.
+        after: Of the newer one.
+    """
+
+    before: ClassMetrics
+    after: ClassMetrics
+
+
+@dataclass(frozen=True)
+class Standing:
+    """An installed module against what its registry lists.
+
+    Attributes:
+        name: The module.
+        version: The version that is installed.
+        fitting: The newest that everybody who asks for it allows; None if there is none.
+        newest: The newest at all; None if there is none.
+        yanked: Why the installed release was yanked; None if it was not.
+        metrics: What would change from the installed release to the fitting one, or if that is
+            installed, to the newest; by splits that both were measured on.
+    """
+
+    name: ModuleName
+    version: str
+    fitting: str | None
+    newest: str | None
+    yanked: str | None
+    metrics: tuple[MetricsChange, ...]
+
+    @property
+    def is_outdated(self) -> bool:
+        """Whether there is a newer release, or this one was yanked."""
+        return self.yanked is not None or {self.fitting, self.newest} != {self.version}
+
+
+def outdated(project: str | os.PathLike[str] = ".", registry: Registries = None) -> list[Standing]:
+    """Compare installed modules with what there is, sorted by name.
+
+    Args:
+        project: A folder in the project.
+        registry: One or more registries to look in first.
+
+    Returns:
+        All installed modules, those that are not outdated too.
+
+    Raises:
+        ModpmError: `lock-missing`; `unknown-module` or `other-registry`; what the readers of
+            `modpm.toml`, `modpm.lock` and indexes raise.
+    """
+    place = Project.discover(project)
+    lock = place.installed() or place.lock()
+    if lock is None:
+        raise lock_missing(place)
+    catalogue = Sources.of(place, place.wishes(), registry).catalogue(lock.pins)
+    catalogue.read_ahead([pin.module for pin in lock.pins])
+    asked = _asked(place.lock() or lock)
+    return [_standing(pin, asked.get(pin.module, []), catalogue) for pin in lock.pins]
+
+
+def _asked(lock: Lockfile) -> dict[ModuleName, list[Requirement]]:
+    """Return for each module all requirements on it."""
+    graph, asked = RequirementGraph(lock), dict[ModuleName, list[Requirement]]()
+    for edges in (graph.roots, *graph.requires.values()):
+        for edge in edges:
+            requirement = Requirement.parse(edge.requirement).of(edge.module)
+            asked.setdefault(edge.module, []).append(requirement)
+    return asked
+
+
+def _standing(pin: Pin, asked: Sequence[Requirement], catalogue: RegistryCatalogue) -> Standing:
+    anything = Requirement(pin.module.namespace, pin.module.name)
+    fitting = _newest(reduce(_both, asked, anything), catalogue)
+    best = _newest(anything, catalogue)
+    present = catalogue.index(pin.module).find(Version(pin.version))
+    is_moving = fitting is not None and fitting.version != pin.version
+    return Standing(
+        name=pin.module,
+        version=pin.version,
+        fitting=None if fitting is None else fitting.version,
+        newest=None if best is None else best.version,
+        yanked=None if present is None else present.yanked,
+        metrics=_metrics_changes(present, fitting if is_moving else best),
+    )
+
+
+def _both(one: Requirement, other: Requirement) -> Requirement:
+    specifiers = one.specifiers & other.specifiers
+    return Requirement(one.namespace, one.name, specifiers, one.tag or other.tag)
+
+
+def _newest(requirement: Requirement, catalogue: RegistryCatalogue) -> Release | None:
+    try:
+        return newest(requirement, catalogue)
+    except ModpmError as error:
+        if error.code in {"no-version-fits", "conflict", "unknown-tag"}:
+            return None
+        raise
+
+
+def _metrics_changes(before: Release | None, after: Release | None) -> tuple[MetricsChange, ...]:
+    if before is None or after is None or before.version == after.version:
+        return ()
+    of_split = {metrics.split: metrics for metrics in after.metrics}
+    pairs = [(metrics, of_split.get(metrics.split)) for metrics in before.metrics]
+    return tuple(MetricsChange(one, other) for one, other in pairs if other is not None)

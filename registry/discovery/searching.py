@@ -1,0 +1,133 @@
+"""Searching all registries of a project for class modules."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from packaging.version import Version
+
+from modpm.core.formats.names import ModuleName, normalise
+from modpm.registry.addresses import addresses, given_addresses
+from modpm.registry.backends.protocol import Query
+from modpm.registry.projects.project import Project
+from modpm.registry.system.errors import explained
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Sequence
+
+    from modpm.core.formats.manifest import ClassMetrics
+    from modpm.registry.addresses import Address, Registries
+    from modpm.registry.backends.protocol import Backend
+    from modpm.registry.index import Index, Release
+
+
+@dataclass(frozen=True)
+class Found:
+    """A module that a search found, by its newest release.
+
+    Attributes:
+        name: The module.
+        version: The newest version that is not yanked; a pre-release only if there is no other.
+        digest: Its digest.
+        label: The class.
+        summary: What it is, in words.
+        licence: Its licence.
+        size_bytes: What all its files take.
+        metrics: How well it recognises the class, on each split that was measured.
+        registry: The registry that owns the name.
+    """
+
+    name: ModuleName
+    version: str
+    digest: str
+    label: str
+    summary: str
+    licence: str
+    size_bytes: int
+    metrics: tuple[ClassMetrics, ...]
+    registry: str
+
+    @property
+    def recall(self) -> float | None:
+        """The lowest recall of all splits; None if none was measured."""
+        return min((metrics.recall for metrics in self.metrics), default=None)
+
+    @property
+    def precision(self) -> float | None:
+        """The lowest precision of all splits; None if none was measured."""
+        return min((metrics.precision for metrics in self.metrics), default=None)
+
+
+def search(
+    text: str = "",
+    project: str | os.PathLike[str] = ".",
+    registry: Registries = None,
+    *,
+    label: str | None = None,
+    namespace: str | None = None,
+    min_recall: float | None = None,
+    max_size_bytes: int | None = None,
+) -> list[Found]:
+    """Find modules in the registries of a project, sorted by name.
+
+    Args:
+        text: Words, each of which the name, label or summary holds, whatever its case.
+        project: A folder in the project.
+        registry: Search in this registry, or these, and no other.
+        label: The class (`cat`), or the label with its namespace (`cifar10/cat`).
+        namespace: The namespace.
+        min_recall: Measured recall on every split at least; what was not measured is left out.
+        max_size_bytes: Size of all files at most.
+
+    Raises:
+        ModpmError: `invalid-name`, or what a registry raises.
+    """
+    place = Project.discover(project)
+    of_project = place.wishes().registries
+    given = given_addresses(registry, place.root, of_project)
+    query = Query(text, label, None if namespace is None else normalise(namespace))
+    with explained("search"):
+        found = _search(given or addresses((), place.root, of_project), query, place)
+    return [
+        one
+        for one in found
+        if (min_recall is None or (one.recall is not None and one.recall >= min_recall))
+        and (max_size_bytes is None or one.size_bytes <= max_size_bytes)
+    ]
+
+
+def _search(usable: Sequence[Address], query: Query, place: Project) -> list[Found]:
+    found: dict[ModuleName, Found] = {}
+    searched: list[Backend] = []
+    for address in usable:
+        backend = address.open(place.root)
+        for index in backend.search(query):
+            module = ModuleName.parse(index.name)
+            # The first registry that has a name owns it, also where its module is another.
+            if module not in found and not any(b.index(module) is not None for b in searched):
+                found[module] = _found(module, index, backend.location)
+        searched.append(backend)
+    return [found[module] for module in sorted(found)]
+
+
+def _found(module: ModuleName, index: Index, location: str) -> Found:
+    release = _newest(index)
+    return Found(
+        name=module,
+        version=release.version,
+        digest=release.digest,
+        label=release.label,
+        summary=release.summary,
+        licence=release.licence,
+        size_bytes=release.size_bytes,
+        metrics=tuple(release.metrics),
+        registry=location,
+    )
+
+
+def _newest(index: Index) -> Release:
+    offered = [release for release in index.releases if release.yanked is None]
+    stable = [release for release in offered if not Version(release.version).is_prerelease]
+    return (stable or offered)[-1]

@@ -1,1 +1,0 @@
-"""Registries on the Hugging Face Hub (`specs/hub.md`)."""

@@ -1,0 +1,1 @@
+"""From a lockfile to installed modules: fetching, trusting, verifying, switching."""

@@ -1,0 +1,128 @@
+"""Fetching: the files that pins name, from their registries into the store."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from threading import Lock
+from typing import TYPE_CHECKING, BinaryIO
+
+from modpm.core.errors import ModpmError
+from modpm.registry.installing.progress import Meter
+from modpm.registry.storage.downloading import Source
+from modpm.registry.storage.store import Store
+from modpm.registry.system.threads import in_threads
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from pathlib import Path
+
+    from modpm.core.formats.manifest import FileRecord
+    from modpm.registry.addresses import Address
+    from modpm.registry.backends.protocol import Backend
+    from modpm.registry.installing.progress import Progress
+    from modpm.registry.projects.lockfile import Pin
+
+
+@dataclass(frozen=True)
+class _WantedFile:
+    """A file that is to be in the store, and the pin that it is of."""
+
+    pin: Pin
+    name: str
+    record: FileRecord
+
+    def __str__(self) -> str:
+        return f"{self.name} of {self.pin.module} {self.pin.version}"
+
+
+def fetch(
+    pins: Iterable[Pin],
+    addresses: Sequence[Address],
+    base: Path,
+    *,
+    offline: bool = False,
+    progress: Progress | None = None,
+) -> None:
+    """Make sure that the store has every file of every pin.
+
+    Args:
+        pins: The releases.
+        addresses: Registries that may help out with a file that a pin's own registry does not
+            have: the digest decides whether it is the same.
+        base: What relative paths of registries are relative to.
+        offline: Open no registry: everything must be in the store.
+        progress: Told how many bytes have arrived, of those that the store does not have.
+
+    Raises:
+        ModpmError: `offline`, naming every file that is missing; `truncated`, `wrong-digest`,
+            `missing-file`, `registry-missing` or what the network does. Several failures are one
+            error, which has the code of the first.
+    """
+    store = Store.of_user()
+    wanted = _wanted(pins)
+    are_there = in_threads(lambda file: store.has(file.record), wanted, "files cannot be read")
+    missing = [file for file, is_there in zip(wanted, are_there, strict=True) if not is_there]
+    if missing and offline:
+        raise _offline(missing, store)
+    meter = Meter(sum(file.record.size_bytes for file in missing), progress)
+    registries = _Registries(addresses, base)
+
+    def fetch_one(file: _WantedFile) -> None:
+        store.fetch(file.record, registries.sources(file), meter.advance)
+
+    in_threads(fetch_one, missing, "files cannot be fetched", meter.stop)
+
+
+def _wanted(pins: Iterable[Pin]) -> list[_WantedFile]:
+    """Return the files in the order of the pins, each once, whichever pins it is of."""
+    once: dict[tuple[str, int], _WantedFile] = {}
+    for pin in pins:
+        for name, record in pin.files.items():
+            key = record.digest, record.size_bytes
+            once.setdefault(key, _WantedFile(pin, name, record))
+    return list(once.values())
+
+
+class _Registries:
+    """The registries that files may come from, each opened once, when it is needed."""
+
+    def __init__(self, addresses: Sequence[Address], base: Path) -> None:
+        self._addresses = addresses
+        self._base = base
+        self._backends: dict[Address, Backend] = {}
+        self._lock = Lock()
+
+    def sources(self, file: _WantedFile) -> list[Source]:
+        """Return where a file may come from: its own registry, and then the others."""
+        addresses = dict.fromkeys([file.pin.registry, *self._addresses])
+        return [
+            Source(f"{file}, registry {address.url}", partial(self._open, address, file))
+            for address in addresses
+        ]
+
+    def _open(self, address: Address, file: _WantedFile, offset: int) -> BinaryIO:
+        pin = file.pin
+        backend = self._backend(address)
+        # A commit is one of the registry that the module was locked from.
+        revision = pin.revision if address == pin.registry else None
+        return backend.open_file(
+            pin.module, pin.version, file.name, offset=offset, revision=revision
+        )
+
+    def _backend(self, address: Address) -> Backend:
+        with self._lock:
+            if address not in self._backends:
+                self._backends[address] = address.open(self._base)
+            return self._backends[address]
+
+
+def _offline(missing: Sequence[_WantedFile], store: Store) -> ModpmError:
+    files = sorted(missing, key=lambda file: (file.pin.module, file.name))
+    return ModpmError(
+        "files are not in the store, and nothing may be fetched",
+        code="offline",
+        where=str(store.folder),
+        why="\n".join(f"{file.record.digest} ({file})" for file in files),
+        hint="run the command once without `--offline`",
+    )

@@ -1,0 +1,263 @@
+"""Installing: what is asked becomes pins, and the pins become folders in `.modpm/`.
+
+A project is changed under its lock, in an order in which a crash at any moment leaves what was
+installed before, or what was asked for; running the same command again completes it:
+
+1. the store gets the files that are missing, each verified;
+2. the folders of new modules are made, each verified whole, beside those that are in use;
+3. `modpm.toml` and `modpm.lock` are replaced;
+4. `.modpm/installed.lock` is replaced: from here on the new modules are the installed ones;
+5. the folders of modules that are no longer installed are removed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from modpm.core.errors import ModpmError
+from modpm.core.formats.requirements import Requirement
+from modpm.registry.installing.fetching import fetch
+from modpm.registry.installing.installed import InstalledModule
+from modpm.registry.installing.module_folders import is_intact, other_folders, put, stage
+from modpm.registry.pins.planning import Plan, plan, plan_of_lock
+from modpm.registry.pins.yanked import yanked_reasons
+from modpm.registry.projects.changes import Change, changes_between
+from modpm.registry.projects.editing import Edit
+from modpm.registry.projects.project import Project, read
+from modpm.registry.projects.request import Conditions, Request
+from modpm.registry.storage.store import Store
+from modpm.registry.system.durable import remove_folder, replace_files
+from modpm.registry.system.errors import explained
+from modpm.registry.system.threads import in_threads
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
+
+    from modpm.core.formats.names import ModuleName
+    from modpm.registry.addresses import Registries
+    from modpm.registry.installing.progress import Progress
+    from modpm.registry.projects.lockfile import Lockfile, Pin
+
+
+@dataclass(frozen=True)
+class Installation:
+    """A project after its modules were installed, or as it would be.
+
+    Attributes:
+        project: Its root.
+        modules: All installed modules, sorted by name.
+        changes: What is not as it was, sorted by name.
+        mended: Modules whose files were damaged or absent, and were made anew.
+        yanked: Module to the reason why its release was yanked, as far as a registry was asked.
+    """
+
+    project: Path
+    modules: tuple[InstalledModule, ...]
+    changes: tuple[Change, ...]
+    mended: tuple[ModuleName, ...] = ()
+    yanked: Mapping[ModuleName, str] = field(default_factory=dict)
+
+
+def install(
+    requirements: Sequence[str] = (),
+    project: str | os.PathLike[str] = ".",
+    registry: Registries = None,
+    *,
+    same_origin: bool | None = None,
+    locked: bool = False,
+    frozen: bool = False,
+    offline: bool = False,
+    dry_run: bool = False,
+    save: bool = True,
+    progress: Progress | None = None,
+) -> Installation:
+    """Install class modules into a project, besides those that are installed already.
+
+    What was asked is added to `modpm.toml`; what it became is pinned in `modpm.lock`. Pins that
+    still satisfy everything stay as they are, and while the lockfile has everything, no registry
+    is asked. With no requirements, the project gets what its `modpm.toml` and `modpm.lock` say.
+
+    Args:
+        requirements: Such as `cifar10/cat`, `cifar10/cat>=1.2,<2`, `cifar10/cat@stable`,
+            `cifar10/*`.
+        project: A folder in the project, or one that becomes a project.
+        registry: One or more registries to look in first; they are added to `modpm.toml`.
+        same_origin: Whether modules that are asked for together must come from one origin; it is
+            kept in `modpm.toml`. None: as `modpm.toml` says.
+        locked: Fail if `modpm.lock` would have to change.
+        frozen: Install `modpm.lock` as it is, whatever `modpm.toml` says; nothing else may be
+            asked then.
+        offline: Open no registry.
+        dry_run: Change nothing.
+        save: Write `modpm.toml` and `modpm.lock`; without, only `.modpm/` changes, until the
+            next command that changes it.
+        progress: Told how many bytes have arrived.
+
+    Raises:
+        ModpmError: What `plan` and `fetch` raise, and what `verify_distribution` raises for what
+            a registry gives; `busy`, `disk-full`, `permission-denied`. The project is as it was
+            then.
+    """
+    texts = [requirements] if isinstance(requirements, str) else requirements
+    asked = tuple(Requirement.parse(text) for text in texts)
+    if frozen and (asked or locked or not save or same_origin is not None):
+        raise _takes_nothing()
+    conditions = Conditions(locked, frozen, offline, dry_run, save)
+    request = Request(Edit(add=asked, same_origin=same_origin), registry)
+    place = Project.discover(project)
+
+    def make_plan() -> Plan:
+        if frozen:
+            return plan_of_lock(place, registry, frozen=True)
+        return plan(place, request, conditions)
+
+    return carry_out(place, make_plan, conditions, progress)
+
+
+def _takes_nothing() -> ModpmError:
+    return ModpmError(
+        "a frozen lockfile is installed as it is",
+        code="usage",
+        why="`--frozen` takes no requirements, and no `--locked`, `--no-save` or `--same-origin`",
+        hint="leave one of them out",
+        exit_code=2,
+    )
+
+
+def carry_out(
+    place: Project,
+    make_plan: Callable[[], Plan],
+    conditions: Conditions,
+    progress: Progress | None = None,
+    *,
+    holds: Callable[[Path, Pin], bool] = is_intact,
+) -> Installation:
+    """Make a project what a plan says.
+
+    Args:
+        place: The project.
+        make_plan: Makes the plan; called again if somebody else changes the project meanwhile.
+        conditions: How much may be done.
+        progress: Told how many bytes have arrived.
+        holds: Tells whether a folder holds what a pin says.
+
+    Raises:
+        ModpmError: As `install`.
+    """
+    with explained("install"):
+        while True:
+            chosen = make_plan()
+            missing = [p for p in chosen.lock.pins if not holds(place.module_path(p), p)]
+            yanked = _yanked(place, chosen, missing, conditions)
+            before = place.installed_or_nothing()
+            if conditions.dry_run or not _changes_anything(place, chosen, before, missing):
+                return _outcome(place, chosen.lock, before, missing, yanked)
+            with Store.of_user().in_use():
+                fetch(
+                    missing,
+                    chosen.addresses,
+                    place.root,
+                    offline=conditions.offline,
+                    progress=progress,
+                )
+                with place.exclusively():
+                    # Whoever changed the project meanwhile must not be overruled: plan again.
+                    if _still_holds(place, chosen, missing):
+                        before = place.installed_or_nothing()
+                        _switch(place, chosen, before, missing)
+                        return _outcome(place, chosen.lock, before, missing, yanked)
+
+
+def _still_holds(place: Project, chosen: Plan, missing: Sequence[Pin]) -> bool:
+    """Tell whether a plan was made for the project as it is."""
+    anew = {pin.digest for pin in missing}
+    rest = [pin for pin in chosen.lock.pins if pin.digest not in anew]
+    return place.files() == chosen.files_before and all(
+        is_intact(place.module_path(pin), pin) for pin in rest
+    )
+
+
+def _yanked(
+    place: Project, chosen: Plan, missing: Sequence[Pin], conditions: Conditions
+) -> Mapping[ModuleName, str]:
+    """Return what is known to be yanked; registries are asked only if files come from them."""
+    if chosen.yanked is not None or conditions.offline:
+        return chosen.yanked or {}
+    store = Store.of_user()
+    coming = [
+        pin
+        for pin in missing
+        if not all(store.path(record.digest).exists() for record in pin.files.values())
+    ]
+    return yanked_reasons(coming, place.root)
+
+
+def _changes_anything(
+    place: Project, chosen: Plan, before: Lockfile, missing: Sequence[Pin]
+) -> bool:
+    lock = chosen.lock.signed_by({**before.signers, **chosen.lock.signers})
+    return bool(
+        missing
+        or _new_contents(place, chosen, lock)
+        or other_folders(place, chosen.lock.pins)
+        or place.staging.exists()  # a crash left it
+    )
+
+
+def _new_contents(place: Project, chosen: Plan, lock: Lockfile) -> Mapping[Path, bytes]:
+    """Return the files to be replaced, in this order."""
+    saved = {place.toml_path: chosen.toml, place.lock_path: lock.to_bytes()}
+    contents = {
+        place.ignore_path: b"*\n",
+        **(saved if chosen.saves else {}),
+        place.installed_path: lock.to_bytes(),
+    }
+    return {path: content for path, content in contents.items() if read(path) != content}
+
+
+def _switch(place: Project, chosen: Plan, before: Lockfile, missing: Sequence[Pin]) -> None:
+    what = "modules cannot be installed"
+    folders = in_threads(lambda pin: stage(place, pin), missing, what)
+    staged = {pin.digest: folder for pin, folder in zip(missing, folders, strict=True)}
+    signers = {**before.signers, **chosen.lock.signers}
+    signers |= _checked_signers(place, chosen.lock, staged, signers)
+    in_threads(lambda pin: put(staged[pin.digest], place.module_path(pin)), missing, what)
+    replace_files(_new_contents(place, chosen, chosen.lock.signed_by(signers)), place.staging)
+    for folder in other_folders(place, chosen.lock.pins):
+        remove_folder(folder)
+
+
+def _checked_signers(
+    place: Project, lock: Lockfile, staged: Mapping[str, Path], signers: Mapping[str, str]
+) -> dict[str, str]:
+    """Check the signatures of the namespaces that new modules are of (K-12 to K-15)."""
+    new = {pin.module.namespace for pin in lock.pins if pin.digest in staged}
+    if not new:
+        return {}
+    from modpm.registry.installing.trust import check_signatures  # noqa: PLC0415 -- only new modules need it
+
+    def folder_of(pin: Pin) -> Path:
+        return staged.get(pin.digest, place.module_path(pin))
+
+    pins = [pin for pin in lock.pins if pin.module.namespace in new]
+    return check_signatures(pins, folder_of, signers)
+
+
+def _outcome(
+    place: Project,
+    lock: Lockfile,
+    before: Lockfile,
+    missing: Sequence[Pin],
+    yanked: Mapping[ModuleName, str],
+) -> Installation:
+    digests = {pin.digest for pin in before.pins}
+    return Installation(
+        project=place.root,
+        modules=tuple(InstalledModule.of(pin, place) for pin in lock.pins),
+        changes=changes_between(before, lock),
+        mended=tuple(pin.module for pin in missing if pin.digest in digests),
+        yanked=yanked,
+    )

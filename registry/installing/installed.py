@@ -1,0 +1,89 @@
+"""What is installed in a project, and where."""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from modpm.core.errors import ModpmError
+from modpm.core.formats.names import ModuleName
+from modpm.registry.projects.lockfile import Lockfile, Pin
+from modpm.registry.projects.project import Project
+
+if TYPE_CHECKING:
+    import os
+    from pathlib import Path
+
+
+@dataclass(frozen=True)
+class InstalledModule:
+    """A class module that a project can load.
+
+    Attributes:
+        name: The module.
+        version: The version, in canonical form.
+        digest: The digest of the manifest, which names the release.
+        size_bytes: What all its files take.
+        registry: Where it came from.
+        path: The folder of its files.
+    """
+
+    name: ModuleName
+    version: str
+    digest: str
+    size_bytes: int
+    registry: str
+    path: Path
+
+    @classmethod
+    def of(cls, pin: Pin, project: Project) -> InstalledModule:
+        """Return the module that a pin says is installed."""
+        return cls(
+            name=pin.module,
+            version=pin.version,
+            digest=pin.digest,
+            size_bytes=pin.size_bytes,
+            registry=pin.registry.location(project.root),
+            path=project.module_path(pin),
+        )
+
+
+def installed(project: str | os.PathLike[str] = ".") -> list[InstalledModule]:
+    """Return the installed modules, sorted by name.
+
+    Args:
+        project: A folder in the project.
+
+    Raises:
+        ModpmError: `invalid-lock`.
+    """
+    place = Project.discover(project)
+    lock = place.installed() or Lockfile((), ())
+    return [InstalledModule.of(pin, place) for pin in lock.pins]
+
+
+def find(name: str, project: str | os.PathLike[str] = ".") -> Path:
+    """Return the folder of an installed module.
+
+    Args:
+        name: `namespace/name`.
+        project: A folder in the project.
+
+    Raises:
+        ModpmError: `not-installed`, `invalid-name` or `invalid-lock`.
+    """
+    wanted = ModuleName.parse(name)
+    modules = {module.name: module for module in installed(project)}
+    if wanted in modules and modules[wanted].path.is_dir():
+        return modules[wanted].path
+    close = difflib.get_close_matches(str(wanted), sorted(map(str, modules)), n=1)
+    raise ModpmError(
+        f"`{wanted}` is not installed",
+        code="not-installed",
+        where=str(Project.discover(project).root),
+        why=f"installed are: {', '.join(map(str, modules)) or 'no modules'}",
+        hint=f"did you mean `{close[0]}`?"
+        if close and close[0] != str(wanted)
+        else f"run `modpm install {wanted}`",
+    )

@@ -1,0 +1,74 @@
+"""The folders of installed modules: made whole from the store, removed when nobody needs them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from modpm.core.errors import ModpmError
+from modpm.core.formats.whole_files import sync_folder
+from modpm.registry.installing.sealing import is_sealed, seal
+from modpm.registry.installing.verification import verify_module
+from modpm.registry.storage.store import Store, verified_digest
+from modpm.registry.system.durable import move, remove_folder
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+    from modpm.registry.projects.lockfile import Pin
+    from modpm.registry.projects.project import Project
+
+
+def is_intact(folder: Path, pin: Pin) -> bool:
+    """Tell whether a folder is what a pin says; its bytes are read only if somebody wrote to it."""
+    if is_sealed(folder, pin):
+        return True
+    if not is_verified(folder, pin):
+        return False
+    seal(folder)
+    return True
+
+
+def is_verified(folder: Path, pin: Pin) -> bool:
+    """Tell whether a folder is what a pin says; every byte of it is read."""
+    try:
+        verify_module(folder, pin)
+    except (ModpmError, OSError):
+        return False
+    return True
+
+
+def stage(place: Project, pin: Pin) -> Path:
+    """Make the folder of a module where it can be checked, and return it.
+
+    Raises:
+        ModpmError: As `verify_module`.
+    """
+    store = Store.of_user()
+    staged = place.staging / pin.digest.replace(":", "-")
+    staged.mkdir()
+    for name, record in pin.files.items():
+        store.give(record, staged / name)
+    verify_module(staged, pin, digest_of=verified_digest)
+    seal(staged)
+    sync_folder(staged)
+    return staged
+
+
+def put(staged: Path, target: Path) -> None:
+    """Move a staged folder to its place, over a damaged one if there is any."""
+    remove_folder(target)
+    move(staged, target)
+
+
+def other_folders(place: Project, pins: Iterable[Pin]) -> list[Path]:
+    """Return the folders that no pinned module needs, but not those inside them."""
+    used = {place.module_path(pin) for pin in pins}
+    needed = {place.modules_path, *used}
+    needed |= {parent for folder in used for parent in (folder.parent, folder.parent.parent)}
+    return [
+        folder
+        for pattern in ("*", "*/*", "*/*/*")
+        for folder in place.modules_path.glob(pattern)
+        if folder not in needed and folder.parent in needed and folder.is_dir()
+    ]

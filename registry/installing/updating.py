@@ -1,0 +1,59 @@
+"""Updating: newer releases for modules that are locked."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from modpm.registry.installing.installation import carry_out
+from modpm.registry.pins.planning import plan
+from modpm.registry.projects.editing import Edit
+from modpm.registry.projects.project import Project
+from modpm.registry.projects.request import Conditions, Request
+from modpm.registry.projects.selection import check_locked, parse_selection
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Sequence
+
+    from modpm.registry.addresses import Registries
+    from modpm.registry.installing.installation import Installation
+    from modpm.registry.installing.progress import Progress
+    from modpm.registry.pins.planning import Plan
+
+
+def update(
+    names: Sequence[str] = (),
+    project: str | os.PathLike[str] = ".",
+    registry: Registries = None,
+    *,
+    same_origin: bool | None = None,
+    offline: bool = False,
+    dry_run: bool = False,
+    progress: Progress | None = None,
+) -> Installation:
+    """Move modules to the newest releases that `modpm.toml` allows, and install them (W-6).
+
+    Args:
+        names: Modules, or namespaces (`cifar10/*`), to move; all others stay where they may.
+            None to move everything.
+        project: A folder in the project.
+        registry: As for `install`; modules that are named move to it.
+        same_origin: As for `install`.
+        offline: Open no registry: there is nothing to move to then.
+        dry_run: Change nothing.
+        progress: As for `install`.
+
+    Raises:
+        ModpmError: `not-locked`, or as `install`.
+    """
+    moving = parse_selection(names)
+    conditions = Conditions(offline=offline, dry_run=dry_run)
+    edit = Edit(same_origin=same_origin)
+    request = Request(edit, registry, moving, moves_all=not moving, resolves=True)
+    place = Project.discover(project)
+
+    def make_plan() -> Plan:
+        check_locked(moving, place)
+        return plan(place, request, conditions)
+
+    return carry_out(place, make_plan, conditions, progress)

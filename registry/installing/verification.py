@@ -1,0 +1,138 @@
+"""Verifying a project: what is installed is what the lockfile pins, byte by byte."""
+
+from __future__ import annotations
+
+from itertools import chain
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from modpm.core.errors import ModpmError
+from modpm.core.formats.digest import digest_file
+from modpm.core.formats.distribution import SIGNATURE_FILE, verify_distribution
+from modpm.registry.installing.installed import InstalledModule
+from modpm.registry.projects.lockfile import Lockfile, Pin
+from modpm.registry.projects.project import Project
+from modpm.registry.storage.store import Store
+from modpm.registry.system.errors import explained
+from modpm.registry.system.threads import in_threads
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Callable, Iterator
+
+
+def verify(project: str | os.PathLike[str] = ".") -> list[InstalledModule]:
+    """Check installed modules against `modpm.lock` and their digests, and the store's files.
+
+    A file that the store does not have is no fault: it is fetched when it is needed.
+
+    Args:
+        project: A folder in the project.
+
+    Returns:
+        The modules, all of which are as they should be.
+
+    Raises:
+        ModpmError: `verification-failed`, naming everything that is wrong; `invalid-lock`.
+    """
+    place = Project.discover(project)
+    with explained("verify"):
+        installed = place.installed() or Lockfile((), ())
+        differences = list(_differences(place, installed))
+        damage = in_threads(lambda pin: _damage(place, pin), installed.pins, "files cannot be read")
+    problems = [*differences, *chain.from_iterable(damage)]
+    if problems:
+        raise ModpmError(
+            "what is installed is not what is locked",
+            code="verification-failed",
+            where=str(place.root),
+            why="\n".join(problems),
+            hint="run `modpm install`" if differences else "run `modpm repair`",
+        )
+    return [InstalledModule.of(pin, place) for pin in installed.pins]
+
+
+def verify_module(
+    folder: Path, pin: Pin, *, digest_of: Callable[[Path], str] | None = None
+) -> None:
+    """Check that a folder holds the release that a pin names, and that it says so itself.
+
+    Args:
+        folder: The folder.
+        pin: The release.
+        digest_of: As for `verify_distribution`.
+
+    Raises:
+        ModpmError: `wrong-module`, or what `verify_distribution` raises; for the signature, which
+            no manifest names, `missing-file`, `unexpected-file`, `wrong-size` or `wrong-digest`.
+    """
+    manifest = verify_distribution(folder, pin.digest, digest_of=digest_of).manifest
+    found = f"{manifest.name} {manifest.version}"
+    if found != f"{pin.module} {pin.version}":
+        raise ModpmError(
+            f"the release of `{pin.module}` {pin.version} is that of another module",
+            code="wrong-module",
+            where=f"registry {pin.registry.url}",
+            why=f"its manifest says {found}",
+            hint="do not use it; ask whoever keeps the registry",
+        )
+    _verify_signature_file(folder, pin, digest_of or digest_file)
+
+
+def _verify_signature_file(folder: Path, pin: Pin, digest_of: Callable[[Path], str]) -> None:
+    path, record = folder / SIGNATURE_FILE, pin.files.get(SIGNATURE_FILE)
+    if record is None:
+        if path.exists():
+            raise _bad_signature_file(path, "unexpected-file", "the release is not signed")
+    elif not path.exists():
+        raise _bad_signature_file(path, "missing-file", "is pinned, and absent")
+    elif (size_bytes := path.stat().st_size) != record.size_bytes:
+        why = f"has {size_bytes} bytes; {record.size_bytes} are pinned"
+        raise _bad_signature_file(path, "wrong-size", why)
+    elif (digest := digest_of(path)) != record.digest:
+        why = f"its digest is {digest}; {record.digest} is pinned"
+        raise _bad_signature_file(path, "wrong-digest", why)
+
+
+def _bad_signature_file(path: Path, code: str, why: str) -> ModpmError:
+    return ModpmError(
+        "a signature is not the one that is pinned",
+        code=code,
+        where=str(path.parent),
+        why=f"{SIGNATURE_FILE}: {why}",
+        hint="run `modpm repair`",
+    )
+
+
+def _damage(place: Project, pin: Pin) -> list[str]:
+    """Return what is wrong with the bytes of a module, in the project and in the store."""
+    problems, store = [], Store.of_user()
+    folder = place.module_path(pin)
+    try:
+        verify_module(folder, pin)
+    except ModpmError as error:
+        file = Path(error.where or "")
+        name = f"{file.name}: " if file.parent == folder else ""
+        problems.append(f"{pin.module} {pin.version}: {name}{error.why or error.what}")
+    for name, record in pin.files.items():
+        if store.path(record.digest).exists() and not store.has(record):
+            problems.append(f"{pin.module} {pin.version}: {name} is damaged in the store")
+    return problems
+
+
+def _differences(place: Project, installed: Lockfile) -> Iterator[str]:
+    """Give what `modpm.toml`, `modpm.lock` and the record of what is installed do not agree in."""
+    lock = place.lock() or Lockfile((), ())
+    wishes = place.wishes()
+    if not lock.is_for(wishes.all_requirements(), same_origin=wishes.same_origin):
+        yield "modpm.lock was not made for what modpm.toml asks for"
+    locked = {pin.module: pin for pin in lock.pins}
+    present = {pin.module: pin for pin in installed.pins}
+    for module in sorted(locked.keys() | present.keys()):
+        if module not in present:
+            yield f"{module} {locked[module].version}: is locked, and not installed"
+        elif module not in locked:
+            yield f"{module} {present[module].version}: is installed, and not locked"
+        elif present[module].digest != locked[module].digest:
+            version = present[module].version
+            yield f"{module} {locked[module].version}: is locked; {version} is installed"

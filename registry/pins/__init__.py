@@ -1,0 +1,1 @@
+"""Choosing pins: what a project asks for becomes its lockfile."""

@@ -1,0 +1,100 @@
+"""Locking: choosing releases and writing them down, without installing any."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from modpm.registry.pins.planning import plan
+from modpm.registry.projects.changes import Change, changes_between
+from modpm.registry.projects.editing import Edit
+from modpm.registry.projects.lockfile import Lockfile
+from modpm.registry.projects.project import Project, read
+from modpm.registry.projects.request import Conditions, Request
+from modpm.registry.system.durable import replace_files
+from modpm.registry.system.errors import explained
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from modpm.core.formats.names import ModuleName
+    from modpm.registry.addresses import Registries
+    from modpm.registry.pins.planning import Plan
+
+
+@dataclass(frozen=True)
+class Locking:
+    """What `modpm.lock` became, or would become.
+
+    Attributes:
+        project: The root of the project.
+        lock: The lockfile.
+        changes: What is not as it was, sorted by name.
+        is_changed: Whether its bytes are others than before.
+        yanked: Module to the reason why its release was yanked.
+    """
+
+    project: Path
+    lock: Lockfile
+    changes: tuple[Change, ...]
+    is_changed: bool
+    yanked: Mapping[ModuleName, str]
+
+
+def lock(
+    project: str | os.PathLike[str] = ".",
+    registry: Registries = None,
+    *,
+    same_origin: bool | None = None,
+    locked: bool = False,
+    offline: bool = False,
+    dry_run: bool = False,
+) -> Locking:
+    """Choose releases for what `modpm.toml` asks, and pin them in `modpm.lock`.
+
+    Registries are asked, and pins that still satisfy everything stay as they are.
+
+    Args:
+        project: A folder in the project.
+        registry: As for `install`.
+        same_origin: As for `install`.
+        locked: Fail if `modpm.lock` would have to change.
+        offline: Open no registry.
+        dry_run: Change nothing.
+
+    Raises:
+        ModpmError: What `plan` raises; `busy`, `disk-full`, `permission-denied`.
+    """
+    place = Project.discover(project)
+    conditions = Conditions(locked=locked, offline=offline, dry_run=dry_run)
+    request = Request(Edit(same_origin=same_origin), registry, resolves=True)
+    with explained("lock"):
+        while True:
+            chosen = plan(place, request, conditions)
+            outcome = _outcome(place, chosen)
+            contents = _new_contents(place, chosen)
+            if dry_run or not contents:
+                return outcome
+            with place.exclusively():
+                # Whoever changed the project meanwhile must not be overruled: plan again.
+                if place.files() == chosen.files_before:
+                    replace_files({place.ignore_path: b"*\n", **contents}, place.staging)
+                    return outcome
+
+
+def _new_contents(place: Project, chosen: Plan) -> dict[Path, bytes]:
+    contents = {place.toml_path: chosen.toml, place.lock_path: chosen.lock.to_bytes()}
+    return {p: content for p, content in contents.items() if chosen.saves and read(p) != content}
+
+
+def _outcome(place: Project, chosen: Plan) -> Locking:
+    before = place.lock() or Lockfile((), ())
+    return Locking(
+        project=place.root,
+        lock=chosen.lock,
+        changes=changes_between(before, chosen.lock),
+        is_changed=chosen.files_before[1] != chosen.lock.to_bytes(),
+        yanked=chosen.yanked or {},
+    )

@@ -1,0 +1,171 @@
+"""Choosing the pins: those that are locked, as far as they meet what is asked; else registries."""
+
+from __future__ import annotations
+
+from types import MappingProxyType
+from typing import TYPE_CHECKING, NamedTuple
+
+from packaging.version import Version
+
+from modpm.core.errors import ModpmError
+from modpm.registry.addresses import addresses, environment_address, given_addresses
+from modpm.registry.pins.keeping import kept
+from modpm.registry.projects.lockfile import Lockfile, Pin
+from modpm.registry.projects.project import LOCK_FILE, PROJECT_FILE
+from modpm.registry.system.threads import in_threads
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+    from pathlib import Path
+
+    from modpm.core.formats.names import ModuleName
+    from modpm.core.formats.requirements import Requirement
+    from modpm.registry.addresses import Address, Registries
+    from modpm.registry.catalogue import RegistryCatalogue
+    from modpm.registry.index import Release
+    from modpm.registry.projects.project import Project, Wishes
+    from modpm.registry.projects.request import Request
+    from modpm.registry.resolver import Demand
+
+
+class Sources(NamedTuple):
+    """The registries that modules may come from.
+
+    Attributes:
+        root: What their relative paths are relative to.
+        given: Those that the user names now.
+        usable: All of them, the first first.
+        named: Those that the project knows by name.
+    """
+
+    root: Path
+    given: Sequence[Address]
+    usable: tuple[Address, ...]
+    named: Mapping[str, Address]
+
+    @classmethod
+    def of(cls, place: Project, wishes: Wishes, registries: Registries) -> Sources:
+        """Return the registries of a project, and before them those that the user names."""
+        given = given_addresses(registries, place.root, wishes.registries)
+        usable = addresses(given, place.root, wishes.registries)
+        # A registry that is named for this time only is not known by its name.
+        environment = environment_address(place.root, wishes.registries)
+        passing = {environment, *given} - {*wishes.registries}
+        named = {address.name: address for address in usable if address not in passing}
+        return cls(place.root, given, usable, named)
+
+    def owner(self, pin: Pin) -> Address:
+        """Return the registry that a locked module stays with (W-5)."""
+        location = pin.registry.location(self.root)
+        there = (a for a in self.usable if a.location(self.root) == location)
+        # Who gives a registry of the project another address means the same registry.
+        return next(there, self.named.get(pin.registry.name, pin.registry))
+
+    def catalogue(self, pins: Iterable[Pin]) -> RegistryCatalogue:
+        """Return everything that is listed, for a project with these modules."""
+        from modpm.registry.catalogue import RegistryCatalogue  # noqa: PLC0415 -- slow to import
+
+        owners = {pin.module: self.owner(pin) for pin in pins}
+        return RegistryCatalogue(self.usable, self.root, owners)
+
+
+def kept_pins(
+    request: Request, wishes: Wishes, lock: Lockfile, sources: Sources
+) -> Lockfile | None:
+    """Return the part of a lockfile that meets a request; None if registries have to be asked."""
+    if request.looks_up or any(_is_free(pin, request, sources) for pin in lock.pins):
+        return None
+    return kept(lock, wishes.all_requirements(), same_origin=wishes.same_origin)
+
+
+def resolved_pins(
+    request: Request, wishes: Wishes, lock: Lockfile, sources: Sources
+) -> tuple[Lockfile, Mapping[ModuleName, str]]:
+    """Choose pins by asking registries; locked ones stay where they may.
+
+    Returns:
+        The lockfile, and the reasons of what was yanked.
+
+    Raises:
+        ModpmError: `other-registry`, `release-changed`, or what `resolve` raises.
+    """
+    from modpm.registry.resolver import resolve  # noqa: PLC0415 -- slow to import
+
+    catalogue = sources.catalogue(p for p in lock.pins if not _is_free(p, request, sources))
+    catalogue.read_ahead([pin.module for pin in lock.pins])
+    locked = {
+        pin.module: Version(pin.version)
+        for pin in lock.pins
+        if not request.moves(pin.module.namespace, pin.module.name)
+    }
+    wanted = wishes.all_requirements()
+    demands = _demands(wanted, request, lock)
+    releases = resolve(demands, catalogue, locked, same_origin=wishes.same_origin)
+    pins = _pins(releases, catalogue)
+    before = {pin.module: pin for pin in lock.pins}
+    for pin in pins:
+        _check_unchanged(pin, before.get(pin.module), catalogue.place_of(pin.module))
+    yanked = {m: r.yanked for m, r in releases.items() if r.yanked is not None}
+    same_origin, signers = wishes.same_origin, lock.signers
+    chosen = Lockfile.of(wanted, pins, same_origin=same_origin, signers=signers)
+    return chosen, MappingProxyType(yanked)
+
+
+def _is_free(pin: Pin, request: Request, sources: Sources) -> bool:
+    """Tell whether a module may come from another registry than the one it is locked from.
+
+    It may if a registry is named together with it, and is not the one that it came from.
+    """
+    if not sources.given or not request.names(pin.module):
+        return False
+    return pin.registry.location(sources.root) != sources.given[0].location(sources.root)
+
+
+def _demands(wanted: Sequence[Requirement], request: Request, lock: Lockfile) -> list[Demand]:
+    """Return what is wanted; a namespace that was locked means the modules it had then."""
+    from modpm.registry.resolver import Demand  # noqa: PLC0415 -- slow to import
+
+    demands: list[Demand] = []
+    for requirement in wanted:
+        by = "`modpm install`" if requirement in request.edit.add else PROJECT_FILE
+        known = _known_modules(requirement, request, lock)
+        demands += [Demand(requirement.of(module), by) for module in known]
+        if not known:
+            demands.append(Demand(requirement, by))
+    return demands
+
+
+def _known_modules(requirement: Requirement, request: Request, lock: Lockfile) -> list[ModuleName]:
+    is_asked = requirement in request.edit.add or request.moves(requirement.namespace, None)
+    if requirement.module is not None or is_asked or str(requirement) not in lock.requirements:
+        return []
+    return [pin.module for pin in lock.of_namespace(requirement.namespace)]
+
+
+def _pins(releases: Mapping[ModuleName, Release], catalogue: RegistryCatalogue) -> list[Pin]:
+    def pin(module: ModuleName) -> Pin:
+        listing, release = catalogue.listing(module), releases[module]
+        revision = listing.backend.revision(module, release.version)
+        return Pin.of(module, release, listing.address, revision)
+
+    return in_threads(pin, list(releases), "releases cannot be looked up")
+
+
+def _check_unchanged(pin: Pin, locked: Pin | None, place: str) -> None:
+    if locked is None or locked.version != pin.version:
+        return
+    why = None
+    if locked.digest != pin.digest:
+        why = f"its digest is {pin.digest}, and {LOCK_FILE} has {locked.digest}"
+    elif None not in {locked.revision, pin.revision} and locked.revision != pin.revision:
+        why = f"its commit is {pin.revision}, and {LOCK_FILE} has {locked.revision}"
+    if why is not None:
+        raise ModpmError(
+            f"`{pin.module}` {pin.version} is not the release that was locked",
+            code="release-changed",
+            where=f"registry {place}",
+            why=why,
+            hint="a release never changes: find out who changed it before you trust it. "
+            "`modpm sync` goes on installing what was locked; to take the other all the same, "
+            f"delete the module from `{LOCK_FILE}`",
+        )

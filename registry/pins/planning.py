@@ -1,0 +1,156 @@
+"""Planning: what a project is to become, before anything in it is changed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, NamedTuple
+
+from modpm.core.errors import ModpmError
+from modpm.registry.pins.pinning import Sources, kept_pins, resolved_pins
+from modpm.registry.projects.editing import edited
+from modpm.registry.projects.lockfile import Lockfile
+from modpm.registry.projects.project import LOCK_FILE, PROJECT_FILE
+from modpm.registry.projects.staleness import is_in_step, lock_missing, out_of_date
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from modpm.core.formats.names import ModuleName
+    from modpm.registry.addresses import Address, Registries
+    from modpm.registry.projects.editing import Edit
+    from modpm.registry.projects.project import Project, Wishes
+    from modpm.registry.projects.request import Conditions, Request
+
+_NOTHING = Lockfile((), ())
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a project is to become.
+
+    Attributes:
+        files_before: `modpm.toml` and `modpm.lock` as they were read; while they are the same,
+            the plan holds.
+        toml: `modpm.toml` as it is to be.
+        lock: What is to be installed.
+        saves: Whether `modpm.toml` and `modpm.lock` are to be written.
+        addresses: The registries that may be asked, the first first.
+        yanked: Module to the reason why its release was yanked; None if nobody looked.
+    """
+
+    files_before: tuple[bytes | None, ...]
+    toml: bytes
+    lock: Lockfile
+    saves: bool
+    addresses: tuple[Address, ...]
+    yanked: Mapping[ModuleName, str] | None = None
+
+
+def plan(place: Project, request: Request, conditions: Conditions) -> Plan:
+    """Choose what is to be installed.
+
+    Args:
+        place: The project.
+        request: What is asked of it.
+        conditions: How much may be done.
+
+    Raises:
+        ModpmError: `nothing-asked`; `lock-out-of-date` or `lock-missing`, if the lockfile may
+            not change and has to; `offline`, if a registry has to be asked and may not; what
+            `resolved_pins` and the readers of `modpm.toml`, `modpm.lock` and indexes raise.
+    """
+    before = place.files()
+    if before[0] is None and not request.edit.add:
+        raise _nothing_asked(place.root)
+    old = place.parse_wishes(before[0] or b"")
+    sources = Sources.of(place, old, request.registries)
+    toml = _edited(before[0], replace(request.edit, registries=tuple(sources.given)), old)
+    wishes = place.parse_wishes(toml)
+    lock = place.lock()
+    if conditions.locked and lock is None:
+        raise lock_missing(place)
+    asked = _Asked(request, conditions, wishes, sources)
+    chosen, yanked = _chosen(place, asked, lock)
+    if conditions.locked and chosen != lock:
+        raise out_of_date(place, wishes, lock or _NOTHING, chosen)
+    saves = conditions.save and not conditions.locked
+    return Plan(before, toml, chosen, saves, sources.usable, yanked)
+
+
+def plan_of_lock(place: Project, registries: Registries, *, frozen: bool) -> Plan:
+    """Take `modpm.lock` as it is.
+
+    Args:
+        place: The project.
+        registries: Registries that may help out with files.
+        frozen: Do not look at what `modpm.toml` asks for.
+
+    Raises:
+        ModpmError: `lock-missing`; `lock-out-of-date`, unless the lockfile is frozen; what the
+            readers of `modpm.toml` and `modpm.lock` raise.
+    """
+    before = place.files()
+    lock, wishes = place.lock(), place.parse_wishes(before[0] or b"")
+    if lock is None:
+        raise lock_missing(place)
+    if not frozen and not is_in_step(lock, wishes):
+        raise out_of_date(place, wishes, lock)
+    usable = Sources.of(place, wishes, registries).usable
+    return Plan(before, before[0] or b"", lock, saves=False, addresses=usable)
+
+
+class _Asked(NamedTuple):
+    """Everything that pins are chosen by, but for those that are locked."""
+
+    request: Request
+    conditions: Conditions
+    wishes: Wishes
+    sources: Sources
+
+
+def _chosen(
+    place: Project, asked: _Asked, lock: Lockfile | None
+) -> tuple[Lockfile, Mapping[ModuleName, str] | None]:
+    request, conditions, wishes, sources = asked
+    if not wishes.requirements:
+        return Lockfile((), (), wishes.same_origin), None
+    same = None if lock is None else kept_pins(request, wishes, lock, sources)
+    if same is not None and _may_keep(request, conditions):
+        return same, None
+    if conditions.offline:
+        raise _needs_registries(place)
+    if conditions.locked and not request.resolves:
+        raise out_of_date(place, wishes, lock or _NOTHING)
+    return resolved_pins(request, wishes, lock or _NOTHING, sources)
+
+
+def _may_keep(request: Request, conditions: Conditions) -> bool:
+    return not request.resolves or (conditions.offline and not request.moves_any)
+
+
+def _edited(toml: bytes | None, edit: Edit, wishes: Wishes) -> bytes:
+    if toml is not None and edit.is_done_in(wishes):
+        return toml
+    return edited(toml or b"", edit)
+
+
+def _needs_registries(place: Project) -> ModpmError:
+    return ModpmError(
+        f"`{LOCK_FILE}` has to change, and that needs registries",
+        code="offline",
+        where=str(place.root),
+        why=f"`--offline` opens none, and `{LOCK_FILE}` does not have what is asked",
+        hint="run it without `--offline`, or install what is locked by `modpm sync --frozen`",
+    )
+
+
+def _nothing_asked(root: Path) -> ModpmError:
+    return ModpmError(
+        "this project asks for nothing",
+        code="nothing-asked",
+        where=str(root),
+        why=f"no requirement was given, and there is no `{PROJECT_FILE}`",
+        hint="name a module, such as `modpm install cifar10/cat`, or run `modpm init`",
+        exit_code=2,
+    )

@@ -1,0 +1,51 @@
+"""Reasons not to use a release that is locked all the same."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from packaging.version import Version
+
+from modpm.core.errors import ModpmError
+from modpm.registry.system.threads import in_threads
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from pathlib import Path
+
+    from modpm.core.formats.names import ModuleName
+    from modpm.registry.addresses import Address
+    from modpm.registry.backends.protocol import Backend
+    from modpm.registry.projects.lockfile import Pin
+
+
+def yanked_reasons(pins: Iterable[Pin], base: Path) -> dict[ModuleName, str]:
+    """Return for releases that their registries have yanked since they were locked why (W-8).
+
+    A registry that does not answer is no fault here: whoever needs its files will say so.
+
+    Args:
+        pins: The releases.
+        base: What relative paths of registries are relative to.
+    """
+    of_registry: dict[Address, list[Pin]] = {}
+    for pin in pins:
+        of_registry.setdefault(pin.registry, []).append(pin)
+    found: dict[ModuleName, str] = {}
+    for address, locked in of_registry.items():
+        try:
+            found |= _reasons(address.open(base), locked)
+        except ModpmError:
+            continue
+    return found
+
+
+def _reasons(backend: Backend, pins: Sequence[Pin]) -> dict[ModuleName, str]:
+    def reason(pin: Pin) -> str | None:
+        index = backend.index(pin.module)
+        release = None if index is None else index.find(Version(pin.version))
+        return None if release is None else release.yanked
+
+    # The first is asked alone: a registry that is away is waited for once, and not once a pin.
+    reasons = [reason(pins[0]), *in_threads(reason, pins[1:], "indexes cannot be read")]
+    return {pin.module: why for pin, why in zip(pins, reasons, strict=True) if why is not None}

@@ -1,0 +1,1 @@
+"""What a project asks for and what it has: `modpm.toml`, `modpm.lock`, and edits of them."""

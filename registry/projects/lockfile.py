@@ -1,0 +1,266 @@
+"""The lockfile: the exact releases a project got (`specs/lockfile.md`).
+
+The same pins give the same bytes.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from types import MappingProxyType
+from typing import Annotated, Self
+
+import msgspec
+
+from modpm.core.errors import ModpmError
+from modpm.core.formats.digest import Digest
+from modpm.core.formats.distribution import SIGNATURE_FILE
+from modpm.core.formats.manifest import FILE_NAMES, MANIFEST_FILE, Count, FileRecord, Name, Text
+from modpm.core.formats.names import ModuleName
+from modpm.core.formats.requirements import Requirement, parse_version
+from modpm.registry.addresses import Address
+from modpm.registry.index import Release
+from modpm.registry.projects.toml_file import convert_toml, parse_toml
+
+FORMAT_VERSION = 1
+
+_COMMENT = "# Written by `modpm install`; keep it under version control, and do not edit it."
+
+Namespace = Annotated[
+    str,
+    msgspec.Meta(
+        pattern=r"^(?=.{1,64}$)[a-z0-9]+(-[a-z0-9]+)*$(?!\n)",
+        description="a normalised namespace, such as `cifar10`",
+    ),
+]
+
+
+class LockedFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A file of a pinned release."""
+
+    size_bytes: Count
+    digest: Digest
+
+
+class LockedModule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A pinned release as the lockfile writes it."""
+
+    name: Name
+    version: Annotated[str, msgspec.Meta(max_length=64)]
+    digest: Digest
+    registry: Address
+    files: dict[str, LockedFile]
+    requires: tuple[Text, ...] = ()
+    revision: Annotated[str, msgspec.Meta(min_length=1, max_length=128)] | None = None
+
+
+class LockDocument(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The lockfile as it is written."""
+
+    format_version: int
+    requirements: tuple[Text, ...] = ()
+    same_origin: bool = False
+    signers: dict[Namespace, Digest] = {}
+    modules: tuple[LockedModule, ...] = ()
+
+
+@dataclass(frozen=True)
+class Pin:
+    """One release, exactly.
+
+    Attributes:
+        module: The module.
+        version: The version, in canonical form.
+        digest: The digest of the manifest, which names the release.
+        registry: Where it was found.
+        files: Every file, the manifest too.
+        requires: What the release asks for.
+        revision: The commit, for a registry that has commits (`Backend.revision`).
+    """
+
+    module: ModuleName
+    version: str
+    digest: str
+    registry: Address
+    files: Mapping[str, FileRecord]
+    requires: tuple[str, ...] = ()
+    revision: str | None = None
+
+    @classmethod
+    def of(
+        cls,
+        module: ModuleName,
+        release: Release,
+        registry: Address,
+        revision: str | None = None,
+    ) -> Self:
+        """Return the pin of a release."""
+        files = MappingProxyType(dict(release.all_files))
+        requires = tuple(release.requires)
+        return cls(module, release.version, release.digest, registry, files, requires, revision)
+
+    @property
+    def size_bytes(self) -> int:
+        """What all files take."""
+        return sum(file.size_bytes for file in self.files.values())
+
+
+@dataclass(frozen=True)
+class Lockfile:
+    """All pins of a project, and what they were chosen for.
+
+    Attributes:
+        requirements: What `modpm.toml` asked for, sorted.
+        pins: The releases, sorted by name.
+        same_origin: Modules that were asked for together came from one origin.
+        signers: Namespace to the key that its releases were signed with; of pinned modules only.
+    """
+
+    requirements: tuple[str, ...]
+    pins: tuple[Pin, ...]
+    same_origin: bool = False
+    signers: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def of(
+        cls,
+        requirements: Sequence[Requirement],
+        pins: Sequence[Pin],
+        *,
+        same_origin: bool = False,
+        signers: Mapping[str, str] = MappingProxyType({}),
+    ) -> Self:
+        """Return the lockfile of requirements and pins in any order."""
+        texts = sorted({str(requirement) for requirement in requirements})
+        ordered = sorted(pins, key=lambda pin: pin.module)
+        return cls(tuple(texts), tuple(ordered), same_origin).signed_by(signers)
+
+    @classmethod
+    def from_bytes(cls, data: bytes, path: Path, hint: str) -> Self:
+        """Read a lockfile.
+
+        Args:
+            data: Its bytes.
+            path: Where it is, for errors.
+            hint: How to mend it.
+
+        Raises:
+            ModpmError: `invalid-lock`, `unknown-format-version` or `too-large`, or what the
+                parts of a name, version or requirement raise.
+        """
+        raw = parse_toml(data, path=path, code="invalid-lock", hint=hint)
+        _check_format_version(raw, path)
+        document = convert_toml(LockDocument, raw, path=path, code="invalid-lock", hint=hint)
+        pins = [_pin(module, path, hint) for module in document.modules]
+        if len({pin.module for pin in pins}) < len(pins):
+            raise _invalid("a module is pinned twice", path, hint)
+        requirements = [Requirement.parse(text, str(path)) for text in document.requirements]
+        return cls.of(
+            requirements, pins, same_origin=document.same_origin, signers=document.signers
+        )
+
+    def to_bytes(self) -> bytes:
+        """Return the lockfile: the same bytes for the same pins."""
+        lines = [_COMMENT, f"format_version = {FORMAT_VERSION}"]
+        lines += _array("requirements", self.requirements)
+        lines += ["same_origin = true"] if self.same_origin else []
+        lines += _signer_lines(self.signers)
+        for pin in self.pins:
+            lines += _pin_lines(pin)
+        return "".join(f"{line}\n" for line in lines).encode()
+
+    def is_for(self, requirements: Sequence[Requirement], *, same_origin: bool = False) -> bool:
+        """Tell whether the pins were chosen for exactly these requirements."""
+        texts = Lockfile.of(requirements, ()).requirements
+        return (self.requirements, self.same_origin) == (texts, same_origin)
+
+    def signed_by(self, signers: Mapping[str, str]) -> Self:
+        """Return the lockfile with more signers, which go before those it had."""
+        both = {**self.signers, **signers}
+        pinned = {pin.module.namespace for pin in self.pins}
+        kept = {namespace: both[namespace] for namespace in sorted(pinned & both.keys())}
+        return replace(self, signers=MappingProxyType(kept))
+
+    def of_namespace(self, namespace: str) -> tuple[Pin, ...]:
+        """Return the pins of a namespace."""
+        return tuple(pin for pin in self.pins if pin.module.namespace == namespace)
+
+    def find(self, module: ModuleName) -> Pin | None:
+        """Return the pin of a module."""
+        return next((pin for pin in self.pins if pin.module == module), None)
+
+
+def _check_format_version(raw: Mapping[str, object], path: Path) -> None:
+    version = raw.get("format_version")
+    if isinstance(version, int) and version != FORMAT_VERSION:
+        raise ModpmError(
+            f"`{path.name}` has format version {version}",
+            code="unknown-format-version",
+            where=str(path),
+            why=f"this version of modpm reads format version {FORMAT_VERSION}",
+            hint="upgrade modpm",
+        )
+
+
+def _pin(locked: LockedModule, path: Path, hint: str) -> Pin:
+    where = f"{path}, {locked.name}"
+    version = parse_version(locked.version, where)
+    for name in locked.files:
+        if name not in {MANIFEST_FILE, SIGNATURE_FILE, *FILE_NAMES}:
+            raise _invalid(f"{name[:100]!r} is not a file of a module", where, hint)
+    manifest = locked.files.get(MANIFEST_FILE)
+    if manifest is None or manifest.digest != locked.digest:
+        raise _invalid(f"`{MANIFEST_FILE}` does not have the digest of the release", where, hint)
+    files = {
+        name: FileRecord(size_bytes=file.size_bytes, digest=file.digest)
+        for name, file in locked.files.items()
+    }
+    module = ModuleName.parse(locked.name, where)
+    return Pin(
+        module,
+        str(version),
+        locked.digest,
+        locked.registry,
+        MappingProxyType(files),
+        locked.requires,
+        locked.revision,
+    )
+
+
+def _invalid(why: str, where: Path | str, hint: str) -> ModpmError:
+    return ModpmError(
+        "the lockfile is damaged", code="invalid-lock", where=str(where), why=why, hint=hint
+    )
+
+
+def _signer_lines(signers: Mapping[str, str]) -> list[str]:
+    lines = [f"{_string(namespace)} = {_string(key)}" for namespace, key in signers.items()]
+    return ["", "[signers]", *lines] if lines else []
+
+
+def _pin_lines(pin: Pin) -> list[str]:
+    registry = pin.registry
+    return [
+        "",
+        "[[modules]]",
+        f"name = {_string(str(pin.module))}",
+        f"version = {_string(pin.version)}",
+        f"digest = {_string(pin.digest)}",
+        f"registry = {{ name = {_string(registry.name)}, url = {_string(registry.url)} }}",
+        *([f"revision = {_string(pin.revision)}"] if pin.revision is not None else []),
+        *(_array("requires", pin.requires) if pin.requires else []),
+        "",
+        "[modules.files]",
+        *(
+            f'"{name}" = {{ size_bytes = {file.size_bytes}, digest = "{file.digest}" }}'
+            for name, file in sorted(pin.files.items())
+        ),
+    ]
+
+
+def _array(key: str, texts: Sequence[str]) -> list[str]:
+    return [f"{key} = [", *(f"  {_string(text)}," for text in texts), "]"]
+
+
+def _string(text: str) -> str:
+    """Return a TOML basic string; its escapes are those of JSON, and one more."""
+    return msgspec.json.encode(text).decode().replace("\x7f", "\\u007f")

@@ -1,0 +1,199 @@
+"""A project: the folder with `modpm.toml`, `modpm.lock` and `.modpm/`.
+
+modpm.toml                      what the project asks for, and where; people edit it
+modpm.lock                      the releases that it got
+.modpm/installed.lock           the lock of what is installed: replaced in one step, it is
+                                the moment at which an installation happens
+.modpm/modules/<namespace>/<name>/<version>-<12 digits of its digest>/…
+"""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Self
+
+import msgspec
+
+from modpm.core.errors import ModpmError
+from modpm.core.formats.requirements import Requirement
+from modpm.core.formats.whole_files import read_at_most
+from modpm.registry.addresses import Address
+from modpm.registry.projects.lockfile import Lockfile, Pin
+from modpm.registry.projects.toml_file import MAX_SIZE_BYTES, convert_toml, parse_toml
+from modpm.registry.system.durable import exclusively
+
+PROJECT_FILE = "modpm.toml"
+LOCK_FILE = "modpm.lock"
+
+_TOML_HINT = f"correct `{PROJECT_FILE}`, or restore it from version control"
+_LOCK_HINT = f"restore `{LOCK_FILE}` from version control, or delete it and run `modpm install`"
+_INSTALLED_HINT = "run `modpm install`"
+
+
+class Wishes(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="kebab"):
+    """What `modpm.toml` says.
+
+    Attributes:
+        requirements: What the project asks for.
+        registries: Where to look, the first first.
+        same_origin: Modules that are asked for together come from one origin, so that they can
+            be fused.
+    """
+
+    requirements: tuple[str, ...] = ()
+    registries: tuple[Address, ...] = ()
+    same_origin: bool = False
+
+    def all_requirements(self) -> tuple[Requirement, ...]:
+        """Return the requirements, parsed.
+
+        Raises:
+            ModpmError: `invalid-requirement` or `invalid-name`.
+        """
+        return tuple(Requirement.parse(text, PROJECT_FILE) for text in self.requirements)
+
+
+class Project:
+    """A folder that class modules are installed into.
+
+    Attributes:
+        root: The folder.
+        staging: Where files are made before they are renamed into their places.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root.absolute()
+        self.staging = self.root / ".modpm" / "staging"
+        # What is locked and what is installed are mostly the same bytes.
+        self._known_locks: dict[bytes, Lockfile] = {}
+
+    @classmethod
+    def discover(cls, start: str | os.PathLike[str] = ".") -> Self:
+        """Return the project that a folder is in: the nearest with `modpm.toml`, or itself."""
+        folder = Path(start).absolute()
+        if not folder.is_dir():
+            raise ModpmError(
+                "there is no such project folder", code="no-such-folder", where=str(folder)
+            )
+        holders = (f for f in (folder, *folder.parents) if (f / PROJECT_FILE).is_file())
+        return cls(next(holders, folder))
+
+    @property
+    def toml_path(self) -> Path:
+        """`modpm.toml`."""
+        return self.root / PROJECT_FILE
+
+    @property
+    def lock_path(self) -> Path:
+        """`modpm.lock`."""
+        return self.root / LOCK_FILE
+
+    @property
+    def installed_path(self) -> Path:
+        """The lock of what is installed."""
+        return self.root / ".modpm" / "installed.lock"
+
+    @property
+    def ignore_path(self) -> Path:
+        """What keeps `.modpm/` out of version control."""
+        return self.root / ".modpm" / ".gitignore"
+
+    @property
+    def modules_path(self) -> Path:
+        """Where the installed modules are."""
+        return self.root / ".modpm" / "modules"
+
+    def module_path(self, pin: Pin) -> Path:
+        """Return the folder of an installed module."""
+        digits = pin.digest.removeprefix("sha256:")[:12]
+        return (
+            self.modules_path / pin.module.namespace / pin.module.name / f"{pin.version}-{digits}"
+        )
+
+    def wishes(self) -> Wishes:
+        """Read `modpm.toml`; a project without one asks for nothing.
+
+        Raises:
+            ModpmError: `invalid-project`, or what the parts of a requirement raise.
+        """
+        return self.parse_wishes(read(self.toml_path) or b"")
+
+    def parse_wishes(self, toml: bytes) -> Wishes:
+        """Read what is, or is to be, in `modpm.toml`.
+
+        Raises:
+            ModpmError: As `wishes`.
+        """
+        path, code = self.toml_path, "invalid-project"
+        document = parse_toml(toml, path=path, code=code, hint=_TOML_HINT)
+        wishes = convert_toml(Wishes, document, path=path, code=code, hint=_TOML_HINT)
+        _check(wishes, path)
+        return wishes
+
+    def files(self) -> tuple[bytes | None, ...]:
+        """Return the bytes of `modpm.toml` and `modpm.lock`; None for one that is not there."""
+        return read(self.toml_path), read(self.lock_path)
+
+    def lock(self) -> Lockfile | None:
+        """Read `modpm.lock`; None if there is none.
+
+        Raises:
+            ModpmError: `invalid-lock`.
+        """
+        return self._read_lock(self.lock_path, _LOCK_HINT)
+
+    def installed(self) -> Lockfile | None:
+        """Read the lock of what is installed; None if nothing was ever installed.
+
+        Raises:
+            ModpmError: `invalid-lock`.
+        """
+        return self._read_lock(self.installed_path, _INSTALLED_HINT)
+
+    def installed_or_nothing(self) -> Lockfile:
+        """Read the lock of what is installed; a damaged one counts as nothing installed."""
+        try:
+            return self.installed() or Lockfile((), ())
+        except ModpmError:
+            return Lockfile((), ())
+
+    @contextmanager
+    def exclusively(self) -> Iterator[None]:
+        """Keep other processes from changing the project.
+
+        Raises:
+            ModpmError: `busy`.
+        """
+        with exclusively(self.root / ".modpm" / ".lock", self.staging):
+            yield
+
+    def _read_lock(self, path: Path, hint: str) -> Lockfile | None:
+        data = read(path)
+        if data is None:
+            return None
+        if data not in self._known_locks:
+            self._known_locks[data] = Lockfile.from_bytes(data, path, hint)
+        return self._known_locks[data]
+
+
+def _check(wishes: Wishes, path: Path) -> None:
+    wishes.all_requirements()
+    names = [address.name for address in wishes.registries]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise ModpmError(
+            f"`{PROJECT_FILE}` has two registries of one name",
+            code="invalid-project",
+            where=str(path),
+            why=f"both are called `{twice}`",
+            hint=_TOML_HINT,
+        )
+
+
+def read(path: Path) -> bytes | None:
+    """Return the bytes of a file; None if there is none."""
+    try:
+        return read_at_most(path, MAX_SIZE_BYTES)
+    except FileNotFoundError:
+        return None

@@ -1,0 +1,71 @@
+"""What a command asks of a project, and how much it may do."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from modpm.registry.projects.editing import Edit
+
+if TYPE_CHECKING:
+    from modpm.core.formats.names import ModuleName
+    from modpm.core.formats.requirements import Requirement
+    from modpm.registry.addresses import Registries
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """How much a command may do.
+
+    Attributes:
+        locked: Fail if `modpm.lock` would have to change.
+        frozen: Take `modpm.lock` as it is, whatever `modpm.toml` says.
+        offline: Open no registry.
+        dry_run: Change nothing.
+        save: Write `modpm.toml` and `modpm.lock`.
+    """
+
+    locked: bool = False
+    frozen: bool = False
+    offline: bool = False
+    dry_run: bool = False
+    save: bool = True
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a command asks of a project.
+
+    Attributes:
+        edit: What is to change in `modpm.toml`, but for registries.
+        registries: Registries that the user names.
+        moving: What need not stay at its locked version, known by name.
+        moves_all: Nothing needs to stay.
+        resolves: Registries are asked even if the lockfile meets everything.
+    """
+
+    edit: Edit = field(default_factory=Edit)
+    registries: Registries = None
+    moving: tuple[Requirement, ...] = ()
+    moves_all: bool = False
+    resolves: bool = False
+
+    @property
+    def moves_any(self) -> bool:
+        """Whether anything may get another version than it needs to."""
+        return self.moves_all or bool(self.moving)
+
+    @property
+    def looks_up(self) -> bool:
+        """Whether something is added whose meaning only registries know."""
+        return any(r.module is None or r.tag is not None for r in self.edit.add)
+
+    def moves(self, namespace: str, name: str | None) -> bool:
+        """Tell whether a module, or the meaning of a namespace (`name` None), may change."""
+        asked = {(r.namespace, r.name) for r in self.moving}
+        return self.moves_all or bool({(namespace, name), (namespace, None)} & asked)
+
+    def names(self, module: ModuleName) -> bool:
+        """Tell whether the user names a module, by itself or with its namespace."""
+        asked = {(r.namespace, r.name) for r in (*self.edit.add, *self.moving)}
+        return bool({(module.namespace, module.name), (module.namespace, None)} & asked)

@@ -1,0 +1,1 @@
+"""From distributions to releases, and what becomes of releases afterwards."""

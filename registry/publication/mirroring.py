@@ -1,0 +1,163 @@
+"""Mirroring: what a lockfile needs is published to another registry, with the same digests."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+from packaging.version import Version
+
+from modpm.core.errors import ModpmError
+from modpm.core.formats.distribution import read_distribution
+from modpm.registry.addresses import publish_target
+from modpm.registry.backends.protocol import Published
+from modpm.registry.installing.fetching import fetch
+from modpm.registry.installing.verification import verify_module
+from modpm.registry.pins.yanked import yanked_reasons
+from modpm.registry.projects.lockfile import Lockfile
+from modpm.registry.projects.project import LOCK_FILE, Project, read
+from modpm.registry.projects.staleness import lock_missing
+from modpm.registry.publication.publishing import listed_index
+from modpm.registry.storage.store import Store, verified_digest
+from modpm.registry.system.durable import exclusively, make_folders
+from modpm.registry.system.errors import explained
+from modpm.registry.system.home import home
+from modpm.registry.system.threads import in_threads
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Iterator, Sequence
+
+    from modpm.core.formats.distribution import Distribution
+    from modpm.registry.backends.protocol import Backend
+    from modpm.registry.index import Index
+    from modpm.registry.installing.progress import Progress
+    from modpm.registry.projects.lockfile import Pin
+
+
+@dataclass(frozen=True)
+class _Mirror:
+    """The registry that a lockfile's releases are copied to, and which of them it lacks."""
+
+    target: Backend
+    pins: Sequence[Pin]
+    missing: Sequence[Pin]
+
+    def published(self) -> list[Published]:
+        """Return all releases; those are new that were missing."""
+        return [
+            Published(
+                name=pin.module,
+                version=pin.version,
+                digest=pin.digest,
+                size_bytes=pin.size_bytes,
+                registry=self.target.location,
+                is_new=pin in self.missing,
+            )
+            for pin in self.pins
+        ]
+
+
+def mirror(
+    to: str | os.PathLike[str],
+    lock: str | os.PathLike[str] | None = None,
+    project: str | os.PathLike[str] = ".",
+    *,
+    is_dry_run: bool = False,
+    progress: Progress | None = None,
+) -> list[Published]:
+    """Copy what a lockfile needs into another registry.
+
+    A release that is there already is left as it is, so that a mirroring that was interrupted is
+    completed by doing it again. A release that its registry has yanked is yanked in the copy.
+
+    Args:
+        to: The registry to copy to.
+        lock: The lockfile; by default that of the project.
+        project: A folder in the project.
+        is_dry_run: Copy nothing.
+        progress: As for `fetch`.
+
+    Returns:
+        One for each pin, sorted by name; `is_new` is false where the release was there already.
+
+    Raises:
+        ModpmError: `lock-missing` or `invalid-lock`; `version-taken`, if the other registry has
+            other bytes under a version; what `fetch` and `Backend.publish` raise.
+    """
+    place = Project.discover(project) if lock is None else Project(Path(lock).absolute().parent)
+    path = place.lock_path if lock is None else Path(lock).absolute()
+    with explained("mirror"):
+        pins = _locked(place, path).pins
+        target = publish_target(to)
+        copy = _Mirror(target, pins, _missing(target, pins))
+        if copy.missing and not is_dry_run:
+            with Store.of_user().in_use():
+                fetch(copy.missing, place.wishes().registries, place.root, progress=progress)
+                with _distributions(copy.missing) as distributions:
+                    target.publish(distributions)
+            _yank(copy, place.root)
+    return copy.published()
+
+
+def _locked(place: Project, path: Path) -> Lockfile:
+    data = read(path)
+    if data is None:
+        raise lock_missing(place)
+    return Lockfile.from_bytes(data, path, f"restore `{LOCK_FILE}`, or name another by `-r`")
+
+
+def _missing(target: Backend, pins: Sequence[Pin]) -> list[Pin]:
+    """Return the pins that a registry does not list; other bytes are refused before any copying."""
+    are_listed = in_threads(lambda pin: _is_listed(target, pin), pins, "releases cannot be copied")
+    return [pin for pin, is_listed in zip(pins, are_listed, strict=True) if not is_listed]
+
+
+def _is_listed(target: Backend, pin: Pin) -> bool:
+    index = listed_index(target, pin.module)
+    listed = None if index is None else index.find(Version(pin.version))
+    if listed is not None and listed.digest != pin.digest:
+        raise ModpmError(
+            f"`{pin.module}` {pin.version} is published already, with other bytes",
+            code="version-taken",
+            where=f"registry {target.location}",
+            why=f"the published release has digest {listed.digest}, the lockfile {pin.digest}",
+            hint="mirror to another registry, or to an empty one",
+        )
+    return listed is not None
+
+
+@contextmanager
+def _distributions(pins: Sequence[Pin]) -> Iterator[list[Distribution]]:
+    """Give the releases of pins as folders, made of the files of the store."""
+    store, folder = Store.of_user(), home() / "mirroring"
+    make_folders(folder.parent)
+    with exclusively(folder.with_suffix(".lock"), folder):
+        distributions: list[Distribution] = []
+        for pin in pins:
+            staged = folder / pin.digest.replace(":", "-")
+            staged.mkdir()
+            for name, record in pin.files.items():
+                store.give(record, staged / name)
+            verify_module(staged, pin, digest_of=verified_digest)
+            distributions.append(read_distribution(staged))
+        yield distributions
+
+
+def _yank(copy: _Mirror, base: Path) -> None:
+    reasons = yanked_reasons(copy.missing, base)
+    for pin in copy.missing:
+        if (reason := reasons.get(pin.module)) is not None:
+            copy.target.change(pin.module, partial(_yanked, pin=pin, reason=reason))
+
+
+def _yanked(index: Index, pin: Pin, reason: str) -> Index:
+    releases = [
+        msgspec.structs.replace(release, yanked=reason) if release.digest == pin.digest else release
+        for release in index.releases
+    ]
+    return msgspec.structs.replace(index, releases=releases)

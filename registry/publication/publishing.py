@@ -1,0 +1,231 @@
+"""Publishing: distributions become releases (`specs/publishing.md`)."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+from packaging.version import Version
+
+from modpm.core.errors import ModpmError
+from modpm.core.formats.distribution import Distribution, verify_distribution
+from modpm.core.formats.manifest import MANIFEST_FILE
+from modpm.core.formats.names import ModuleName
+from modpm.registry.addresses import publish_target
+from modpm.registry.backends.protocol import Published
+from modpm.registry.index import Release
+from modpm.registry.publication.completeness import missing
+from modpm.registry.publication.release_name import ReleaseName
+from modpm.registry.publication.tagging import checked_tag, set_tag
+from modpm.registry.signing.trusted_keys import TrustFile
+from modpm.registry.signing.verifying import (
+    is_signed,
+    sign_distribution,
+    verify_distribution_signature,
+)
+from modpm.registry.system.errors import explained
+from modpm.registry.system.threads import in_threads
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from modpm.registry.backends.protocol import Backend
+    from modpm.registry.index import Index
+    from modpm.registry.signing.keys import SigningKey
+
+# What a registry that nothing was published to yet may be: publishing makes it.
+_NOT_YET = ("registry-missing", "not-a-registry")
+
+
+def publish(
+    paths: Sequence[str | os.PathLike[str]],
+    registry: str | os.PathLike[str] | None = None,
+    *,
+    tag: str | None = None,
+    key: SigningKey | None = None,
+    dry_run: bool = False,
+) -> list[Published]:
+    """Publish distributions: all of them, or none where the registry can keep to that.
+
+    Args:
+        paths: Distributions, or folders of them as `modularize` makes.
+        registry: A folder or URL; by default the one that `MODPM_REGISTRY` names, else that under
+            `MODPM_HOME`.
+        tag: A tag that is to stand for each of the releases.
+        key: What they are signed with; None to publish them as they are.
+        dry_run: Check everything, and change nothing.
+
+    Returns:
+        One for each distribution; `is_new` is false where the same bytes were published before.
+
+    Raises:
+        ModpmError: `not-a-distribution`, or what `verify_distribution` raises;
+            `incomplete-distribution`, naming everything that is missing of any; `bad-signature`;
+            `version-taken`, if other bytes were published under the same version; `invalid-tag`;
+            `not-a-registry`, `busy`, `disk-full`, `permission-denied`, and what else the
+            registry's kind raises.
+    """
+    tag = None if tag is None else checked_tag(tag)
+    with explained("publish"):
+        target = publish_target(registry)
+        distributions = ready_distributions(paths)
+        if key is None:
+            _check_signatures(distributions)
+        if dry_run or key is not None or any(map(is_signed, distributions)):
+            prospects = [_prospect(one, target, key) for one in distributions]
+        if dry_run:
+            return prospects
+        _sign(distributions, key)
+        published = target.publish(distributions)
+        if tag is not None:
+            for one in published:
+                set_tag(target, ReleaseName(one.name, Version(one.version)), tag)
+        return published
+
+
+def ready_distributions(paths: Iterable[str | os.PathLike[str]]) -> list[Distribution]:
+    """Return distributions that can be published (V-1 to V-7).
+
+    Args:
+        paths: As for `publish`; a distribution that is named twice is one.
+
+    Raises:
+        ModpmError: As `publish`.
+    """
+    folders = dict.fromkeys(f for path in paths for f in _distribution_folders(Path(path)))
+    found = in_threads(_ready_or_error, list(folders), "distributions cannot be read")
+    errors = [error for error in found if isinstance(error, ModpmError)]
+    if len(errors) == 1:
+        raise errors[0]
+    if errors:
+        raise _several(errors, len(folders))
+    return [distribution for distribution in found if isinstance(distribution, Distribution)]
+
+
+def _ready_or_error(folder: Path) -> Distribution | ModpmError:
+    try:
+        return _ready(folder)
+    except ModpmError as error:
+        return error
+
+
+def listed_index(target: Backend, module: ModuleName) -> Index | None:
+    """Return what is listed for a name; None if nothing is, or nothing was published there yet.
+
+    Raises:
+        ModpmError: What `Backend.index` raises.
+    """
+    try:
+        return target.index(module)
+    except ModpmError as error:
+        if error.code not in _NOT_YET:
+            raise
+        return None
+
+
+def _ready(folder: Path) -> Distribution:
+    distribution = verify_distribution(folder)
+    lacks = list(missing(distribution))
+    if lacks:
+        raise ModpmError(
+            f"`{folder.name}` does not say what those who rely on it need",
+            code="incomplete-distribution",
+            where=str(folder),
+            why="\n".join(lacks),
+            hint="make it again with what is missing; nothing was published",
+        )
+    return distribution
+
+
+def _distribution_folders(path: Path) -> list[Path]:
+    """Return the folder itself, if it is a distribution, or else those in it that are."""
+    folder = path.absolute()
+    if not folder.is_dir():
+        raise _not_a_distribution(path, "there is no such folder")
+    if os.path.lexists(folder / MANIFEST_FILE):
+        return [folder]
+    inside = sorted(f for f in folder.iterdir() if os.path.lexists(f / MANIFEST_FILE))
+    # What begins with a dot is what a crash left behind, of a tool that makes folders whole.
+    found = [f for f in inside if not f.is_symlink() and not f.name.startswith(".")]
+    if not found:
+        raise _not_a_distribution(path, f"neither it nor a folder in it has a `{MANIFEST_FILE}`")
+    return found
+
+
+def _check_signatures(distributions: Iterable[Distribution]) -> None:
+    """Refuse signatures that would be published as they are and would not verify."""
+    for distribution in filter(is_signed, distributions):
+        namespace = ModuleName.parse(distribution.manifest.name).namespace
+        known = TrustFile.of_user().public_keys(namespace)
+        verify_distribution_signature(distribution, known)
+
+
+def _sign(distributions: Sequence[Distribution], key: SigningKey | None) -> None:
+    if key is not None:
+        for distribution in distributions:
+            sign_distribution(distribution, key)
+
+
+def _prospect(distribution: Distribution, target: Backend, key: SigningKey | None) -> Published:
+    """Return what publishing a distribution would give, if it would give anything."""
+    release = Release.of_distribution(distribution)
+    module = ModuleName.parse(distribution.manifest.name)
+    index = listed_index(target, module)
+    listed = None if index is None else index.find(Version(release.version))
+    if listed is not None:
+        _check_same(listed, release, f"`{module}` {release.version}", target, key)
+    found = listed or release
+    if listed is None and key is not None:
+        found = msgspec.structs.replace(release, signer=key.public.key_id)
+    return Published.of(module, found, target.location, is_new=listed is None)
+
+
+def _check_same(
+    listed: Release, release: Release, name: str, target: Backend, key: SigningKey | None
+) -> None:
+    """Refuse other bytes under a version, and a signature that a release does not have yet."""
+    signer = release.signer if key is None else key.public.key_id
+    is_to_be_signed = key is not None or release.signature is not None
+    if listed.digest != release.digest:
+        what = f"{name} is published already, with other bytes"
+        why = f"the published release has digest {listed.digest}, this one {release.digest}"
+    elif is_to_be_signed and listed.signature is None:
+        what, why = f"{name} is published already, without a signature", f"{signer} is to sign it"
+    elif is_to_be_signed and None not in (signer, listed.signer) and signer != listed.signer:
+        what = f"{name} is published already, signed with another key"
+        why = f"it is signed with {listed.signer}, and not with {signer}"
+    else:
+        return
+    raise ModpmError(
+        what,
+        code="version-taken",
+        where=f"registry {target.location}",
+        why=why,
+        hint="a release never changes: give this one a higher version",
+    )
+
+
+def _several(errors: Sequence[ModpmError], n: int) -> ModpmError:
+    lines = [
+        f"{error.where}: {line}"
+        for error in errors
+        for line in (error.why or error.what).split("\n")
+    ]
+    return ModpmError(
+        f"{len(errors)} of {n} distributions cannot be published",
+        code=errors[0].code,
+        why="\n".join(lines),
+        hint="make them again; nothing was published",
+    )
+
+
+def _not_a_distribution(path: Path, why: str) -> ModpmError:
+    return ModpmError(
+        f"`{path}` is not a distribution",
+        code="not-a-distribution",
+        where=str(path.absolute()),
+        why=why,
+        hint="give a folder that `modpm modularize` made",
+    )

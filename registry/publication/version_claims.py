@@ -1,0 +1,293 @@
+"""What a version claims to change, against what did change (N-6, V-8 to V-11)."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import IntEnum
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from packaging.version import Version
+
+from modpm.core.errors import ModpmError
+from modpm.core.formats.distribution import Distribution, verify_distribution
+from modpm.core.formats.manifest import TENSOR_FILE
+from modpm.core.formats.names import ModuleName
+from modpm.registry.addresses import Address
+from modpm.registry.installing.fetching import fetch
+from modpm.registry.projects.lockfile import Pin
+from modpm.registry.publication.publishing import listed_index
+from modpm.registry.storage.store import Store
+from modpm.registry.system.home import home
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from modpm.core.formats.manifest import ClassMetrics, Manifest
+    from modpm.registry.backends.protocol import Backend
+    from modpm.registry.index import Index, Release
+
+DEFAULT_BUDGET_POINTS = 1.0
+_MEASURED = ("precision", "recall", "average_precision")
+_ROUNDING = 1e-9
+
+ScoreDifference = Callable[[Path, Path], float]
+"""Gives the largest difference of the scores of two distributions on the probe batch."""
+
+
+class Part(IntEnum):
+    """The number of a version that a change must move; NONE where none need."""
+
+    MAJOR = 0
+    MINOR = 1
+    PATCH = 2
+    NONE = 3
+
+    def __str__(self) -> str:
+        return ("first", "second", "third", "no")[self] + " number"
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One thing in which two releases differ, and the part of the version that it moves."""
+
+    part: Part
+    what: str
+
+
+@dataclass(frozen=True)
+class VersionCheck:
+    """A distribution against the newest release before it.
+
+    Attributes:
+        name: The module.
+        version: The version of the distribution.
+        previous: The version of that release; None if there is none.
+        claimed: The part of the version that was moved.
+        needed: The part that must be moved.
+        differences: Why.
+        has_probed: Whether scores were compared, and not only manifests.
+    """
+
+    name: ModuleName
+    version: str
+    previous: str | None
+    claimed: Part
+    needed: Part
+    differences: tuple[Difference, ...] = ()
+    has_probed: bool = False
+
+    @property
+    def is_honest(self) -> bool:
+        """Whether the version claims as much as has changed."""
+        return self.previous is None or self.claimed <= self.needed
+
+
+def check_claims(
+    distributions: Sequence[Distribution],
+    target: Backend,
+    score_difference: ScoreDifference | None = None,
+    budget_points: float = DEFAULT_BUDGET_POINTS,
+) -> list[VersionCheck]:
+    """Compare distributions with the newest releases before them.
+
+    Args:
+        distributions: Verified ones.
+        target: The registry that has the releases.
+        score_difference: Compares scores; None to go by the manifests alone.
+        budget_points: How far precision, recall and average precision may fall before the first
+            number must move.
+
+    Raises:
+        ModpmError: `version-too-low`, naming every version that claims less than has changed;
+            `bad-setting`, for a budget that is no number of points; what fetching raises.
+    """
+    if not budget_points >= 0:
+        raise _no_budget(budget_points)
+    checks = [_check(one, target, score_difference, budget_points) for one in distributions]
+    dishonest = [check for check in checks if not check.is_honest]
+    if dishonest:
+        raise _too_low(dishonest)
+    return checks
+
+
+def claimed_part(before: Version, after: Version) -> Part:
+    """Return the part of a version that was moved, from the left."""
+    if before.epoch != after.epoch:
+        return Part.MAJOR
+    numbers = zip(_numbers(before), _numbers(after), strict=True)
+    return next((Part(i) for i, (old, new) in enumerate(numbers) if old != new), Part.NONE)
+
+
+def differences(before: Manifest, after: Manifest, budget_points: float) -> Iterator[Difference]:
+    """Give in what two manifests differ, but for whether scores do."""
+    for what, old, new in (
+        ("the label", before.label, after.label),
+        ("the size or colour of the input", _shape(before), _shape(after)),
+        ("the preprocessing", _preprocessing(before), _preprocessing(after)),
+        ("the meaning of the output", before.output.kind, after.output.kind),
+    ):
+        if old != new:
+            yield Difference(Part.MAJOR, f"{what} changes from {old} to {new}")
+    yield from _falls(before, after, budget_points)
+    if _logit_calibration(before) != _logit_calibration(after):
+        yield Difference(Part.MINOR, "the calibration of the logit in compositions changes")
+    if _described(before) != _described(after):
+        yield Difference(Part.PATCH, "what the manifest says besides changes")
+
+
+def _check(
+    distribution: Distribution,
+    target: Backend,
+    score_difference: ScoreDifference | None,
+    budget_points: float,
+) -> VersionCheck:
+    manifest = distribution.manifest
+    module, version = ModuleName.parse(manifest.name), Version(manifest.version)
+    previous = _previous(listed_index(target, module), version)
+    if previous is None:
+        return VersionCheck(module, manifest.version, None, Part.NONE, Part.NONE)
+    with tempfile.TemporaryDirectory(prefix="modpm-") as folder:
+        before = _fetched(module, previous, target, Path(folder) / "previous")
+        found = list(differences(before.manifest, manifest, budget_points))
+        is_comparable = all(difference.part > Part.MAJOR for difference in found)
+        is_other = not _is_same_network(before.manifest, manifest)
+        compare = score_difference if is_comparable and is_other else None
+        if is_other:
+            found.append(_score_difference(before.folder, distribution.folder, compare))
+    return VersionCheck(
+        name=module,
+        version=manifest.version,
+        previous=previous.version,
+        claimed=claimed_part(Version(previous.version), version),
+        needed=min((difference.part for difference in found), default=Part.NONE),
+        differences=tuple(sorted(found, key=lambda difference: difference.part)),
+        has_probed=compare is not None,
+    )
+
+
+def _previous(index: Index | None, version: Version) -> Release | None:
+    """Return the newest final release below a version that is not yanked."""
+    releases = [] if index is None else index.releases
+    below = [
+        release
+        for release in releases
+        if Version(release.version) < version
+        and not Version(release.version).is_prerelease
+        and release.yanked is None
+    ]
+    return below[-1] if below else None
+
+
+def _fetched(module: ModuleName, release: Release, target: Backend, folder: Path) -> Distribution:
+    """Get a release through the store, verified, into a folder."""
+    address = Address("previous", target.location)
+    pin = Pin.of(module, release, address, target.revision(module, release.version))
+    store = Store.of_user()
+    folder.mkdir()
+    with store.in_use():
+        fetch([pin], (), home())
+        for name, record in pin.files.items():
+            store.give(record, folder / name)
+    return verify_distribution(folder, pin.digest)
+
+
+def _is_same_network(before: Manifest, after: Manifest) -> bool:
+    return before.graph == after.graph and _tensors(before) == _tensors(after)
+
+
+def _score_difference(before: Path, after: Path, compare: ScoreDifference | None) -> Difference:
+    """Return what another network means for the version."""
+    if compare is None:
+        return Difference(Part.MINOR, "the network or its weights change")
+    difference = compare(before, after)
+    if difference == 0:
+        what = "the network is written otherwise, and its scores are the same"
+        return Difference(Part.PATCH, what)
+    return Difference(Part.MINOR, f"scores on the probe batch change by up to {difference:.3g}")
+
+
+def _falls(before: Manifest, after: Manifest, budget_points: float) -> Iterator[Difference]:
+    """Give the metrics that fall by more than the budget, on the same split of the same data."""
+    if before.provenance.data_set != after.provenance.data_set:
+        return
+    old: dict[str, ClassMetrics] = {metrics.split: metrics for metrics in before.metrics}
+    for metrics in after.metrics:
+        if metrics.split not in old:
+            continue
+        for name in _MEASURED:
+            was, now = getattr(old[metrics.split], name), getattr(metrics, name)
+            if 100 * (was - now) > budget_points + _ROUNDING:
+                words = name.replace("_", " ")
+                yield Difference(
+                    Part.MAJOR,
+                    f"{words} on {metrics.split} falls from {was:.3f} to {now:.3f}, by more than "
+                    f"{budget_points:g} {'point' if budget_points == 1 else 'points'}",
+                )
+
+
+def _numbers(version: Version) -> tuple[int, int, int]:
+    return version.major, version.minor, version.micro
+
+
+def _shape(manifest: Manifest) -> str:
+    contract = manifest.input
+    return f"{contract.channels} x {contract.height} x {contract.width}"
+
+
+def _preprocessing(manifest: Manifest) -> str:
+    return f"mean {manifest.input.mean}, std {manifest.input.std}"
+
+
+def _logit_calibration(manifest: Manifest) -> tuple[float, float]:
+    return manifest.calibration.slope, manifest.calibration.intercept
+
+
+def _tensors(manifest: Manifest) -> str:
+    return manifest.files[TENSOR_FILE].digest
+
+
+def _described(manifest: Manifest) -> tuple[object, ...]:
+    """Return what may change with no more than the third number."""
+    return (
+        manifest.summary,
+        manifest.licence,
+        manifest.authors,
+        manifest.metrics,
+        manifest.requires,
+        manifest.origin,
+        manifest.provenance,
+        manifest.modularizer,
+        {name: file for name, file in manifest.files.items() if name != TENSOR_FILE},
+    )
+
+
+def _no_budget(budget_points: float) -> ModpmError:
+    return ModpmError(
+        f"a budget of {budget_points:g} points is not possible",
+        code="bad-setting",
+        hint="it is how many points a metric may fall: 0 or more",
+        exit_code=2,
+    )
+
+
+def _too_low(checks: Sequence[VersionCheck]) -> ModpmError:
+    lines = [
+        f"{check.name} {check.version} after {check.previous} must move the {check.needed}: "
+        f"{difference.what}"
+        for check in checks
+        for difference in check.differences
+        if difference.part == check.needed
+    ]
+    return ModpmError(
+        f"{_count(len(checks))} less than has changed",
+        code="version-too-low",
+        why="\n".join(lines),
+        hint="make the distribution again with a higher `--version`; nothing was published",
+    )
+
+
+def _count(n: int) -> str:
+    return "1 version claims" if n == 1 else f"{n} versions claim"

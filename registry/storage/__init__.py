@@ -1,0 +1,1 @@
+"""The store: files by their digests, downloaded once for all projects of a user."""

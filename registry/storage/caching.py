@@ -1,0 +1,180 @@
+"""Looking after the store: how large it is, what is unused, what is damaged.
+
+A file of the store that a project uses is hard-linked into it, so that it has more than one name
+(`specs/store.md`). Where the file system makes reflinks or copies instead, a project depends on no
+file of the store, and every file counts as unused.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from modpm.core.errors import ModpmError
+from modpm.core.formats.digest import digest_file
+from modpm.registry.storage.store import Store
+from modpm.registry.system.errors import explained
+from modpm.registry.system.threads import in_threads
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from pathlib import Path
+
+PARTIAL_AGE_SECONDS = 24 * 60 * 60.0
+"""Below this age a partial file is kept: the download may be continued."""
+
+_DIGITS = re.compile(r"[0-9a-f]{64}")
+
+
+@dataclass(frozen=True)
+class StoredFile:
+    """A file of the store.
+
+    Attributes:
+        path: Where it is.
+        size_bytes: Its size.
+        is_used: Whether a project has it, too.
+        mtime: When it was last written to, in seconds.
+    """
+
+    path: Path
+    size_bytes: int
+    is_used: bool
+    mtime: float
+
+    @property
+    def digest(self) -> str:
+        """The digest that its name says."""
+        return f"sha256:{self.path.name[:64]}"
+
+
+@dataclass(frozen=True)
+class Share:
+    """Some files of the store: how many, and what they take."""
+
+    n_files: int
+    size_bytes: int
+
+    @classmethod
+    def of(cls, files: Iterable[StoredFile]) -> Share:
+        """Return the share of some files."""
+        sizes = [file.size_bytes for file in files]
+        return cls(len(sizes), sum(sizes))
+
+
+@dataclass(frozen=True)
+class StoreSize:
+    """What a store takes.
+
+    Attributes:
+        folder: Where it is.
+        used: Files that a project on this file system has, too.
+        unused: Files that no project on this file system has.
+        partial: What interrupted downloads have left.
+    """
+
+    folder: Path
+    used: Share
+    unused: Share
+    partial: Share
+
+
+@dataclass(frozen=True)
+class Pruned:
+    """What `prune` removed, or would remove."""
+
+    folder: Path
+    unused: Share
+    partial: Share
+
+
+def measure() -> StoreSize:
+    """Return what the user's store takes.
+
+    Raises:
+        ModpmError: `permission-denied` or `cannot-write`, if it cannot be read.
+    """
+    store = Store.of_user()
+    with explained("measure the store"):
+        files, partial = list(_files(store)), list(_files(store, ".part"))
+    used, unused = [f for f in files if f.is_used], [f for f in files if not f.is_used]
+    return StoreSize(store.folder, Share.of(used), Share.of(unused), Share.of(partial))
+
+
+def prune(*, is_dry_run: bool = False) -> Pruned:
+    """Remove the files that no project uses, and old partial files.
+
+    Nobody loses anything: a file that is needed again is fetched again.
+
+    Args:
+        is_dry_run: Remove nothing.
+
+    Raises:
+        ModpmError: `busy`, if others take files from the store; `permission-denied`.
+    """
+    store = Store.of_user()
+    if not store.folder.is_dir():
+        return Pruned(store.folder, Share(0, 0), Share(0, 0))
+    with explained("prune the store"), store.unused():
+        old = time.time() - PARTIAL_AGE_SECONDS
+        unused = [file for file in _files(store) if not file.is_used]
+        partial = [file for file in _files(store, ".part") if file.mtime < old]
+        if not is_dry_run:
+            for file in [*unused, *partial, *_files(store, ".lock")]:
+                file.path.unlink(missing_ok=True)
+    return Pruned(store.folder, Share.of(unused), Share.of(partial))
+
+
+def verify_store(*, is_repairing: bool = False) -> list[StoredFile]:
+    """Read every file of the store and compare it with the digest that its name says.
+
+    Args:
+        is_repairing: Remove damaged files, so that they are fetched again when they are needed.
+
+    Returns:
+        All damaged files with `is_repairing`, else none.
+
+    Raises:
+        ModpmError: `damaged-store`, naming all damaged files; `permission-denied`.
+    """
+    store = Store.of_user()
+    with explained("verify the store"):
+        files = list(_files(store))
+        are_damaged = in_threads(_is_damaged, files, "files cannot be read")
+        damaged = [file for file, it_is in zip(files, are_damaged, strict=True) if it_is]
+        if is_repairing:
+            for file in damaged:
+                file.path.unlink(missing_ok=True)
+    if damaged and not is_repairing:
+        raise _damaged(damaged, store)
+    return damaged
+
+
+def _files(store: Store, suffix: str = "") -> Iterator[StoredFile]:
+    """Give the files whose name is a digest and a suffix, sorted."""
+    for path in sorted(store.folder.glob("sha256/??/*")):
+        name = path.name.removesuffix(suffix) if suffix else path.name
+        if _DIGITS.fullmatch(name) and path.name == name + suffix:
+            status = path.stat(follow_symlinks=False)
+            yield StoredFile(path, status.st_size, status.st_nlink > 1, status.st_mtime)
+
+
+def _is_damaged(file: StoredFile) -> bool:
+    try:
+        return digest_file(file.path) != file.digest
+    except FileNotFoundError:  # pruned meanwhile
+        return False
+
+
+def _damaged(damaged: list[StoredFile], store: Store) -> ModpmError:
+    used = [file for file in damaged if file.is_used]
+    return ModpmError(
+        "files of the store are damaged",
+        code="damaged-store",
+        where=str(store.folder),
+        why="\n".join(f"{file.digest} ({file.size_bytes} bytes)" for file in damaged),
+        hint="remove them by `modpm cache verify --repair`; they are fetched again when needed"
+        + (f"; {len(used)} of them are in projects, too: run `modpm repair` there" if used else ""),
+    )

@@ -1,0 +1,171 @@
+"""Downloading one file that is known by digest; what an interruption left is continued.
+
+The bytes go to a partial file. It is finished when it is what the record says; it stays when the
+bytes end too early, so that the next download begins where this one ended; it is thrown away when
+its bytes are wrong.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, BinaryIO
+
+from modpm.core.errors import ModpmError
+from modpm.registry.system.transfer import BLOCK_BYTES, truncated, wrong_digest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from modpm.core.formats.manifest import FileRecord
+
+N_RESUMES = 4
+"""How often in a row a download is resumed that brings next to nothing."""
+
+_MUCH_BYTES = 1024 * 1024
+_PAUSE_SECONDS = 0.1
+
+
+@dataclass(frozen=True)
+class Source:
+    """A place that may have a file.
+
+    Attributes:
+        where: What it is called in errors.
+        open: Opens the file from a byte on.
+    """
+
+    where: str
+    open: Callable[[int], BinaryIO]
+
+
+def download(
+    part: Path, record: FileRecord, sources: Sequence[Source], advance: Callable[[int], None]
+) -> None:
+    """Complete a partial file, down to the disk.
+
+    Args:
+        part: The partial file; absent, or what an interrupted download has left.
+        record: The size and digest that the file must have.
+        sources: Where to get it; each is tried only if those before it fail.
+        advance: Told how many bytes have arrived.
+
+    Raises:
+        ModpmError: What is wrong with the first source: `truncated`, `wrong-digest`, or what
+            opening it raises.
+        OSError: The file cannot be written; it is removed.
+    """
+    try:
+        with part.open("ab") as file:
+            _complete(_Partial(part, file, record, advance), sources)
+    except ModpmError:
+        if part.stat().st_size == 0:
+            part.unlink()
+        raise
+    except OSError:
+        part.unlink(missing_ok=True)
+        raise
+
+
+def _complete(partial: _Partial, sources: Sequence[Source]) -> None:
+    errors: list[ModpmError] = []
+    for source in sources:
+        try:
+            partial.complete(source)
+        except ModpmError as error:
+            errors.append(error)
+        else:
+            return
+    raise errors[0]
+
+
+class _Partial:
+    """A file that grows, and the digest of what it has."""
+
+    def __init__(
+        self, path: Path, file: BinaryIO, record: FileRecord, advance: Callable[[int], None]
+    ) -> None:
+        self._file = file
+        self._record = record
+        self._advance = advance
+        self._hashed = hashlib.sha256()
+        self._n_bytes = 0
+        self._n_fruitless = 0
+        self._cause: str | None = None
+        self._take_up(path)
+
+    def complete(self, source: Source) -> None:
+        """Append what a source has, until the file is what the record says."""
+        is_continued = self._n_bytes > 0
+        is_longer = self._fill(source)
+        if is_continued and not self._is_right():
+            self._clear()  # what was there may have been of another file, or damaged
+            is_longer = self._fill(source)
+        if is_longer or not self._is_right():
+            digest = self._digest()
+            self._clear()
+            raise wrong_digest(digest, self._record, source.where, is_longer=is_longer)
+        self._file.flush()
+        os.fsync(self._file.fileno())
+
+    def _take_up(self, path: Path) -> None:
+        if path.stat().st_size > self._record.size_bytes:
+            self._clear()
+        with path.open("rb") as present:
+            self._hashed = hashlib.file_digest(present, "sha256")
+            self._n_bytes = present.tell()
+        self._advance(self._n_bytes)
+
+    def _digest(self) -> str:
+        return f"sha256:{self._hashed.hexdigest()}"
+
+    def _is_right(self) -> bool:
+        return self._digest() == self._record.digest
+
+    def _clear(self) -> None:
+        self._advance(-self._n_bytes)
+        self._file.truncate(0)
+        self._hashed, self._n_bytes = hashlib.sha256(), 0
+
+    def _fill(self, source: Source) -> bool:
+        """Append until the file has its size; say whether the source goes on after it."""
+        self._n_fruitless, is_longer = 0, False
+        while self._n_bytes < self._record.size_bytes:
+            with source.open(self._n_bytes) as stream:
+                is_longer = self._append(stream)
+            if self._n_bytes < self._record.size_bytes and self._n_fruitless > N_RESUMES:
+                raise truncated(self._n_bytes, self._record, source.where, self._cause)
+        return is_longer
+
+    def _append(self, stream: BinaryIO) -> bool:
+        before, self._cause = self._n_bytes, None
+        while self._n_bytes < self._record.size_bytes:
+            block = self._read(stream, self._record.size_bytes - self._n_bytes)
+            if not block:
+                self._count_cut(self._n_bytes - before)
+                return False
+            self._hashed.update(block)
+            self._file.write(block)
+            self._n_bytes += len(block)
+            self._advance(len(block))
+        return len(self._read(stream, 1)) > 0
+
+    def _read(self, stream: BinaryIO, n_wanted: int) -> bytes:
+        """Return the next bytes; none at the end, or where the connection is cut."""
+        try:
+            return stream.read(min(BLOCK_BYTES, n_wanted))
+        except (OSError, ModpmError) as error:
+            if isinstance(error, ModpmError) and error.code not in {"network-failed", "truncated"}:
+                raise
+            self._cause = str(error).partition("\n")[0]
+            return b""
+
+    def _count_cut(self, n_brought: int) -> None:
+        self._n_fruitless = self._n_fruitless + 1 if n_brought < _MUCH_BYTES else 0
+        if n_brought == 0 and self._cause is None:
+            self._n_fruitless = N_RESUMES + 1  # that is all there is
+        elif self._cause is not None and self._n_fruitless <= N_RESUMES:
+            time.sleep(_PAUSE_SECONDS * 2**self._n_fruitless)
