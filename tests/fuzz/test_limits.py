@@ -67,7 +67,7 @@ def test_no_document_takes_more_memory_than_its_limit(tmp_path: Path, repository
             **os.environ,
             "MODPM_HOME": str(tmp_path / "home"),
             "OMP_NUM_THREADS": "1",
-            "PYTHONPATH": str(repository),
+            "PYTHONPATH": os.pathsep.join([str(repository), str(repository / "src")]),
         },
         capture_output=True,
         text=True,
