@@ -3,8 +3,8 @@
 Trains one architecture plainly and modularly, each at the best learning rate on validation data,
 cuts the modular networks, and compares on the test split, for 2, 3, 5 and 10 classes (the mean of
 random subsets): the modular network restricted to the classes, and its class modules composed
-`fused` and `independent`, at the smallest and the largest size that `mwt+views` prepares. The test
-split is read once, after everything is chosen; `--split held-out` does not read it.
+`fused` and `independent`. The test split is read once, after everything is chosen;
+`--split held-out` does not read it.
 
 Usage:
     python benchmarks/cifar10.py --data cifar10 -o results/cifar10
@@ -32,7 +32,6 @@ from modpm.core.composition.compose import compose_modules
 from modpm.core.graph import build, count
 from modpm.core.training.inference import predict_batches
 from modpm.core.training.run import Run
-from modpm.core.training.views import LARGEST
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -92,21 +91,14 @@ def train_one(options: argparse.Namespace, method: str, lr: float, folder: Path)
     )
 
 
-def sizes(run: Run) -> list[float | None]:
-    """Return the retention rates that a run is cut by; None for the threshold of the paper."""
-    smallest = run.config.retention
-    return [smallest, min(1.0, LARGEST * smallest)] if run.ranks else [None]
-
-
-def cut(run: Run, retention: float | None, options: argparse.Namespace) -> list[ClassModule]:
+def cut(run: Run, options: argparse.Namespace) -> list[ClassModule]:
     """Cut a run into class modules, or take what was cut from it before."""
-    folder = options.output / "modules" / f"{run.folder.name}-{retention or 'threshold'}"
+    folder = options.output / "modules" / run.folder.name
     if not folder.exists():
         # Not `auto`: one kind of score for all, so that the two compositions can be compared.
         modpm.modularize(
             run,
             output=folder,
-            retention=retention,
             calibration="platt",
             measure_on=options.split,
             namespace="cifar10",
@@ -163,11 +155,9 @@ def network_row(name: str, run: Run, data: ImageData, seed: int) -> Row:
     return Row(name, run.config.lr, 1.0, cost.n_parameters, cost.macs, measured)
 
 
-def module_rows(
-    run: Run, retention_rate: float | None, data: ImageData, options: argparse.Namespace
-) -> list[Row]:
-    """Measure the compositions of a modular network's class modules of one size."""
-    modules = cut(run, retention_rate, options)
+def module_rows(run: Run, data: ImageData, options: argparse.Namespace) -> list[Row]:
+    """Measure the compositions of a modular network's class modules."""
+    modules = cut(run, options)
     retention = statistics.fmean(m.manifest.kernel_retention_rate for m in modules)
     n_parameters = statistics.fmean(m.manifest.n_parameters for m in modules)
     macs = statistics.fmean(m.manifest.macs for m in modules)
@@ -212,7 +202,7 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--epochs", type=int, default=15)
     parser.add_argument("--lrs", type=lambda t: [float(x) for x in t.split(",")], default=[0.1])
     parser.add_argument("--methods", type=lambda t: t.split(","), default=["mwt", "mwt+views"])
-    parser.add_argument("--retention", type=float, default=0.32, help="of the smallest modules")
+    parser.add_argument("--retention", type=float, default=0.32, help="of the modules of mwt+views")
     parser.add_argument("--split", default="test", choices=["test", "held-out"])
     parser.add_argument("--precision", default="bfloat16", choices=["float32", "bfloat16"])
     parser.add_argument("--seed", type=int, default=0)
@@ -230,8 +220,7 @@ def main() -> None:
         data = run.data("test") if options.split == "test" else run.validation_data()
         rows.append(network_row(f"{name}, whole network", run, data, options.seed))
         if run.is_modular:
-            for size in sizes(run):
-                rows += module_rows(run, size, data, options)
+            rows += module_rows(run, data, options)
     print_table(rows)
     report = json.dumps([asdict(row) for row in rows], indent=2)
     (options.output / "results.json").write_text(report + "\n", "utf-8")

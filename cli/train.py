@@ -84,7 +84,7 @@ def _numbers(
     "--retention",
     default=0.32,
     show_default=True,
-    help="Kernel retention rate of the smallest modules that mwt+views prepares.",
+    help="Kernel retention rate of the modules that mwt+views prepares.",
 )
 @click.option(
     "--mean",

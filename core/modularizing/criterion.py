@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 from modpm.core.errors import ModpmError
 from modpm.core.modularizing.module_masks import exact_threshold, module_masks
 from modpm.core.training.ranking import kept_kernels
-from modpm.core.training.views import LARGEST
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,9 +20,11 @@ if TYPE_CHECKING:
 
 THRESHOLDS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
 DEFAULT_THRESHOLD = 0.9
-N_RATES = 6
-LARGER = (1.0, 0.75)
-"""Rates beyond those that training prepares: with them a budget can be met at some size."""
+LARGER = (3.0, 2.0, 1.5, 1.25, 1.0)
+"""Multiples of the rate that training prepares, up to all kernels.
+
+With larger modules a budget can be met that those which training prepares miss.
+"""
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ class Criterion:
 
 
 def default_criterion(run: Run) -> Criterion:
-    """Return what a run was trained for: its smallest modules, or the threshold of the paper."""
+    """Return what a run was trained for: modules of a size, or the threshold of the paper."""
     if run.ranks:
         return Criterion(retention=run.config.retention)
     return Criterion(threshold=DEFAULT_THRESHOLD)
@@ -62,10 +63,8 @@ def candidates(run: Run) -> Sequence[Criterion]:
     """Return what an automatic choice is among, the smallest modules last."""
     if not run.ranks:
         return [Criterion(threshold=threshold) for threshold in THRESHOLDS]
-    low, high = run.config.retention, min(1.0, LARGEST * run.config.retention)
-    prepared = [high + (low - high) * i / (N_RATES - 1) for i in range(N_RATES)]
-    rates = [*(rate for rate in LARGER if rate > high), *prepared]
-    return [Criterion(retention=round(rate, 4)) for rate in rates]
+    larger = (round(factor * run.config.retention, 4) for factor in LARGER)
+    return [Criterion(retention=rate) for rate in (1.0, *(r for r in larger if r < 1))]
 
 
 def given_criterion(run: Run, threshold: float | None, retention: float | None) -> Criterion:

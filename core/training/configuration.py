@@ -31,7 +31,7 @@ class TrainingConfiguration(Record, frozen=True, kw_only=True):
         plain: No mask generators and no modular losses.
         precision: `float32`, or `bfloat16` for convolutions and products in half precision.
         threshold: Frequency at or above which metrics count a kernel as retained.
-        retention: Kernel retention rate of the smallest modules that `mwt+views` prepares.
+        retention: Kernel retention rate of the modules that `mwt+views` prepares.
         skip_bad: Images that cannot be decoded are left out.
         mean, std: Normalisation of the images, where it is not that of the data.
     """

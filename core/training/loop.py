@@ -85,7 +85,7 @@ def train(
         plain: Train without mask generators and modular losses, for comparison.
         precision: `float32` or `bfloat16`.
         threshold: Frequency at or above which metrics count a kernel as retained.
-        retention: Kernel retention rate of the smallest modules that `mwt+views` prepares.
+        retention: Kernel retention rate of the modules that `mwt+views` prepares.
         skip_bad: Leave out images that cannot be decoded.
         mean: Of pixels in [0, 1], per channel; by default that of the training data.
         std: The same for the standard deviation.

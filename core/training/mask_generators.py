@@ -116,11 +116,6 @@ def mask_nodes(graph: Graph) -> dict[str, str]:
     }
 
 
-def score_nodes(graph: Graph) -> dict[str, str]:
-    """Return the node that gives each mask's score before tanh, in execution order."""
-    return {conv: f"{conv}{_GENERATOR}score" for conv in mask_nodes(graph)}
-
-
 def maskable_convolutions(graph: Graph) -> list[Node]:
     """Return the convolutions that a mask generator can be attached to, in execution order."""
     shapes = infer_shapes(graph)

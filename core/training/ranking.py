@@ -3,7 +3,9 @@
 A module of any size keeps the first kernels of its class's ranking, so that smaller modules lie
 within larger ones. First come kernels that all classes share, those that matter most to all. Then
 come those that matter more to the class than to the others; of these, the first of each class are
-nobody else's, so that as much of the layer as possible has an early place with some class.
+nobody else's, so that as much of the layer as possible has an early place with some class. Kernels
+of two classes that no class keeps together have no weights between them once the network is cut, so
+that no more than can be divided among the classes is divided, and the rest is shared.
 """
 
 from __future__ import annotations
@@ -20,8 +22,8 @@ if TYPE_CHECKING:
 
     from modpm.core.graph.interpreter import GraphNetwork
 
-SHARED = 0.85
-"""Share of what the smallest modules keep of a layer that is the same for all classes.
+SHARED = 0.4, 0.9
+"""The least and the most of what modules keep of a layer that is the same for all classes.
 
 All views of single classes train these kernels, and no class's own as often.
 """
@@ -69,12 +71,24 @@ def kept_kernels(ranks: Mapping[str, Tensor], n_all: int, retention: float) -> d
     return {layer: table < quota[layer] for layer, table in ranks.items()}
 
 
+def n_shared(n_classes: int, n_kernels: int, quota: int) -> int:
+    """Return how many kernels of a layer all classes share.
+
+    As many as leave each kernel that is not shared to one class, where that is possible: with
+    fewer, classes would have to keep each other's, with more, some kernels would be nobody's.
+    """
+    if quota == n_kernels or n_classes == 1:
+        return quota
+    least, most = (round(share * quota) for share in SHARED)
+    return min(max((n_classes * quota - n_kernels) // (n_classes - 1), least), most)
+
+
 def rank_kernels(importance: Tensor, quota: int) -> Tensor:
     """Return the place of each kernel of a layer in the ranking of each class.
 
     Args:
         importance: How much each kernel matters to each class.
-        quota: How many kernels the smallest modules keep.
+        quota: How many kernels the modules keep.
 
     Shapes:
         importance: (n_classes, K)
@@ -82,12 +96,12 @@ def rank_kernels(importance: Tensor, quota: int) -> Tensor:
     """
     n_classes, n_kernels = importance.shape
     relative = importance / importance.mean(1, keepdim=True).clamp_min(_LITTLE)
-    n_shared = n_kernels if quota == n_kernels else round(SHARED * quota)
+    n_common = n_shared(n_classes, n_kernels, quota)
     common = relative.mean(0)
     is_shared = torch.zeros(n_kernels, dtype=torch.bool)
-    is_shared[common.argsort(descending=True, stable=True)[:n_shared]] = True
+    is_shared[common.argsort(descending=True, stable=True)[:n_common]] = True
     own = relative - common
-    fair = math.ceil((n_kernels - n_shared) / n_classes) + 1
+    fair = math.ceil((n_kernels - n_common) / n_classes)
     order = own + _CHOSEN * _divided(own, is_shared, fair)
     order = torch.where(is_shared, 2 * _CHOSEN + common, order)
     return order.argsort(dim=1, descending=True, stable=True).argsort(dim=1)

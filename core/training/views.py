@@ -2,10 +2,11 @@
 
 A class module keeps few kernels of its network. A network that has never been seen that way loses
 much when it is cut. So after its first part training ranks, for each class, the kernels of every
-layer, and from then on shows the network what will become of it: some images of each step are
-seen once more, through the kernels that one class keeps, or some classes together, at some size.
-One class alone is judged by whether its logit says if it shows; several by which of them shows.
-And masks are drawn to the ranking, so that what is cut away was not in use.
+layer, and from then on does two things. It takes away the weights that are in no module, so that
+the network is what all of its modules make together. And it shows the network what will become of
+it: some images of each step are seen once more, through the kernels that one class keeps, or some
+classes together. One class alone is judged by whether its logit says if it shows; several by which
+of them shows.
 """
 
 from __future__ import annotations
@@ -21,14 +22,11 @@ from torch.nn.functional import (
     one_hot,
 )
 
-from modpm.core.training.mask_generators import score_nodes
 from modpm.core.training.objectives import Losses, MwtObjective
 from modpm.core.training.ranking import kept_kernels, kernel_importance, quotas, rank_kernels
 from modpm.core.training.union import weights_in_modules
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from modpm.core.graph.interpreter import GraphNetwork
     from modpm.core.training.batches import TrainingImages
     from modpm.core.training.running_frequencies import RunningFrequencies
@@ -39,20 +37,17 @@ START = 1 / 4
 N_RANKING_IMAGES = 3000
 """Training images that the importance of kernels is measured on."""
 
-VIEWED = 1 / 4
+VIEWED = 1 / 2
 """Images of a batch that are seen again through views."""
 
 TAUGHT = 1 / 2
 """How much of what a view is to say is what the whole network says of the image."""
 
-SIZES = (1, 1, 2, 3, 5)
+SIZES = (1, 1, 2, 2, 3, 5)
 """How many classes a view keeps the kernels of: drawn from these, each as likely."""
 
 OWN_CLASS = 0.46
 """Share of the views of one class that show an image of it."""
-
-LARGEST = 1.5
-"""The largest modules that views keep the kernels of, as a multiple of the smallest."""
 
 TEMPERATURE = 2.0
 """At which a network that starts from trained weights follows what they said."""
@@ -63,22 +58,17 @@ COUPLING = 1 / 2
 MODULAR = 0.1
 """What the modular losses still weigh after that, as a share of alpha and beta."""
 
-SHARPENING = 3.0
-"""Weight of the sharpening loss."""
-
-_OFF, _ON = -0.1, 0.2  # scores of mask generators beyond which nothing is left to sharpen
 _NEVER = -1e4  # the logit of a class that is not viewed; finite, so that 0 times it is 0
-_BOUNDS = -1.0, 1.5  # of scores in a mean, so that one sample cannot stand for all
 
 
 class ViewsObjective(MwtObjective):
-    """MwT, then views through the kernels that classes are to keep, and masks drawn to them.
+    """MwT, then views through the kernels that classes are to keep.
 
     Layers count in the modular losses by their kernels, so that wide layers, which hold most of
     a module, separate most.
 
     Attributes:
-        retention: The kernel retention rate of the smallest modules that are prepared.
+        retention: The kernel retention rate of the modules that are prepared.
         start: Share of the run after which kernels are ranked and views begin.
         teacher: What the trained weights were that the run started from; None if there were none.
         ranks: The place of each kernel in each class's ranking, masked layers side by side; -1
@@ -104,14 +94,13 @@ class ViewsObjective(MwtObjective):
     ) -> None:
         super().__init__(network, frequencies, alpha=alpha, beta=beta, is_half=is_half)
         self.retention, self.start, self.teacher = retention, start, teacher
-        self.score_nodes = score_nodes(network.graph)
         self.n_kernels = sum(network.graph.kernels().values())
         n_masked = frequencies.n_kernels
         self.layer_weights = [n / sum(n_masked.values()) for n in n_masked.values()]
         shape = frequencies.frequencies.shape
         # Asked for at every step, and the same once kernels are ranked.
-        self._kept: dict[float, dict[str, Tensor]] = {}
-        self._head_masks: dict[str, Tensor] = {}
+        self._kept: dict[str, Tensor] = {}
+        self._in_modules: dict[str, Tensor] = {}
         self.register_buffer("ranks", torch.full(shape, -1, dtype=torch.int32))
 
     @property
@@ -124,12 +113,12 @@ class ViewsObjective(MwtObjective):
         sizes = self.frequencies.n_kernels
         return dict(zip(sizes, torch.split(self.ranks, list(sizes.values()), dim=1), strict=True))
 
-    def kept(self, retention: float) -> dict[str, Tensor]:
-        """Return the kernels that each class keeps at a retention rate, of 0 and 1, by layer."""
-        if retention not in self._kept:
-            masks = kept_kernels(self.layer_ranks(), self.n_kernels, min(1.0, retention))
-            self._kept[retention] = {layer: mask.float() for layer, mask in masks.items()}
-        return self._kept[retention]
+    def kept(self) -> dict[str, Tensor]:
+        """Return the kernels that each class keeps, of 0 and 1, by layer."""
+        if not self._kept:
+            masks = kept_kernels(self.layer_ranks(), self.n_kernels, self.retention)
+            self._kept = {layer: mask.float() for layer, mask in masks.items()}
+        return self._kept
 
     def inputs(
         self,
@@ -187,7 +176,7 @@ class ViewsObjective(MwtObjective):
         """
         n_whole = len(labels) - len(views)
         output = self.network.graph.output
-        nodes = (output, *self.mask_nodes.values(), *self.score_nodes.values())
+        nodes = (output, *self.mask_nodes.values())
         values = self.run(images, nodes, self._scale(n_whole, views) if len(views) else None)
         whole = {name: value[:n_whole] for name, value in values.items()}
         losses = self.losses(whole, labels[:n_whole], *weights)
@@ -195,16 +184,10 @@ class ViewsObjective(MwtObjective):
             losses["teacher_loss"] = self._teacher_loss(images[:n_whole], whole[output])
             losses["loss"] = losses["loss"] + losses["teacher_loss"]
         if len(views):
-            scores = {layer: whole[node] for layer, node in self.score_nodes.items()}
-            kept = self.kept(LARGEST * self.retention)
-            losses["sharpening_loss"] = sharpening_loss(scores, kept, labels[:n_whole])
             taught = whole[output][-len(views) :].detach()
-            losses["view_loss"] = view_loss(
-                values[output][n_whole:], labels[n_whole:], views, taught
-            )
-            losses["loss"] = (
-                losses["loss"] + SHARPENING * losses["sharpening_loss"] + losses["view_loss"]
-            )
+            seen = values[output][n_whole:]
+            losses["view_loss"] = view_loss(seen, labels[n_whole:], views, taught)
+            losses["loss"] = losses["loss"] + losses["view_loss"]
         return losses
 
     def _teacher_loss(self, images: Tensor, logits: Tensor) -> Tensor:
@@ -228,42 +211,26 @@ class ViewsObjective(MwtObjective):
 
     @torch.no_grad()
     def constrain(self) -> None:
-        """Let the logit of each class read only features that its largest module keeps.
-
-        A fused composition has no other weights of the last layer.
-        """
+        """Take away the weights that are in no module: no composition has them."""
         if self.is_ranked:
-            for name, is_in_a_module in self._head().items():
+            for name, is_in_a_module in self._weights_in_modules().items():
                 weight = self.network.get_parameter(name)
                 weight.mul_(is_in_a_module.to(weight.device))
 
-    def _head(self) -> dict[str, Tensor]:
-        """Return, for the weight of the last layer, which numbers are in a module."""
-        if not self._head_masks:
-            graph = self.network.graph
-            names = graph.node(graph.output).tensors.values()
-            kept = self.kept(LARGEST * self.retention)
-            masks = weights_in_modules(graph, kept)
-            self._head_masks = {name: masks[name] for name in names if name in masks}
-        return self._head_masks
+    def _weights_in_modules(self) -> dict[str, Tensor]:
+        """Return, for each weight of which not all is in some module, which numbers are."""
+        if not self._in_modules:
+            masks = weights_in_modules(self.network.graph, self.kept())
+            self._in_modules = {name: mask for name, mask in masks.items() if not mask.all()}
+        return self._in_modules
 
     def _scale(self, n_whole: int, views: Tensor) -> dict[str, Tensor]:
-        """Return what multiplies each mask: 1 for whole images; for views, what is kept.
-
-        One class alone is seen at the smallest size, several together at the largest.
-        """
-        small, large = self.kept(self.retention), self.kept(LARGEST * self.retention)
-        is_alone = (views.sum(1) == 1)[:, None]
+        """Return what multiplies each mask: 1 for whole images; for views, what is kept."""
         return {
             self.mask_nodes[layer]: torch.cat(
-                [
-                    views.new_ones(n_whole, small[layer].shape[1]),
-                    torch.where(
-                        is_alone, views @ small[layer], (views @ large[layer]).clamp(max=1)
-                    ),
-                ]
+                [views.new_ones(n_whole, kept.shape[1]), (views @ kept).clamp(max=1)]
             )
-            for layer in small
+            for layer, kept in self.kept().items()
         }
 
 
@@ -320,34 +287,3 @@ def view_loss(logits: Tensor, labels: Tensor, views: Tensor, whole: Tensor) -> T
     target = (1 - TAUGHT) * shown + TAUGHT * among
     several = cross_entropy(logits.masked_fill(outside, _NEVER), target, reduction="none")
     return torch.where(is_alone, alone, several).mean()
-
-
-def sharpening_loss(
-    scores: Mapping[str, Tensor], kept: Mapping[str, Tensor], labels: Tensor
-) -> Tensor:
-    """Return how far masks are from the kernels that their sample's class keeps.
-
-    A hinge on the scores of the mask generators: for kernels that are kept, below 0.2, sample by
-    sample; for the others, above -0.1, of the mean over the samples of a class, so that a sample
-    that could be of another class may still use the other's kernels. Its gradient reaches masks
-    that are exactly 0, where that of the modular losses vanishes.
-
-    Args:
-        scores: For each layer, the mask generator's values before tanh.
-        kept: For each layer, the kernels of each class, of 0 and 1.
-        labels: The class of each sample.
-
-    Shapes:
-        scores: (N, K) each
-        kept: (n_classes, K) each
-        labels: (N,)
-        returns: (), the mean over samples and kernels of all layers.
-    """
-    score = torch.cat([scores[layer] for layer in kept], 1)
-    masks = torch.cat(list(kept.values()), 1)
-    members = one_hot(labels, len(masks)).to(score.dtype)
-    shortfall = (_ON - score).clamp_min(0) * masks[labels]
-    n_members = members.sum(0)
-    means = members.T @ score.clamp(*_BOUNDS) / n_members.clamp_min(1)[:, None]
-    excess = (means - _OFF).clamp_min(0) * (1 - masks) * n_members[:, None]
-    return (shortfall.sum() + excess.sum()) / score.numel()

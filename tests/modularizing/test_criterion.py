@@ -10,7 +10,6 @@ from tests.modularizing.small_run import train_small
 from modpm.core.errors import ModpmError
 from modpm.core.modularizing.criterion import Criterion, candidates, given_criterion
 from modpm.core.modularizing.modularize import modularize
-from modpm.core.training.views import LARGEST
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -37,7 +36,7 @@ def test_candidates_begin_with_the_largest_modules_and_end_with_the_smallest(
     rates = [candidate.retention for candidate in candidates(ranked_run)]
     assert rates[0] == 1.0
     assert rates[-1] == 0.5
-    assert LARGEST * 0.5 in rates
+    assert 0.75 in rates
     assert rates == sorted(rates, key=lambda rate: -(rate or 0))
 
 

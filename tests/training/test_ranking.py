@@ -12,6 +12,7 @@ from modpm.core.training.ranking import (
     SHARED,
     kept_kernels,
     kernel_importance,
+    n_shared,
     quotas,
     rank_kernels,
 )
@@ -44,16 +45,38 @@ def test_a_ranking_is_an_order_that_begins_with_what_all_share(
     importance = torch.rand(n_classes, n_kernels, generator=seeded_generator(seed, 0, 0))
     ranks = rank_kernels(importance, quota)
     assert torch.equal(ranks.sort(dim=1).values, torch.arange(n_kernels).expand(n_classes, -1))
-    n_shared = n_kernels if quota == n_kernels else round(SHARED * quota)
-    first = [set((row < n_shared).nonzero()[:, 0].tolist()) for row in ranks]
+    n_common = n_shared(n_classes, n_kernels, quota)
+    first = [set((row < n_common).nonzero()[:, 0].tolist()) for row in ranks]
     assert all(kernels == first[0] for kernels in first)
 
 
-def test_every_kernel_has_an_early_place_with_some_class() -> None:
-    importance = torch.rand(4, 40, generator=seeded_generator(0, 0, 0))
-    ranks = rank_kernels(importance, 10)
-    kept = [set((row < 17).nonzero()[:, 0].tolist()) for row in ranks]
-    assert len(set.union(*kept)) == 40
+@given(st.integers(2, 100), st.integers(1, 300), st.data())
+def test_classes_share_what_cannot_be_divided_among_them(
+    n_classes: int, n_kernels: int, data: st.DataObject
+) -> None:
+    quota = data.draw(st.integers(1, n_kernels))
+    common = n_shared(n_classes, n_kernels, quota)
+    least, most = (round(share * quota) for share in SHARED)
+    assert least <= common <= quota
+    if quota < n_kernels and least < common < most:
+        own = quota - common
+        assert n_classes * own >= n_kernels - common  # no kernel is nobody's
+        assert n_classes * (own - 1) < n_kernels - common - 1  # nor are many of two classes
+
+
+@settings(deadline=None)
+@given(st.integers(0, 9), st.sampled_from([(4, 40, 16), (10, 128, 20), (10, 64, 20), (3, 16, 8)]))
+def test_what_modules_keep_is_the_whole_layer_and_divided_as_far_as_possible(
+    seed: int, layer: tuple[int, int, int]
+) -> None:
+    n_classes, n_kernels, quota = layer
+    importance = torch.rand(n_classes, n_kernels, generator=seeded_generator(seed, 0, 0))
+    kept = rank_kernels(importance, quota) < quota
+    n_owners = kept.sum(0)
+    assert bool((n_owners >= 1).all())
+    common = n_shared(*layer)
+    n_twice = n_classes * (quota - common) - (n_kernels - common)
+    assert int((n_owners > 1).sum()) <= common + n_twice
 
 
 def test_smaller_modules_lie_within_larger_ones() -> None:

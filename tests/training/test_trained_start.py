@@ -7,7 +7,7 @@ from torch import nn
 from modpm.core.graph import build, trace
 from modpm.core.networks import create
 from modpm.core.training.batches import seeded_generator
-from modpm.core.training.mask_generators import attach_mask_generators, mask_nodes, score_nodes
+from modpm.core.training.mask_generators import attach_mask_generators, mask_nodes
 from modpm.core.training.trained_start import SCORE_DEVIATION, SCORE_MEAN, fit_generators
 
 
@@ -33,7 +33,7 @@ def test_generators_that_are_fitted_vary_and_change_the_function_little(
     plain = trace(make(), images[:2])
     graph, tensors = attach_mask_generators(*plain, generator=seeded_generator(0, 0, 0))
     fitted = build(graph, fit_generators(graph, tensors, images, seeded_generator(0, 0, 2))).eval()
-    scores = fitted.run(images, list(score_nodes(graph).values()))
+    scores = fitted.run(images, [f"{conv}.mask_generator.score" for conv in mask_nodes(graph)])
     for score in scores.values():
         torch.testing.assert_close(
             score.mean(0), torch.full_like(score[0], SCORE_MEAN), rtol=1e-3, atol=1e-3

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from torch.nn.functional import softplus
@@ -16,14 +17,12 @@ from modpm.core.training.objectives import MwtObjective
 from modpm.core.training.running_frequencies import RunningFrequencies
 from modpm.core.training.views import (
     COUPLING,
-    LARGEST,
     MODULAR,
     OWN_CLASS,
     SIZES,
     START,
     ViewsObjective,
     draw_views,
-    sharpening_loss,
     view_loss,
 )
 
@@ -112,12 +111,11 @@ def test_views_show_what_is_kept_and_whole_images_the_whole_network() -> None:
     n_whole = len(labels) - len(sets)
     assert n_whole == 24
     assert torch.equal(images[n_whole:], images[n_whole - len(sets) : n_whole])
-    small, large = views.kept(0.5), views.kept(0.5 * LARGEST)
+    kept = views.kept()
     for layer, node in views.mask_nodes.items():
         assert torch.equal(scale[node][:n_whole], torch.ones_like(scale[node][:n_whole]))
         for row, classes in zip(scale[node][n_whole:], sets, strict=True):
             members = classes.nonzero()[:, 0]
-            kept = small if len(members) == 1 else large
             assert torch.equal(row, kept[layer][members].amax(0))
 
 
@@ -128,7 +126,7 @@ def test_a_network_without_its_other_kernels_is_what_a_view_saw() -> None:
     views.network.eval()
     scale = {node: mask[len(images) :] for node, mask in views._scale(len(images), alone).items()}
     seen = views.network.run(images, [views.network.graph.output], scale)
-    small = {layer: mask[0].nonzero()[:, 0].tolist() for layer, mask in views.kept(0.5).items()}
+    small = {layer: mask[0].nonzero()[:, 0].tolist() for layer, mask in views.kept().items()}
     graph, tensors = slice_graph(views.network.graph, views.network.state_dict(), small, [0])
     module = build(graph, tensors).eval()
     torch.testing.assert_close(
@@ -136,20 +134,26 @@ def test_a_network_without_its_other_kernels_is_what_a_view_saw() -> None:
     )
 
 
-def test_after_a_step_a_logit_reads_only_features_that_its_module_keeps() -> None:
+def test_after_a_step_the_network_is_what_all_of_its_modules_make_together() -> None:
     views = ranked()
+    graph, before = views.network.graph, dict(views.network.state_dict())
+    before = {name: tensor.clone() for name, tensor in before.items()}
     views.constrain()
-    graph = views.network.graph
-    before = views.network.state_dict()
-    kept = views.kept(LARGEST * views.retention)
-    head = graph.node(graph.output).tensors["weight"]
+    after = views.network.state_dict()
+    in_modules = {name: torch.zeros_like(tensor) for name, tensor in before.items()}
     for label in range(3):
-        retained = {layer: mask[label].nonzero()[:, 0].tolist() for layer, mask in kept.items()}
-        columns = placements(graph, retained, [label])[head][1]
-        if columns is not None:
-            others = sorted(set(range(before[head].shape[1])) - set(columns))
-            assert not before[head][label, others].any()
-            assert before[head][label, columns].any()
+        retained = {
+            layer: mask[label].nonzero()[:, 0].tolist() for layer, mask in views.kept().items()
+        }
+        for name, place in placements(graph, retained, [label]).items():
+            block = torch.zeros_like(before[name])
+            index = [range(n) if k is None else k for k, n in zip(place, block.shape, strict=True)]
+            block[np.ix_(*index)] = 1
+            in_modules[name] = in_modules[name].maximum(block)
+    weights = [name for name, tensor in before.items() if tensor.dim() > 1]
+    for name in weights:
+        assert torch.equal(after[name], before[name] * in_modules[name]), name
+    assert any(not in_modules[name].all() for name in weights)
 
 
 @pytest.mark.parametrize("n_classes", [2, 3, 10])
@@ -186,22 +190,3 @@ def test_view_loss_has_a_finite_gradient_where_the_image_is_of_another_class() -
     loss = view_loss(logits, torch.tensor([1, 2, 0, 2]), views, torch.randn(4, 3))
     (gradient,) = torch.autograd.grad(loss, logits)
     assert bool(gradient.isfinite().all())
-
-
-def test_sharpening_loss_equals_a_naive_loop() -> None:
-    chance = torch.Generator().manual_seed(1)
-    scores = {"a": torch.randn(4, 3, generator=chance), "b": torch.randn(4, 2, generator=chance)}
-    kept = {"a": torch.tensor([[1.0, 0, 0], [0, 1, 1]]), "b": torch.tensor([[0.0, 1], [1, 0]])}
-    labels = [0, 1, 1, 0]
-    total = 0.0
-    for layer, score in scores.items():
-        for k in range(score.shape[1]):
-            for label in (0, 1):
-                rows = [i for i in range(4) if labels[i] == label]
-                if kept[layer][label, k]:
-                    total += sum(max(0.0, 0.2 - score[i, k].item()) for i in rows)
-                else:
-                    mean = sum(min(1.5, max(-1.0, score[i, k].item())) for i in rows) / len(rows)
-                    total += len(rows) * max(0.0, mean + 0.1)
-    found = sharpening_loss(scores, kept, torch.tensor(labels)).item()
-    assert found == pytest.approx(total / 20, rel=1e-5)
