@@ -40,10 +40,13 @@ N_RANKING_IMAGES = 3000
 VIEWED = 1 / 2
 """Images of a batch that are seen again through views."""
 
+VIEW_WEIGHT = 1.5
+"""What the loss of views weighs."""
+
 TAUGHT = 1 / 2
 """How much of what a view is to say is what the whole network says of the image."""
 
-SIZES = (1, 1, 2, 2, 3, 5)
+SIZES = (1, 2, 3, 5, 5)
 """How many classes a view keeps the kernels of: drawn from these, each as likely."""
 
 OWN_CLASS = 0.46
@@ -187,7 +190,7 @@ class ViewsObjective(MwtObjective):
             taught = whole[output][-len(views) :].detach()
             seen = values[output][n_whole:]
             losses["view_loss"] = view_loss(seen, labels[n_whole:], views, taught)
-            losses["loss"] = losses["loss"] + losses["view_loss"]
+            losses["loss"] = losses["loss"] + VIEW_WEIGHT * losses["view_loss"]
         return losses
 
     def _teacher_loss(self, images: Tensor, logits: Tensor) -> Tensor:
