@@ -11,6 +11,7 @@ import click
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from modpm.cli.error_document import ErrorDocument, ErrorFields
     from modpm.core.errors import ModpmError
 
 _quiet = False
@@ -70,7 +71,7 @@ def _cell(value: object) -> str:
 def report_error(error: ModpmError, *, as_json: bool) -> None:
     """Print an error: in words on stderr, or with its fields as JSON on stdout."""
     if as_json:
-        emit({"error": _fields(error)})
+        emit(_document(error))
         return
     click.echo(f"{click.style('error:', fg='red', bold=True)} {error.what}", err=True)
     for label, text in (("at", error.where), ("because", error.why)):
@@ -80,8 +81,8 @@ def report_error(error: ModpmError, *, as_json: bool) -> None:
         click.echo(f"\n{click.style('hint:', fg='cyan')} {error.hint}", err=True)
 
 
-def _fields(error: ModpmError) -> dict[str, object]:
-    fields: dict[str, object] = {
+def _document(error: ModpmError) -> ErrorDocument:
+    fields: ErrorFields = {
         "code": error.code,
         "what": error.what,
         "where": error.where,
@@ -89,7 +90,9 @@ def _fields(error: ModpmError) -> dict[str, object]:
         "hint": error.hint,
     }
     derivation = getattr(error, "derivation", None)
-    return fields if derivation is None else {**fields, "derivation": derivation}
+    if derivation is not None:
+        fields["derivation"] = derivation
+    return {"error": fields}
 
 
 def _indented(text: str) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from modpm.cli.error_document import ErrorDocument
 from modpm.core.formats.manifest import Manifest
 from modpm.registry.index import Index
 from modpm.registry.projects.lockfile import LockDocument
@@ -18,7 +19,7 @@ from modpm.registry.signing.trusted_keys import TrustFile
 
 FOLDER = Path(__file__).parent / "schemas"
 
-TYPES: dict[str, type[msgspec.Struct]] = {
+TYPES: dict[str, type] = {
     "manifest": Manifest,
     "index": Index,
     "lockfile": LockDocument,
@@ -26,6 +27,7 @@ TYPES: dict[str, type[msgspec.Struct]] = {
     "statement": Statement,
     "trust": TrustFile,
     "project": Wishes,
+    "error": ErrorDocument,
 }
 
 

@@ -12,7 +12,7 @@ from jsonschema import Draft202012Validator, ValidationError
 if TYPE_CHECKING:
     from pathlib import Path
 
-NAMES = ["index", "lockfile", "manifest", "project", "signature", "statement", "trust"]
+NAMES = ["error", "index", "lockfile", "manifest", "project", "signature", "statement", "trust"]
 
 
 @pytest.fixture(scope="module")
