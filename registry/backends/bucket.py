@@ -25,6 +25,7 @@ from obstore.store import from_url
 from modpm.core.errors import ModpmError
 from modpm.core.formats import canonical_json
 from modpm.registry.backends import retrying, streaming
+from modpm.registry.backends.retry_after import retry_after
 from modpm.registry.system.transfer import receive, truncated, wrong_digest
 
 if TYPE_CHECKING:
@@ -49,6 +50,7 @@ _ERROR_CODE = re.compile(r"<Code>(\w{1,60})</Code>")
 _NO_BUCKET = re.compile(r"NoSuchBucket|ContainerNotFound|bucket does not exist", re.IGNORECASE)
 _CREDENTIAL_CODES = {"ExpiredToken", "InvalidToken", "TokenRefreshRequired", "InvalidAccessKeyId"}
 _CREDENTIAL_SERVERS = ("169.254.", "metadata.google.internal")
+_PROBED = "registry.json"
 _NOT_FOUND, _CONFLICT, _BEYOND_THE_END = 404, 409, 416
 _DENIED = {401, 403}
 
@@ -239,7 +241,7 @@ class Bucket:
         if "HTTP error" in text and status is None:
             late = "timed out" in text or "TimedOut" in text
             return retrying.ServerFault("it does not answer in time" if late else "no connection")
-        fault = retrying.fault_of_status(status) if status is not None else None
+        fault = None if status is None else self._fault_of_status(status)
         return fault or ModpmError(
             "the object store refuses a request",
             code="network-failed",
@@ -247,6 +249,11 @@ class Bucket:
             why=f"it answers with status {status} {code}" if status else text.partition("\n")[0],
             hint="check region and endpoint in the environment",
         )
+
+    def _fault_of_status(self, status: int) -> retrying.ServerFault | None:
+        if status != retrying.TOO_MANY_REQUESTS:
+            return retrying.fault_of_status(status)
+        return retrying.fault_of_status(status, retry_after(self._store, _PROBED))
 
     def _missing(self) -> ModpmError:
         return ModpmError(

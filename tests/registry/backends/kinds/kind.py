@@ -58,8 +58,6 @@ class Kind(ABC):
     is_http: ClassVar[bool] = False
     """Whether there is a server: a faulty proxy is put in front of it, too."""
     asks_for_credentials: ClassVar[bool] = False
-    is_told_when_to_return: ClassVar[bool] = True
-    """Whether its client library shows the header `Retry-After`."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder

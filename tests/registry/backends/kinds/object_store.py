@@ -22,7 +22,6 @@ class ObjectStore(Kind):
     name = "object-store"
     is_http = True
     asks_for_credentials = True
-    is_told_when_to_return = False
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)

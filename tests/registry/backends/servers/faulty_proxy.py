@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import threading
+import time
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, ClassVar, Literal
@@ -25,6 +26,7 @@ class Fault:
             `stall` stops there and does not hang up, `lie` changes a byte of it.
         n_passed: So many are passed on first.
         n_times: To so many of them; None for all.
+        lasts_seconds: For so long, from the first of them on; None for ever.
         size_bytes: Only to those whose body has this size; None for any.
         status: For `status`.
         headers: For `status`.
@@ -33,6 +35,7 @@ class Fault:
     what: Literal["status", "hang", "lose", "cut", "stall", "lie"]
     n_passed: int = 0
     n_times: int | None = None
+    lasts_seconds: float | None = None
     size_bytes: int | None = None
     status: int = 500
     headers: Mapping[str, str] = field(default_factory=dict)
@@ -55,6 +58,7 @@ class FaultyProxy:
     def __init__(self, port: int) -> None:
         self._upstream = port
         self._fault: Fault | None = None
+        self._first_taken: float | None = None
         self._lock = threading.Lock()
         self._is_stopping = threading.Event()
         self.n_requests = 0
@@ -76,6 +80,7 @@ class FaultyProxy:
         """Spoil what is answered from now on; None for nothing."""
         with self._lock:
             self._fault = fault
+            self._first_taken = None
             self.n_requests = 0
 
     def wait_to_stop(self) -> None:
@@ -121,12 +126,20 @@ class FaultyProxy:
         if fault.n_passed > 0:
             fault.n_passed -= 1
             return None
+        if fault.lasts_seconds is not None and not self._lasts(fault.lasts_seconds):
+            return None
         if fault.n_times is None:
             return fault
         if fault.n_times == 0:
             return None
         fault.n_times -= 1
         return fault
+
+    def _lasts(self, seconds: float) -> bool:
+        now = time.monotonic()
+        if self._first_taken is None:
+            self._first_taken = now
+        return now - self._first_taken < seconds
 
 
 class _Handler(BaseHTTPRequestHandler):
