@@ -1,9 +1,10 @@
-"""Installing and publishing, ended at every single write: by an error, and by a kill."""
+"""Installing, syncing and publishing, ended at every single write: by an error, and by a kill."""
 
 from __future__ import annotations
 
 import errno
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from modpm.core.formats.names import ModuleName
 from modpm.registry.backends.directory import DirectoryRegistry
 from modpm.registry.installing.installation import install
 from modpm.registry.installing.installed import installed
+from modpm.registry.installing.syncing import sync
 from modpm.registry.installing.verification import verify
 from modpm.registry.projects.project import Project
 from modpm.registry.publication.publishing import publish
@@ -148,6 +150,41 @@ def test_after_an_installation_that_ended_early_the_same_command_completes_it(
         assert len(verify(project)) == 2
         assert leftovers(project) == leftovers(home) == []
         install(["digits/cat==1.0.0", "digits/dog"], project)
+
+
+@ENDINGS
+def test_a_syncing_that_ends_early_leaves_the_old_state_or_the_new_and_can_be_repeated(
+    old: dict[str, str],
+    project: Path,
+    home: Path,
+    tmp_path: Path,
+    ends: Callable[[int, Callable[[], object]], bool],
+) -> None:
+    new = {"digits/cat": "1.1.0", "digits/dog": "1.0.0"}
+    before = {
+        folder: shutil.copytree(folder, tmp_path / "saved" / folder.name, symlinks=True)
+        for folder in (project, home)
+    }
+    install(CATS, project)
+    wanted = {path: path.read_bytes() for path in project.glob("modpm.*")}
+    n_old = 0
+    for n in count(1):
+        for folder, saved in before.items():
+            shutil.rmtree(folder)
+            shutil.copytree(saved, folder, symlinks=True)
+        for path, content in wanted.items():
+            path.write_bytes(content)
+
+        has_ended = ends(n, lambda: sync(project))
+
+        assert present(project) in (old, new)
+        n_old += present(project) == old
+        sync(project)
+        assert {str(module.name): module.version for module in verify(project)} == new
+        assert leftovers(project) == leftovers(home) == []
+        if not has_ended:
+            break
+    assert n_old >= 10
 
 
 @ENDINGS
