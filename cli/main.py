@@ -17,6 +17,8 @@ from modpm.core.errors import ModpmError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from click.shell_completion import CompletionItem
+
 # In the order of the work. A verb is imported only when it is called, so that no other pays for it.
 VERB_GROUPS = {
     "Make class modules": {
@@ -78,13 +80,15 @@ class VerbGroup(click.Group):
         command = module.command
         if not isinstance(command, click.Command):
             raise TypeError(f"modpm.cli.{cmd_name}.command is not a click command")
+        _let_be_quiet(command)
         return command
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """Find the verb, or say which one may have been meant."""
-        if args and args[0] not in VERBS and not args[0].startswith("-"):
+        is_unknown = args and args[0] not in VERBS and not args[0].startswith("-")
+        if is_unknown and not ctx.resilient_parsing:
             close = difflib.get_close_matches(args[0], VERBS, n=1)
             raise ModpmError(
                 f"no such command: `{args[0]}`",
@@ -94,6 +98,17 @@ class VerbGroup(click.Group):
             )
         return super().resolve_command(ctx, args)
 
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Complete the name of a verb without importing any, or an option."""
+        from click.shell_completion import CompletionItem  # noqa: PLC0415 -- only shells need it
+
+        verbs = [
+            CompletionItem(verb, help=words)
+            for verb, words in VERBS.items()
+            if verb.startswith(incomplete)
+        ]
+        return [*verbs, *click.Command.shell_complete(self, ctx, incomplete)]
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 -- click's signature
         """List the verbs, by what they are for, without importing them."""
         width = max(map(len, VERBS))
@@ -102,17 +117,42 @@ class VerbGroup(click.Group):
                 formatter.write_dl([(verb.ljust(width), words) for verb, words in verbs.items()])
 
 
-@click.command(cls=VerbGroup, context_settings={"help_option_names": ["-h", "--help"]})
-@click.option("-q", "--quiet", is_flag=True, help="Print results and errors only.")
+def _become_quiet(_context: click.Context, _parameter: click.Parameter, is_given: bool) -> None:
+    if is_given:
+        set_quiet(True)
+
+
+_QUIET = click.Option(
+    ["-q", "--quiet"],
+    is_flag=True,
+    expose_value=False,
+    callback=_become_quiet,
+    help="Print results and errors only.",
+)
+"""The option that may stand before the verb and after it."""
+
+
+def _let_be_quiet(command: click.Command) -> None:
+    """Give a verb, and the verbs that it has in turn, the option `--quiet`."""
+    if isinstance(command, click.Group):
+        for inner in command.commands.values():
+            _let_be_quiet(inner)
+    if _QUIET not in command.params:
+        command.params.append(_QUIET)
+
+
+@click.command(
+    cls=VerbGroup, params=[_QUIET], context_settings={"help_option_names": ["-h", "--help"]}
+)
 @click.version_option(__version__, "-V", "--version", message="modpm %(version)s")
-def modpm(quiet: bool) -> None:
+def modpm() -> None:
     """Make classes of trained CNNs dependencies: train, cut, publish, install, compose."""
-    set_quiet(quiet)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code: 0 done, 1 cannot be met, 2 asked wrongly."""
     argv = list(sys.argv[1:] if arguments is None else arguments)
+    set_quiet(False)
     try:
         code = modpm.main(args=argv, prog_name="modpm", standalone_mode=False)
     except (ModpmError, click.ClickException, OSError, KeyboardInterrupt, click.Abort) as error:

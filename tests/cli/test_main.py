@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import statistics
 import subprocess
 import sys
@@ -56,6 +58,85 @@ def test_a_wrong_option_is_a_usage_error_in_the_one_form(
     err = capsys.readouterr().err
     assert err.startswith("error: no such option")
     assert "at: modpm list" in err
+
+
+@pytest.mark.parametrize("option", ["-q", "--quiet"])
+def test_a_command_is_quiet_wherever_it_is_told_to_be(
+    run: Run, registry: Path, option: str
+) -> None:
+    orders: list[list[str | Path]] = [
+        [option, "install", "digits/8", "--registry", registry],
+        ["install", option, "digits/8", "--registry", registry],
+        ["install", "digits/8", "--registry", registry, option],
+    ]
+    for order in orders:
+        outcome = run(*order)
+        assert (outcome.code, outcome.err) == (0, "")
+        assert "digits/8" in outcome.out
+        assert run("remove", "digits/8").err != ""
+
+
+def test_every_verb_and_every_verb_of_a_verb_can_be_quiet(run: Run) -> None:
+    for verb in VERBS:
+        assert "-q, --quiet" in run(verb, "--help").out
+    for inner in (["cache", "size"], ["key", "new"], ["trust", "add"]):
+        assert "-q, --quiet" in run(*inner, "--help").out
+    assert run("cache", "prune", "-q") == (0, "", "")
+
+
+def completed(words: str, monkeypatch: pytest.MonkeyPatch) -> tuple[int, list[str], str]:
+    """Return what bash is told that the last of some words can become."""
+    monkeypatch.setenv("_MODPM_COMPLETE", "bash_complete")
+    monkeypatch.setenv("COMP_WORDS", words)
+    monkeypatch.setenv("COMP_CWORD", str(len(words.split(" ")) - 1))
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", "-m", "modpm.cli"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    lines = done.stderr.splitlines()
+    told = "\n".join(line for line in lines if not line.startswith("import time:"))
+    assert "modpm.cli.train" not in done.stderr
+    return done.returncode, [line.partition(",")[2] for line in done.stdout.splitlines()], told
+
+
+def test_a_shell_completes_verbs_and_options(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert completed("modpm ", monkeypatch) == (0, list(VERBS), "")
+    assert completed("modpm ins", monkeypatch) == (0, ["install"], "")
+    assert completed("modpm install --of", monkeypatch) == (0, ["--offline"], "")
+    assert completed("modpm install -q --loc", monkeypatch) == (0, ["--locked"], "")
+    assert completed("modpm cache pr", monkeypatch) == (0, ["prune"], "")
+
+
+def test_a_shell_that_completes_an_unknown_verb_is_told_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    _, _, told = completed("modpm instal --of", monkeypatch)
+    assert told == ""
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="there is no bash")
+def test_bash_takes_the_completion_that_modpm_prints(tmp_path: Path) -> None:
+    program = tmp_path / "modpm"
+    program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m modpm.cli "$@"\n')
+    program.chmod(0o755)
+    script = (
+        'eval "$(_MODPM_COMPLETE=bash_source modpm)"; COMP_WORDS=(modpm tra); COMP_CWORD=1; '
+        "_modpm_completion modpm; echo ${COMPREPLY[@]}; complete -p modpm"
+    )
+
+    done = subprocess.run(
+        ["bash", "-c", script],
+        env={**os.environ, "PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines()[0] == "train"
+    assert "_modpm_completion modpm" in done.stdout
 
 
 def test_an_error_comes_as_data_with_json(capsys: pytest.CaptureFixture[str]) -> None:
