@@ -13,6 +13,7 @@ from modpm.core.formats.requirements import Requirement
 from modpm.registry.addresses import addresses, given_addresses
 from modpm.registry.catalogue import Listing, RegistryCatalogue
 from modpm.registry.installing.installed import InstalledModule
+from modpm.registry.pins.yanked import yanked_reasons
 from modpm.registry.projects.lockfile import Lockfile
 from modpm.registry.projects.project import Project
 from modpm.registry.resolver import newest
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
     from modpm.registry.addresses import Registries
     from modpm.registry.index import Release
+    from modpm.registry.projects.lockfile import Pin
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,7 @@ class Information:
         size_bytes: What all its files take.
         registry: Where it is, or came from.
         path: Where it is installed; None if it is not.
-        yanked: Why it was yanked, if the registry says so; None of one that is installed.
+        yanked: Why it was yanked, if its registry says so.
     """
 
     manifest: Manifest
@@ -56,6 +58,9 @@ def inform(
     offline: bool = False,
 ) -> Information:
     """Describe a module: the installed release, or else the one that would be installed.
+
+    Of an installed release the registry is asked for nothing but whether it is yanked, and is
+    not missed where it is away (W-8).
 
     Args:
         name: A module, or a requirement on one (`cifar10/cat==1.0.0`).
@@ -78,27 +83,32 @@ def inform(
         )
     place = Project.discover(project)
     with explained("read the manifest"):
-        present = None if registry else _installed(module, requirement, place)
-        if present is not None:
-            return _of_installed(present)
+        pin = None if registry else _installed(module, requirement, place)
+        if pin is not None:
+            yanked = {} if offline else yanked_reasons([pin], place.root)
+            return _of_installed(InstalledModule.of(pin, place), yanked.get(module))
         if offline:
             raise _not_here(requirement, place)
         return _of_listed(requirement, place, registry)
 
 
-def _of_installed(module: InstalledModule) -> Information:
+def _of_installed(module: InstalledModule, yanked: str | None) -> Information:
     manifest = read_distribution(module.path).manifest
-    return Information(manifest, module.digest, module.size_bytes, module.registry, module.path)
+    return Information(
+        manifest=manifest,
+        digest=module.digest,
+        size_bytes=module.size_bytes,
+        registry=module.registry,
+        path=module.path,
+        yanked=yanked,
+    )
 
 
-def _installed(
-    module: ModuleName, requirement: Requirement, place: Project
-) -> InstalledModule | None:
+def _installed(module: ModuleName, requirement: Requirement, place: Project) -> Pin | None:
     pin = (place.installed() or Lockfile((), ())).find(module)
     if pin is None or requirement.tag is not None:
         return None
-    fits = requirement.specifiers.contains(pin.version, prereleases=True)
-    return InstalledModule.of(pin, place) if fits else None
+    return pin if requirement.specifiers.contains(pin.version, prereleases=True) else None
 
 
 def _not_here(requirement: Requirement, place: Project) -> ModpmError:

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 def yanked_reasons(pins: Iterable[Pin], base: Path) -> dict[ModuleName, str]:
     """Return for releases that their registries have yanked since they were locked why (W-8).
 
-    A registry that does not answer is no fault here: whoever needs its files will say so.
+    A registry that does not answer, or may not be read, is no fault here: whoever needs its files
+    will say so.
 
     Args:
         pins: The releases.
@@ -35,7 +36,7 @@ def yanked_reasons(pins: Iterable[Pin], base: Path) -> dict[ModuleName, str]:
     for address, locked in of_registry.items():
         try:
             found |= _reasons(address.open(base), locked)
-        except ModpmError:
+        except (ModpmError, OSError):
             continue
     return found
 

@@ -56,6 +56,21 @@ def test_a_yanked_release_is_shown_with_the_reason(run: Run, registry: Path) -> 
     assert run("info", "digits/7", "--registry", registry).code == 1
 
 
+def test_an_installed_release_that_was_yanked_since_is_shown_with_the_reason(
+    run: Run, registry: Path
+) -> None:
+    run("install", "digits/7", "--registry", registry)
+    run("yank", "digits/7==1.1.0", "--reason", "wrong labels", "--registry", registry)
+
+    outcome = run("info", "digits/7")
+
+    assert outcome.code == 0
+    assert outcome.out.splitlines()[0] == "digits/7 1.1.0"
+    assert outcome.err == "warning: this release is yanked: wrong labels\n"
+    assert json.loads(run("info", "digits/7", "--json").out)["yanked"] == "wrong labels"
+    assert run("info", "digits/7", "--offline").err == ""
+
+
 def test_an_unknown_module_exits_with_1(run: Run, registry: Path) -> None:
     outcome = run("info", "digits/77", "--registry", registry)
 

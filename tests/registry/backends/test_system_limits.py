@@ -274,6 +274,20 @@ def test_installing_from_a_registry_that_may_not_be_read_changes_nothing(
 
 
 @in_a_folder
+def test_what_is_installed_is_described_without_a_registry_that_may_be_read(
+    old_project: Path, kind_of_registry: Kind, commands: CommandServer
+) -> None:
+    registry = Path(kind_of_registry.url)
+
+    set_modes(registry, 0o000)
+    outcome = commands.run("info", "digits/cat", "--project", str(old_project), cwd=old_project)
+    set_modes(registry, 0o755)
+
+    assert outcome.code == 0
+    assert outcome.output.startswith("digits/cat 1.0.0")
+
+
+@in_a_folder
 @modes
 def test_a_publishing_without_permission_changes_nothing(
     registry_with_releases: str,

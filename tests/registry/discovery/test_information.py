@@ -1,13 +1,15 @@
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import pytest
 
 from modpm.core.errors import ModpmError
+from modpm.registry.addresses import Address
 from modpm.registry.discovery.information import inform
 from modpm.registry.installing.installation import install
 from modpm.registry.publication.publishing import publish
+from modpm.registry.publication.yanking import yank
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -38,6 +40,45 @@ def test_another_version_is_described_from_the_registry(project: Path, registry:
         assert information.manifest.version == "1.1.0"
         assert information.path is None
         assert information.registry == str(registry)
+
+
+def test_an_installed_release_that_was_yanked_since_says_why(project: Path, registry: Path) -> None:
+    install(["digits/cat<1.1"], project, registry)
+    assert inform("digits/cat", project).yanked is None
+    yank("digits/cat==1.0.0", "wrong labels", registry)
+
+    information = inform("digits/cat", project)
+
+    assert information.path is not None
+    assert information.yanked == "wrong labels"
+
+
+@pytest.mark.usefixtures("registry_that_is_not_asked")
+def test_offline_no_registry_is_asked_whether_a_release_is_yanked(project: Path) -> None:
+    assert inform("digits/cat", project, offline=True).yanked is None
+
+
+@pytest.fixture
+def registry_that_is_not_asked(
+    project: Path, registry: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    install(["digits/cat"], project, registry)
+
+    def open_none(address: Address, _base: Path) -> NoReturn:
+        raise AssertionError(f"{address.url} is opened")
+
+    monkeypatch.setattr(Address, "open", open_none)
+
+
+def test_a_registry_that_is_away_is_not_missed_for_an_installed_release(
+    project: Path, registry: Path
+) -> None:
+    install(["digits/cat"], project, registry)
+    registry.rename(registry.with_name("elsewhere"))
+
+    information = inform("digits/cat", project)
+
+    assert (information.manifest.version, information.yanked) == ("1.1.0", None)
 
 
 def test_what_is_not_known_is_an_error(project: Path, registry: Path) -> None:
