@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 CAT = ModuleName("digits", "cat")
 FILE = "module.safetensors"
 TIMEOUT_SECONDS = 0.4
+PATIENCE_SECONDS = retrying.TIMEOUT_SECONDS
 MAX_ATTEMPTS_SECONDS = 10.0  # several requests, each some times as long as the timeout
 
 
@@ -54,7 +55,10 @@ def cat(make_distribution: MakeDistribution) -> Distribution:
 
 @pytest.fixture
 def reader(served: Kind, proxy: FaultyProxy, cat: Distribution) -> Backend:
-    served.writer().publish([cat])
+    with pytest.MonkeyPatch.context() as patch:
+        # The haste is for faults; a server on a busy machine may take its time to write.
+        patch.setattr(retrying, "TIMEOUT_SECONDS", PATIENCE_SECONDS)
+        served.writer().publish([cat])
     return served.access(proxy.port).open()
 
 
