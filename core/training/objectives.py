@@ -66,8 +66,13 @@ class PlainObjective(nn.Module):
         loss = cross_entropy(self.run(images, (output,))[output], labels)
         return {"loss": loss, "cross_entropy": loss}
 
-    def constrain(self) -> None:
-        """Put the network back, after a step, into what the method allows."""
+    def constrain(self, before: float, after: float) -> None:
+        """Put the network back, after a step, into what the method allows.
+
+        Args:
+            before: Share of the run that was done before the step, in [0, 1).
+            after: The same after it.
+        """
 
     def run(
         self, images: Tensor, outputs: Sequence[str], scale: Mapping[str, Tensor] | None = None

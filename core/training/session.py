@@ -231,7 +231,7 @@ def _train_step(
     session.optimiser.zero_grad()
     session.accelerator.backward(losses["loss"])
     session.optimiser.step()
-    session.objective.constrain()
+    session.objective.constrain(step / n_total, (step + 1) / n_total)
     return {name: loss.detach() for name, loss in losses.items()}
 
 

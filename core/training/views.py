@@ -11,6 +11,7 @@ of them shows.
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import torch
@@ -55,12 +56,16 @@ OWN_CLASS = 0.46
 TEMPERATURE = 2.0
 """At which a network that starts from trained weights follows what they said."""
 
+FADE = 1 / 4
+"""Share of a run from trained weights in which those that are in no module fade away."""
+
 COUPLING = 1 / 2
 """What coupling weighs when views begin, as a share of beta: it rises to that from 0."""
 
 MODULAR = 0.1
 """What the modular losses still weigh after that, as a share of alpha and beta."""
 
+_FADING = 5.0  # e-folds of those weights in that time, before they are 0
 _NEVER = -1e4  # the logit of a class that is not viewed; finite, so that 0 times it is 0
 
 
@@ -213,12 +218,19 @@ class ViewsObjective(MwtObjective):
         return TEMPERATURE**2 * divergence
 
     @torch.no_grad()
-    def constrain(self) -> None:
-        """Take away the weights that are in no module: no composition has them."""
-        if self.is_ranked:
-            for name, is_in_a_module in self._weights_in_modules().items():
-                weight = self.network.get_parameter(name)
-                weight.mul_(is_in_a_module.to(weight.device))
+    def constrain(self, before: float, after: float) -> None:
+        """Take away the weights that are in no module: no composition has them.
+
+        At once, but from a network that starts from trained weights little by little, so that
+        the others take over what they did.
+        """
+        if not self.is_ranked:
+            return
+        is_fading = self.teacher is not None and after < FADE
+        left = math.exp(_FADING * (before - after) / FADE) if is_fading else 0.0
+        for name, is_in_a_module in self._weights_in_modules().items():
+            weight = self.network.get_parameter(name)
+            weight.mul_(torch.where(is_in_a_module.to(weight.device), 1.0, left))
 
     def _weights_in_modules(self) -> dict[str, Tensor]:
         """Return, for each weight of which not all is in some module, which numbers are."""

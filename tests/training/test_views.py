@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -17,6 +19,7 @@ from modpm.core.training.objectives import MwtObjective
 from modpm.core.training.running_frequencies import RunningFrequencies
 from modpm.core.training.views import (
     COUPLING,
+    FADE,
     MODULAR,
     OWN_CLASS,
     SIZES,
@@ -138,7 +141,7 @@ def test_after_a_step_the_network_is_what_all_of_its_modules_make_together() -> 
     views = ranked()
     graph, before = views.network.graph, dict(views.network.state_dict())
     before = {name: tensor.clone() for name, tensor in before.items()}
-    views.constrain()
+    views.constrain(0.5, 0.6)
     after = views.network.state_dict()
     in_modules = {name: torch.zeros_like(tensor) for name, tensor in before.items()}
     for label in range(3):
@@ -154,6 +157,23 @@ def test_after_a_step_the_network_is_what_all_of_its_modules_make_together() -> 
     for name in weights:
         assert torch.equal(after[name], before[name] * in_modules[name]), name
     assert any(not in_modules[name].all() for name in weights)
+
+
+def test_weights_of_a_trained_network_fade_before_they_are_gone() -> None:
+    views = ranked()
+    views.teacher = views.network
+    name, in_modules = next(iter(views._weights_in_modules().items()))
+    weight = views.network.get_parameter(name)
+    before = weight.detach().clone()
+    outside = (~in_modules).expand_as(weight)
+    for step in range(10):
+        views.constrain(FADE * step / 20, FADE * (step + 1) / 20)
+    half = weight.detach().clone()
+    torch.testing.assert_close(half[outside], before[outside] * math.exp(-2.5))
+    assert torch.equal(half[~outside], before[~outside])
+    views.constrain(FADE, FADE + 0.01)
+    assert not weight[outside].any()
+    assert torch.equal(weight[~outside], before[~outside])
 
 
 @pytest.mark.parametrize("n_classes", [2, 3, 10])
