@@ -21,6 +21,7 @@ from modpm.core.formats.manifest import (
     Provenance,
     RetainedKernels,
 )
+from modpm.core.formats.release_terms import licence_text
 from modpm.core.modularizing.calibration import fit_common_platt, stratified_folds
 from modpm.core.modularizing.naming import data_set_name
 from modpm.core.modularizing.splits import HELD_OUT, N_DIGITS
@@ -206,18 +207,3 @@ def files_of(network: FittedNetwork, manifest: Manifest) -> dict[str, bytes]:
         CARD_FILE: render_card(manifest).encode(),
         LICENCE_FILE: licence_text(manifest.licence, manifest.authors).encode(),
     }
-
-
-def licence_text(licence: str, authors: Sequence[str]) -> str:
-    """Return the text of the licence file: what the licence is called and where its words are.
-
-    Args:
-        licence: An SPDX licence expression.
-        authors: Who made the module.
-    """
-    holders = f"Copyright: {', '.join(authors)}\n" if authors else ""
-    if licence.startswith("LicenseRef-"):
-        words = "Its words are not part of the SPDX list: ask the authors for them.\n"
-    else:
-        words = f"Its words: https://spdx.org/licenses/ (looked up by {licence})\n"
-    return f"SPDX-License-Identifier: {licence}\n{holders}\n{words}"

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from modpm.core.formats import canonical_json
 from modpm.core.formats.distribution import Distribution, write_distribution
+from modpm.core.formats.release_terms import UNSTATED_LICENCE
 from modpm.core.formats.whole_files import write_file
 from modpm.core.modularizing.choice import Choice, Search
 from modpm.core.modularizing.class_metrics import measure_networks
@@ -21,7 +22,6 @@ from modpm.core.modularizing.modularization import Modularization, render_report
 from modpm.core.modularizing.origin import OriginNetwork
 from modpm.core.modularizing.request import (
     AUTO,
-    UNSTATED_LICENCE,
     Request,
     checked_request,
 )

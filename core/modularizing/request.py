@@ -6,10 +6,8 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from packaging.licenses import InvalidLicenseExpression, canonicalize_license_expression
-
 from modpm.core.errors import ModpmError
-from modpm.core.formats.requirements import parse_version
+from modpm.core.formats.release_terms import checked_licence, checked_summary, checked_version
 from modpm.core.formats.whole_files import is_free
 from modpm.core.modularizing.calibration import KINDS
 from modpm.core.modularizing.criterion import Criterion, given_criterion
@@ -24,9 +22,7 @@ if TYPE_CHECKING:
     from modpm.core.training.run import Run
 
 AUTO = "auto"
-UNSTATED_LICENCE = "LicenseRef-unstated"
 MEASURED_ON = (TEST, "held-out")
-MAX_SUMMARY_LENGTH = 500
 
 
 @dataclass(frozen=True)
@@ -73,10 +69,10 @@ def checked_request(
     """
     details = ReleaseDetails(
         names=tuple(module_names(namespace or default_namespace(run.config.data), run.classes)),
-        version=_checked_version(version),
-        licence=_checked_licence(licence),
+        version=checked_version(version),
+        licence=checked_licence(licence),
         authors=tuple(authors),
-        summary=_checked_summary(summary),
+        summary=None if summary is None else checked_summary(summary),
     )
     return Request(
         output=_checked_output(output),
@@ -125,42 +121,6 @@ def _checked(value: str, allowed: Sequence[str], what: str) -> str:
             exit_code=2,
         )
     return value
-
-
-def _checked_version(version: str) -> str:
-    parsed = parse_version(version)
-    if parsed.local is not None:
-        raise ModpmError(
-            f"`{version}` is a local version, which cannot be published",
-            code="invalid-version",
-            hint=f"leave `+{parsed.local}` out",
-            exit_code=2,
-        )
-    return str(parsed)
-
-
-def _checked_licence(licence: str) -> str:
-    try:
-        return canonicalize_license_expression(licence)
-    except InvalidLicenseExpression as error:
-        raise ModpmError(
-            f"`{licence}` is not a licence of the SPDX list",
-            code="invalid-licence",
-            why=str(error),
-            hint="write `Apache-2.0`, `MIT OR Apache-2.0`, or `LicenseRef-NAME` for your own",
-            exit_code=2,
-        ) from None
-
-
-def _checked_summary(summary: str | None) -> str | None:
-    if summary is not None and len(summary) > MAX_SUMMARY_LENGTH:
-        raise ModpmError(
-            f"the summary has {len(summary)} characters",
-            code="bad-setting",
-            hint=f"one line for people has at most {MAX_SUMMARY_LENGTH}",
-            exit_code=2,
-        )
-    return summary
 
 
 def _checked_output(output: Path) -> Path:
