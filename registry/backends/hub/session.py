@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import cache, partial
 from logging import ERROR
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 import httpx2
@@ -34,11 +35,17 @@ CONNECT_SECONDS = 5.0
 
 _NO_LIMIT = httpx2.Timeout(None).as_dict()
 _is_patient = ContextVar("_is_patient", default=False)
+_preparing = Lock()  # a client that is replaced while another thread asks for it is None
+
+
+def prepare() -> None:
+    """Make huggingface_hub quiet, and able to be patient, for the rest of this process."""
+    with _preparing:
+        _prepare_once()
 
 
 @cache
-def prepare() -> None:
-    """Make huggingface_hub quiet, and able to be patient, for the rest of this process."""
+def _prepare_once() -> None:
     constants.HF_HUB_DISABLE_TELEMETRY = True
     disable_progress_bars()
     logging.set_verbosity(ERROR)
