@@ -34,7 +34,7 @@ from modpm.core.formats.manifest import FileRecord, InputContract
 from modpm.core.formats.names import ModuleName
 from modpm.core.formats.requirements import Requirement
 from modpm.registry.backends.directory import DirectoryRegistry
-from modpm.registry.index import Index, Release
+from modpm.registry.index import Index, ModuleRelease, Release
 from modpm.registry.resolver import Demand, ResolutionError, resolve
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ DEPTH = 10
 MAX_REQUIREMENTS = 3
 VERSIONS = [f"{major}.{minor}.0" for major in range(10) for minor in range(10)]
 DIGEST = "sha256:" + "0" * 64
-RELEASE = Release(
+RELEASE = ModuleRelease(
     version="0.0.0",
     digest=DIGEST,
     manifest_size_bytes=1,

@@ -13,15 +13,21 @@ from modpm.cli.options import (
     offline_option,
     project_option,
 )
-from modpm.cli.output import emit, warn
+from modpm.cli.output import counted, emit, warn
+from modpm.core.formats.manifest import Manifest
 from modpm.core.formats.records import to_plain
 from modpm.registry.discovery.information import inform
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from modpm.core.formats.manifest import ClassMetrics, InputContract, Manifest
+    from modpm.core.formats.composition_manifest import CompositionManifest
+    from modpm.core.formats.manifest import ClassMetrics, InputContract
+    from modpm.core.formats.measurement import Measurement
     from modpm.registry.discovery.information import Information
+
+
+_SHOWN_DIGITS = 12
 
 
 @click.command("info", epilog='Example: modpm info cifar10/cat; modpm info "cifar10/cat==1.0.0"')
@@ -33,10 +39,10 @@ if TYPE_CHECKING:
 def command(
     name: str, registries: tuple[str, ...], offline: bool, project: str, as_json: bool
 ) -> None:
-    """Show what a class module recognises, and how well.
+    """Show what a class module or a composition recognises, and how well.
 
-    NAME is a module, or a module and its version (cifar10/cat==1.0.0). Shows the installed
-    release, or else the one that would be installed.
+    NAME is a module or a composition, or that and its version (cifar10/cat==1.0.0). Shows the
+    installed release, or else the one that would be installed.
     """
     information = inform(name, project, registries, offline=offline)
     if as_json:
@@ -64,6 +70,21 @@ def _data(information: Information) -> dict[str, object]:
 
 def _lines(information: Information) -> Iterator[tuple[str, str]]:
     manifest = information.manifest
+    if isinstance(manifest, Manifest):
+        yield from _module_lines(manifest, information.size_bytes)
+    else:
+        yield from _composition_lines(manifest)
+    yield "licence", manifest.licence
+    if manifest.authors:
+        yield "authors", ", ".join(manifest.authors)
+    if manifest.requires and isinstance(manifest, Manifest):
+        yield "requires", ", ".join(manifest.requires)
+    yield "digest", information.digest
+    yield "registry", information.registry
+    yield "installed", "no" if information.path is None else str(information.path)
+
+
+def _module_lines(manifest: Manifest, size_bytes: int) -> Iterator[tuple[str, str]]:
     yield "recognises", manifest.label
     if manifest.summary:
         yield "summary", manifest.summary
@@ -71,17 +92,40 @@ def _lines(information: Information) -> Iterator[tuple[str, str]]:
     yield "score", _score_in_words(manifest)
     for metrics in manifest.metrics:
         yield f"on {metrics.split}", _metrics_in_words(metrics)
-    yield "size", _size_in_words(manifest, information.size_bytes)
+    yield "size", _size_in_words(manifest, size_bytes)
     yield "cut from", _origin_in_words(manifest)
     yield "trained on", manifest.provenance.data_set
-    yield "licence", manifest.licence
-    if manifest.authors:
-        yield "authors", ", ".join(manifest.authors)
-    if manifest.requires:
-        yield "requires", ", ".join(manifest.requires)
-    yield "digest", information.digest
-    yield "registry", information.registry
-    yield "installed", "no" if information.path is None else str(information.path)
+
+
+def _composition_lines(manifest: CompositionManifest) -> Iterator[tuple[str, str]]:
+    record = manifest.composition
+    yield "composes", f"{counted(len(record.modules), 'class module')}, {record.strategy}"
+    for module in record.modules:
+        digits = module.digest.partition(":")[2][:_SHOWN_DIGITS]
+        yield "", f"{module.label}: {module.name} {module.version} ({digits})"
+    if manifest.summary:
+        yield "summary", manifest.summary
+    if record.reject is not None:
+        yield "rejects", f"where no label's own probability reaches {record.reject:g}"
+    for one in record.measured:
+        yield f"on {one.split}", _measured_in_words(one)
+    yield (
+        "size",
+        (
+            f"{size_in_words(record.size_bytes)} of tensors once composed, "
+            f"{record.n_parameters:,} parameters, {record.macs:,} multiply-accumulates an image "
+            f"(its modules' origins: {record.origin_macs:,})"
+        ),
+    )
+
+
+def _measured_in_words(one: Measurement) -> str:
+    of = "" if not one.classes else f" of {counted(len(one.classes), 'class', 'classes')}"
+    others = ", some of no label" if one.open_set else ""
+    return (
+        f"accuracy {one.accuracy:.1%} on {one.data_set} ({one.n} images{of}{others}; "
+        f"{one.n_rejected} none of the above)"
+    )
 
 
 def _input_in_words(contract: InputContract) -> str:

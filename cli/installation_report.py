@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from modpm.cli.module_table import module_data, print_modules
+from modpm.cli.module_table import installed_data, print_modules
 from modpm.cli.output import emit, say, warn
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ def report_installation(installation: Installation, *, as_json: bool, dry_run: b
         return
     emit(
         {
-            "modules": [module_data(module) for module in installation.modules],
+            "modules": [installed_data(module) for module in installation.modules],
             "changes": changes_data(installation.changes),
             "mended": [str(name) for name in installation.mended],
             "yanked": yanked_data(installation.yanked),

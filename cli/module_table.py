@@ -31,6 +31,16 @@ def module_data(module: InstalledModule | Published) -> dict[str, str | int]:
     }
 
 
+def installed_data(module: InstalledModule) -> dict[str, str | int]:
+    """Return what scripts read of an installed module or composition."""
+    return {**module_data(module), "kind": kind_in_words(module)}
+
+
+def kind_in_words(module: InstalledModule) -> str:
+    """Return what is installed."""
+    return "composition" if module.is_composition else "module"
+
+
 def pin_data(pin: Pin, project: Path) -> dict[str, str | int]:
     """Return what scripts read of a locked release, as of an installed one."""
     return {
@@ -50,9 +60,10 @@ def module_row(module: InstalledModule | Published) -> list[str]:
 
 
 def print_modules(modules: Sequence[InstalledModule]) -> None:
-    """Print a table of modules, if there are any."""
+    """Print a table of what is installed, if there is anything."""
     if modules:
-        table([module_row(module) for module in modules], COLUMNS)
+        rows = [[*module_row(module), kind_in_words(module)] for module in modules]
+        table(rows, [*COLUMNS, "kind"])
 
 
 def size_in_words(size_bytes: int) -> str:

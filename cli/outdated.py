@@ -8,10 +8,11 @@ import click
 
 from modpm.cli.options import asked_registry_option, json_option, project_option
 from modpm.cli.output import emit, say, table, warn
+from modpm.core.formats.records import to_plain
 from modpm.registry.discovery.outdated import outdated
 
 if TYPE_CHECKING:
-    from modpm.registry.discovery.outdated import MetricsChange, Standing
+    from modpm.registry.discovery.outdated import AccuracyChange, MetricsChange, Standing
 
 COLUMNS = ("name", "installed", "fits", "newest", "measured")
 
@@ -40,7 +41,9 @@ def command(registries: tuple[str, ...], project: str, as_json: bool) -> None:
 
 
 def _row(standing: Standing) -> list[str | None]:
-    measured = "; ".join(_in_words(change) for change in standing.metrics)
+    of_module = [_in_words(change) for change in standing.metrics]
+    of_composition = [_accuracy_in_words(change) for change in standing.accuracies]
+    measured = "; ".join([*of_module, *of_composition])
     name = str(standing.name)
     return [name, standing.version, standing.fitting, standing.newest, measured or None]
 
@@ -53,6 +56,15 @@ def _in_words(change: MetricsChange) -> str:
     )
 
 
+def _accuracy_in_words(change: AccuracyChange) -> str:
+    before, after = change
+    others = ", open set" if before.open_set else ""
+    return (
+        f"{before.data_set}, {before.split}{others}: accuracy {before.accuracy:.3f} -> "
+        f"{after.accuracy:.3f}"
+    )
+
+
 def _data(standing: Standing) -> dict[str, object]:
     return {
         "name": str(standing.name),
@@ -61,6 +73,10 @@ def _data(standing: Standing) -> dict[str, object]:
         "newest": standing.newest,
         "yanked": standing.yanked,
         "metrics": [_change_data(change) for change in standing.metrics],
+        "measured": [
+            {"before": to_plain(change.before), "after": to_plain(change.after)}
+            for change in standing.accuracies
+        ],
     }
 
 

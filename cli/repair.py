@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from modpm.cli.module_table import module_data
+from modpm.cli.module_table import installed_data
 from modpm.cli.options import (
     dry_run_option,
     helping_registry_option,
@@ -43,7 +43,7 @@ def command(
     if as_json:
         emit(
             {
-                "modules": [module_data(module) for module in repaired.modules],
+                "modules": [installed_data(module) for module in repaired.modules],
                 "in_project": [str(name) for name in repaired.in_project],
                 "in_store": [str(name) for name in repaired.in_store],
                 "dry_run": dry_run,

@@ -13,9 +13,15 @@ from modpm.core.formats.records import to_plain
 from modpm.registry.discovery.searching import search
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from modpm.registry.discovery.searching import Found
 
-COLUMNS = ("name", "version", "class", "recall", "precision", "size", "licence", "registry")
+COLUMNS = (
+    *("name", "version", "class", "recall", "precision", "accuracy", "size", "licence"),
+    "registry",
+)
+_SHOWN_LABELS = 3
 
 
 @click.command(
@@ -45,10 +51,10 @@ def command(
     project: str,
     as_json: bool,
 ) -> None:
-    """Search registries for class modules.
+    """Search registries for class modules and compositions.
 
-    TEXT are words that the name, class or summary holds. Recall and precision are the lowest of
-    those that were measured.
+    TEXT are words that the name, class or summary holds. Recall and precision, or for a
+    composition accuracy, are the lowest of those that were measured.
     """
     found = search(
         " ".join(text),
@@ -68,9 +74,17 @@ def command(
 
 
 def _row(one: Found) -> list[str | None]:
-    measured = [None if share is None else f"{share:.3f}" for share in (one.recall, one.precision)]
+    shares = (one.recall, one.precision, one.accuracy)
+    measured = [None if share is None else f"{share:.3f}" for share in shares]
     size = size_in_words(one.size_bytes)
-    return [str(one.name), one.version, one.label, *measured, size, one.licence, one.registry]
+    classes = _classes_in_words(one.labels)
+    return [str(one.name), one.version, classes, *measured, size, one.licence, one.registry]
+
+
+def _classes_in_words(labels: Sequence[str]) -> str:
+    shown = ", ".join(labels[:_SHOWN_LABELS])
+    n_more = len(labels) - _SHOWN_LABELS
+    return f"{shown} and {n_more} more" if n_more > 0 else shown
 
 
 def _data(one: Found) -> dict[str, object]:
@@ -78,10 +92,13 @@ def _data(one: Found) -> dict[str, object]:
         "name": str(one.name),
         "version": one.version,
         "digest": one.digest,
-        "label": one.label,
+        "kind": "composition" if one.is_composition else "module",
+        "label": None if one.is_composition else one.labels[0],
+        "labels": list(one.labels),
         "summary": one.summary,
         "licence": one.licence,
         "size_bytes": one.size_bytes,
         "metrics": [to_plain(metrics) for metrics in one.metrics],
+        "measured": [to_plain(measured) for measured in one.measured],
         "registry": one.registry,
     }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from modpm.cli.module_table import module_data
+from modpm.cli.module_table import installed_data
 from modpm.cli.options import json_option, project_option
 from modpm.cli.output import counted, emit, say
 from modpm.registry.installing.verification import verify
@@ -20,7 +20,7 @@ def command(project: str, as_json: bool) -> None:
     """
     modules = verify(project)
     if as_json:
-        emit({"modules": [module_data(module) for module in modules]})
+        emit({"modules": [installed_data(module) for module in modules]})
         return
     for module in modules:
         say(f"{module.name} {module.version} is intact")

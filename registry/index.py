@@ -1,19 +1,26 @@
-"""The index of one module: what a registry lists for its name (`specs/index.md`)."""
+"""The index of one name: what a registry lists for it (`specs/index.md`)."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Any, Literal, Self
 
 import msgspec
 from packaging.version import InvalidVersion, Version
 
 from modpm.core.errors import ModpmError
 from modpm.core.formats import canonical_json
+from modpm.core.formats.composition_manifest import (
+    MAX_MODULES,
+    AnyManifest,
+    CompositionManifest,
+    Strategy,
+)
 from modpm.core.formats.digest import Digest, digest_file
 from modpm.core.formats.distribution import SIGNATURE_FILE, Distribution
 from modpm.core.formats.manifest import (
+    COMPOSITION,
     FILE_NAMES,
     MANIFEST_FILE,
     ClassMetrics,
@@ -25,14 +32,26 @@ from modpm.core.formats.manifest import (
     Manifest,
     Name,
     PositiveCount,
+    Share,
     Text,
 )
+from modpm.core.formats.measurement import Measurement
 from modpm.core.formats.names import ModuleName
-from modpm.core.formats.records import Problem, Record, problems_error, read_record, to_plain
+from modpm.core.formats.records import (
+    Problem,
+    Record,
+    check_format_version,
+    problems_error,
+    read_record,
+    to_plain,
+)
 from modpm.core.formats.requirements import MAX_VERSION_LENGTH, Requirement
 from modpm.registry.signing.verifying import claimed_signer, read_signature
 
 FORMAT_VERSION = 1
+"""Of an index that lists class modules alone."""
+
+COMPOSITION_FORMAT_VERSION = 2
 
 Time = Annotated[
     str,
@@ -44,16 +63,15 @@ Time = Annotated[
 
 
 class Release(Record, frozen=True, kw_only=True):
-    """One version of a module, as the index lists it.
+    """One version, as the index lists it: what is listed of class modules and compositions alike.
 
     Attributes:
         version: The version, in canonical form.
         digest: The digest of the manifest, which names the release.
         manifest_size_bytes: The size of the manifest.
         files: Every other file.
-        requires: Requirements on other modules.
-        origin: The digest of the network it was cut from.
-        label, summary, licence, input, metrics, n_parameters, macs: As in the manifest.
+        requires: Requirements on class modules.
+        summary, licence: As in the manifest.
         published: When.
         yanked: Why nobody new should get it; None unless it is yanked.
         signature: The file `signature.json`; None unless it is signed.
@@ -66,41 +84,49 @@ class Release(Record, frozen=True, kw_only=True):
     manifest_size_bytes: PositiveCount
     files: dict[str, FileRecord]
     requires: list[Text] = msgspec.field(default_factory=list)
-    origin: Digest
-    label: Label
     summary: str = ""
     licence: Licence
-    input: InputContract
-    metrics: list[ClassMetrics] = msgspec.field(default_factory=list)
-    n_parameters: Count
-    macs: Count
     published: Time
     yanked: Text | None = None
     signature: FileRecord | None = None
     signer: Text | None = None
 
     @classmethod
-    def of(cls, manifest: Manifest, manifest_file: FileRecord, published: str) -> Self:
+    def kind_of(cls, raw: Mapping[str, Any]) -> type[Self]:
+        """Return the type of an entry: only compositions say their kind (clause I-8)."""
+        kind: Any = CompositionRelease if "kind" in raw else ModuleRelease
+        found: type[Self] = kind if issubclass(kind, cls) else cls
+        return found
+
+    @classmethod
+    def of(cls, manifest: AnyManifest, manifest_file: FileRecord, published: str) -> "Release":
         """Return the entry of a distribution."""
-        return cls(
-            version=manifest.version,
-            digest=manifest_file.digest,
-            manifest_size_bytes=manifest_file.size_bytes,
-            files=manifest.files,
-            requires=manifest.requires,
+        common: dict[str, Any] = {
+            "version": manifest.version,
+            "digest": manifest_file.digest,
+            "manifest_size_bytes": manifest_file.size_bytes,
+            "files": manifest.files,
+            "requires": manifest.requires,
+            "summary": manifest.summary,
+            "licence": manifest.licence,
+            "published": published,
+        }
+        if not isinstance(manifest, Manifest):
+            return CompositionRelease(
+                **common, kind="composition", composition=ListedComposition.of(manifest)
+            )
+        return ModuleRelease(
+            **common,
             origin=manifest.origin.digest,
             label=manifest.label,
-            summary=manifest.summary,
-            licence=manifest.licence,
             input=manifest.input,
             metrics=manifest.metrics,
             n_parameters=manifest.n_parameters,
             macs=manifest.macs,
-            published=published,
         )
 
     @classmethod
-    def of_distribution(cls, distribution: Distribution) -> Self:
+    def of_distribution(cls, distribution: Distribution) -> "Release":
         """Return the entry of a distribution that is published now, with its signature.
 
         Raises:
@@ -127,6 +153,63 @@ class Release(Record, frozen=True, kw_only=True):
         return sum(file.size_bytes for file in self.all_files.values())
 
 
+class ModuleRelease(Release, frozen=True, kw_only=True):
+    """One version of a class module.
+
+    Attributes:
+        origin: The digest of the network it was cut from.
+        label, input, metrics, n_parameters, macs: As in the manifest.
+    """
+
+    origin: Digest
+    label: Label
+    input: InputContract
+    metrics: list[ClassMetrics] = msgspec.field(default_factory=list)
+    n_parameters: Count
+    macs: Count
+
+
+class ListedComposition(Record, frozen=True, kw_only=True):
+    """A composition, as far as people choose by it.
+
+    Attributes:
+        labels: What the classifier tells apart, in the order of its outputs.
+        strategy, reject, n_parameters, macs, measured: As in the manifest.
+    """
+
+    labels: Annotated[list[Label], msgspec.Meta(min_length=1, max_length=MAX_MODULES)]
+    strategy: Strategy
+    reject: Share | None = None
+    n_parameters: Count
+    macs: Count
+    measured: list[Measurement] = msgspec.field(default_factory=list)
+
+    @classmethod
+    def of(cls, manifest: CompositionManifest) -> Self:
+        """Return what is listed of a manifest."""
+        record = manifest.composition
+        return cls(
+            labels=record.labels,
+            strategy=record.strategy,
+            reject=record.reject,
+            n_parameters=record.n_parameters,
+            macs=record.macs,
+            measured=record.measured,
+        )
+
+
+class CompositionRelease(Release, frozen=True, kw_only=True):
+    """One version of a composition.
+
+    Attributes:
+        kind: Tells it from a class module.
+        composition: What it is.
+    """
+
+    kind: Literal["composition"]
+    composition: ListedComposition
+
+
 def _record(path: Path) -> FileRecord:
     return FileRecord(size_bytes=path.stat().st_size, digest=digest_file(path))
 
@@ -139,8 +222,8 @@ class Index(Record, frozen=True, kw_only=True):
     """Everything a registry lists for one name.
 
     Attributes:
-        format_version: The version of this format.
-        name: The module.
+        format_version: The version of this format, which is another with compositions.
+        name: The name.
         tags: Tag to version.
         releases: By version, ascending.
     """
@@ -159,7 +242,8 @@ class Index(Record, frozen=True, kw_only=True):
                 `invalid-json` or `too-large`.
         """
         raw = canonical_json.decode(data, where)
-        _check_format_version(raw, where)
+        latest = COMPOSITION_FORMAT_VERSION if _has_composition(raw) else FORMAT_VERSION
+        check_format_version(raw, latest, what="the index", where=where)
         index, problems = read_record(cls, raw, _problems)
         if index is not None and index.name != str(module):
             problems = [Problem("name", f"is `{index.name}`")]
@@ -184,22 +268,26 @@ class Index(Record, frozen=True, kw_only=True):
     def with_release(self, release: Release) -> Self:
         """Return the index with one release more."""
         releases = sorted([*self.releases, release], key=lambda r: Version(r.version))
-        return msgspec.structs.replace(self, releases=releases)
-
-
-def _check_format_version(raw: canonical_json.Json, where: str) -> None:
-    version = raw.get("format_version") if isinstance(raw, dict) else None
-    if isinstance(version, int) and version != FORMAT_VERSION:
-        raise ModpmError(
-            f"the index has format version {version}",
-            code="unknown-format-version",
-            where=where,
-            why=f"this version of modpm reads format version {FORMAT_VERSION}",
-            hint="upgrade modpm" if version > FORMAT_VERSION else None,
+        return msgspec.structs.replace(
+            self, releases=releases, format_version=format_version_of(releases)
         )
 
 
+def format_version_of(releases: Sequence[Release]) -> int:
+    """Return the version of the format of an index of these (clause I-1)."""
+    has_composition = any(isinstance(release, CompositionRelease) for release in releases)
+    return COMPOSITION_FORMAT_VERSION if has_composition else FORMAT_VERSION
+
+
+def _has_composition(raw: canonical_json.Json) -> bool:
+    releases = raw.get("releases") if isinstance(raw, dict) else None
+    entries = releases if isinstance(releases, list) else []
+    return any(isinstance(e, dict) and e.get("kind") == COMPOSITION for e in entries)
+
+
 def _problems(index: Index) -> Iterator[Problem]:
+    if index.format_version < format_version_of(index.releases):
+        yield Problem("format_version", f"is {index.format_version}, and there are compositions")
     yield from _version_problems(index)
     for i, release in enumerate(index.releases):
         for name in release.files:

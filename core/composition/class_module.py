@@ -55,12 +55,13 @@ class ClassModule(nn.Module):
             digest: What the release must be; None to take the manifest as it is.
 
         Raises:
-            ModpmError: What `verify_distribution` raises; `invalid-graph`.
+            ModpmError: What `verify_distribution` raises; `is-composition`; `invalid-graph`.
         """
         distribution = verify_distribution(folder, digest)
+        manifest = distribution.module_manifest
         path = folder / TENSOR_FILE
         tensors = decode_tensors(path.read_bytes(), str(path))
-        return cls(distribution.manifest, tensors, distribution.digest)
+        return cls(manifest, tensors, distribution.digest)
 
     @property
     def label(self) -> str:

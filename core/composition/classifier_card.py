@@ -10,7 +10,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from modpm.core.composition.classifier import Classifier
-    from modpm.core.composition.recipe import Composition, Measurement, Pin
+    from modpm.core.composition.recipe import Composition, Pin
+    from modpm.core.formats.measurement import Measurement
 
 
 def render_card(classifier: Classifier) -> str:

@@ -5,7 +5,8 @@ from typing import Annotated
 import msgspec
 
 from modpm.core.formats.digest import Digest
-from modpm.core.formats.manifest import Calibration, Count, FileRecord, Label, Share, Text
+from modpm.core.formats.manifest import Calibration, Count, FileRecord, Label, Text
+from modpm.core.formats.measurement import Measurement
 from modpm.core.formats.records import Record
 
 FORMAT_VERSION = 1
@@ -28,27 +29,6 @@ class Pin(Record, frozen=True, kw_only=True):
     digest: Digest | None = None
     origin: Digest
     calibration: Calibration
-
-
-class Measurement(Record, frozen=True, kw_only=True):
-    """What a classifier measured on one split of a data set.
-
-    Attributes:
-        data_set, split: The images.
-        fingerprint: Names exactly these images and labels.
-        n: How many were judged.
-        n_rejected: How many were none of the above.
-        accuracy: Share that was judged rightly.
-        open_set: Whether images of other classes took part, and had to be none of the above.
-    """
-
-    data_set: Text
-    split: Text
-    fingerprint: Text
-    n: Count
-    n_rejected: Count
-    accuracy: Share
-    open_set: bool = False
 
 
 class Composition(Record, frozen=True, kw_only=True):

@@ -13,7 +13,7 @@ import msgspec
 from torch import Tensor
 
 from modpm.core.composition.classifier_card import render_card
-from modpm.core.composition.recipe import FORMAT_VERSION, Composition, Measurement
+from modpm.core.composition.recipe import FORMAT_VERSION, Composition
 from modpm.core.errors import ModpmError
 from modpm.core.formats import canonical_json
 from modpm.core.formats.digest import digest_bytes
@@ -31,6 +31,7 @@ from modpm.core.tensors import decode_tensors, encode_tensors
 
 if TYPE_CHECKING:
     from modpm.core.composition.classifier import Classifier
+    from modpm.core.formats.measurement import Measurement
 
 CONFIG_FILE = "config.json"
 TENSOR_FILE = "model.safetensors"
@@ -91,7 +92,7 @@ def encode_classifier(classifier: "Classifier") -> dict[str, bytes]:
         ModpmError: It was not composed of class modules (`not-composed`).
     """
     if classifier.composition is None:
-        raise _not_composed()
+        raise not_composed()
     files = {
         CONFIG_FILE: canonical_json.encode(to_plain(_config(classifier))),
         TENSOR_FILE: encode_tensors(classifier.state_dict()),
@@ -158,7 +159,7 @@ def is_classifier_folder(folder: Path) -> bool:
     return (folder / COMPOSITION_FILE).is_file()
 
 
-def record(folder: Path, classifier: "Classifier", measurement: Measurement) -> None:
+def record(folder: Path, classifier: "Classifier", measurement: "Measurement") -> None:
     """Write down in a classifier's folder what the classifier was measured at.
 
     An older measurement of the same images is replaced.
@@ -167,7 +168,7 @@ def record(folder: Path, classifier: "Classifier", measurement: Measurement) -> 
         ModpmError: It was not composed (`not-composed`), or the folder cannot be written.
     """
     if classifier.composition is None:
-        raise _not_composed()
+        raise not_composed()
     others = [
         one
         for one in classifier.composition.measured
@@ -281,7 +282,8 @@ def _prefix(i: int) -> str:
     return f"scorers.{i}.network."
 
 
-def _not_composed() -> ModpmError:
+def not_composed() -> ModpmError:
+    """Return the error for a classifier that has no recipe."""
     return ModpmError("only a composed classifier has a folder", code="not-composed")
 
 

@@ -1,70 +1,78 @@
-"""The card of a distribution, `README.md`: what a person needs to choose a class module.
+"""The card of a distribution, `README.md`: what a person needs to choose a release.
 
 Its front matter is what the Hugging Face Hub searches and shows (clauses D-10 to D-12).
 """
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Any
 
-from huggingface_hub.repocard_data import CardData
-
-from modpm.core.errors import ModpmError
-from modpm.core.formats.names import ModuleName, normalise
+from modpm.core.formats import composition_card
+from modpm.core.formats.card_text import (
+    class_tag,
+    hub_licence,
+    is_hub_id,
+    line,
+    plain,
+    result,
+    table,
+    with_front_matter,
+)
+from modpm.core.formats.manifest import Manifest
+from modpm.core.formats.names import ModuleName
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
     from huggingface_hub import RepoCard
+    from huggingface_hub.repocard_data import CardData
 
-    from modpm.core.formats.manifest import Manifest
+    from modpm.core.formats.composition_manifest import AnyManifest
 
-_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?", re.ASCII)
-
-# https://huggingface.co/docs/hub/repositories-licenses; those of them that SPDX has, too.
-_HUB_LICENCES = frozenset(
-    """
-    afl-3.0 apache-2.0 artistic-2.0 bsd-2-clause bsd-3-clause bsd-3-clause-clear bsl-1.0 cc-by-2.0
-    cc-by-2.5 cc-by-3.0 cc-by-4.0 cc-by-nc-2.0 cc-by-nc-3.0 cc-by-nc-4.0 cc-by-nc-nd-3.0
-    cc-by-nc-nd-4.0 cc-by-nc-sa-2.0 cc-by-nc-sa-3.0 cc-by-nc-sa-4.0 cc-by-nd-4.0 cc-by-sa-3.0
-    cc-by-sa-4.0 cc0-1.0 cdla-permissive-1.0 cdla-permissive-2.0 cdla-sharing-1.0 ecl-2.0 epl-1.0
-    epl-2.0 etalab-2.0 eupl-1.1 eupl-1.2 isc lppl-1.3c mit mpl-2.0 ms-pl ncsa ofl-1.1 osl-3.0
-    postgresql unlicense wtfpl zlib
-    """.split()  # noqa: SIM905 -- read as the table that it is
-)
 _LIBRARY = {"library_name": "modpm", "pipeline_tag": "image-classification"}
-_OF_A_MODULE = ("modpm-namespace:", "modpm-class:")
-_MARKUP = re.compile(r"([\\`*_\[\]<>|#])")
+_OF_A_RELEASE = ("modpm-namespace:", "modpm-class:", "modpm-composition")
 
 
-def render_card(manifest: Manifest) -> str:
-    """Return the text of a class module's card; the same manifest gives the same text.
+def render_card(manifest: AnyManifest) -> str:
+    """Return the text of a release's card; the same manifest gives the same text.
 
     Args:
         manifest: A valid manifest; its `files` are not looked at, since the card is one of them.
     """
-    sections = (_about, _input, _metrics, _cost, _use, _source, _licence)
-    body = "\n".join(section(manifest) for section in sections)
-    return _with_front_matter(front_matter(manifest), body)
+    body = _body(manifest) if isinstance(manifest, Manifest) else composition_card.body(manifest)
+    return with_front_matter(front_matter(manifest), body)
 
 
-def front_matter(manifest: Manifest) -> dict[str, Any]:
+def front_matter(manifest: AnyManifest) -> dict[str, Any]:
     """Return the metadata of a card as the Hub defines them."""
     metadata: dict[str, Any] = {
-        **_hub_licence(manifest.licence),
+        **hub_licence(manifest.licence),
         **_LIBRARY,
         "tags": search_tags(manifest),
     }
-    if _HUB_ID.fullmatch(manifest.provenance.data_set):
-        metadata["datasets"] = [manifest.provenance.data_set]
-    if manifest.metrics:
-        metadata["model-index"] = [{"name": manifest.name, "results": _results(manifest)}]
+    if isinstance(manifest, Manifest):
+        data_sets, results = [manifest.provenance.data_set], _results(manifest)
+    else:
+        data_sets = [one.data_set for one in manifest.composition.measured]
+        results = composition_card.results(manifest)
+    if on_hub := list(dict.fromkeys(filter(is_hub_id, data_sets))):
+        metadata["datasets"] = on_hub
+    if results:
+        metadata["model-index"] = [{"name": manifest.name, "results": results}]
     return metadata
 
 
-def _with_front_matter(metadata: Mapping[str, Any], body: str) -> str:
-    return f"---\n{CardData(**metadata).to_yaml(line_break=chr(10))}\n---\n\n{body}"
+def search_tags(manifest: AnyManifest) -> list[str]:
+    """Return the tags that a release is found by on the Hub."""
+    name = ModuleName.parse(manifest.name)
+    of_namespace = ["modpm", f"modpm-namespace:{name.namespace}"]
+    if isinstance(manifest, Manifest):
+        return [*of_namespace, class_tag(manifest.label) or f"modpm-class:{name.name}"]
+    classes = filter(None, map(class_tag, manifest.composition.labels))
+    return [*of_namespace, "modpm-composition", *dict.fromkeys(classes)]
+
+
+def _body(manifest: Manifest) -> str:
+    sections = (_about, _input, _metrics, _cost, _use, _source, _licence)
+    return "\n".join(section(manifest) for section in sections)
 
 
 def _plain_data(data: CardData) -> dict[str, Any]:
@@ -72,17 +80,7 @@ def _plain_data(data: CardData) -> dict[str, Any]:
     return plain
 
 
-def search_tags(manifest: Manifest) -> list[str]:
-    """Return the tags that a module is found by on the Hub."""
-    name = ModuleName.parse(manifest.name)
-    try:
-        recognised = normalise(manifest.label.partition("/")[2])
-    except ModpmError:
-        recognised = name.name
-    return ["modpm", f"modpm-namespace:{name.namespace}", f"modpm-class:{recognised}"]
-
-
-def completed_card(text: str | None, manifest: Manifest) -> str:
+def completed_card(text: str | None, manifest: AnyManifest) -> str:
     """Return a card with all that the Hub finds a module by (clause D-11).
 
     Args:
@@ -101,7 +99,7 @@ def completed_card(text: str | None, manifest: Manifest) -> str:
     if needed.items() <= metadata.items():
         return text
     completed = {**front_matter(manifest), **metadata, **needed}
-    return _with_front_matter(completed, card.text.lstrip("\n"))
+    return with_front_matter(completed, card.text.lstrip("\n"))
 
 
 def _read(text: str) -> RepoCard | None:
@@ -113,36 +111,23 @@ def _read(text: str) -> RepoCard | None:
         return None
 
 
-def _with_search_tags(tags: object, manifest: Manifest) -> list[str]:
-    """Return tags with those of the manifest, and without those of another module."""
+def _with_search_tags(tags: object, manifest: AnyManifest) -> list[str]:
+    """Return tags with those of the manifest, and without those of another release."""
     given = [tag for tag in tags if isinstance(tag, str)] if isinstance(tags, list) else []
     ours = search_tags(manifest)
-    kept = [t for t in given if t in ours or not t.startswith(_OF_A_MODULE)]
+    kept = [t for t in given if t in ours or not t.startswith(_OF_A_RELEASE)]
     return [*(tag for tag in ours if tag not in kept), *kept]
 
 
-def _hub_licence(licence: str) -> dict[str, str]:
-    # The Hub knows some licences, by their identifiers in lower case, and no expressions.
-    if licence.lower() in _HUB_LICENCES:
-        return {"license": licence.lower()}
-    return {"license": "other", "license_name": licence, "license_link": "LICENSE"}
-
-
 def _results(manifest: Manifest) -> list[dict[str, Any]]:
-    data_set = _line(manifest.provenance.data_set)
-    kind = data_set if _HUB_ID.fullmatch(data_set) else "private"  # the Hub takes ids only
+    fields = ("precision", "recall", "average_precision")
     return [
-        {
-            "task": {
-                "type": "image-classification",
-                "name": f"recognising {_line(manifest.label)}",
-            },
-            "dataset": {"type": kind, "name": data_set, "split": _line(metrics.split)},
-            "metrics": [
-                {"type": field, "value": getattr(metrics, field)}
-                for field in ("precision", "recall", "average_precision")
-            ],
-        }
+        result(
+            f"recognising {line(manifest.label)}",
+            manifest.provenance.data_set,
+            metrics.split,
+            {field: getattr(metrics, field) for field in fields},
+        )
         for metrics in manifest.metrics
     ]
 
@@ -150,12 +135,12 @@ def _results(manifest: Manifest) -> list[dict[str, Any]]:
 def _about(manifest: Manifest) -> str:
     classes = manifest.origin.classes
     others = [name for i, name in enumerate(classes) if i != manifest.output.class_index]
-    summary = f"{_plain(manifest.summary)}\n\n" if manifest.summary else ""
-    among = f" It was trained beside {', '.join(map(_plain, others))}." if others else ""
+    summary = f"{plain(manifest.summary)}\n\n" if manifest.summary else ""
+    among = f" It was trained beside {', '.join(map(plain, others))}." if others else ""
     return (
         f"# {manifest.name} {manifest.version}\n\n"
         f"{summary}A class module of modpm: a small network "
-        f"that recognises **{_plain(manifest.label)}** and nothing else.{among} For each image it "
+        f"that recognises **{plain(manifest.label)}** and nothing else.{among} For each image it "
         "gives one score, the calibrated log-odds that the image shows its class: above 0 means "
         "more likely than not.\n"
     )
@@ -173,7 +158,7 @@ def _input(manifest: Manifest) -> str:
     return (
         "## Input\n\nmodpm prepares images by itself; other programs scale pixels to [0, 1], "
         "subtract the mean and divide by the standard deviation.\n\n"
-        + _table(("input", "value"), rows)
+        + table(("input", "value"), rows)
     )
 
 
@@ -182,7 +167,7 @@ def _metrics(manifest: Manifest) -> str:
         return "## Measured\n\nNothing was measured.\n"
     rows = [
         (
-            _plain(metrics.split),
+            plain(metrics.split),
             f"{metrics.n:,}",
             f"{metrics.n_positive:,}",
             f"{metrics.precision:.3f}",
@@ -193,10 +178,10 @@ def _metrics(manifest: Manifest) -> str:
     ]
     columns = ("split", "images", "of the class", "precision", "recall", "average precision")
     return (
-        f"## Measured\n\nOn {_plain(manifest.provenance.data_set)} "
-        f"({_plain(manifest.provenance.fingerprint)}), at a score of 0. The score was calibrated "
-        f"on {manifest.calibration.n:,} images of {_plain(manifest.calibration.split)}.\n\n"
-        + _table(columns, rows)
+        f"## Measured\n\nOn {plain(manifest.provenance.data_set)} "
+        f"({plain(manifest.provenance.fingerprint)}), at a score of 0. The score was calibrated "
+        f"on {manifest.calibration.n:,} images of {plain(manifest.calibration.split)}.\n\n"
+        + table(columns, rows)
     )
 
 
@@ -211,9 +196,9 @@ def _cost(manifest: Manifest) -> str:
     ]
     return (
         f"## Size\n\nIt retains {manifest.kernel_retention_rate:.1%} of the kernels of its "
-        f"origin, {_plain(manifest.origin.architecture)} with "
+        f"origin, {plain(manifest.origin.architecture)} with "
         f"{len(manifest.origin.classes)} classes.\n\n"
-        + _table(("", "this module", "its origin", "share"), rows)
+        + table(("", "this module", "its origin", "share"), rows)
     )
 
 
@@ -233,12 +218,12 @@ def _source(manifest: Manifest) -> str:
     rows = [
         ("origin", f"`{origin.digest}`"),
         ("accuracy of the origin", accuracy),
-        ("method", _plain(manifest.modularizer.method)),
+        ("method", plain(manifest.modularizer.method)),
         *_criterion(manifest),
         ("seed", "none" if provenance.seed is None else str(provenance.seed)),
-        ("authors", ", ".join(map(_plain, manifest.authors)) or "not named"),
+        ("authors", ", ".join(map(plain, manifest.authors)) or "not named"),
     ]
-    return "## Where it comes from\n\n" + _table(("", ""), rows)
+    return "## Where it comes from\n\n" + table(("", ""), rows)
 
 
 def _criterion(manifest: Manifest) -> list[tuple[str, str]]:
@@ -247,18 +232,4 @@ def _criterion(manifest: Manifest) -> list[tuple[str, str]]:
 
 
 def _licence(manifest: Manifest) -> str:
-    return f"## Licence\n\n{_plain(manifest.licence)}\n"
-
-
-def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [columns, ["---"] * len(columns), *rows]
-    return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
-
-
-def _plain(text: str) -> str:
-    return _MARKUP.sub(r"\\\1", _line(text))
-
-
-def _line(text: str) -> str:
-    """Return text on one line, without characters that nobody can see."""
-    return " ".join("".join(c if c.isprintable() else " " for c in text).split()) or "?"
+    return f"## Licence\n\n{plain(manifest.licence)}\n"

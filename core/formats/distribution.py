@@ -11,6 +11,7 @@ import msgspec
 
 from modpm.core.errors import ModpmError
 from modpm.core.formats import canonical_json
+from modpm.core.formats.composition_manifest import AnyManifest, parse_manifest
 from modpm.core.formats.digest import digest_bytes, digest_file
 from modpm.core.formats.manifest import MANIFEST_FILE, TENSOR_FILE, FileRecord, Manifest
 from modpm.core.formats.tensor_file import METADATA_KEY, TensorHeader, parse_header, read_header
@@ -37,8 +38,28 @@ class Distribution:
     """
 
     folder: Path
-    manifest: Manifest
+    manifest: AnyManifest
     digest: str
+
+    @property
+    def module_manifest(self) -> Manifest:
+        """The manifest, of what must be a class module.
+
+        Raises:
+            ModpmError: It is a composition (`is-composition`).
+        """
+        if isinstance(self.manifest, Manifest):
+            return self.manifest
+        modules = self.manifest.composition.modules
+        raise ModpmError(
+            f"`{self.manifest.name}` is a composition, and not a class module",
+            code="is-composition",
+            where=str(self.folder),
+            why=f"it is a classifier of {', '.join(module.name for module in modules[:5])}"
+            + (" and others" if len(modules) > 5 else ""),  # noqa: PLR2004 -- as many as a line holds
+            hint=f"`modpm compose {self.manifest.name} -o CLF` makes the classifier, and in Python "
+            f'`modpm.compose(["{self.manifest.name}"])`',
+        )
 
 
 class DistributionProblem(NamedTuple):
@@ -53,14 +74,15 @@ class DistributionProblem(NamedTuple):
 
 
 def write_distribution(
-    folder: Path, manifest: Manifest, files: Mapping[str, bytes], *, overwrite: bool = False
+    folder: Path, manifest: AnyManifest, files: Mapping[str, bytes], *, overwrite: bool = False
 ) -> Distribution:
     """Write a distribution, whole or not at all.
 
     Args:
         folder: Where to. If the same distribution is there already, nothing is written.
         manifest: Its `files` are filled in.
-        files: The content of `module.safetensors` and, if wanted, `README.md` and `LICENSE`.
+        files: The content of `module.safetensors`, of a class module, and, if wanted, `README.md`
+            and `LICENSE`.
         overwrite: Replace what is in the folder.
 
     Raises:
@@ -74,8 +96,9 @@ def write_distribution(
     }
     manifest = msgspec.structs.replace(manifest, files=records)
     manifest_bytes = manifest.to_bytes()
-    header = parse_header(files[TENSOR_FILE], len(files[TENSOR_FILE]), TENSOR_FILE)
-    _raise_first(list(tensor_problems(manifest, header)), folder)
+    if isinstance(manifest, Manifest):
+        header = parse_header(files[TENSOR_FILE], len(files[TENSOR_FILE]), TENSOR_FILE)
+        _raise_first(list(tensor_problems(manifest, header)), folder)
     distribution = Distribution(folder, manifest, digest_bytes(manifest_bytes))
     if not overwrite and not is_free(folder):
         _check_same(distribution)
@@ -88,7 +111,7 @@ def read_distribution(folder: Path) -> Distribution:
     """Read a distribution's manifest; its other files are not looked at.
 
     Raises:
-        ModpmError: `not-a-distribution`, or what `Manifest.from_bytes` raises.
+        ModpmError: `not-a-distribution`, or what `parse_manifest` raises.
     """
     distribution, _ = _read(folder)
     return distribution
@@ -106,7 +129,7 @@ def verify_distribution(
             default they are read.
 
     Raises:
-        ModpmError: `not-a-distribution`, or what `Manifest.from_bytes` raises; otherwise one
+        ModpmError: `not-a-distribution`, or what `parse_manifest` raises; otherwise one
             error that names all problems and has the code of the first: `wrong-digest`,
             `not-canonical`, `not-a-regular-file`, `unexpected-file`, `missing-file`,
             `wrong-size`, `truncated-tensors`, `invalid-tensors`, `missing-tensor`,
@@ -116,8 +139,8 @@ def verify_distribution(
     problems = list(_manifest_problems(distribution, manifest_bytes, digest))
     problems += _folder_problems(distribution, digest_of or digest_file)
     broken = {problem.file for problem in problems}
-    if TENSOR_FILE not in broken:
-        problems += _tensor_file_problems(distribution)
+    if isinstance(distribution.manifest, Manifest) and TENSOR_FILE not in broken:
+        problems += _tensor_file_problems(folder, distribution.manifest)
     _raise_first(problems, folder)
     return distribution
 
@@ -153,7 +176,7 @@ def _read(folder: Path) -> tuple[Distribution, bytes]:
             data = file.read(canonical_json.MAX_SIZE_BYTES + 1)
     except OSError as error:
         raise _not_a_distribution(folder, error.strerror or "cannot be read") from error
-    manifest = Manifest.from_bytes(data, str(path))
+    manifest = parse_manifest(data, str(path))
     return Distribution(folder, manifest, digest_bytes(data)), data
 
 
@@ -211,13 +234,13 @@ def _file_problems(
         yield DistributionProblem("wrong-digest", path.name, message)
 
 
-def _tensor_file_problems(distribution: Distribution) -> Iterator[DistributionProblem]:
+def _tensor_file_problems(folder: Path, manifest: Manifest) -> Iterator[DistributionProblem]:
     try:
-        header = read_header(distribution.folder / TENSOR_FILE)
+        header = read_header(folder / TENSOR_FILE)
     except ModpmError as error:
         yield DistributionProblem(error.code, TENSOR_FILE, f"{error.what}: {error.why}")
     else:
-        yield from tensor_problems(distribution.manifest, header)
+        yield from tensor_problems(manifest, header)
 
 
 def _in_tensors(code: str, message: str) -> DistributionProblem:

@@ -1,12 +1,13 @@
-"""The manifest: what there is to know of a class module but its tensors (`specs/manifest.md`).
+"""The manifest: what there is to know of a release but its tensors (`specs/manifest.md`).
 
 A manifest is read with every problem at once, and its bytes are canonical, so that the digest of
-the bytes names the release.
+the bytes names the release. That of a class module is here, that of a composition in
+`composition_manifest`.
 """
 
 from collections.abc import Iterator
 from itertools import pairwise
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 import msgspec
 
@@ -26,6 +27,12 @@ from modpm.core.formats.records import (
 from modpm.core.formats.requirements import Requirement, parse_version
 
 FORMAT_VERSION = 1
+"""Of the manifest of a class module."""
+
+COMPOSITION_FORMAT_VERSION = 2
+COMPOSITION = "composition"
+"""The `kind` of all manifests of format version 2."""
+
 MANIFEST_FILE = "manifest.json"
 TENSOR_FILE = "module.safetensors"
 CARD_FILE = "README.md"
@@ -210,58 +217,33 @@ class Provenance(Record, frozen=True, kw_only=True):
     versions: dict[str, str] = msgspec.field(default_factory=dict)
 
 
-class Manifest(Record, frozen=True, kw_only=True):
-    """The record of one release of a class module.
+class ReleaseManifest(Record, frozen=True, kw_only=True):
+    """What the manifests of releases of every kind say.
 
     Attributes:
-        format_version: The version of this format.
+        format_version: The version of the format, which tells the kinds apart.
         name, version: What the release is called; the name normalised, the version canonical.
-        label: What the module recognises: a namespace and a class (`cifar10/cat`).
         summary: One line for people.
         licence: An SPDX licence expression.
         authors: Who made it.
-        origin: The modular network it was cut from.
-        input: What an image must be.
-        output: What the output means.
-        graph: The sliced network that is executed; its output is one score an image.
-        retained: For every convolution (and cut linear layer) of the origin, what was kept.
-        calibration: How the score was calibrated.
-        modularizer: What chose the kernels.
-        metrics: How good it is, by split.
-        kernel_retention_rate: Retained kernels / all kernels of the origin.
-        n_parameters, size_bytes, macs: Numbers in it; bytes of its tensors;
-            multiply-accumulates for one image.
         files: Every other file of the distribution but `signature.json`.
-        requires: Requirements on other modules.
-        provenance: Where it comes from.
+        requires: Requirements on class modules.
     """
 
-    format_version: int = FORMAT_VERSION
+    own_format_version: ClassVar[int] = FORMAT_VERSION
+
+    format_version: int
     name: Name
     version: Text
-    label: Label
     summary: Annotated[str, msgspec.Meta(max_length=500)] = ""
     licence: Licence
     authors: list[Text] = msgspec.field(default_factory=list)
-    origin: Origin
-    input: InputContract
-    output: OutputContract
-    graph: Graph
-    retained: dict[str, RetainedKernels]
-    calibration: Calibration
-    modularizer: Modularizer
-    metrics: list[ClassMetrics] = msgspec.field(default_factory=list)
-    kernel_retention_rate: Share
-    n_parameters: Count
-    size_bytes: Count
-    macs: Count
     files: dict[str, FileRecord] = msgspec.field(default_factory=dict)
     requires: list[Text] = msgspec.field(default_factory=list)
-    provenance: Provenance
 
     @classmethod
     def from_bytes(cls, data: bytes, where: str | None = None) -> Self:
-        """Read a manifest that nobody has vouched for (clauses M-1 to M-19).
+        """Read a manifest that nobody has vouched for.
 
         Args:
             data: The bytes of `manifest.json`.
@@ -271,9 +253,15 @@ class Manifest(Record, frozen=True, kw_only=True):
             ModpmError: `too-large` or `invalid-json`; `unknown-format-version`;
                 `invalid-manifest`, naming every problem.
         """
-        raw = canonical_json.decode(data, where)
-        check_format_version(raw, FORMAT_VERSION, what="the manifest", where=where)
-        manifest, problems = read_record(cls, raw, _problems)
+        return cls.from_json(canonical_json.decode(data, where), where)
+
+    @classmethod
+    def from_json(cls, raw: canonical_json.Json, where: str | None = None) -> Self:
+        """Read a manifest that was decoded; as `from_bytes`."""
+        is_composition = isinstance(raw, dict) and raw.get("kind") == COMPOSITION
+        latest = COMPOSITION_FORMAT_VERSION if is_composition else FORMAT_VERSION
+        check_format_version(raw, latest, what="the manifest", where=where)
+        manifest, problems = read_record(cls, raw, cls.problems)
         if manifest is None:
             raise problems_error(problems, what=_INVALID, code="invalid-manifest", where=where)
         return manifest
@@ -286,7 +274,7 @@ class Manifest(Record, frozen=True, kw_only=True):
                 for a number that is not finite.
         """
         # Read back, so that the bytes are those of what a reader would get (1 as 1.0).
-        manifest, problems = read_record(type(self), to_plain(self), _problems)
+        manifest, problems = read_record(type(self), to_plain(self), type(self).problems)
         if manifest is None:
             raise problems_error(
                 problems, what=_INVALID, code="invalid-manifest", where=f"{self.name}"
@@ -301,32 +289,79 @@ class Manifest(Record, frozen=True, kw_only=True):
             )
         return data
 
-
-def _problems(manifest: Manifest) -> Iterator[Problem]:
-    yield from _name_problems(manifest)
-    yield from _input_problems(manifest)
-    yield from _output_problems(manifest)
-    yield from _graph_problems(manifest.graph, "graph")
-    yield from _graph_problems(manifest.origin.graph, "origin.graph")
-    yield from _retained_problems(manifest)
-    yield from _metrics_problems(manifest)
-    yield from _file_problems(manifest)
+    def problems(self) -> Iterator[Problem]:
+        """Give what is wrong with a manifest whose fields have the right types each."""
+        if self.format_version != self.own_format_version:
+            yield Problem("format_version", f"is {self.format_version}, that of another kind")
+        yield from _name_problems(self)
 
 
-def _name_problems(manifest: Manifest) -> Iterator[Problem]:
+class Manifest(ReleaseManifest, frozen=True, kw_only=True):
+    """The record of one release of a class module (clauses M-1 to M-19).
+
+    Attributes:
+        label: What the module recognises: a namespace and a class (`cifar10/cat`).
+        origin: The modular network it was cut from.
+        input: What an image must be.
+        output: What the output means.
+        graph: The sliced network that is executed; its output is one score an image.
+        retained: For every convolution (and cut linear layer) of the origin, what was kept.
+        calibration: How the score was calibrated.
+        modularizer: What chose the kernels.
+        metrics: How good it is, by split.
+        kernel_retention_rate: Retained kernels / all kernels of the origin.
+        n_parameters, size_bytes, macs: Numbers in it; bytes of its tensors;
+            multiply-accumulates for one image.
+        provenance: Where it comes from.
+    """
+
+    format_version: int = FORMAT_VERSION
+    label: Label
+    origin: Origin
+    input: InputContract
+    output: OutputContract
+    graph: Graph
+    retained: dict[str, RetainedKernels]
+    calibration: Calibration
+    modularizer: Modularizer
+    metrics: list[ClassMetrics] = msgspec.field(default_factory=list)
+    kernel_retention_rate: Share
+    n_parameters: Count
+    size_bytes: Count
+    macs: Count
+    provenance: Provenance
+
+    def problems(self) -> Iterator[Problem]:
+        """Give what is wrong with a manifest whose fields have the right types each."""
+        yield from ReleaseManifest.problems(self)
+        yield from _input_problems(self)
+        yield from _output_problems(self)
+        yield from _graph_problems(self.graph, "graph")
+        yield from _graph_problems(self.origin.graph, "origin.graph")
+        yield from _retained_problems(self)
+        yield from _metrics_problems(self)
+        yield from _file_problems(self)
+
+
+def _name_problems(manifest: ReleaseManifest) -> Iterator[Problem]:
     if str(ModuleName.parse(manifest.name)) != manifest.name:
         yield Problem("name", "is not normalised")
-    try:
-        version = parse_version(manifest.version)
-    except ModpmError:
-        yield Problem("version", f"{manifest.version[:100]!r} is not a version (PEP 440)")
-        version = None
-    if version is not None and str(version) != manifest.version:
-        yield Problem("version", f"is not in its canonical form, `{version}`")
-    if version is not None and version.local is not None:
-        yield Problem("version", "a local version (`+…`) cannot be published")
+    yield from version_problems(manifest.version, "version")
     for i, text in enumerate(manifest.requires):
         yield from _requirement_problems(text, f"requires[{i}]")
+
+
+def version_problems(text: str, path: str) -> Iterator[Problem]:
+    """Give why a text is not the version of a release (clause M-6)."""
+    try:
+        version = parse_version(text)
+    except ModpmError:
+        yield Problem(path, f"{text[:100]!r} is not a version (PEP 440)")
+        return
+    if str(version) != text:
+        yield Problem(path, f"is not in its canonical form, `{version}`")
+    if version.local is not None:
+        yield Problem(path, "a local version (`+…`) cannot be published")
 
 
 def _requirement_problems(text: str, path: str) -> Iterator[Problem]:

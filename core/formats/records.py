@@ -13,6 +13,7 @@ from typing import (
     Annotated,
     Any,
     NamedTuple,
+    Self,
     TypeVar,
     Union,
     get_args,
@@ -38,6 +39,15 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     unknown_keys: dict[str, Any] = {}
+
+    @classmethod
+    def kind_of(cls, raw: Mapping[str, Any]) -> type[Self]:  # noqa: ARG003 -- for those with kinds
+        """Return the type that an object is read as: this one, unless it has kinds.
+
+        Args:
+            raw: The object, of which nothing was checked.
+        """
+        return cls
 
 
 class Problem(NamedTuple):
@@ -108,14 +118,14 @@ def parse_record(
     return record
 
 
-def check_format_version(raw: object, known_version: int, *, what: str, where: str | None) -> None:
-    """Refuse a document of another version than the one this modpm reads.
+def check_format_version(raw: object, latest: int, *, what: str, where: str | None) -> None:
+    """Refuse a document of another version than those that this modpm reads.
 
     Called before anything else is looked at, since a later version may mean anything by the rest.
 
     Args:
         raw: The decoded document; one without a version is left to the record's reader.
-        known_version: The version that is read.
+        latest: The latest version that is read; all from 1 on are.
         what: What the document is (`the manifest`).
         where: The file, for errors.
 
@@ -123,14 +133,18 @@ def check_format_version(raw: object, known_version: int, *, what: str, where: s
         ModpmError: `unknown-format-version`.
     """
     version = raw.get("format_version") if isinstance(raw, dict) else None
-    if type(version) is int and version != known_version:
+    if type(version) is int and not 1 <= version <= latest:
         raise ModpmError(
             f"{what} has format version {version}",
             code="unknown-format-version",
             where=where,
-            why=f"this version of modpm reads format version {known_version}",
-            hint="upgrade modpm" if version > known_version else None,
+            why=f"this version of modpm reads format {_numbers(latest)}",
+            hint="upgrade modpm" if version > latest else None,
         )
+
+
+def _numbers(latest: int) -> str:
+    return "version 1" if latest == 1 else f"versions 1 to {latest}"
 
 
 def problems_error(
@@ -167,6 +181,7 @@ def _read_record(kind: type[R], raw: object, path: str, problems: list[Problem])
     if not isinstance(raw, dict):
         problems.append(Problem(path, f"expected an object, found {_name(raw)}"))
         return None
+    kind = kind.kind_of(raw)
     known = known_keys(kind)
     required = set(known) - _optional(kind)
     problems += [Problem(_at(path, key), "is missing") for key in sorted(required - set(raw))]
@@ -191,6 +206,9 @@ def _read(annotation: Any, raw: object, path: str, problems: list[Problem]) -> A
     if origin in (Union, UnionType) and any(map(_holds_records, arguments)):
         inner = next(argument for argument in arguments if argument is not NoneType)
         return None if raw is None else _read(inner, raw, path, problems)
+    if origin is Annotated and _holds_records(arguments[0]):
+        items = Annotated.__class_getitem__((list[Any], *arguments[1:]))
+        return _read_several(arguments[0], items, raw, path, problems)
     if origin is list and _holds_records(arguments[0]) and isinstance(raw, list):
         return [_read(arguments[0], raw[i], f"{path}[{i}]", problems) for i in range(len(raw))]
     if origin is dict and _holds_records(arguments[1]) and isinstance(raw, dict):
@@ -198,15 +216,34 @@ def _read(annotation: Any, raw: object, path: str, problems: list[Problem]) -> A
     return _convert(annotation, raw, path, problems)
 
 
+# The value has whatever type `annotation` says, which Python cannot express.
+def _read_several(
+    annotation: Any,  # noqa: ANN401 - as above
+    items: Any,  # noqa: ANN401 - as above
+    raw: object,
+    path: str,
+    problems: list[Problem],
+) -> Any:  # noqa: ANN401 - as above
+    """Read an array of records of which the number is limited, and counted first."""
+    n_problems = len(problems)
+    _convert(items, raw, path, problems)
+    return None if len(problems) > n_problems else _read(annotation, raw, path, problems)
+
+
 def _convert(annotation: Any, raw: object, path: str, problems: list[Problem]) -> Any:  # noqa: ANN401 - as above
     try:
         return msgspec.convert(raw, annotation)
     except msgspec.ValidationError as error:
         message, _, inner = str(error).partition(" - at `$")
-        if "regex" in message and get_origin(annotation) is Annotated:
-            message = f"expected {get_args(annotation)[1].description}, found {str(raw)[:100]!r}"
+        expected = get_args(annotation)[1].description if _is_annotated(annotation) else None
+        if "regex" in message and expected is not None:
+            message = f"expected {expected}, found {str(raw)[:100]!r}"
         problems.append(Problem(path + inner.rstrip("`"), message[:1].lower() + message[1:]))
         return None
+
+
+def _is_annotated(annotation: object) -> bool:
+    return get_origin(annotation) is Annotated
 
 
 def _holds_records(annotation: object) -> bool:

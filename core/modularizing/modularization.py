@@ -52,7 +52,7 @@ class Modularization:
     @property
     def manifests(self) -> list[Manifest]:
         """The manifests, in the order of the network's classes."""
-        return [distribution.manifest for distribution in self.distributions]
+        return [distribution.module_manifest for distribution in self.distributions]
 
     @property
     def origin(self) -> Origin:
@@ -102,7 +102,7 @@ class Modularization:
 
 
 def _module_record(distribution: Distribution, relative_to: Path | None) -> dict[str, Any]:
-    manifest, folder = distribution.manifest, distribution.folder
+    manifest, folder = distribution.module_manifest, distribution.folder
     measured = manifest.metrics[0]
     return {
         "name": manifest.name,

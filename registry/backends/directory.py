@@ -188,7 +188,8 @@ class DirectoryRegistry:
             folder = self._release_folder(entry.module, entry.release.version)
             remove_folder(folder)  # left by a crash: no index lists it
             move(self._staged_release(entry), folder)
-        for module in sorted({entry.module for entry in new}):
+        # In the order of the entries: class modules before the compositions of them.
+        for module in dict.fromkeys(entry.module for entry in new):
             move(self._staged_index(module), self._index_path(module))
         self._list_names({entry.module for entry in entries})
 

@@ -26,6 +26,7 @@ from modpm.registry.backends.scanning import (
     not_listed,
     scan,
 )
+from modpm.registry.backends.waves import in_waves
 from modpm.registry.index import Index, Release
 from modpm.registry.system.threads import in_threads
 
@@ -125,7 +126,7 @@ class ObjectStoreRegistry:
         new = [entry for entry in entries if entry.is_new]
         in_threads(self._upload, _files(new), "files cannot be uploaded")
         groups = [[e for e in new if e.module == name] for name in sorted({e.module for e in new})]
-        in_threads(self._list, groups, "modules cannot be published")
+        in_waves(self._list, groups, "modules cannot be published")
         self._list_names(set(names))
         return [self._published(entry) for entry in entries]
 

@@ -55,9 +55,10 @@ class Query:
     """What a search is for; a module must meet all of it.
 
     Attributes:
-        text: Words, each of which the name, label or summary of the newest release holds,
+        text: Words, each of which the name, a label or the summary of the newest release holds,
             whatever its case.
-        label: The class (`cat`), or the label with its namespace (`cifar10/cat`).
+        label: The class (`cat`), or the label with its namespace (`cifar10/cat`); a composition
+            has several.
         namespace: The namespace.
     """
 

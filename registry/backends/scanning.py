@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from modpm.core.errors import ModpmError
 from modpm.core.formats.names import ModuleName
+from modpm.registry.index import CompositionRelease, ModuleRelease
 from modpm.registry.system.threads import in_threads
 
 if TYPE_CHECKING:
@@ -42,9 +43,11 @@ def meets(index: Index, query: Query) -> bool:
     namespace, _, _ = index.name.partition("/")
     if query.namespace is not None and query.namespace != namespace:
         return False
-    if query.label is not None and query.label not in {release.label, _class_of(release)}:
+    labels = labels_of(release)
+    named = {name for label in labels for name in (label, label.partition("/")[2])}
+    if query.label is not None and query.label not in named:
         return False
-    text = f"{index.name} {release.label} {release.summary}".casefold()
+    text = f"{index.name} {' '.join(labels)} {release.summary}".casefold()
     return all(word in text for word in query.text.casefold().split())
 
 
@@ -76,5 +79,8 @@ def _newest(index: Index) -> Release | None:
     return next((r for r in reversed(index.releases) if r.yanked is None), None)
 
 
-def _class_of(release: Release) -> str:
-    return release.label.partition("/")[2]
+def labels_of(release: Release) -> tuple[str, ...]:
+    """Return what a release recognises: one label, or those of a composition."""
+    if isinstance(release, CompositionRelease):
+        return tuple(release.composition.labels)
+    return (release.label,) if isinstance(release, ModuleRelease) else ()

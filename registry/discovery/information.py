@@ -1,4 +1,4 @@
-"""What there is to know of one module, without its tensors."""
+"""What there is to know of one class module or composition, without tensors."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from modpm.core.errors import ModpmError
+from modpm.core.formats.composition_manifest import AnyManifest, parse_manifest
 from modpm.core.formats.distribution import read_distribution
-from modpm.core.formats.manifest import MANIFEST_FILE, Manifest
+from modpm.core.formats.manifest import MANIFEST_FILE
 from modpm.core.formats.names import ModuleName
 from modpm.core.formats.requirements import Requirement
 from modpm.registry.addresses import addresses, given_addresses
@@ -42,7 +43,7 @@ class Information:
         yanked: Why it was yanked, if its registry says so.
     """
 
-    manifest: Manifest
+    manifest: AnyManifest
     digest: str
     size_bytes: int
     registry: str
@@ -137,8 +138,8 @@ def _of_listed(requirement: Requirement, place: Project, registry: Registries) -
     )
 
 
-def _manifest(release: Release, listing: Listing) -> Manifest:
+def _manifest(release: Release, listing: Listing) -> AnyManifest:
     where = f"{MANIFEST_FILE} of {listing.index.name} {release.version}"
     module = ModuleName.parse(listing.index.name)
     with listing.backend.open_file(module, release.version, MANIFEST_FILE) as source:
-        return Manifest.from_bytes(receive(source, release.all_files[MANIFEST_FILE], where), where)
+        return parse_manifest(receive(source, release.all_files[MANIFEST_FILE], where), where)

@@ -11,6 +11,7 @@ from packaging.version import Version
 from modpm.core.errors import ModpmError
 from modpm.core.formats.names import ModuleName
 from modpm.core.formats.requirements import Requirement
+from modpm.registry.index import CompositionRelease, ModuleRelease
 from modpm.registry.pins.pinning import Sources
 from modpm.registry.projects.project import Project
 from modpm.registry.projects.requirement_graph import RequirementGraph
@@ -22,10 +23,23 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from modpm.core.formats.manifest import ClassMetrics
+    from modpm.core.formats.measurement import Measurement
     from modpm.registry.addresses import Registries
     from modpm.registry.catalogue import RegistryCatalogue
     from modpm.registry.index import Release
     from modpm.registry.projects.lockfile import Lockfile, Pin
+
+
+class AccuracyChange(NamedTuple):
+    """What the same images say of two releases of a composition.
+
+    Attributes:
+        before: Of the release that is installed.
+        after: Of the newer one.
+    """
+
+    before: Measurement
+    after: Measurement
 
 
 class MetricsChange(NamedTuple):
@@ -52,6 +66,7 @@ class Standing:
         yanked: Why the installed release was yanked; None if it was not.
         metrics: What would change from the installed release to the fitting one, or if that is
             installed, to the newest; by splits that both were measured on.
+        accuracies: The same of a composition, by images that both were measured on.
     """
 
     name: ModuleName
@@ -60,6 +75,7 @@ class Standing:
     newest: str | None
     yanked: str | None
     metrics: tuple[MetricsChange, ...]
+    accuracies: tuple[AccuracyChange, ...] = ()
 
     @property
     def is_outdated(self) -> bool:
@@ -114,6 +130,7 @@ def _standing(pin: Pin, asked: Sequence[Requirement], catalogue: RegistryCatalog
         newest=None if best is None else best.version,
         yanked=None if present is None else present.yanked,
         metrics=_metrics_changes(present, fitting if is_moving else best),
+        accuracies=_accuracy_changes(present, fitting if is_moving else best),
     )
 
 
@@ -132,8 +149,22 @@ def _newest(requirement: Requirement, catalogue: RegistryCatalogue) -> Release |
 
 
 def _metrics_changes(before: Release | None, after: Release | None) -> tuple[MetricsChange, ...]:
-    if before is None or after is None or before.version == after.version:
+    if not isinstance(before, ModuleRelease) or not isinstance(after, ModuleRelease):
+        return ()
+    if before.version == after.version:
         return ()
     of_split = {metrics.split: metrics for metrics in after.metrics}
     pairs = [(metrics, of_split.get(metrics.split)) for metrics in before.metrics]
     return tuple(MetricsChange(one, other) for one, other in pairs if other is not None)
+
+
+def _accuracy_changes(before: Release | None, after: Release | None) -> tuple[AccuracyChange, ...]:
+    if not isinstance(before, CompositionRelease) or not isinstance(after, CompositionRelease):
+        return ()
+    if before.version == after.version:
+        return ()
+    found = {(one.fingerprint, one.open_set): one for one in after.composition.measured}
+    pairs = [
+        (one, found.get((one.fingerprint, one.open_set))) for one in before.composition.measured
+    ]
+    return tuple(AccuracyChange(one, other) for one, other in pairs if other is not None)

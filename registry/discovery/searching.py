@@ -1,4 +1,4 @@
-"""Searching all registries of a project for class modules."""
+"""Searching all registries of a project for class modules and compositions."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from packaging.version import Version
 from modpm.core.formats.names import ModuleName, normalise
 from modpm.registry.addresses import addresses, given_addresses
 from modpm.registry.backends.protocol import Query
+from modpm.registry.backends.scanning import labels_of
+from modpm.registry.index import CompositionRelease, ModuleRelease
 from modpm.registry.projects.project import Project
 from modpm.registry.system.errors import explained
 
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from modpm.core.formats.manifest import ClassMetrics
+    from modpm.core.formats.measurement import Measurement
     from modpm.registry.addresses import Address, Registries
     from modpm.registry.backends.protocol import Backend
     from modpm.registry.index import Index, Release
@@ -25,28 +28,32 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Found:
-    """A module that a search found, by its newest release.
+    """What a search found under one name, by its newest release.
 
     Attributes:
         name: The module.
         version: The newest version that is not yanked; a pre-release only if there is no other.
         digest: Its digest.
-        label: The class.
+        labels: The class of a module; all that a composition tells apart.
+        is_composition: Whether it is a composition.
         summary: What it is, in words.
         licence: Its licence.
-        size_bytes: What all its files take.
-        metrics: How well it recognises the class, on each split that was measured.
+        size_bytes: What all its files take; those of a composition's class modules not.
+        metrics: How well a module recognises its class, on each split that was measured.
+        measured: What a composition was measured at.
         registry: The registry that owns the name.
     """
 
     name: ModuleName
     version: str
     digest: str
-    label: str
+    labels: tuple[str, ...]
+    is_composition: bool
     summary: str
     licence: str
     size_bytes: int
     metrics: tuple[ClassMetrics, ...]
+    measured: tuple[Measurement, ...]
     registry: str
 
     @property
@@ -58,6 +65,11 @@ class Found:
     def precision(self) -> float | None:
         """The lowest precision of all splits; None if none was measured."""
         return min((metrics.precision for metrics in self.metrics), default=None)
+
+    @property
+    def accuracy(self) -> float | None:
+        """The lowest accuracy that a composition was measured at; None if none was."""
+        return min((one.accuracy for one in self.measured), default=None)
 
 
 def search(
@@ -78,7 +90,8 @@ def search(
         registry: Search in this registry, or these, and no other.
         label: The class (`cat`), or the label with its namespace (`cifar10/cat`).
         namespace: The namespace.
-        min_recall: Measured recall on every split at least; what was not measured is left out.
+        min_recall: Measured recall on every split at least; what was not measured, and
+            compositions, are left out.
         max_size_bytes: Size of all files at most.
 
     Raises:
@@ -114,15 +127,19 @@ def _search(usable: Sequence[Address], query: Query, place: Project) -> list[Fou
 
 def _found(module: ModuleName, index: Index, location: str) -> Found:
     release = _newest(index)
+    of_module = release if isinstance(release, ModuleRelease) else None
+    composed = release.composition if isinstance(release, CompositionRelease) else None
     return Found(
         name=module,
         version=release.version,
         digest=release.digest,
-        label=release.label,
+        labels=labels_of(release),
+        is_composition=composed is not None,
         summary=release.summary,
         licence=release.licence,
         size_bytes=release.size_bytes,
-        metrics=tuple(release.metrics),
+        metrics=tuple(of_module.metrics if of_module is not None else ()),
+        measured=tuple(composed.measured if composed is not None else ()),
         registry=location,
     )
 

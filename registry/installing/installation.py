@@ -19,6 +19,7 @@ from modpm.core.errors import ModpmError
 from modpm.core.formats.requirements import Requirement
 from modpm.registry.installing.fetching import fetch
 from modpm.registry.installing.installed import InstalledModule
+from modpm.registry.installing.members import check_members
 from modpm.registry.installing.module_folders import is_intact, other_folders, put, stage
 from modpm.registry.pins.planning import Plan, plan, plan_of_lock
 from modpm.registry.pins.yanked import yanked_reasons
@@ -223,11 +224,17 @@ def _switch(place: Project, chosen: Plan, before: Lockfile, missing: Sequence[Pi
     folders = in_threads(lambda pin: stage(place, pin), missing, what)
     staged = {pin.digest: folder for pin, folder in zip(missing, folders, strict=True)}
     signers = {**before.signers, **chosen.lock.signers}
+    _check_members(place, chosen.lock, staged)
     signers |= _checked_signers(place, chosen.lock, staged, signers)
     in_threads(lambda pin: put(staged[pin.digest], place.module_path(pin)), missing, what)
     replace_files(_new_contents(place, chosen, chosen.lock.signed_by(signers)), place.staging)
     for folder in other_folders(place, chosen.lock.pins):
         remove_folder(folder)
+
+
+def _check_members(place: Project, lock: Lockfile, staged: Mapping[str, Path]) -> None:
+    """Check the class modules of compositions before anything of the project changes (W-14)."""
+    check_members(lock.pins, lambda pin: staged.get(pin.digest, place.module_path(pin)))
 
 
 def _checked_signers(

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class InstalledModule:
-    """A class module that a project can load.
+    """A class module that a project can load, or a composition that it can rebuild.
 
     Attributes:
         name: The module.
@@ -27,6 +27,7 @@ class InstalledModule:
         size_bytes: What all its files take.
         registry: Where it came from.
         path: The folder of its files.
+        is_composition: Whether it is a composition.
     """
 
     name: ModuleName
@@ -35,6 +36,7 @@ class InstalledModule:
     size_bytes: int
     registry: str
     path: Path
+    is_composition: bool = False
 
     @classmethod
     def of(cls, pin: Pin, project: Project) -> InstalledModule:
@@ -46,6 +48,7 @@ class InstalledModule:
             size_bytes=pin.size_bytes,
             registry=pin.registry.location(project.root),
             path=project.module_path(pin),
+            is_composition=pin.is_composition,
         )
 
 

@@ -10,6 +10,7 @@ from modpm.core.errors import ModpmError
 from modpm.core.formats.digest import digest_file
 from modpm.core.formats.distribution import SIGNATURE_FILE, verify_distribution
 from modpm.registry.installing.installed import InstalledModule
+from modpm.registry.installing.members import member_problems
 from modpm.registry.projects.lockfile import Lockfile, Pin
 from modpm.registry.projects.project import Project
 from modpm.registry.storage.store import Store
@@ -41,6 +42,8 @@ def verify(project: str | os.PathLike[str] = ".") -> list[InstalledModule]:
         differences = list(_differences(place, installed))
         damage = in_threads(lambda pin: _damage(place, pin), installed.pins, "files cannot be read")
     problems = [*differences, *chain.from_iterable(damage)]
+    if not problems:  # of what is damaged, nothing is read
+        problems += member_problems(installed.pins, place.module_path)
     if problems:
         raise ModpmError(
             "what is installed is not what is locked",

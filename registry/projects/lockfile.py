@@ -14,7 +14,15 @@ import msgspec
 from modpm.core.errors import ModpmError
 from modpm.core.formats.digest import Digest
 from modpm.core.formats.distribution import SIGNATURE_FILE
-from modpm.core.formats.manifest import FILE_NAMES, MANIFEST_FILE, Count, FileRecord, Name, Text
+from modpm.core.formats.manifest import (
+    FILE_NAMES,
+    MANIFEST_FILE,
+    TENSOR_FILE,
+    Count,
+    FileRecord,
+    Name,
+    Text,
+)
 from modpm.core.formats.names import ModuleName
 from modpm.core.formats.requirements import Requirement, parse_version
 from modpm.registry.addresses import Address
@@ -97,6 +105,11 @@ class Pin:
         files = MappingProxyType(dict(release.all_files))
         requires = tuple(release.requires)
         return cls(module, release.version, release.digest, registry, files, requires, revision)
+
+    @property
+    def is_composition(self) -> bool:
+        """Whether it is a composition, which alone has no tensors (M-18, M-26)."""
+        return TENSOR_FILE not in self.files
 
     @property
     def size_bytes(self) -> int:

@@ -6,16 +6,16 @@ from typing import TYPE_CHECKING
 
 from packaging.licenses import InvalidLicenseExpression, canonicalize_license_expression
 
-from modpm.core.formats.manifest import CARD_FILE, LICENCE_FILE
+from modpm.core.formats.manifest import CARD_FILE, LICENCE_FILE, Manifest
+from modpm.core.formats.release_terms import UNSTATED_LICENCE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
     from modpm.core.formats.distribution import Distribution
-    from modpm.core.formats.manifest import ClassMetrics, Manifest
+    from modpm.core.formats.manifest import ClassMetrics, ReleaseManifest
 
-UNSTATED_LICENCE = "LicenseRef-unstated"
 TRAINING_SPLITS = ("train", "training")
 
 _FRONT_MATTER = "---\n"
@@ -30,13 +30,15 @@ def missing(distribution: Distribution) -> Iterator[str]:
     manifest = distribution.manifest
     yield from _licence(manifest)
     yield from _card(manifest, distribution.folder)
-    yield from _data(manifest)
-    yield from _metrics(manifest)
+    if isinstance(manifest, Manifest):
+        yield from _data(manifest)
+        yield from _metrics(manifest)
 
 
-def _licence(manifest: Manifest) -> Iterator[str]:
+def _licence(manifest: ReleaseManifest) -> Iterator[str]:
     if manifest.licence == UNSTATED_LICENCE:
-        yield "no licence is stated (`modpm modularize --license SPDX`)"
+        made_by = "modularize" if isinstance(manifest, Manifest) else "pack"
+        yield f"no licence is stated (`modpm {made_by} --license SPDX`)"
     else:
         try:
             canonicalize_license_expression(manifest.licence)
@@ -46,7 +48,7 @@ def _licence(manifest: Manifest) -> Iterator[str]:
         yield f"there is no `{LICENCE_FILE}`"
 
 
-def _card(manifest: Manifest, folder: Path) -> Iterator[str]:
+def _card(manifest: ReleaseManifest, folder: Path) -> Iterator[str]:
     if CARD_FILE not in manifest.files:
         yield f"there is no card, `{CARD_FILE}`"
         return

@@ -21,7 +21,8 @@ from modpm.registry.pins.yanked import yanked_reasons
 from modpm.registry.projects.lockfile import Lockfile
 from modpm.registry.projects.project import LOCK_FILE, Project, read
 from modpm.registry.projects.staleness import lock_missing
-from modpm.registry.publication.publishing import listed_index
+from modpm.registry.publication.listing import listed_index
+from modpm.registry.publication.requiring import modules_first
 from modpm.registry.storage.store import Store, verified_digest
 from modpm.registry.system.durable import exclusively, make_folders
 from modpm.registry.system.errors import explained
@@ -99,7 +100,7 @@ def mirror(
             with Store.of_user().in_use():
                 fetch(copy.missing, place.wishes().registries, place.root, progress=progress)
                 with _distributions(copy.missing) as distributions:
-                    target.publish(distributions)
+                    target.publish(modules_first(distributions))
             _yank(copy, place.root)
     return copy.published()
 

@@ -17,7 +17,9 @@ from modpm.registry.addresses import publish_target
 from modpm.registry.backends.protocol import Published
 from modpm.registry.index import Release
 from modpm.registry.publication.completeness import missing
+from modpm.registry.publication.listing import listed_index
 from modpm.registry.publication.release_name import ReleaseName
+from modpm.registry.publication.requiring import check_required, modules_first
 from modpm.registry.publication.tagging import checked_tag, set_tag
 from modpm.registry.signing.trusted_keys import TrustFile
 from modpm.registry.signing.verifying import (
@@ -32,11 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from modpm.registry.backends.protocol import Backend
-    from modpm.registry.index import Index
     from modpm.registry.signing.keys import SigningKey
-
-# What a registry that nothing was published to yet may be: publishing makes it.
-_NOT_YET = ("registry-missing", "not-a-registry")
 
 
 def publish(
@@ -58,19 +56,22 @@ def publish(
         dry_run: Check everything, and change nothing.
 
     Returns:
-        One for each distribution; `is_new` is false where the same bytes were published before.
+        One for each distribution, compositions last; `is_new` is false where the same bytes were
+        published before.
 
     Raises:
         ModpmError: `not-a-distribution`, or what `verify_distribution` raises;
-            `incomplete-distribution`, naming everything that is missing of any; `bad-signature`;
-            `version-taken`, if other bytes were published under the same version; `invalid-tag`;
-            `not-a-registry`, `busy`, `disk-full`, `permission-denied`, and what else the
-            registry's kind raises.
+            `incomplete-distribution`, naming everything that is missing of any;
+            `incomplete-composition`, if the registry does not have what a composition requires;
+            `bad-signature`; `version-taken`, if other bytes were published under the same version;
+            `invalid-tag`; `not-a-registry`, `busy`, `disk-full`, `permission-denied`, and what else
+            the registry's kind raises.
     """
     tag = None if tag is None else checked_tag(tag)
     with explained("publish"):
         target = publish_target(registry)
-        distributions = ready_distributions(paths)
+        distributions = modules_first(ready_distributions(paths))
+        check_required(distributions, target)
         if key is None:
             _check_signatures(distributions)
         if dry_run or key is not None or any(map(is_signed, distributions)):
@@ -109,20 +110,6 @@ def _ready_or_error(folder: Path) -> Distribution | ModpmError:
         return _ready(folder)
     except ModpmError as error:
         return error
-
-
-def listed_index(target: Backend, module: ModuleName) -> Index | None:
-    """Return what is listed for a name; None if nothing is, or nothing was published there yet.
-
-    Raises:
-        ModpmError: What `Backend.index` raises.
-    """
-    try:
-        return target.index(module)
-    except ModpmError as error:
-        if error.code not in _NOT_YET:
-            raise
-        return None
 
 
 def _ready(folder: Path) -> Distribution:
@@ -227,5 +214,5 @@ def _not_a_distribution(path: Path, why: str) -> ModpmError:
         code="not-a-distribution",
         where=str(path.absolute()),
         why=why,
-        hint="give a folder that `modpm modularize` made",
+        hint="give a folder that `modpm modularize` or `modpm pack` made",
     )

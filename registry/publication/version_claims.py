@@ -5,7 +5,6 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
-from enum import IntEnum
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,48 +12,30 @@ from packaging.version import Version
 
 from modpm.core.errors import ModpmError
 from modpm.core.formats.distribution import Distribution, verify_distribution
-from modpm.core.formats.manifest import TENSOR_FILE
 from modpm.core.formats.names import ModuleName
 from modpm.registry.addresses import Address
 from modpm.registry.installing.fetching import fetch
 from modpm.registry.projects.lockfile import Pin
-from modpm.registry.publication.publishing import listed_index
+from modpm.registry.publication.differences import (
+    Difference,
+    Part,
+    differences,
+    has_other_network,
+)
+from modpm.registry.publication.listing import listed_index
 from modpm.registry.storage.store import Store
 from modpm.registry.system.home import home
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
-    from modpm.core.formats.manifest import ClassMetrics, Manifest
     from modpm.registry.backends.protocol import Backend
     from modpm.registry.index import Index, Release
 
 DEFAULT_BUDGET_POINTS = 1.0
-_MEASURED = ("precision", "recall", "average_precision")
-_ROUNDING = 1e-9
 
 ScoreDifference = Callable[[Path, Path], float]
 """Gives the largest difference of the scores of two distributions on the probe batch."""
-
-
-class Part(IntEnum):
-    """The number of a version that a change must move; NONE where none need."""
-
-    MAJOR = 0
-    MINOR = 1
-    PATCH = 2
-    NONE = 3
-
-    def __str__(self) -> str:
-        return ("first", "second", "third", "no")[self] + " number"
-
-
-@dataclass(frozen=True)
-class Difference:
-    """One thing in which two releases differ, and the part of the version that it moves."""
-
-    part: Part
-    what: str
 
 
 @dataclass(frozen=True)
@@ -121,23 +102,6 @@ def claimed_part(before: Version, after: Version) -> Part:
     return next((Part(i) for i, (old, new) in enumerate(numbers) if old != new), Part.NONE)
 
 
-def differences(before: Manifest, after: Manifest, budget_points: float) -> Iterator[Difference]:
-    """Give in what two manifests differ, but for whether scores do."""
-    for what, old, new in (
-        ("the label", before.label, after.label),
-        ("the size or colour of the input", _shape(before), _shape(after)),
-        ("the preprocessing", _preprocessing(before), _preprocessing(after)),
-        ("the meaning of the output", before.output.kind, after.output.kind),
-    ):
-        if old != new:
-            yield Difference(Part.MAJOR, f"{what} changes from {old} to {new}")
-    yield from _falls(before, after, budget_points)
-    if _logit_calibration(before) != _logit_calibration(after):
-        yield Difference(Part.MINOR, "the calibration of the logit in compositions changes")
-    if _described(before) != _described(after):
-        yield Difference(Part.PATCH, "what the manifest says besides changes")
-
-
 def _check(
     distribution: Distribution,
     target: Backend,
@@ -153,7 +117,7 @@ def _check(
         before = _fetched(module, previous, target, Path(folder) / "previous")
         found = list(differences(before.manifest, manifest, budget_points))
         is_comparable = all(difference.part > Part.MAJOR for difference in found)
-        is_other = not _is_same_network(before.manifest, manifest)
+        is_other = has_other_network(before.manifest, manifest)
         compare = score_difference if is_comparable and is_other else None
         if is_other:
             found.append(_score_difference(before.folder, distribution.folder, compare))
@@ -194,10 +158,6 @@ def _fetched(module: ModuleName, release: Release, target: Backend, folder: Path
     return verify_distribution(folder, pin.digest)
 
 
-def _is_same_network(before: Manifest, after: Manifest) -> bool:
-    return before.graph == after.graph and _tensors(before) == _tensors(after)
-
-
 def _score_difference(before: Path, after: Path, compare: ScoreDifference | None) -> Difference:
     """Return what another network means for the version."""
     if compare is None:
@@ -209,59 +169,8 @@ def _score_difference(before: Path, after: Path, compare: ScoreDifference | None
     return Difference(Part.MINOR, f"scores on the probe batch change by up to {difference:.3g}")
 
 
-def _falls(before: Manifest, after: Manifest, budget_points: float) -> Iterator[Difference]:
-    """Give the metrics that fall by more than the budget, on the same split of the same data."""
-    if before.provenance.data_set != after.provenance.data_set:
-        return
-    old: dict[str, ClassMetrics] = {metrics.split: metrics for metrics in before.metrics}
-    for metrics in after.metrics:
-        if metrics.split not in old:
-            continue
-        for name in _MEASURED:
-            was, now = getattr(old[metrics.split], name), getattr(metrics, name)
-            if 100 * (was - now) > budget_points + _ROUNDING:
-                words = name.replace("_", " ")
-                yield Difference(
-                    Part.MAJOR,
-                    f"{words} on {metrics.split} falls from {was:.3f} to {now:.3f}, by more than "
-                    f"{budget_points:g} {'point' if budget_points == 1 else 'points'}",
-                )
-
-
 def _numbers(version: Version) -> tuple[int, int, int]:
     return version.major, version.minor, version.micro
-
-
-def _shape(manifest: Manifest) -> str:
-    contract = manifest.input
-    return f"{contract.channels} x {contract.height} x {contract.width}"
-
-
-def _preprocessing(manifest: Manifest) -> str:
-    return f"mean {manifest.input.mean}, std {manifest.input.std}"
-
-
-def _logit_calibration(manifest: Manifest) -> tuple[float, float]:
-    return manifest.calibration.slope, manifest.calibration.intercept
-
-
-def _tensors(manifest: Manifest) -> str:
-    return manifest.files[TENSOR_FILE].digest
-
-
-def _described(manifest: Manifest) -> tuple[object, ...]:
-    """Return what may change with no more than the third number."""
-    return (
-        manifest.summary,
-        manifest.licence,
-        manifest.authors,
-        manifest.metrics,
-        manifest.requires,
-        manifest.origin,
-        manifest.provenance,
-        manifest.modularizer,
-        {name: file for name, file in manifest.files.items() if name != TENSOR_FILE},
-    )
 
 
 def _no_budget(budget_points: float) -> ModpmError:

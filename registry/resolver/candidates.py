@@ -10,6 +10,7 @@ from packaging.version import Version
 
 from modpm.core.errors import ModpmError
 from modpm.core.formats.names import ModuleName
+from modpm.registry.index import ModuleRelease
 from modpm.registry.resolver.version_sets import VersionSet, satisfying
 
 if TYPE_CHECKING:
@@ -103,7 +104,20 @@ class Candidates:
     @cached_property
     def of_origin(self) -> Mapping[str, VersionSet]:
         """Origins, to the releases of each."""
-        return _grouped(release.origin for release in self.releases)
+        return _grouped(
+            (position, release.origin)
+            for position, release in enumerate(self.releases)
+            if isinstance(release, ModuleRelease)
+        )
+
+    @property
+    def without_origin(self) -> VersionSet:
+        """The compositions, which have none."""
+        return VersionSet.of(
+            position
+            for position, release in enumerate(self.releases)
+            if not isinstance(release, ModuleRelease)
+        )
 
     def alike(self, position: int) -> VersionSet:
         """Return the releases that require the same as one."""
@@ -151,9 +165,9 @@ def _union(sets: Iterable[VersionSet]) -> VersionSet:
     return reduce(VersionSet.__or__, sets, VersionSet.empty())
 
 
-def _grouped(keys: Iterable[K]) -> dict[K, VersionSet]:
+def _grouped(keys: Iterable[tuple[int, K]]) -> dict[K, VersionSet]:
     bits: dict[K, int] = {}
-    for position, key in enumerate(keys):
+    for position, key in keys:
         bits[key] = bits.get(key, 0) | 1 << position
     return {key: VersionSet(group) for key, group in bits.items()}
 

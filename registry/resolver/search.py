@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from modpm.registry.index import Release
+    from modpm.registry.resolver.candidates import Candidates
     from modpm.registry.resolver.demands import Asked
     from modpm.registry.resolver.packages import Package
     from modpm.registry.resolver.shelves import Shelves
@@ -42,8 +43,9 @@ def search(
         ResolutionError: As `resolve` says.
     """
     packages: dict[str, Package] = {}
-    if same_origin:
-        packages[ORIGIN] = OriginPackage([(shelves.candidates(a.module), a.fitting) for a in asked])
+    bound = _bound_to_an_origin(asked, shelves) if same_origin else []
+    if bound:
+        packages[ORIGIN] = OriginPackage(bound)
     provider = Provider(shelves, [one.module for one in asked], packages)
     resolver = Resolver(provider, max_iterations=MAX_ROUNDS, range_type=VersionSet)
     try:
@@ -56,6 +58,14 @@ def search(
             raise  # a fault of the solver, and nothing that a user could mend
         raise Explanation(Derivation(proof, provider.package), shelves).error() from None
     return _releases(pins, shelves)
+
+
+def _bound_to_an_origin(
+    asked: Sequence[Asked], shelves: Shelves
+) -> list[tuple[Candidates, VersionSet]]:
+    """Return what is asked for but compositions, which have no origin (clause N-17)."""
+    every = [(shelves.candidates(one.module), one.fitting) for one in asked]
+    return [(c, fitting) for c, fitting in every if not (fitting - c.without_origin).is_empty]
 
 
 def _roots(asked: Sequence[Asked], shelves: Shelves) -> Iterator[RootRequirement[str, int]]:

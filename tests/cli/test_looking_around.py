@@ -109,7 +109,8 @@ def test_search_shows_what_people_choose_by(run: Run, registry: Path) -> None:
 
     assert (outcome.code, outcome.err) == (0, "2 modules found\n")
     header, first, _ = outcome.out.splitlines()
-    assert header.split()[:6] == ["name", "version", "class", "recall", "precision", "size"]
+    assert header.split()[:5] == ["name", "version", "class", "recall", "precision"]
+    assert header.split()[5:] == ["accuracy", "size", "licence", "registry"]
     assert first.split()[:5] == ["digits/7", "1.1.0", "digits/7", "0.900", "0.950"]
 
 

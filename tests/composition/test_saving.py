@@ -11,10 +11,10 @@ from tests.composition.tiny_origins import images, tiny_origin
 
 from modpm.core.composition.classifier import Classifier
 from modpm.core.composition.compose import compose_modules
-from modpm.core.composition.recipe import Measurement
 from modpm.core.composition.saving import FILES
 from modpm.core.errors import ModpmError
 from modpm.core.formats.digest import digest_bytes
+from modpm.core.formats.measurement import Measurement
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -9,8 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from modpm.core.formats.card import completed_card, front_matter, render_card, search_tags
+from modpm.core.formats.composition_manifest import CompositionManifest
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from huggingface_hub.repocard_data import CardData
 
     from modpm.core.formats.manifest import Manifest
@@ -145,3 +148,63 @@ def test_no_text_breaks_out_of_its_place(complete: Manifest, text: str) -> None:
         f"## {title}"
         for title in ("Input", "Measured", "Size", "Use", "Where it comes from", "Licence")
     ]
+
+
+@pytest.fixture(scope="module")
+def composition(vectors: Path) -> CompositionManifest:
+    path = vectors / "composition" / "valid" / "complete.json"
+    return CompositionManifest.from_bytes(path.read_bytes())
+
+
+def test_the_hub_reads_the_front_matter_of_a_composition(composition: CompositionManifest) -> None:
+    data = ModelCard(render_card(composition)).data
+    assert isinstance(data, ModelCardData)
+    assert (data.library_name, data.pipeline_tag) == ("modpm", "image-classification")
+    assert data.tags == [
+        *("modpm", "modpm-namespace:acme", "modpm-composition"),
+        *("modpm-class:cat", "modpm-class:seven", "modpm-class:dog"),
+    ]
+    assert data.datasets == ["pets"]
+    assert data.eval_results is not None
+    assert [(r.metric_type, r.metric_value) for r in data.eval_results] == [("accuracy", 0.91)]
+    assert as_plain(data) == front_matter(composition)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a classifier of 3 class modules",
+        "(strategy: mixed)",
+        "reaches 0.5 is none of the above",
+        "| digits/seven | digits/7 | 1.0.0 | `cebcd26ff36b` |",
+        "| pets | test | cat, dog, 7 | 300 | 12 | 91.00% |",
+        "modpm install acme/pets\n",
+        'modpm.compose(["acme/pets"])',
+        "Apache-2.0, for the composition; each class module has a licence of its own",
+    ],
+)
+def test_the_card_of_a_composition_says_what_a_person_needs_to_choose(
+    composition: CompositionManifest, text: str
+) -> None:
+    assert text in render_card(composition)
+
+
+def test_a_composition_that_was_not_measured_says_so(composition: CompositionManifest) -> None:
+    record = msgspec.structs.replace(composition.composition, measured=[], reject=None)
+    manifest = msgspec.structs.replace(composition, composition=record)
+    card = render_card(manifest)
+    assert "Nothing was measured." in card
+    assert "It gives every image one of its labels." in card
+    assert "model-index" not in front_matter(manifest)
+    assert "datasets" not in front_matter(manifest)
+
+
+def test_a_card_that_lacks_the_tags_of_a_composition_gets_them(
+    composition: CompositionManifest,
+) -> None:
+    own = "---\nlicense: mit\ntags:\n- mine\n- modpm-class:cow\n---\n\n# Mine\n"
+    completed = completed_card(own, composition)
+    tags = as_plain(ModelCard(completed).data)["tags"]
+    assert tags == [*search_tags(composition), "mine"]
+    assert "# Mine" in completed
+    assert completed_card(completed, composition) == completed

@@ -54,7 +54,7 @@ def test_the_golden_distribution_verifies(vectors: Path) -> None:
     for name, digest in json.loads((vectors / "distribution" / "expect.json").read_bytes()).items():
         verified = verify_distribution(vectors / "distribution" / name, digest)
         assert verified.digest == digest
-        assert verified.manifest.name == "digits/7"
+        assert verified.manifest.name == {"digits-7": "digits/7", "sevens": "acme/sevens"}[name]
 
 
 def test_what_is_written_is_what_was_given(
@@ -230,7 +230,7 @@ def test_a_signature_is_not_named_by_the_manifest(folder: Path) -> None:
 def replace_tensors(folder: Path, data: bytes, **changes: object) -> None:
     """Put a tensor file into a distribution, with a manifest that vouches for it."""
     (folder / "module.safetensors").write_bytes(data)
-    manifest = read_distribution(folder).manifest
+    manifest = read_distribution(folder).module_manifest
     record = FileRecord(size_bytes=len(data), digest=digest_bytes(data))
     records = {**manifest.files, "module.safetensors": record}
     rewrite(folder, msgspec.structs.replace(manifest, files=records, **changes))
@@ -281,7 +281,7 @@ def test_other_metadata_are_refused(folder: Path, files: dict[str, bytes]) -> No
 
 @pytest.mark.parametrize("field", ["n_parameters", "size_bytes"])
 def test_counts_that_are_not_true_are_refused(folder: Path, field: str) -> None:
-    manifest = read_distribution(folder).manifest
+    manifest = read_distribution(folder).module_manifest
     n = getattr(manifest, field)
     rewrite(folder, msgspec.structs.replace(manifest, **{field: n + 1}))
     error = refused(folder)
@@ -313,3 +313,40 @@ def test_a_file_that_cannot_be_read_is_named(folder: Path, monkeypatch: pytest.M
 
     monkeypatch.setattr(distribution, "digest_file", fail)
     assert refused(folder).code == "unreadable-file"
+
+
+@pytest.fixture
+def composition(vectors: Path, tmp_path: Path) -> Path:
+    return shutil.copytree(vectors / "distribution" / "sevens", tmp_path / "sevens")
+
+
+def test_a_composition_is_written_as_it_was(composition: Path, tmp_path: Path) -> None:
+    read = read_distribution(composition)
+    files = {name: (composition / name).read_bytes() for name in read.manifest.files}
+    unfilled = msgspec.structs.replace(read.manifest, files={})
+    assert write_distribution(tmp_path / "again", unfilled, files).digest == read.digest
+    with pytest.raises(ModpmError) as caught:
+        write_distribution(tmp_path / "more", unfilled, {**files, "module.safetensors": b"tensors"})
+    assert caught.value.code == "invalid-manifest"
+
+
+def test_a_composition_may_not_hold_tensors(composition: Path, golden: Distribution) -> None:
+    shutil.copy(golden.folder / "module.safetensors", composition)
+    assert refused(composition).code == "unexpected-file"
+
+
+@pytest.mark.parametrize("name", ["README.md", "LICENSE"])
+def test_a_damaged_composition_is_refused(composition: Path, name: str) -> None:
+    data = (composition / name).read_bytes()
+    (composition / name).write_bytes(data[:-1] + b"!")
+    assert refused(composition).code == "wrong-digest"
+    (composition / name).unlink()
+    assert refused(composition).code == "missing-file"
+
+
+def test_a_composition_is_no_class_module(composition: Path) -> None:
+    with pytest.raises(ModpmError) as caught:
+        read_distribution(composition).module_manifest  # noqa: B018 - it is what raises
+    assert caught.value.code == "is-composition"
+    assert caught.value.hint is not None
+    assert "modpm compose acme/sevens" in caught.value.hint

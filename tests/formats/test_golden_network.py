@@ -21,18 +21,18 @@ def golden(vectors: Path) -> Distribution:
 
 def test_the_golden_network_gives_one_score_an_image(golden: Distribution) -> None:
     tensors = load_tensors(golden.folder / "module.safetensors")
-    network = build(golden.manifest.graph, tensors).eval()
+    network = build(golden.module_manifest.graph, tensors).eval()
     images = torch.linspace(-1, 1, 3 * 64).reshape(3, 1, 8, 8)
-    output = golden.manifest.output
+    output = golden.module_manifest.output
     values = network.run(images, [output.logit, output.score])
     assert values[output.score].shape == (3, 1)
-    calibration = golden.manifest.calibration
+    calibration = golden.module_manifest.calibration
     expected = calibration.slope * values[output.logit] + calibration.intercept
     torch.testing.assert_close(values[output.score], expected)
 
 
 def test_the_golden_manifest_counts_what_the_network_counts(golden: Distribution) -> None:
-    manifest = golden.manifest
+    manifest = golden.module_manifest
     cost = count(manifest.graph, load_tensors(golden.folder / "module.safetensors"))
     assert (cost.n_parameters, cost.macs, cost.size_bytes) == (
         manifest.n_parameters,

@@ -12,7 +12,10 @@ from jsonschema import Draft202012Validator, ValidationError
 if TYPE_CHECKING:
     from pathlib import Path
 
-NAMES = ["error", "index", "lockfile", "manifest", "project", "signature", "statement", "trust"]
+NAMES = [
+    *("composition", "error", "index", "lockfile", "manifest", "project", "signature"),
+    *("statement", "trust"),
+]
 
 
 @pytest.fixture(scope="module")
@@ -37,21 +40,23 @@ def test_the_schemas_are_schemas(validators: dict[str, Any], name: str) -> None:
     Draft202012Validator.check_schema(validators[name].schema)
 
 
-def test_golden_manifests_validate(validators: dict[str, Any], vectors: Path) -> None:
-    for path in sorted((vectors / "manifest" / "valid").iterdir()):
-        validators["manifest"].validate(json.loads(path.read_bytes()))
+@pytest.mark.parametrize("kind", ["manifest", "composition"])
+def test_golden_manifests_validate(validators: dict[str, Any], vectors: Path, kind: str) -> None:
+    for path in sorted((vectors / kind / "valid").iterdir()):
+        validators[kind].validate(json.loads(path.read_bytes()))
 
 
+@pytest.mark.parametrize("kind", ["manifest", "composition"])
 def test_manifests_that_break_the_schema_do_not_validate(
-    validators: dict[str, Any], vectors: Path
+    validators: dict[str, Any], vectors: Path, kind: str
 ) -> None:
-    folder = vectors / "manifest"
+    folder = vectors / kind
     expected = json.loads((folder / "expect.json").read_bytes())
     names = [name for name, case in expected.items() if case["clause"] in {"M-2", "M-3", "M-4"}]
     assert names
     for name in names:
         with pytest.raises(ValidationError):
-            validators["manifest"].validate(json.loads((folder / "invalid" / name).read_bytes()))
+            validators[kind].validate(json.loads((folder / "invalid" / name).read_bytes()))
 
 
 def test_golden_lockfiles_validate(validators: dict[str, Any], vectors: Path) -> None:

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, cast
 from modpm.core.composition import saving
 from modpm.core.composition.recipe import Composition
 from modpm.core.formats import canonical_json
+from modpm.core.formats.composition_manifest import parse_manifest
 from modpm.core.formats.digest import digest_bytes, parse_digest
-from modpm.core.formats.manifest import FileRecord, Manifest
+from modpm.core.formats.manifest import FileRecord
 from modpm.core.formats.names import ModuleName
 from modpm.core.formats.requirements import Requirement, parse_version
 from modpm.core.formats.tensor_file import parse_header
@@ -76,7 +77,7 @@ def _config(data: bytes) -> object:
 
 OF_BYTES: Mapping[str, Callable[[bytes], object]] = {
     "canonical_json": canonical_json.decode,
-    "manifest": Manifest.from_bytes,
+    "manifest": parse_manifest,
     "tensor_file": _tensor_file,
     "index": partial(Index.from_bytes, module=CAT, where="index.json"),
     "lockfile": _lockfile,
@@ -115,8 +116,9 @@ def goldens() -> dict[str, list[bytes]]:
     frozen = FROZEN / "digits-7"
     tensors = (frozen / "module.safetensors").read_bytes()
     manifest = (frozen / "manifest.json").read_bytes()
+    composition = (VECTORS / "composition" / "valid" / "complete.json").read_bytes()
     return {
-        "manifest": [manifest, *_valid("manifest")],
+        "manifest": [manifest, *_valid("manifest"), *_valid("composition")],
         "tensor_file": [tensors],
         "index": _valid("index"),
         "lockfile": _valid("lockfile"),
@@ -126,13 +128,13 @@ def goldens() -> dict[str, list[bytes]]:
         "bundle": _valid("signature"),
         "registry.json": [layout.LAYOUT],
         "names.json": [layout.encode_names("names", ["cat", "dog"])],
-        "oci_manifest": [_oci_manifest(manifest)],
+        "oci_manifest": [_oci_manifest(manifest), _oci_manifest(composition)],
     }
 
 
 def _oci_manifest(data: bytes) -> bytes:
 
-    manifest = Manifest.from_bytes(data)
+    manifest = parse_manifest(data)
     record = FileRecord(size_bytes=len(data), digest=digest_bytes(data))
     return pack(manifest, Release.of(manifest, record, "2026-01-01T00:00:00Z"))[0].data
 

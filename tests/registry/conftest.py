@@ -4,16 +4,25 @@ from __future__ import annotations
 
 import os
 import shutil
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 import pytest
 
+from modpm.core.formats.card import render_card
+from modpm.core.formats.composition_manifest import (
+    ComposedModule,
+    ComposedNetwork,
+    CompositionManifest,
+    CompositionRecord,
+    requires_of,
+)
 from modpm.core.formats.distribution import Distribution, read_distribution, write_distribution
 from modpm.registry.publication.publishing import publish
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
 
@@ -42,6 +51,21 @@ class MakeDistribution(Protocol):
         summary: str = "",
         requires: Sequence[str] = (),
         folder: Path | None = None,
+    ) -> Distribution: ...
+
+
+class MakeComposition(Protocol):
+    """Writes the distribution of a composition of some class modules under the same folder."""
+
+    def __call__(
+        self,
+        name: str,
+        members: Sequence[Distribution],
+        version: str = "1.0.0",
+        *,
+        summary: str = "",
+        changed: Mapping[str, object] = ...,
+        without: Sequence[str] = (),
     ) -> Distribution: ...
 
 
@@ -81,6 +105,55 @@ def make_distribution(tmp_path: Path, repository: Path) -> MakeDistribution:
 
 
 @pytest.fixture
+def make_composition(tmp_path: Path) -> MakeComposition:
+    def make(
+        name: str,
+        members: Sequence[Distribution],
+        version: str = "1.0.0",
+        *,
+        summary: str = "",
+        changed: Mapping[str, object] = MappingProxyType({}),
+        without: Sequence[str] = (),
+    ) -> Distribution:
+        modules = [
+            ComposedModule(
+                label=one.manifest.name,
+                name=one.manifest.name,
+                version=one.manifest.version,
+                digest=one.digest,
+            )
+            for one in members
+        ]
+        record = CompositionRecord(
+            strategy="independent",
+            modules=modules,
+            networks=[
+                ComposedNetwork(strategy="independent", modules=[i]) for i in range(len(modules))
+            ],
+            n_parameters=27,
+            size_bytes=124,
+            macs=1155,
+            origin_macs=2000,
+        )
+        record = msgspec.structs.replace(record, **changed)
+        manifest = CompositionManifest(
+            kind="composition",
+            name=name,
+            version=version,
+            summary=summary,
+            licence="Apache-2.0",
+            requires=requires_of(record.modules),
+            composition=record,
+        )
+        files = {"README.md": render_card(manifest).encode(), "LICENSE": b"Apache-2.0"}
+        kept = {file: data for file, data in files.items() if file not in without}
+        place = tmp_path / "dist" / f"{name.replace('/', '-')}-{version}"
+        return write_distribution(place, manifest, kept, overwrite=True)
+
+    return make
+
+
+@pytest.fixture
 def registry(tmp_path: Path) -> Path:
     return tmp_path / "registry"
 
@@ -113,7 +186,8 @@ def put(make_distribution: MakeDistribution, registry: Path) -> Put:
 
 
 def _with_recall(made: Distribution, recall: float) -> Distribution:
-    metrics = [msgspec.structs.replace(m, recall=recall) for m in made.manifest.metrics]
-    manifest = msgspec.structs.replace(made.manifest, metrics=metrics)
+    module = made.module_manifest
+    metrics = [msgspec.structs.replace(m, recall=recall) for m in module.metrics]
+    manifest = msgspec.structs.replace(module, metrics=metrics)
     files = {name: (made.folder / name).read_bytes() for name in manifest.files}
     return write_distribution(made.folder, manifest, files, overwrite=True)

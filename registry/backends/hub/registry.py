@@ -13,7 +13,8 @@ from huggingface_hub import HfApi, constants, get_token
 from packaging.version import Version
 
 from modpm.core.errors import ModpmError
-from modpm.core.formats.manifest import TENSOR_FILE
+from modpm.core.formats.digest import digest_bytes
+from modpm.core.formats.manifest import MANIFEST_FILE, TENSOR_FILE
 from modpm.core.formats.names import ModuleName, normalise
 from modpm.registry.backends.hub.asking import ask
 from modpm.registry.backends.hub.naming import (
@@ -29,7 +30,8 @@ from modpm.registry.backends.hub.repository import ModuleRepository
 from modpm.registry.backends.hub.session import LIBRARY, prepare
 from modpm.registry.backends.protocol import Published, Query
 from modpm.registry.backends.scanning import meets, not_listed
-from modpm.registry.index import Index, Release
+from modpm.registry.backends.waves import in_waves
+from modpm.registry.index import CompositionRelease, Index, Release
 from modpm.registry.system.threads import in_threads
 
 if TYPE_CHECKING:
@@ -101,13 +103,25 @@ class HubRegistry:
             ModpmError: `missing-file`, or `release-changed`, if the tag was moved to other files.
         """
         repository = self._required(module)
-        found = repository.linked(TENSOR_FILE, tag_of(version))
         index = self._indexes.get(module) or self.index(module)
         release = None if index is None else index.find(Version(version))
+        if isinstance(release, CompositionRelease):
+            return self._commit_of_composition(repository, release)
+        found = repository.linked(TENSOR_FILE, tag_of(version))
         listed = None if release is None else release.files.get(TENSOR_FILE)
         if listed is not None and found.digest not in {None, listed.digest}:
             raise self._moved(repository.id, version, found.commit)
         return found.commit
+
+    def _commit_of_composition(
+        self, repository: ModuleRepository, release: CompositionRelease
+    ) -> str:
+        """Return the commit of a tag by whose manifest it is seen that it was not moved."""
+        commit = repository.linked(MANIFEST_FILE, tag_of(release.version)).commit
+        data = repository.read(MANIFEST_FILE, commit)
+        if data is None or digest_bytes(data) != release.digest:
+            raise self._moved(repository.id, release.version, commit)
+        return commit
 
     def open_file(
         self,
@@ -137,7 +151,7 @@ class HubRegistry:
         for entry in entries:
             by_module.setdefault(entry.module, []).append(entry)
         groups = list(by_module.values())
-        done = in_threads(self._publish, groups, "modules cannot be published")
+        done = in_waves(self._publish, groups, "modules cannot be published")
         new = list(chain.from_iterable(done))
         return [self._published(entry, is_new=entry in new) for entry in entries]
 
@@ -217,8 +231,7 @@ class HubRegistry:
             f"the tag `{tag_of(version)}` names other files than those that were published",
             code="release-changed",
             where=f"registry {self._location}, {repository}",
-            why=f"it was moved to commit {commit}, whose tensors are not those that the index "
-            "lists",
+            why=f"it was moved to commit {commit}, whose files are not those that the index lists",
             hint="a release never changes: find out from its owner who moved the tag; what is "
             "locked is still installed by its commit",
         )

@@ -15,6 +15,7 @@ from modpm.core.formats.manifest import (
     TENSOR_FILE,
     Count,
     FileRecord,
+    Manifest,
 )
 from modpm.core.formats.records import Problem, Record, problems_error, read_record, to_plain
 from modpm.registry.index import Release
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from modpm.core.errors import ModpmError
-    from modpm.core.formats.manifest import Manifest
+    from modpm.core.formats.composition_manifest import AnyManifest
 
 MANIFEST_TYPE = "application/vnd.oci.image.manifest.v1+json"
 MODEL_TYPE = "application/vnd.cncf.model.manifest.v1+json"
@@ -88,7 +89,7 @@ class Artifact:
         return self.release.all_files
 
 
-def pack(manifest: Manifest, release: Release) -> tuple[Artifact, bytes]:
+def pack(manifest: AnyManifest, release: Release) -> tuple[Artifact, bytes]:
     """Return the artifact of a release that is about to be published, and its model config."""
     layers = [_layer(name, record) for name, record in release.all_files.items()]
     config = canonical_json.encode(_model_config(manifest, release))
@@ -198,21 +199,23 @@ def _descriptor(media_type: str, digest: str, size: int) -> dict[str, canonical_
     return {"mediaType": media_type, "digest": digest, "size": size}
 
 
-def _model_config(manifest: Manifest, release: Release) -> canonical_json.Json:
+def _model_config(manifest: AnyManifest, release: Release) -> canonical_json.Json:
+    is_module = isinstance(manifest, Manifest)
+    of = manifest if isinstance(manifest, Manifest) else manifest.composition
     return {
         "descriptor": {
             "createdAt": release.published,
             "authors": list(manifest.authors),
             "name": manifest.name,
             "version": manifest.version,
-            "title": manifest.label,
+            "title": manifest.label if isinstance(manifest, Manifest) else manifest.name,
             "description": manifest.summary,
             "licenses": [manifest.licence],
         },
         "config": {
             "architecture": "cnn",
-            "format": "safetensors",
-            "paramSize": _parameter_size(manifest.n_parameters),
+            "format": "safetensors" if is_module else "composition",
+            "paramSize": _parameter_size(of.n_parameters),
             "capabilities": {"inputTypes": ["image"]},
         },
         "modelfs": {

@@ -39,7 +39,7 @@ from modpm.registry.backends.oci.server import (
 )
 from modpm.registry.backends.protocol import Published, Query
 from modpm.registry.backends.scanning import not_listed, scan
-from modpm.registry.index import Index, Release
+from modpm.registry.index import Index, Release, format_version_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -119,7 +119,12 @@ class OciRegistry:
             for version, artifact in listing.releases.items()
         ]
         releases.sort(key=lambda release: Version(release.version))
-        index = Index(name=str(module), tags=dict(listing.tags), releases=releases)
+        index = Index(
+            format_version=format_version_of(releases),
+            name=str(module),
+            tags=dict(listing.tags),
+            releases=releases,
+        )
         return Index.from_bytes(index.to_bytes(), module, self._repository(module).location)
 
     def revision(self, module: ModuleName, version: str) -> str | None:

@@ -18,6 +18,7 @@ from tests.registry.backends.contenders import publish_at_once, tag_at_once
 from modpm.core.errors import ModpmError
 from modpm.core.formats.names import ModuleName
 from modpm.registry.backends.protocol import Query
+from modpm.registry.index import CompositionRelease, ModuleRelease
 from modpm.registry.system.transfer import receive
 
 if TYPE_CHECKING:
@@ -25,12 +26,13 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.registry.backends.kinds.kind import Kind
-    from tests.registry.conftest import MakeDistribution
+    from tests.registry.conftest import MakeComposition, MakeDistribution
 
     from modpm.registry.backends.protocol import Backend
     from modpm.registry.index import Index, Release
 
 CAT, DOG = ModuleName("digits", "cat"), ModuleName("digits", "dog")
+PETS = ModuleName("acme", "pets")
 
 needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 
@@ -139,6 +141,45 @@ def test_a_file_is_read_in_pieces(kind: Kind, make_distribution: MakeDistributio
             pieces.append(piece)
 
     assert b"".join(pieces) == (cat.folder / "module.safetensors").read_bytes()
+
+
+def test_a_composition_is_listed_and_fetched_as_class_modules_are(
+    kind: Kind, make_distribution: MakeDistribution, make_composition: MakeComposition
+) -> None:
+    cat, dog = make_distribution("digits/cat"), make_distribution("digits/dog")
+    pets = make_composition("acme/pets", [cat, dog])
+    kind.writer().publish([pets, cat, dog])
+    reader = kind.again()
+
+    index = index_of(reader, PETS)
+    (release,) = index.releases
+
+    assert index.format_version == 2
+    assert isinstance(release, CompositionRelease)
+    assert (release.digest, release.requires) == (pets.digest, pets.manifest.requires)
+    assert release.composition.labels == ["digits/cat", "digits/dog"]
+    assert isinstance(release_of(reader), ModuleRelease)
+    revision = reader.revision(PETS, "1.0.0")
+    assert set(release.all_files) == {"manifest.json", "README.md", "LICENSE"}
+    for name, record in release.all_files.items():
+        with reader.open_file(PETS, "1.0.0", name, revision=revision) as file:
+            assert receive(file, record, name) == (pets.folder / name).read_bytes()
+
+
+def test_a_composition_is_found_by_each_of_its_labels(
+    kind: Kind, make_distribution: MakeDistribution, make_composition: MakeComposition
+) -> None:
+    dog = make_distribution("digits/dog")
+    kind.writer().publish([dog, make_composition("acme/pets", [dog])])
+    reader = kind.again()
+
+    def found(query: Query) -> list[str]:
+        return [index.name for index in reader.search(query)]
+
+    assert found(Query(label="dog")) == ["acme/pets"]
+    assert found(Query(label="digits/dog")) == ["acme/pets"]
+    assert found(Query("pets")) == ["acme/pets"]
+    assert "acme/pets" not in found(Query(label="cat"))
 
 
 def test_names_are_sorted_and_can_be_those_of_a_namespace(

@@ -7,6 +7,7 @@ import stat
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+import msgspec
 import pytest
 
 from modpm.core.errors import ModpmError
@@ -176,12 +177,7 @@ def test_the_claim_of_an_index_counts_for_nothing(
     distribution = releases.make("digits/7")
     sign_distribution(distribution, bob.key)
     release = Release.of_distribution(distribution)
-    claimed = Release(
-        **{
-            **{field: getattr(release, field) for field in release.__struct_fields__},
-            "signer": alice.key_id,
-        }
-    )
+    claimed = msgspec.structs.replace(release, signer=alice.key_id)
     pin = Pin.of(ModuleName.parse("digits/7"), claimed, REGISTRY)
     releases.folders[pin.digest] = distribution.folder
 

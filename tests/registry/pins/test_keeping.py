@@ -19,7 +19,7 @@ from modpm.registry.projects.lockfile import Lockfile, Pin
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from modpm.registry.index import Release
+    from modpm.registry.index import ModuleRelease
 
 NAMES = ["n/a", "n/b", "n/c", "n/d"]
 DIGEST = "sha256:" + "1" * 64
@@ -41,7 +41,7 @@ releases = st.lists(
 
 
 def lock_of(
-    pins: dict[str, str], asked: Sequence[str], listing: dict[str, list[Release]]
+    pins: dict[str, str], asked: Sequence[str], listing: dict[str, list[ModuleRelease]]
 ) -> Lockfile:
     """Return the lockfile that a resolution gives."""
     locked = []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -12,16 +13,23 @@ from packaging.version import Version
 from tests.registry.changed_distributions import publishing_cases, write_changed
 
 from modpm.core.errors import ModpmError
+from modpm.core.formats.composition_manifest import ComposedNetwork
 from modpm.core.formats.digest import digest_bytes
 from modpm.core.formats.distribution import verify_distribution
+from modpm.core.formats.measurement import Measurement
 from modpm.registry.backends.directory import DirectoryRegistry
+from modpm.registry.publication.differences import Part
 from modpm.registry.publication.publishing import publish
-from modpm.registry.publication.version_claims import Part, VersionCheck, check_claims, claimed_part
+from modpm.registry.publication.version_claims import VersionCheck, check_claims, claimed_part
 from modpm.registry.publication.yanking import yank
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
+
+    from tests.registry.conftest import MakeComposition, MakeDistribution
+
+    from modpm.core.formats.distribution import Distribution
 
 VERSIONS = st.builds("{}.{}.{}".format, st.integers(0, 30), st.integers(0, 30), st.integers(0, 30))
 
@@ -195,6 +203,120 @@ def test_a_damaged_release_is_not_compared_with(before: Before) -> None:
         before.check("1.0.1")
 
     assert caught.value.code == "wrong-digest"
+
+
+# Compositions
+
+
+MEASURED = {"data_set": "pets", "split": "test", "fingerprint": "f", "n": 9, "n_rejected": 0}
+
+
+def at(accuracy: float) -> list[Measurement]:
+    return [msgspec.convert({**MEASURED, "accuracy": accuracy}, Measurement)]
+
+
+class Compositions:
+    """A registry with a composition of `digits/cat` and `digits/dog`, and others after it."""
+
+    def __init__(
+        self, folder: Path, module: MakeDistribution, composition: MakeComposition
+    ) -> None:
+        self.registry = DirectoryRegistry(folder / "registry")
+        self.make = composition
+        self.cat, self.dog = module("digits/cat"), module("digits/dog")
+        self.newer = module("digits/cat", "1.0.1")
+        self.before = composition("acme/pets", [self.cat, self.dog], changed={"measured": at(0.9)})
+        publish([self.cat.folder, self.dog.folder, self.before.folder], self.registry.location)
+
+    def check(
+        self, version: str, members: Sequence[Distribution] = (), **changed: object
+    ) -> VersionCheck:
+        changed = {"measured": at(0.9), **changed}
+        after = self.make("acme/pets", members or [self.cat, self.dog], version, changed=changed)
+        return self.check_other(after)
+
+    def check_other(self, after: Distribution) -> VersionCheck:
+        (check,) = check_claims([after], self.registry, other)
+        return check
+
+
+@pytest.fixture
+def compositions(
+    tmp_path: Path, make_distribution: MakeDistribution, make_composition: MakeComposition
+) -> Compositions:
+    return Compositions(tmp_path, make_distribution, make_composition)
+
+
+def needed(check: VersionCheck) -> tuple[Part, list[str]]:
+    return check.needed, [difference.what for difference in check.differences[:1]]
+
+
+def test_a_composition_with_other_labels_is_another_thing(compositions: Compositions) -> None:
+    members = [compositions.dog, compositions.cat]
+    part, (what,) = needed(compositions.check("2.0.0", members))
+    assert part == Part.MAJOR
+    assert what == ("the labels change from digits/cat, digits/dog to digits/dog, digits/cat")
+    assert needed(compositions.check("2.1.0", [compositions.cat]))[0] == Part.MAJOR
+
+
+def test_a_composition_with_another_threshold_is_another_thing(compositions: Compositions) -> None:
+    part, (what,) = needed(compositions.check("2.0.0", reject=0.5))
+    assert (part, what) == (Part.MAJOR, "the threshold of rejecting changes from None to 0.5")
+
+
+def test_a_composition_that_is_less_accurate_is_another_thing(compositions: Compositions) -> None:
+    part, (what,) = needed(compositions.check("2.0.0", measured=at(0.85)))
+    assert part == Part.MAJOR
+    assert what == "accuracy on pets, test, falls from 0.900 to 0.850, by more than 1 point"
+    assert needed(compositions.check("1.0.1", measured=at(0.895)))[0] == Part.PATCH
+
+
+def test_another_release_of_a_class_module_gives_other_scores(compositions: Compositions) -> None:
+    members = [compositions.newer, compositions.dog]
+    part, (what,) = needed(compositions.check("1.1.0", members))
+    assert (part, what) == (
+        Part.MINOR,
+        "digits/cat moves from digits/cat 1.0.0 to digits/cat 1.0.1",
+    )
+
+
+def test_class_modules_that_are_put_together_otherwise_give_other_scores(
+    compositions: Compositions,
+) -> None:
+    networks = [ComposedNetwork(strategy="fused", modules=[0, 1])]
+    part, (what,) = needed(compositions.check("1.1.0", networks=networks, strategy="fused"))
+    assert (part, what) == (Part.MINOR, "the class modules are put together otherwise")
+
+
+def test_other_words_of_a_composition_are_a_patch(compositions: Compositions) -> None:
+    members = [compositions.cat, compositions.dog]
+    after = compositions.make(
+        "acme/pets", members, "1.0.1", summary="Pets", changed={"measured": at(0.9)}
+    )
+    assert needed(compositions.check_other(after))[0] == Part.PATCH
+
+
+def test_a_composition_that_claims_too_little_is_refused(compositions: Compositions) -> None:
+    with pytest.raises(ModpmError) as caught:
+        compositions.check("1.1.0", reject=0.5)
+    assert caught.value.code == "version-too-low"
+    with pytest.raises(ModpmError) as caught:
+        compositions.check("1.0.1", [compositions.newer, compositions.dog])
+    assert caught.value.code == "version-too-low"
+
+
+@pytest.mark.parametrize("is_composition_first", [False, True])
+def test_a_name_that_stands_for_another_kind_is_another_thing(
+    compositions: Compositions, make_distribution: MakeDistribution, is_composition_first: bool
+) -> None:
+    module = make_distribution("acme/beasts", "1.0.0" if not is_composition_first else "2.0.0")
+    version = "2.0.0" if not is_composition_first else "1.0.0"
+    composition = compositions.make("acme/beasts", [compositions.cat], version)
+    first, second = (composition, module) if is_composition_first else (module, composition)
+    compositions.registry.publish([first])
+    part, (what,) = needed(compositions.check_other(second))
+    assert part == Part.MAJOR
+    assert what.startswith("what the name stands for changes from ")
 
 
 def _with_other_tensors(before: Before, version: str) -> Path:

@@ -13,14 +13,14 @@ from modpm.core.errors import ModpmError
 from modpm.core.formats.manifest import FileRecord, InputContract
 from modpm.core.formats.names import ModuleName
 from modpm.core.formats.requirements import Requirement
-from modpm.registry.index import Index, Release
+from modpm.registry.index import Index, ModuleRelease
 from modpm.registry.resolver import Demand, ResolutionError, resolve
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 CONTRACT = InputContract(channels=1, height=8, width=8, mean=[0.0], std=[1.0])
-PLAIN = Release(
+PLAIN = ModuleRelease(
     version="1.0",
     digest="sha256:" + "0" * 64,
     manifest_size_bytes=1,
@@ -35,7 +35,9 @@ PLAIN = Release(
 )
 
 
-def release(version: str, *requires: str, yanked: str | None = None, origin: str = "0") -> Release:
+def release(
+    version: str, *requires: str, yanked: str | None = None, origin: str = "0"
+) -> ModuleRelease:
     return msgspec.structs.replace(
         PLAIN,
         version=version,
@@ -47,7 +49,7 @@ def release(version: str, *requires: str, yanked: str | None = None, origin: str
 
 @dataclass
 class Shelf:
-    listing: dict[str, list[Release]]
+    listing: dict[str, list[ModuleRelease]]
 
     def modules(self, namespace: str) -> list[ModuleName]:
         names = [ModuleName.parse(name) for name in self.listing]
@@ -61,14 +63,14 @@ class Shelf:
             raise ModpmError("the server does not answer", code="network-failed")
         if str(module) not in self.listing:
             raise ModpmError(f"there is no module `{module}`", code="unknown-module")
-        return Index(name=str(module), releases=self.listing[str(module)])
+        return Index(name=str(module), releases=[*self.listing[str(module)]])
 
     def place_of(self, module: ModuleName) -> str:
         return f"shelf of {module.namespace}"
 
 
 def chosen(
-    listing: dict[str, list[Release]], asked: Sequence[str], *, same_origin: bool = False
+    listing: dict[str, list[ModuleRelease]], asked: Sequence[str], *, same_origin: bool = False
 ) -> dict[str, str]:
     demands = [Demand(Requirement.parse(text), "modpm.toml") for text in asked]
     found = resolve(demands, Shelf(listing), same_origin=same_origin)
@@ -76,7 +78,7 @@ def chosen(
 
 
 def refused(
-    listing: dict[str, list[Release]], asked: Sequence[str], *, same_origin: bool = False
+    listing: dict[str, list[ModuleRelease]], asked: Sequence[str], *, same_origin: bool = False
 ) -> ResolutionError:
     with pytest.raises(ResolutionError) as caught:
         chosen(listing, asked, same_origin=same_origin)

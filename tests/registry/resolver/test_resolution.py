@@ -12,7 +12,7 @@ from modpm.core.errors import ModpmError
 from modpm.core.formats.manifest import FileRecord, InputContract
 from modpm.core.formats.names import ModuleName
 from modpm.core.formats.requirements import Requirement
-from modpm.registry.index import Index, Release
+from modpm.registry.index import Index, ModuleRelease, Release
 from modpm.registry.resolver import Demand, newest, resolve
 from modpm.registry.resolver import search as searching
 
@@ -24,7 +24,7 @@ CONTRACT = InputContract(channels=1, height=8, width=8, mean=[0.0], std=[1.0])
 
 
 def release(version: str, requires: Sequence[str] = (), yanked: str | None = None) -> Release:
-    return Release(
+    return ModuleRelease(
         version=version,
         digest=DIGEST,
         manifest_size_bytes=1,

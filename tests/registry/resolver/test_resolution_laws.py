@@ -14,13 +14,13 @@ from modpm.core.errors import ModpmError
 from modpm.core.formats.manifest import FileRecord, InputContract
 from modpm.core.formats.names import ModuleName
 from modpm.core.formats.requirements import Requirement
-from modpm.registry.index import Index, Release
+from modpm.registry.index import Index, ModuleRelease
 from modpm.registry.resolver import Demand, ResolutionError, resolve
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-Listing = dict[str, list[Release]]
+Listing = dict[str, list[ModuleRelease]]
 Pins = dict[str, str]
 
 ORIGINS = ["sha256:" + digit * 64 for digit in "abc"]
@@ -29,8 +29,8 @@ CONTRACT = InputContract(channels=1, height=8, width=8, mean=[0.0], std=[1.0])
 
 def release(
     version: str, requires: Iterable[str] = (), yanked: str | None = None, origin: str = ORIGINS[0]
-) -> Release:
-    return Release(
+) -> ModuleRelease:
+    return ModuleRelease(
         version=version,
         digest=ORIGINS[0],
         manifest_size_bytes=1,
@@ -57,7 +57,7 @@ class Shelf:
     def index(self, module: ModuleName) -> Index:
         if str(module) not in self.listing:
             raise ModpmError(f"there is no module `{module}`", code="unknown-module")
-        return Index(name=str(module), releases=self.listing[str(module)])
+        return Index(name=str(module), releases=[*self.listing[str(module)]])
 
     def place_of(self, module: ModuleName) -> str:
         return f"shelf of {module.namespace}"
@@ -157,10 +157,10 @@ class Oracle:
         for version in allowed[missing]:
             yield from self.solutions({**pins, missing: version})
 
-    def release(self, name: str, version: str) -> Release:
+    def release(self, name: str, version: str) -> ModuleRelease:
         return next(r for r in self.listing[name] if r.version == version)
 
-    def needs(self, one: Release) -> dict[str, set[str]]:
+    def needs(self, one: ModuleRelease) -> dict[str, set[str]]:
         required = [Requirement.parse(text) for text in one.requires]
         names = {str(requirement.module) for requirement in required}
         return {name: self.fits(self.on(name, required)) for name in names}

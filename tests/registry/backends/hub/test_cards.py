@@ -26,7 +26,7 @@ texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=30)
 @pytest.fixture(scope="module")
 def manifest(repository: Path) -> Manifest:
     folder = repository / "specs" / "vectors" / "distribution" / "digits-7"
-    return read_distribution(folder).manifest
+    return read_distribution(folder).module_manifest
 
 
 def test_the_hub_accepts_the_card(

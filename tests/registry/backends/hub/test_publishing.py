@@ -23,11 +23,11 @@ if TYPE_CHECKING:
 
     import httpx2
     from tests.registry.backends.hub_server import HubServer, Repository
-    from tests.registry.conftest import MakeDistribution
+    from tests.registry.conftest import MakeComposition, MakeDistribution
 
     from modpm.core.formats.distribution import Distribution
 
-CAT = ModuleName("digits", "cat")
+CAT, PETS = ModuleName("digits", "cat"), ModuleName("acme", "pets")
 
 
 class Crash(BaseException):
@@ -255,6 +255,55 @@ def test_a_moved_tag_is_refused_and_what_was_locked_is_kept(
 
     with acme().open_file(CAT, "1.0.0", "module.safetensors", revision=locked) as file:
         assert file.read() != b"other tensors"
+
+
+def test_a_composition_has_a_repository_with_card_tags_and_no_tensors(
+    hub: HubServer, make_distribution: MakeDistribution, make_composition: MakeComposition
+) -> None:
+    cat = make_distribution("digits/cat")
+    acme().publish([make_composition("acme/pets", [cat]), cat])
+    held = hub.repositories["acme/acme.pets"]
+    assert held.main.keys() == {
+        *(".gitattributes", "index.json", "manifest.json", "README.md", "LICENSE"),
+    }
+    assert {"modpm", "modpm-namespace:acme", "modpm-composition", "modpm-class:cat"} <= set(
+        held.card_tags
+    )
+
+
+def test_a_composition_appears_after_its_class_modules(
+    hub: HubServer, make_distribution: MakeDistribution, make_composition: MakeComposition
+) -> None:
+    members = [make_distribution(f"digits/{name}") for name in ("cat", "cow", "dog")]
+    acme().publish([make_composition("acme/pets", members), *members])
+    made = [r.partition(" ")[2] for r in hub.requests if "/commit/" in r or "/tag/" in r]
+    first = next(i for i, path in enumerate(made) if "acme.pets" in path)
+    assert sum("/tag/" in path and "digits." in path for path in made[:first]) == 3
+    assert not any("digits." in path for path in made[first:])
+
+
+def test_a_moved_tag_of_a_composition_is_refused(
+    hub: HubServer, make_distribution: MakeDistribution, make_composition: MakeComposition
+) -> None:
+    cat = make_distribution("digits/cat")
+    acme().publish([cat, make_composition("acme/pets", [cat])])
+    locked = acme().revision(PETS, "1.0.0")
+    api = HfApi(endpoint=hub.url, token=TOKEN)
+    moved = api.create_commit(
+        "acme/acme.pets",
+        [CommitOperationAdd("manifest.json", b"{}")],
+        commit_message="Another composition",
+    )
+    api.delete_tag("acme/acme.pets", tag="v1.0.0")
+    api.create_tag("acme/acme.pets", tag="v1.0.0", revision=moved.oid)
+
+    with pytest.raises(ModpmError) as caught:
+        acme().revision(PETS, "1.0.0")
+
+    assert caught.value.code == "release-changed"
+    assert moved.oid in str(caught.value)
+    with acme().open_file(PETS, "1.0.0", "manifest.json", revision=locked) as file:
+        assert file.read() != b"{}"
 
 
 def test_strangers_are_refused_and_their_token_is_not_said_back(

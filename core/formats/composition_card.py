@@ -1,0 +1,120 @@
+"""The parts of a composition's card: what it tells apart, of which class modules, how well."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from modpm.core.formats.card_text import plain, result, table
+
+if TYPE_CHECKING:
+    from modpm.core.formats.composition_manifest import CompositionManifest
+    from modpm.core.formats.measurement import Measurement
+
+_SHOWN_DIGITS = 12
+_MAX_CLASSES = 20
+
+
+def body(manifest: CompositionManifest) -> str:
+    """Return the text of a composition's card below its front matter."""
+    sections = (_about, _modules, _measured, _cost, _use, _source)
+    return "\n".join(section(manifest) for section in sections)
+
+
+def results(manifest: CompositionManifest) -> list[dict[str, Any]]:
+    """Return the results of the `model-index`."""
+    return [
+        result(_task(one), one.data_set, one.split, {"accuracy": one.accuracy})
+        for one in manifest.composition.measured
+    ]
+
+
+def _task(measurement: Measurement) -> str:
+    others = ", with images of other classes" if measurement.open_set else ""
+    return f"telling the classes of its labels apart{others}"
+
+
+def _about(manifest: CompositionManifest) -> str:
+    record = manifest.composition
+    summary = f"{plain(manifest.summary)}\n\n" if manifest.summary else ""
+    rejects = "It gives every image one of its labels."
+    if record.reject is not None:
+        rejects = (
+            f"An image for which no label's own probability reaches {record.reject:g} is none of "
+            "the above."
+        )
+    n = len(record.modules)
+    return (
+        f"# {manifest.name} {manifest.version}\n\n"
+        f"{summary}A composition of modpm: a classifier of {n} class module{'s' * (n > 1)}, "
+        f"composed without training (strategy: {record.strategy}). {rejects} It holds no weights "
+        "of its own: installing it installs its class modules, and composing it makes the same "
+        "classifier everywhere.\n"
+    )
+
+
+def _modules(manifest: CompositionManifest) -> str:
+    rows = [
+        (
+            plain(module.label),
+            plain(module.name),
+            plain(module.version),
+            f"`{module.digest.partition(':')[2][:_SHOWN_DIGITS]}`",
+        )
+        for module in manifest.composition.modules
+    ]
+    return "## Labels\n\n" + table(("label", "class module", "version", "digest"), rows)
+
+
+def _measured(manifest: CompositionManifest) -> str:
+    measured = manifest.composition.measured
+    if not measured:
+        return "## Measured\n\nNothing was measured.\n"
+    rows = [
+        (
+            plain(one.data_set),
+            plain(one.split),
+            _classes(one),
+            f"{one.n:,}",
+            f"{one.n_rejected:,}",
+            f"{one.accuracy:.2%}",
+        )
+        for one in measured
+    ]
+    columns = ("data set", "split", "classes", "images", "none of the above", "accuracy")
+    return "## Measured\n\n" + table(columns, rows)
+
+
+def _classes(measurement: Measurement) -> str:
+    shown = ", ".join(map(plain, measurement.classes[:_MAX_CLASSES])) or "not named"
+    n_more = len(measurement.classes) - _MAX_CLASSES
+    others = " (some are of no label)" if measurement.open_set else ""
+    return f"{shown}{f' and {n_more} more' if n_more > 0 else ''}{others}"
+
+
+def _cost(manifest: CompositionManifest) -> str:
+    record = manifest.composition
+    rows = [
+        ("parameters", f"{record.n_parameters:,}"),
+        ("multiply-accumulates an image", f"{record.macs:,}"),
+        ("multiply-accumulates of the modules' origins", f"{record.origin_macs:,}"),
+        ("bytes of tensors", f"{record.size_bytes:,}"),
+    ]
+    return "## Size\n\nOf the classifier, once it is composed.\n\n" + table(("", ""), rows)
+
+
+def _use(manifest: CompositionManifest) -> str:
+    return (
+        "## Use\n\n"
+        f"```shell\nmodpm install {manifest.name}\nmodpm compose {manifest.name} -o classifier\n"
+        "modpm predict classifier photo.png\n```\n\n"
+        f'```python\nimport modpm\nclassifier = modpm.compose(["{manifest.name}"])'
+        "  # a torch.nn.Module\n```\n"
+    )
+
+
+def _source(manifest: CompositionManifest) -> str:
+    authors = ", ".join(map(plain, manifest.authors)) or "not named"
+    return (
+        f"## Licence\n\n{plain(manifest.licence)}, for the composition; each class module has a "
+        f"licence of its own.\n\nAuthors: {authors}\n"
+    )

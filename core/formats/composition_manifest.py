@@ -1,0 +1,215 @@
+"""The manifest of a composition: which class modules make which classifier (clauses M-20 to M-27).
+
+It has no tensors and no graph. The classifier is made anew of the releases that it names by their
+digests, and is the same.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import pairwise
+from typing import Annotated, ClassVar, Literal
+
+import msgspec
+
+from modpm.core.formats import canonical_json
+from modpm.core.formats.digest import Digest
+from modpm.core.formats.manifest import (
+    CARD_FILE,
+    COMPOSITION_FORMAT_VERSION,
+    LICENCE_FILE,
+    Count,
+    Label,
+    Manifest,
+    Name,
+    ReleaseManifest,
+    Share,
+    Text,
+    version_problems,
+)
+from modpm.core.formats.measurement import Measurement
+from modpm.core.formats.names import ModuleName
+from modpm.core.formats.records import Problem, Record
+
+MAX_MODULES = 4096
+MAX_MEASUREMENTS = 100
+
+Strategy = Literal["independent", "fused", "mixed"]
+"""How all modules of a composition are put together."""
+
+
+class ComposedModule(Record, frozen=True, kw_only=True):
+    """A class module of a composition.
+
+    Attributes:
+        label: What its score is called; its own label, or an alias.
+        name, version: Its release.
+        digest: The digest of the release.
+    """
+
+    label: Label
+    name: Name
+    version: Text
+    digest: Digest
+
+    @property
+    def requirement(self) -> str:
+        """What brings it, and no other release."""
+        return f"{self.name}=={self.version}"
+
+
+class ComposedNetwork(Record, frozen=True, kw_only=True):
+    """One network of a composed classifier.
+
+    Attributes:
+        strategy: Whether it is one module as it is, or modules that are fused.
+        modules: Their positions among the modules of the composition, ascending.
+    """
+
+    strategy: Literal["independent", "fused"]
+    modules: Annotated[list[Count], msgspec.Meta(min_length=1, max_length=MAX_MODULES)]
+
+
+class CompositionRecord(Record, frozen=True, kw_only=True):
+    """A classifier, as far as its class modules do not say it.
+
+    Attributes:
+        strategy: How they are put together.
+        modules: In the order of the classifier's labels.
+        networks: Its networks; each module is in one of them.
+        reject: An image is none of the above where no score's own probability reaches this; None
+            where every image gets a label.
+        n_parameters, size_bytes, macs: Numbers in it; bytes of its tensors;
+            multiply-accumulates for one image.
+        origin_macs: Multiply-accumulates of the modules' origins, each counted once.
+        measured: What it was measured at.
+    """
+
+    strategy: Strategy
+    modules: Annotated[list[ComposedModule], msgspec.Meta(min_length=1, max_length=MAX_MODULES)]
+    networks: Annotated[list[ComposedNetwork], msgspec.Meta(min_length=1, max_length=MAX_MODULES)]
+    reject: Share | None = None
+    n_parameters: Count
+    size_bytes: Count
+    macs: Count
+    origin_macs: Count
+    measured: Annotated[list[Measurement], msgspec.Meta(max_length=MAX_MEASUREMENTS)] = (
+        msgspec.field(default_factory=list)
+    )
+
+    @property
+    def labels(self) -> list[str]:
+        """What the classifier tells apart, in the order of its outputs."""
+        return [module.label for module in self.modules]
+
+
+class CompositionManifest(ReleaseManifest, frozen=True, kw_only=True):
+    """The record of one release of a composition.
+
+    Attributes:
+        kind: Tells it from what later versions may have under this format version.
+        composition: The classifier.
+    """
+
+    own_format_version: ClassVar[int] = COMPOSITION_FORMAT_VERSION
+
+    format_version: int = COMPOSITION_FORMAT_VERSION
+    kind: Literal["composition"]
+    composition: CompositionRecord
+
+    def problems(self) -> Iterator[Problem]:
+        """Give what is wrong with a manifest whose fields have the right types each."""
+        yield from ReleaseManifest.problems(self)
+        yield from _module_problems(self.composition.modules)
+        yield from _requires_problems(self)
+        yield from _network_problems(self.composition)
+        yield from _measured_problems(self.composition.measured)
+        yield from _file_problems(self.files)
+
+
+AnyManifest = Manifest | CompositionManifest
+
+
+def parse_manifest(data: bytes, where: str | None = None) -> AnyManifest:
+    """Read a manifest of either kind that nobody has vouched for.
+
+    Args:
+        data: The bytes of `manifest.json`.
+        where: The file it is, for errors.
+
+    Raises:
+        ModpmError: As `ReleaseManifest.from_bytes`.
+    """
+    raw = canonical_json.decode(data, where)
+    version = raw.get("format_version") if isinstance(raw, dict) else None
+    if version == COMPOSITION_FORMAT_VERSION:
+        return CompositionManifest.from_json(raw, where)
+    return Manifest.from_json(raw, where)
+
+
+def requires_of(modules: Sequence[ComposedModule]) -> list[str]:
+    """Return the requirements of a composition of these modules (clause M-22)."""
+    return sorted(module.requirement for module in modules)
+
+
+def strategy_of(networks: Sequence[ComposedNetwork]) -> Strategy:
+    """Return how modules are put together by these networks (clause M-23)."""
+    n_fused = sum(network.strategy == "fused" for network in networks)
+    if n_fused == 0:
+        return "independent"
+    return "fused" if len(networks) == 1 else "mixed"
+
+
+def _module_problems(modules: Sequence[ComposedModule]) -> Iterator[Problem]:
+    labels: set[str] = set()
+    names: set[str] = set()
+    for i, module in enumerate(modules):
+        at = f"composition.modules[{i}]"
+        if module.label in labels:
+            yield Problem(f"{at}.label", f"{module.label!r} is another module's already")
+        if module.name in names:
+            yield Problem(f"{at}.name", f"`{module.name}` is there already")
+        if str(ModuleName.parse(module.name)) != module.name:
+            yield Problem(f"{at}.name", "is not normalised")
+        yield from version_problems(module.version, f"{at}.version")
+        labels.add(module.label)
+        names.add(module.name)
+
+
+def _requires_problems(manifest: CompositionManifest) -> Iterator[Problem]:
+    modules = manifest.composition.modules
+    if manifest.requires != requires_of(modules):
+        yield Problem("requires", "are not the releases of its modules, sorted")
+    if manifest.name in {module.name for module in modules}:
+        yield Problem("composition.modules", "hold the composition itself")
+
+
+def _network_problems(record: CompositionRecord) -> Iterator[Problem]:
+    placed: list[int] = []
+    for i, network in enumerate(record.networks):
+        at = f"composition.networks[{i}]"
+        if any(a >= b for a, b in pairwise(network.modules)):
+            yield Problem(f"{at}.modules", "is not ascending")
+        if network.strategy == "independent" and len(network.modules) > 1:
+            yield Problem(f"{at}.modules", "are several, and not fused")
+        placed += network.modules
+    if sorted(placed) != list(range(len(record.modules))):
+        yield Problem("composition.networks", "do not have each module once")
+    if record.strategy != strategy_of(record.networks):
+        yield Problem(
+            "composition.strategy", f"is not the {strategy_of(record.networks)!r} of them"
+        )
+
+
+def _measured_problems(measured: Sequence[Measurement]) -> Iterator[Problem]:
+    seen: set[tuple[str, bool]] = set()
+    for i, one in enumerate(measured):
+        if one.n_rejected > one.n:
+            yield Problem(f"composition.measured[{i}].n_rejected", "is more than n")
+        if (one.fingerprint, one.open_set) in seen:
+            yield Problem(f"composition.measured[{i}]", "is of images that were measured already")
+        seen.add((one.fingerprint, one.open_set))
+
+
+def _file_problems(files: Iterable[str]) -> Iterator[Problem]:
+    for name in files:
+        if name not in (CARD_FILE, LICENCE_FILE):
+            yield Problem("files", f"{name[:100]!r} is neither {CARD_FILE} nor {LICENCE_FILE}")

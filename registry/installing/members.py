@@ -1,0 +1,70 @@
+"""Whether a project has the class modules of its compositions, as they name them (clause W-14)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from modpm.core.errors import ModpmError
+from modpm.core.formats.composition_manifest import CompositionManifest
+from modpm.core.formats.distribution import read_distribution
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
+
+    from modpm.core.formats.composition_manifest import ComposedModule
+    from modpm.registry.projects.lockfile import Pin
+
+
+def check_members(pins: Sequence[Pin], folder_of: Callable[[Pin], Path]) -> None:
+    """Check that every composition of a project has its class modules there.
+
+    Args:
+        pins: All pins of the project.
+        folder_of: Gives the folder that has the verified files of a pin.
+
+    Raises:
+        ModpmError: `broken-composition`, naming every module that is not what it must be.
+    """
+    lines = list(member_problems(pins, folder_of))
+    if lines:
+        raise ModpmError(
+            "the class modules of a composition are not those that it names",
+            code="broken-composition",
+            why="\n".join(lines),
+            hint="ask who published it; a release never changes, and neither does what it names",
+        )
+
+
+def member_problems(pins: Sequence[Pin], folder_of: Callable[[Pin], Path]) -> Iterator[str]:
+    """Give which class modules of compositions are not what they must be, in words.
+
+    Args:
+        pins: As for `check_members`.
+        folder_of: As for `check_members`.
+
+    Raises:
+        ModpmError: What `read_distribution` raises.
+    """
+    by_name = {str(pin.module): pin for pin in pins}
+    for pin in pins:
+        if not pin.is_composition:
+            continue
+        manifest = read_distribution(folder_of(pin)).manifest
+        modules = manifest.composition.modules if isinstance(manifest, CompositionManifest) else []
+        for one in modules:
+            why = _obstacle(one, by_name.get(one.name))
+            if why is not None:
+                yield f"{pin.module} {pin.version}: {one.name} {one.version} {why}"
+
+
+def _obstacle(named: ComposedModule, found: Pin | None) -> str | None:
+    if found is None:
+        return "is not there"
+    if found.is_composition:
+        return "is a composition, and compositions are made of class modules"
+    if found.version != named.version:
+        return f"is wanted, and {found.version} is there"
+    if found.digest != named.digest:
+        return f"has digest {found.digest}, and the composition names {named.digest}"
+    return None
