@@ -18,8 +18,7 @@ if TYPE_CHECKING:
 @click.option(
     "--strategy",
     metavar="[auto|independent|fused]",
-    default="auto",
-    show_default=True,
+    show_default="auto, or as the composition NAME says",
     help="independent: each module runs as it is; fused: modules of one origin become one "
     "network; auto: for each origin whichever costs less arithmetic.",
 )
@@ -28,7 +27,7 @@ if TYPE_CHECKING:
     type=float,
     metavar="T",
     help="An image is none of the above where no module's own probability reaches T. By default "
-    "every image gets a label.",
+    "every image gets a label, or as the composition NAME says.",
 )
 @click.option(
     "--alias",
@@ -52,7 +51,7 @@ if TYPE_CHECKING:
 def command(
     *,
     names: tuple[str, ...],
-    strategy: str,
+    strategy: str | None,
     reject: float | None,
     aliases: dict[str, str],
     project: str,
@@ -62,9 +61,14 @@ def command(
     """Compose a classifier of class modules, without training.
 
     NAME is an installed module (cifar10/cat), all of a namespace ("cifar10/*"), or the folder of
-    a distribution. Without names, all installed modules.
+    a distribution. Without names, all installed class modules.
+
+    NAME can also be an installed composition (acme/pets): named alone, the classifier is made
+    again just as it was published; beside others, it stands for its class modules and their
+    labels. Without names, and in a namespace, compositions are passed over: their class modules
+    are installed, too.
     """
-    from modpm.projects import compose  # noqa: PLC0415 -- so that --help needs no torch
+    from modpm.composing import compose  # noqa: PLC0415 -- so that --help needs no torch
 
     classifier = compose(names, strategy, reject, aliases=aliases, project=project)
     classifier.save(output)

@@ -72,7 +72,7 @@ def command(
     of classes that no label meets are left out and counted. A class module alone answers yes or
     no: yes where its score is above 0.
     """
-    from modpm.projects import measure  # noqa: PLC0415 -- so that --help needs no torch
+    from modpm.judging import measure  # noqa: PLC0415 -- so that --help needs no torch
 
     measured = measure(
         subject,

@@ -26,6 +26,7 @@ VERB_GROUPS = {
         "modularize": "Cut a modular network into one class module per class.",
     },
     "Share them": {
+        "pack": "Make a distribution of a composed classifier.",
         "publish": "Publish distributions to a registry.",
         "tag": "Let a tag stand for a release.",
         "yank": "Keep a release from being installed anew.",
@@ -47,12 +48,12 @@ VERB_GROUPS = {
         "trust": "Say whose signatures are trusted.",
     },
     "Look around": {
-        "list": "List the installed class modules.",
+        "list": "List the installed class modules and compositions.",
         "tree": "Show which module requires which.",
         "why": "Show why a module is there.",
         "outdated": "Show modules that have newer releases.",
-        "search": "Search registries for class modules.",
-        "info": "Show what a class module recognises, and how well.",
+        "search": "Search registries for class modules and compositions.",
+        "info": "Show what a module or composition recognises, and how well.",
         "cache": "Look after the store of downloaded files.",
     },
     "Compose and classify": {

@@ -23,7 +23,7 @@ def command(classifier: str, images: tuple[str, ...], as_json: bool) -> None:
 
     CLF is the folder of a classifier. Images may have any size and colours.
     """
-    from modpm.projects import predict_files  # noqa: PLC0415 -- so that --help needs no torch
+    from modpm.judging import predict_files  # noqa: PLC0415 -- so that --help needs no torch
 
     predictions = predict_files(classifier, images)
     if as_json:

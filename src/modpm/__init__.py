@@ -10,11 +10,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from modpm.composing import compose
     from modpm.core.composition.class_module import ClassModule
     from modpm.core.composition.classifier import Classifier
     from modpm.core.modularizing.modularize import modularize
     from modpm.core.training.loop import train
-    from modpm.projects import compose, load
+    from modpm.loading import load
+    from modpm.packing import pack
     from modpm.registry.discovery.searching import search
     from modpm.registry.installing.installation import install
     from modpm.registry.publication.publishing import publish
@@ -29,6 +31,7 @@ __all__ = [
     "install",
     "load",
     "modularize",
+    "pack",
     "publish",
     "search",
     "train",
@@ -37,10 +40,11 @@ __all__ = [
 _HOMES = {
     "ClassModule": "modpm.core.composition.class_module",
     "Classifier": "modpm.core.composition.classifier",
-    "compose": "modpm.projects",
+    "compose": "modpm.composing",
     "install": "modpm.registry.installing.installation",
-    "load": "modpm.projects",
+    "load": "modpm.loading",
     "modularize": "modpm.core.modularizing.modularize",
+    "pack": "modpm.packing",
     "publish": "modpm.registry.publication.publishing",
     "search": "modpm.registry.discovery.searching",
     "train": "modpm.core.training.loop",

@@ -1,0 +1,199 @@
+"""Composing classifiers of what a project has installed."""
+
+from __future__ import annotations
+
+import fnmatch
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import msgspec
+
+from modpm.core.composition.class_module import ClassModule
+from modpm.core.composition.compose import AUTO, compose_modules
+from modpm.core.composition.rebuilding import rebuild
+from modpm.core.errors import ModpmError
+from modpm.core.formats.names import normalise
+from modpm.loading import composition_of, load, load_members
+from modpm.registry.installing.installed import installed
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from modpm.core.composition.classifier import Classifier
+    from modpm.core.formats.composition_manifest import CompositionManifest
+
+Source = str | os.PathLike[str] | ClassModule
+"""A class module: an installed name, the folder of a distribution, or a loaded one."""
+
+
+class _Part(NamedTuple):
+    """A class module of the classifier to be.
+
+    Attributes:
+        module: The module.
+        label: What its score is called, if no alias says otherwise.
+        names: What an alias may call the module: what the user wrote first.
+    """
+
+    module: ClassModule
+    label: str
+    names: tuple[str, ...]
+
+
+def compose(
+    sources: Sequence[Source] = (),
+    strategy: str | None = None,
+    reject: float | None = None,
+    *,
+    aliases: Mapping[str, str] | None = None,
+    project: str | os.PathLike[str] = ".",
+) -> Classifier:
+    """Compose a classifier of class modules, without training.
+
+    A composition that is named alone is made again exactly as it was published, but for what is
+    asked otherwise here. One that is named beside others stands for its class modules, with the
+    labels that it gives them; its strategy and its threshold are not taken over.
+
+    Args:
+        sources: Installed names (`cifar10/cat`, or a composition, `acme/pets`), whole namespaces
+            (`cifar10/*`), folders of distributions, or loaded class modules. All installed class
+            modules where there are none; neither that nor a namespace stands for compositions.
+        strategy: `independent` lets each module run as it is; `fused` makes one network of
+            modules of one origin; `auto` does for each origin whichever costs less arithmetic.
+            None: as a composition says that is named alone, and otherwise `auto`.
+        reject: An image is none of the above where no module's own probability reaches this;
+            None to give every image a label, or as a composition says that is named alone.
+        aliases: Module name, or folder as in `sources`, to the label its score gets.
+        project: A folder in the project.
+
+    Raises:
+        ModpmError: A module is not installed or damaged, two have one label, or they cannot be
+            composed so; `broken-composition`.
+    """
+    if isinstance(sources, str | os.PathLike):
+        raise TypeError("sources is a list of modules, not one")
+    named = _expanded(sources, project)
+    if len(named) == 1 and strategy is None and not isinstance(named[0], ClassModule):
+        composition = composition_of(named[0], project)
+        if composition is not None:
+            return _rebuilt(composition, reject, aliases or {}, project)
+    parts = _distinct(part for source in named for part in _parts(source, project))
+    labels = _labels(parts, aliases or {})
+    modules = [part.module for part in parts]
+    return compose_modules(modules, strategy or AUTO, labels=labels, reject=reject)
+
+
+def _distinct(parts: Iterable[_Part]) -> list[_Part]:
+    """Return parts without those of a release that is there already, as of two compositions."""
+    found: dict[object, _Part] = {}
+    for part in parts:
+        found.setdefault(part.module.digest or part.module, part)
+    return list(found.values())
+
+
+def _rebuilt(
+    composition: CompositionManifest,
+    reject: float | None,
+    aliases: Mapping[str, str],
+    project: str | os.PathLike[str],
+) -> Classifier:
+    """Return the classifier of a composition; with another threshold, nothing was measured."""
+    record, parts = composition.composition, _parts_of(composition, project)
+    labels = _labels(parts, aliases)
+    renamed = [
+        msgspec.structs.replace(one, label=label)
+        for one, label in zip(record.modules, labels, strict=True)
+    ]
+    record = msgspec.structs.replace(record, modules=renamed)
+    if reject is not None and reject != record.reject:
+        record = msgspec.structs.replace(record, reject=reject, measured=[])
+    return rebuild(record, [part.module for part in parts])
+
+
+def _parts(source: Source, project: str | os.PathLike[str]) -> list[_Part]:
+    if isinstance(source, ClassModule):
+        return [_Part(source, source.label, (source.manifest.name,))]
+    composition = composition_of(source, project)
+    if composition is not None:
+        return _parts_of(composition, project)
+    module = load(source, project)
+    return [_Part(module, module.label, (os.fspath(source), module.manifest.name))]
+
+
+def _parts_of(composition: CompositionManifest, project: str | os.PathLike[str]) -> list[_Part]:
+    members = load_members(composition, project)
+    return [
+        _Part(module, one.label, (one.name,))
+        for one, module in zip(composition.composition.modules, members, strict=True)
+    ]
+
+
+def _expanded(sources: Sequence[Source], project: str | os.PathLike[str]) -> list[Source]:
+    """Put names in the place of patterns; a module that is named twice is one."""
+    if not sources:
+        return [str(m.name) for m in installed(project) if not m.is_composition]
+    found: list[Source] = []
+    for source in sources:
+        is_pattern = isinstance(source, str) and source.endswith("/*")
+        for one in _matching(str(source), project) if is_pattern else [source]:
+            if isinstance(one, ClassModule) or one not in found:
+                found.append(one)
+    return found
+
+
+def _matching(pattern: str, project: str | os.PathLike[str]) -> Sequence[str]:
+    namespace = normalise(pattern.removesuffix("/*"))
+    present = installed(project)
+    of_namespace = [m for m in present if fnmatch.fnmatchcase(str(m.name), f"{namespace}/*")]
+    matching = [str(module.name) for module in of_namespace if not module.is_composition]
+    if matching:
+        return matching
+    if of_namespace:
+        raise ModpmError(
+            f"of `{pattern}` only compositions are installed",
+            code="nothing-to-compose",
+            where=str(Path(project).absolute()),
+            why=f"they are: {', '.join(str(module.name) for module in of_namespace)}",
+            hint=f"name the one that you want: `modpm compose {of_namespace[0].name} -o CLF`",
+        )
+    names = ", ".join(str(module.name) for module in present)
+    raise ModpmError(
+        f"nothing of `{pattern}` is installed",
+        code="not-installed",
+        where=str(Path(project).absolute()),
+        why=f"installed are: {names or 'no modules'}",
+        hint=f"run `modpm install '{pattern}'`",
+    )
+
+
+def _labels(parts: Sequence[_Part], aliases: Mapping[str, str]) -> list[str]:
+    known = {name for part in parts for name in part.names}
+    for name in aliases:
+        if name not in known:
+            raise ModpmError(
+                f"`{name}` has an alias and is not among the modules",
+                code="unknown-alias",
+                why=f"the modules are {', '.join(part.module.manifest.name for part in parts)}",
+                exit_code=2,
+            )
+    return [next(_aliased(part, aliases), part.label) for part in parts]
+
+
+def _aliased(part: _Part, aliases: Mapping[str, str]) -> Iterator[str]:
+    return (_alias(aliases[name], part.module) for name in part.names if name in aliases)
+
+
+def _alias(text: str, module: ClassModule) -> str:
+    """Return an alias with a namespace, which is the module's where it has none."""
+    namespace, slash, name = text.partition("/")
+    if not slash:
+        namespace, name = module.label.partition("/")[0], text
+    if not name or not name.isprintable():
+        raise ModpmError(
+            f"`{text}` is not a label",
+            code="invalid-label",
+            hint="write `NAME=label` or `NAME=namespace/label`",
+            exit_code=2,
+        )
+    return f"{normalise(namespace, text)}/{name}"

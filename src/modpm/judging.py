@@ -1,0 +1,158 @@
+"""What a project has installed, judged: classifiers, runs and class modules on images."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from modpm.composing import compose
+from modpm.core.composition import saving
+from modpm.core.composition.class_module import ClassModule
+from modpm.core.composition.classifier import Classifier
+from modpm.core.composition.evaluation import Evaluation, evaluate
+from modpm.core.composition.run_network import as_classifier
+from modpm.core.data import load_data, open_image
+from modpm.core.errors import ModpmError
+from modpm.core.formats.manifest import MANIFEST_FILE
+from modpm.core.formats.measurement import Measurement
+from modpm.core.training.run import Run
+from modpm.loading import composition_of, installed_module, load
+from modpm.registry.installing.installed import installed
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Callable, Mapping, Sequence
+
+    from modpm.core.composition.prediction import Prediction
+    from modpm.core.data import ImageData
+
+
+def open_subject(
+    source: str | os.PathLike[str], project: str | os.PathLike[str] = "."
+) -> Classifier | ClassModule:
+    """Return what can be evaluated: a classifier, the network of a run, or a class module.
+
+    Args:
+        source: The folder of a classifier, of a run or of a distribution, or an installed name; a
+            composition is made a classifier.
+        project: A folder in the project.
+
+    Raises:
+        ModpmError: It is none of these, or damaged.
+    """
+    folder = Path(source).expanduser()
+    if saving.is_classifier_folder(folder):
+        return Classifier.from_folder(folder)
+    if (folder / "run.json").is_file():
+        return as_classifier(Run.open(folder))
+    if installed_module(source, project) is not None or (folder / MANIFEST_FILE).exists():
+        is_composition = composition_of(source, project) is not None
+        return compose([source], project=project) if is_composition else load(source, project)
+    names = ", ".join(str(module.name) for module in installed(project)) or "no modules"
+    raise ModpmError(
+        f"`{source}` is neither a classifier nor a run nor a class module",
+        code="not-a-subject",
+        where=str(folder.absolute()),
+        why="the folder has no composition.json, run.json or manifest.json"
+        if folder.is_dir()
+        else f"there is no such folder, and installed are: {names}",
+        hint="name a folder that `modpm compose` or `modpm train` made, or an installed module",
+    )
+
+
+def measure(
+    source: str | os.PathLike[str],
+    data: str,
+    split: str = "test",
+    *,
+    classes: Sequence[str] | None = None,
+    mapping: Mapping[str, str] | None = None,
+    open_set: bool = False,
+    skip_bad: bool = False,
+    record: bool = False,
+    project: str | os.PathLike[str] = ".",
+    report: Callable[[str], None] = lambda _sentence: None,
+) -> Evaluation:
+    """Measure a classifier, a run's network or a class module on a data set.
+
+    Args:
+        source: As for `open_subject`.
+        data: As for `load_data`.
+        split: Which images of it.
+        classes: As for `evaluate`.
+        mapping: As for `evaluate`.
+        open_set: As for `evaluate`.
+        skip_bad: Leave out images that cannot be decoded.
+        record: Write the accuracy into the classifier's folder.
+        project: A folder in the project.
+        report: Is told what was done to the images, in sentences.
+
+    Raises:
+        ModpmError: What `open_subject`, `load_data` and `evaluate` raise; `cannot-record`.
+    """
+    subject = open_subject(source, project)
+    if record:
+        _check_recordable(subject, classes, mapping)
+    images = load_data(data, split, skip_bad=skip_bad, image_size=_image_size(subject))
+    for note in images.notes:
+        report(note)
+    measured = evaluate(subject, images, classes=classes, mapping=mapping, open_set=open_set)
+    if record and isinstance(subject, Classifier):
+        saving.record(Path(source).expanduser(), subject, _measurement(images, measured, open_set))
+    return measured
+
+
+def _image_size(subject: Classifier | ClassModule) -> tuple[int, int]:
+    if isinstance(subject, ClassModule):
+        return subject.input.height, subject.input.width
+    return subject.input_size
+
+
+def _check_recordable(
+    subject: Classifier | ClassModule,
+    classes: Sequence[str] | None,
+    mapping: Mapping[str, str] | None,
+) -> None:
+    """Refuse to record what is not the classifier's own accuracy.
+
+    Raises:
+        ModpmError: `cannot-record`.
+    """
+    why = None
+    if not isinstance(subject, Classifier) or subject.composition is None:
+        why = "it is not the folder of a composed classifier"
+    elif classes or mapping:
+        why = "`--classes` and `--map` measure something else than the classifier as it is"
+    if why is not None:
+        raise ModpmError(
+            "the accuracy cannot be recorded", code="cannot-record", why=why, exit_code=2
+        )
+
+
+def _measurement(images: ImageData, measured: Evaluation, open_set: bool) -> Measurement:
+    return Measurement(
+        data_set=images.source,
+        split=images.split,
+        fingerprint=images.fingerprint,
+        classes=list(measured.classes),
+        n=measured.n,
+        n_rejected=measured.n_rejected,
+        accuracy=measured.accuracy,
+        open_set=open_set,
+    )
+
+
+def predict_files(
+    classifier: str | os.PathLike[str], images: Sequence[str | os.PathLike[str]]
+) -> list[Prediction]:
+    """Say what the images in some files show.
+
+    Args:
+        classifier: The folder of a classifier.
+        images: The files.
+
+    Raises:
+        ModpmError: The folder is no classifier, or a file is no image that can be used.
+    """
+    loaded = Classifier.from_folder(Path(classifier))
+    return loaded.predict(open_image(Path(path)) for path in images)

@@ -1,0 +1,115 @@
+"""Loading class modules, of what a project has installed and of folders."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from modpm.core.composition.class_module import ClassModule
+from modpm.core.errors import ModpmError
+from modpm.core.formats.composition_manifest import CompositionManifest
+from modpm.core.formats.distribution import read_distribution, verify_distribution
+from modpm.core.formats.manifest import MANIFEST_FILE, Manifest
+from modpm.core.formats.names import ModuleName
+from modpm.registry.installing.installed import find, installed
+
+if TYPE_CHECKING:
+    from modpm.registry.installing.installed import InstalledModule
+
+
+def load(source: str | os.PathLike[str], project: str | os.PathLike[str] = ".") -> ClassModule:
+    """Return a class module: an `nn.Module` that gives one score an image.
+
+    Args:
+        source: The name of an installed module (`cifar10/cat`), or the folder of a distribution.
+            An installed name wins over a folder; `./cifar10/cat` is always the folder.
+        project: A folder in the project.
+
+    Raises:
+        ModpmError: It is not installed, or not what its digest says; it is a composition
+            (`is-composition`), which `compose` makes a classifier of.
+    """
+    module = installed_module(source, project)
+    if module is not None:
+        return ClassModule.from_folder(module.path, module.digest)
+    folder = Path(source).expanduser()
+    if _is_path(source) or (folder / MANIFEST_FILE).exists():
+        return ClassModule.from_folder(folder)
+    # The project's own answer, which says what is installed and what may have been meant.
+    return ClassModule.from_folder(find(os.fspath(source), project))
+
+
+def installed_module(
+    source: str | os.PathLike[str], project: str | os.PathLike[str]
+) -> InstalledModule | None:
+    """Return the installed module of that name, if it is a name and there is one."""
+    if _is_path(source):
+        return None
+    try:
+        name = ModuleName.parse(os.fspath(source))
+    except ModpmError:
+        return None
+    return next((m for m in installed(project) if m.name == name and m.path.is_dir()), None)
+
+
+def _is_path(source: str | os.PathLike[str]) -> bool:
+    """Say whether a source can only be a folder."""
+    return not isinstance(source, str) or source.startswith((".", "/", "~")) or source.endswith("/")
+
+
+def composition_of(
+    source: str | os.PathLike[str], project: str | os.PathLike[str] = "."
+) -> CompositionManifest | None:
+    """Return what a composition says, verified; None if it is a class module or nothing at all.
+
+    Args:
+        source: As for `load`.
+        project: A folder in the project.
+
+    Raises:
+        ModpmError: What `read_distribution` and, of a composition, `verify_distribution` raise.
+    """
+    module = installed_module(source, project)
+    if module is None:
+        folder = Path(source).expanduser()
+        if not (folder / MANIFEST_FILE).exists():
+            return None
+        if isinstance(read_distribution(folder).manifest, Manifest):
+            return None
+        manifest = verify_distribution(folder).manifest
+    elif module.is_composition:
+        manifest = verify_distribution(module.path, module.digest).manifest
+    else:
+        return None
+    return manifest if isinstance(manifest, CompositionManifest) else None
+
+
+def load_members(
+    manifest: CompositionManifest, project: str | os.PathLike[str] = "."
+) -> list[ClassModule]:
+    """Return the class modules of a composition, in its order, as the project has them.
+
+    Args:
+        manifest: What the composition says.
+        project: A folder in the project.
+
+    Raises:
+        ModpmError: One is not installed, or another release of it is (`broken-composition`).
+    """
+    present = {str(module.name): module for module in installed(project) if module.path.is_dir()}
+    lines = [
+        f"{one.name} {one.version}: "
+        + (f"{present[one.name].version} is installed" if one.name in present else "is absent")
+        for one in manifest.composition.modules
+        if one.name not in present or present[one.name].digest != one.digest
+    ]
+    if lines:
+        raise ModpmError(
+            f"the class modules of `{manifest.name}` are not installed as it names them",
+            code="broken-composition",
+            where=str(Path(project).absolute()),
+            why="\n".join(lines),
+            hint=f"run `modpm install {manifest.name}`",
+        )
+    return [load(one.name, project) for one in manifest.composition.modules]

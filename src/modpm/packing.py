@@ -1,0 +1,132 @@
+"""Packing: a composed classifier becomes a distribution, to be published as any other."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from modpm.core.composition.classifier import Classifier
+from modpm.core.composition.rebuilding import rebuild, record_of
+from modpm.core.composition.saving import CONFIG_FILE, TENSOR_FILE, encode_classifier
+from modpm.core.errors import ModpmError
+from modpm.core.formats.card import render_card
+from modpm.core.formats.composition_manifest import CompositionManifest, requires_of
+from modpm.core.formats.distribution import write_distribution
+from modpm.core.formats.manifest import CARD_FILE, LICENCE_FILE
+from modpm.core.formats.names import ModuleName
+from modpm.core.formats.release_terms import (
+    UNSTATED_LICENCE,
+    checked_licence,
+    checked_summary,
+    checked_version,
+    licence_text,
+)
+from modpm.loading import load_members
+from modpm.registry.installing.installed import installed
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Iterator, Sequence
+
+    from modpm.core.formats.composition_manifest import ComposedModule
+    from modpm.core.formats.distribution import Distribution
+
+
+def pack(
+    classifier: str | os.PathLike[str] | Classifier,
+    name: str,
+    output: str | os.PathLike[str],
+    version: str = "1.0.0",
+    *,
+    licence: str = UNSTATED_LICENCE,
+    summary: str = "",
+    authors: Sequence[str] = (),
+    project: str | os.PathLike[str] = ".",
+) -> Distribution:
+    """Make a distribution of a classifier: a composition, which requires its class modules.
+
+    It holds no weights. Whoever installs it gets the same releases of the class modules, and
+    `compose` makes the same classifier of them: that is tried before anything is written. The
+    same classifier and the same words give the same bytes.
+
+    Args:
+        classifier: The folder of a composed classifier, or the classifier itself.
+        name: What the composition is called (`acme/pets`).
+        output: The folder for the distribution. If the same one is there, nothing is written.
+        version: Version of the release.
+        licence: An SPDX licence expression, of the composition; its class modules keep theirs.
+        summary: One line for people.
+        authors: Who made it.
+        project: A folder in the project that has the class modules installed.
+
+    Raises:
+        ModpmError: `invalid-name`, `invalid-version`, `invalid-licence` or `bad-setting`; what
+            `Classifier.from_folder` raises; `not-composed`; `not-released`, if a class module is
+            not a release that is installed in the project; `classifier-differs`, if composing its
+            modules again gives another classifier; `distribution-exists`.
+    """
+    terms: dict[str, Any] = {
+        "name": str(ModuleName.parse(name)),
+        "version": checked_version(version),
+        "licence": checked_licence(licence),
+        "summary": checked_summary(summary),
+        "authors": list(authors),
+    }
+    packed = _opened(classifier)
+    record = record_of(packed)
+    _check_released(record.modules, project)
+    manifest = CompositionManifest(
+        **terms, kind="composition", requires=requires_of(record.modules), composition=record
+    )
+    _check_same(packed, rebuild(record, load_members(manifest, project)))
+    files = {
+        CARD_FILE: render_card(manifest).encode(),
+        LICENCE_FILE: licence_text(manifest.licence, manifest.authors).encode(),
+    }
+    return write_distribution(Path(output), manifest, files)
+
+
+def _opened(classifier: str | os.PathLike[str] | Classifier) -> Classifier:
+    if isinstance(classifier, Classifier):
+        return classifier
+    return Classifier.from_folder(Path(classifier).expanduser())
+
+
+def _check_released(modules: Sequence[ComposedModule], project: str | os.PathLike[str]) -> None:
+    lines = list(_unreleased(modules, project))
+    if lines:
+        raise ModpmError(
+            "a composition is made of releases of a registry, and this classifier is not",
+            code="not-released",
+            where=str(Path(project).absolute()),
+            why="\n".join(lines),
+            hint="publish its class modules, `modpm install` them, and compose it of what is "
+            "installed; or name the project that has them by `--project`",
+        )
+
+
+def _unreleased(
+    modules: Sequence[ComposedModule], project: str | os.PathLike[str]
+) -> Iterator[str]:
+    """Give which modules are no releases that a project has: those come from registries alone."""
+    present = {str(module.name): module for module in installed(project)}
+    for one in modules:
+        found = present.get(one.name)
+        if found is None:
+            yield f"{one.name} {one.version}: is not installed here"
+        elif found.version != one.version:
+            yield f"{one.name} {one.version}: {found.version} is installed here"
+        elif found.digest != one.digest:
+            yield f"{one.name} {one.version}: the release that is installed here has other bytes"
+
+
+def _check_same(packed: Classifier, again: Classifier) -> None:
+    ours, theirs = encode_classifier(packed), encode_classifier(again)
+    differing = [name for name in (CONFIG_FILE, TENSOR_FILE) if ours[name] != theirs[name]]
+    if differing:
+        raise ModpmError(
+            "the classifier is not what its class modules give",
+            code="classifier-differs",
+            why=f"composing them again gives another {' and '.join(differing)}",
+            hint="compose it again, with this version of modpm",
+        )
