@@ -206,7 +206,8 @@ class ViewsObjective(MwtObjective):
         self.teacher.eval()
         enabled = torch.autocast(images.device.type, torch.bfloat16, enabled=self.is_half)
         with torch.no_grad(), enabled:
-            return self.teacher(images).float()
+            said: Tensor = self.teacher(images).float()
+        return said
 
     @torch.no_grad()
     def constrain(self, before: float, after: float) -> None:
