@@ -4,13 +4,22 @@ from __future__ import annotations
 
 import difflib
 import sys
+from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
+
+import httpx2
+from huggingface_hub import HfApi
+from huggingface_hub.errors import HfHubHTTPError
 
 from modpm.core.data.labelled_images import LabelledImages, import_extra
 from modpm.core.data.labelled_table import open_tables
 from modpm.core.errors import ModpmError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from types import ModuleType
+
     import datasets
 
 SHORT_NAMES: dict[str, tuple[str, str | None]] = {
@@ -21,6 +30,8 @@ SHORT_NAMES: dict[str, tuple[str, str | None]] = {
     "svhn": ("ufldl-stanford/svhn", "cropped_digits"),
 }
 """Short name to id and configuration."""
+
+_TIMEOUT_SECONDS = 10.0  # to be connected to the Hub, and for its first answer
 
 
 def open_hub_data(name: str, split: str) -> LabelledImages:
@@ -50,8 +61,10 @@ def _load(name: str) -> datasets.DatasetDict:
     if not sys.stderr.isatty():
         datasets.disable_progress_bars()
     data_set, configuration = SHORT_NAMES.get(name) or _id_and_configuration(name)
+    failure = None if datasets.config.HF_HUB_OFFLINE else _connection_failure(data_set)
     try:
-        return datasets.load_dataset(data_set, configuration)
+        with _offline(datasets, is_offline=failure is not None):
+            return datasets.load_dataset(data_set, configuration)
     except datasets.exceptions.DatasetNotFoundError as error:
         raise _not_found(name, str(error)) from error
     except ConnectionError as error:
@@ -59,7 +72,7 @@ def _load(name: str) -> datasets.DatasetDict:
             f"`{name}` is neither a folder here nor can it be fetched from the Hub",
             code="hub-unreachable",
             where=f"https://huggingface.co/datasets/{data_set}",
-            why=str(error),
+            why=_tried(name, f"the Hub cannot be reached: {failure or error}"),
             hint=_suggestion(name) or "check the network, or name a folder that holds the data",
         ) from error
     except ValueError as error:  # among others, that one of several configurations must be named
@@ -78,6 +91,32 @@ def _load(name: str) -> datasets.DatasetDict:
         ) from error
 
 
+def _connection_failure(data_set: str) -> httpx2.TransportError | None:
+    """Say why the Hub cannot be connected to, if it cannot; asked once.
+
+    `datasets` would try for half a minute before it says so. A connection that is merely slow is
+    none of this, and what the Hub answers is for `datasets` to understand.
+    """
+    try:
+        HfApi().dataset_info(data_set, timeout=_TIMEOUT_SECONDS)
+    except (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.ProxyError) as error:
+        return error
+    except (httpx2.HTTPError, HfHubHTTPError, OSError, ValueError):
+        return None
+    return None
+
+
+@contextmanager
+def _offline(datasets: ModuleType, *, is_offline: bool) -> Iterator[None]:
+    """Let `datasets` look in its cache alone for a while, where it has what it has downloaded."""
+    before = datasets.config.HF_HUB_OFFLINE
+    datasets.config.HF_HUB_OFFLINE = before or is_offline
+    try:
+        yield
+    finally:
+        datasets.config.HF_HUB_OFFLINE = before
+
+
 def _id_and_configuration(name: str) -> tuple[str, str | None]:
     data_set, _, configuration = name.partition(":")
     return data_set, configuration or None
@@ -87,12 +126,23 @@ def _not_found(name: str, why: str) -> ModpmError:
     return ModpmError(
         f"there is no data set `{name}`, neither a folder here nor on the Hub",
         code="data-not-found",
-        why=why,
+        why=_tried(name, why),
         hint=_suggestion(name),
     )
 
 
+def _tried(name: str, hub: str) -> str:
+    """Say where data were looked for, and what the Hub gave."""
+    lines = [f"there is no folder {Path(name).expanduser().absolute()}"]
+    if name not in SHORT_NAMES:
+        lines.append(f"the names that are known are {', '.join(_known_names())}")
+    return "\n".join([*lines, hub])
+
+
+def _known_names() -> list[str]:
+    return sorted([*SHORT_NAMES, "digits"])
+
+
 def _suggestion(name: str) -> str | None:
-    known = [*SHORT_NAMES, "digits"]
-    close = difflib.get_close_matches(name.lower().replace("-", "_"), known, n=1)
+    close = difflib.get_close_matches(name.lower().replace("-", "_"), _known_names(), n=1)
     return f"did you mean `{close[0]}`?" if close and close[0] != name else None

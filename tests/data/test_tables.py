@@ -8,6 +8,7 @@ from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
 import datasets
+import httpx2
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -208,9 +209,14 @@ def test_package_that_is_not_installed_is_named(
         load_data(tmp_path, "train")
 
 
+def _let_the_hub_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("huggingface_hub.HfApi.dataset_info", lambda *_asked, **_how: None)
+
+
 @pytest.fixture
 def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str | None]]:
     """Stand in for the Hub with local files, read by `datasets` itself; note what is asked."""
+    _let_the_hub_answer(monkeypatch)
     path = _write(tmp_path / "there.parquet", _table(features=_features("img"), image="img"))
     asked: list[tuple[str, str | None]] = []
     load_dataset = datasets.load_dataset
@@ -273,7 +279,53 @@ def test_misspelt_data_set_is_suggested(tmp_path: Path, monkeypatch: pytest.Monk
         load_data("cifar-10", "train")
 
 
+def test_a_hub_that_cannot_be_connected_to_is_told_without_retries(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:1")
+    monkeypatch.setattr("time.sleep", lambda _seconds: pytest.fail("it waits to try again"))
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ModpmError) as caught:
+        load_data("cifar01", "train")
+    assert caught.value.code == "hub-unreachable"
+    tried = str(caught.value.why).splitlines()
+    assert tried[0] == f"there is no folder {tmp_path / 'cifar01'}"
+    assert tried[1].startswith("the names that are known are cifar10, cifar100, digits")
+    assert "Connection refused" in tried[2]
+    assert caught.value.hint == "did you mean `cifar10`?"
+
+
+@pytest.mark.parametrize(
+    ("failure", "is_offline"),
+    [(httpx2.ConnectError("no route"), True), (httpx2.ReadTimeout("slow"), False)],
+)
+def test_the_cache_alone_is_read_where_the_hub_cannot_be_connected_to(
+    hub: list[tuple[str, str | None]],
+    monkeypatch: pytest.MonkeyPatch,
+    failure: Exception,
+    is_offline: bool,
+) -> None:
+    def fail(*_asked: object, **_how: object) -> None:
+        raise failure
+
+    was_offline: list[bool] = []
+    load = datasets.load_dataset
+
+    def note(name: str, configuration: str | None) -> object:
+        was_offline.append(datasets.config.HF_HUB_OFFLINE)
+        return load(name, configuration)
+
+    monkeypatch.setattr("huggingface_hub.HfApi.dataset_info", fail)
+    monkeypatch.setattr(datasets, "load_dataset", note)
+    assert len(load_data("someone/pets", "test"))
+    assert hub == [("someone/pets", None)]
+    assert was_offline == [is_offline]
+    assert not datasets.config.HF_HUB_OFFLINE
+
+
 def test_unknown_data_set_of_the_hub_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    _let_the_hub_answer(monkeypatch)
+
     def refuse(name: str, _configuration: str | None) -> object:
         raise datasets.exceptions.DatasetNotFoundError(f"Dataset '{name}' doesn't exist")
 
@@ -283,6 +335,8 @@ def test_unknown_data_set_of_the_hub_is_told(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_configuration_that_must_be_named_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    _let_the_hub_answer(monkeypatch)
+
     def refuse(_name: str, _configuration: str | None) -> object:
         raise ValueError("Config name is missing.\nPlease pick one among: ['a', 'b']")
 
@@ -292,6 +346,8 @@ def test_configuration_that_must_be_named_is_told(monkeypatch: pytest.MonkeyPatc
 
 
 def test_failure_inside_a_data_set_of_the_hub_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    _let_the_hub_answer(monkeypatch)
+
     def fail(_name: str, _configuration: str | None) -> object:
         raise RuntimeError("Dataset scripts are no longer supported")
 
