@@ -228,29 +228,6 @@ def is_recorded() -> bool:
     return torch.compiler.is_compiling() or torch._C._is_tracing()  # noqa: SLF001 - torch.jit's, untyped
 
 
-class _SpatialMean(torch.autograd.Function):
-    """The mean over height and width, with a gradient that is not written out.
-
-    Torch's own gradient is a dense tensor in the default memory format. Added to that of a
-    convolution in channels-last format, it makes each operator before it take a slow path.
-    """
-
-    @staticmethod
-    def forward(x: Tensor) -> Tensor:
-        return x.mean((2, 3))
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor], output: Tensor) -> None:  # noqa: ANN401 - torch's context
-        del output
-        ctx.shape = inputs[0].shape
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> Tensor:  # noqa: ANN401 - torch's context
-        height, width = ctx.shape[2:]
-        expanded: Tensor = (grad / (height * width))[:, :, None, None].expand(ctx.shape)
-        return expanded
-
-
 class Mean(nn.Module):
     """The mean over height and width."""
 
@@ -262,8 +239,10 @@ class Mean(nn.Module):
         """Return one mean for each channel."""
         if not x.requires_grad or is_recorded():
             return x.mean((2, 3), keepdim=self.keepdim)
-        mean: Tensor = _SpatialMean.apply(x)  # type: ignore[no-untyped-call]  # torch's
-        return mean[:, :, None, None] if self.keepdim else mean
+        # The gradient of torch's mean is a dense tensor in the default memory format; added to
+        # that of a convolution in channels-last format, it makes each operator before it take a
+        # slow path. That of a sum is not written out.
+        return x.sum((2, 3), keepdim=self.keepdim) / (x.shape[2] * x.shape[3])
 
 
 def pad(padding: Sequence[int], value: float) -> nn.Module:

@@ -78,19 +78,38 @@ def _only_readers(steps: Sequence[Step], wanted: Collection[int]) -> dict[int, S
 
 
 def _with_masked_norms(steps: Sequence[Step], wanted: Collection[int]) -> list[Step]:
-    """Join each batch normalisation to the mask, and the relu, that alone read it."""
-    only, joined, gone = _only_readers(steps, wanted), {}, set()
+    """Join each batch normalisation to the mask, the sum and the relu that alone read it."""
+    only, joined = _only_readers(steps, wanted), {}
+    gone: set[int] = set()
+    taken: set[int] = set()  # two masked values may have one sum
     for norm in steps:
         product = only.get(norm.output)
         if product is None or not _is_masked_norm(norm, product):
             continue
-        relu = only.get(product.output)
-        last = relu if relu is not None and type(relu.layer) is nn.ReLU else product
-        gone |= {norm.output, product.output} - {last.output}
-        mask = next(slot for slot in product.inputs if slot != norm.output)
-        layer = MaskedNorm(norm.layer, has_relu=last is not product)  # type: ignore[arg-type]  # checked
-        joined[last.output] = Step(last.name, layer, (norm.inputs[0], mask), last.output)
+        chain = [norm, product]
+        inputs = [norm.inputs[0], _other_input(product, norm)]
+        total = only.get(product.output)
+        if total is not None and _is_sum_of_images(total) and total.output not in taken:
+            inputs.append(_other_input(total, product))
+            chain.append(total)
+        last = only.get(chain[-1].output)
+        if last is not None and type(last.layer) is nn.ReLU:
+            chain.append(last)
+        *before, last = chain
+        layer = MaskedNorm(norm.layer, has_relu=type(last.layer) is nn.ReLU)  # type: ignore[arg-type]  # checked
+        joined[last.output] = Step(last.name, layer, tuple(inputs), last.output)
+        gone |= {step.output for step in before}
+        taken |= {step.output for step in chain}
     return [joined.get(step.output, step) for step in steps if step.output not in gone]
+
+
+def _other_input(step: Step, reading: Step) -> int:
+    """Return what a step of two inputs reads beside the value of another step."""
+    return next(slot for slot in step.inputs if slot != reading.output)
+
+
+def _is_sum_of_images(step: Step) -> bool:
+    return type(step.layer) is Add and step.layer.trailing == (0, 0)
 
 
 def _is_masked_norm(norm: Step, product: Step) -> bool:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import torch
 from torch import Tensor
+from torch.nn.functional import one_hot
 
 _SILENT_NORM = 1e-8  # a mask with a smaller norm activates no kernel
 
@@ -83,10 +84,30 @@ def mean_similarities(masks: Masks, layer_weights: Sequence[float] | None = None
         returns: (N, N)
     """
     layers = list(masks.values()) if isinstance(masks, Mapping) else list(masks)
-    weights = layer_weights or [1 / len(layers)] * len(layers)
-    parts = [_unit(layer) * w**0.5 for layer, w in zip(layers, weights, strict=True)]
-    units = torch.cat(parts, dim=1)
+    exact = [layer if layer.dtype == torch.float64 else layer.float() for layer in layers]
+    joined = torch.cat(exact, dim=1)
+    weights = joined.new_tensor(layer_weights or [1 / len(layers)] * len(layers))
+    units = joined * _unit_scales(joined, [layer.shape[1] for layer in layers], weights)
     return units @ units.T
+
+
+def _unit_scales(joined: Tensor, sizes: Sequence[int], weights: Tensor) -> Tensor:
+    """Return what brings each layer's part of each sample's masks to the square root of its weight.
+
+    Silent masks stay as they are, with a finite gradient. Sums over layers of any size are products
+    with the matrix that says which kernel is of which layer, so that all layers take a few steps.
+
+    Shapes:
+        joined: (N, K_1 + ... + K_L)
+        weights: (L,)
+        returns: as joined
+    """
+    layer_of = torch.repeat_interleave(torch.tensor(sizes, device=joined.device))
+    members = one_hot(layer_of, len(sizes)).to(joined.dtype)
+    squares = joined.square() @ members
+    is_silent = squares <= _SILENT_NORM**2
+    scales = (weights / squares.masked_fill(is_silent, 1)).sqrt()
+    return scales @ members.T
 
 
 def same_class_pairs(labels: Tensor) -> Tensor:
@@ -97,14 +118,6 @@ def same_class_pairs(labels: Tensor) -> Tensor:
 def different_class_pairs(labels: Tensor) -> Tensor:
     """Mark the pairs i < j of different classes; (N,) to boolean (N, N)."""
     return (labels[:, None] != labels).triu(diagonal=1)
-
-
-def _unit(masks: Tensor) -> Tensor:
-    """Scale each mask to norm 1; silent masks stay as they are, with a finite gradient."""
-    masks = masks if masks.dtype == torch.float64 else masks.float()
-    norms = torch.linalg.vector_norm(masks, dim=1, keepdim=True)
-    units: Tensor = masks / norms.where(norms > _SILENT_NORM, torch.ones_like(norms))
-    return units
 
 
 def _mean_over(values: Tensor, pairs: Tensor) -> Tensor:

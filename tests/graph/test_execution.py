@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 from typing import TYPE_CHECKING
 
 import pytest
@@ -16,6 +17,8 @@ from modpm.core.graph.layers import Mean, UncountedBatchNorm2d
 from modpm.core.graph.masked_norm import MaskedNorm
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from modpm.core.formats.network_graph import AttributeValue
 
 NORM = {role: f"norm.{role}" for role in ("weight", "bias", "running_mean", "running_var")}
@@ -56,10 +59,9 @@ def batch() -> Tensor:
 
 
 @pytest.fixture
-def in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let every value be large, and cut it into pieces of one image."""
+def all_large(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let every value be large enough for the layers to be joined."""
     monkeypatch.setattr(masked_norm, "_LARGE_BYTES", 0)
-    monkeypatch.setattr(masked_norm, "_PIECE_BYTES", 1)
 
 
 def norm_of(training: bool) -> UncountedBatchNorm2d:
@@ -71,43 +73,52 @@ def norm_of(training: bool) -> UncountedBatchNorm2d:
     return norm
 
 
-@pytest.mark.usefixtures("in_pieces")
-@pytest.mark.parametrize("training", [True, False])
-@pytest.mark.parametrize("has_relu", [True, False])
-def test_the_joined_masked_norm_is_its_layers_one_by_one(training: bool, has_relu: bool) -> None:
+joined_layers = pytest.mark.parametrize(
+    ("training", "has_relu", "has_other"), list(itertools.product([True, False], repeat=3))
+)
+
+
+@pytest.mark.usefixtures("all_large")
+@joined_layers
+def test_the_joined_masked_norm_is_its_layers_one_by_one(
+    training: bool, has_relu: bool, has_other: bool
+) -> None:
     torch.manual_seed(0)
     norm = norm_of(training)
     y, mask = batch()[:, :, :5], torch.rand(4, 3, dtype=torch.double)
     y = y.contiguous(memory_format=torch.channels_last)
-    inputs = [y.requires_grad_(), mask.requires_grad_(), norm.weight, norm.bias]
-    other = copy.deepcopy(norm)
-    found = MaskedNorm(norm, has_relu=has_relu)(y, mask)
-    expected = other(y) * mask[:, :, None, None]
+    images = [y, *([torch.randn_like(y)] if has_other else [])]
+    values = [value.requires_grad_() for value in (*images, mask)]
+    own = copy.deepcopy(norm)
+    found = MaskedNorm(norm, has_relu=has_relu)(y, mask, *images[1:])
+    expected = own(y) * mask[:, :, None, None]
+    expected = expected + images[1] if has_other else expected
     expected = expected.relu() if has_relu else expected
     torch.testing.assert_close(found, expected)
     for name, statistic in norm.named_buffers():
-        torch.testing.assert_close(statistic, other.get_buffer(name))
+        torch.testing.assert_close(statistic, own.get_buffer(name))
     weights = torch.randn_like(found)
-    found_grads = torch.autograd.grad((found * weights).sum(), inputs)
-    own = [y, mask, other.weight, other.bias]
-    for one, two in zip(
-        found_grads, torch.autograd.grad((expected * weights).sum(), own), strict=True
-    ):
+    gradients = [
+        torch.autograd.grad((value * weights).sum(), [*values, used.weight, used.bias])
+        for value, used in ((found, norm), (expected, own))
+    ]
+    for one, two in zip(*gradients, strict=True):
         torch.testing.assert_close(one, two)
 
 
-@pytest.mark.usefixtures("in_pieces")
-@pytest.mark.parametrize("training", [True, False])
-@pytest.mark.parametrize("has_relu", [True, False])
+@pytest.mark.usefixtures("all_large")
+@joined_layers
 def test_the_gradient_of_the_joined_masked_norm_is_that_of_finite_differences(
-    training: bool, has_relu: bool
+    training: bool, has_relu: bool, has_other: bool
 ) -> None:
     torch.manual_seed(0)
     norm = norm_of(training)
     joined = MaskedNorm(norm, has_relu=has_relu)
-    y = torch.randn(2, 3, 3, 2, dtype=torch.double).to(memory_format=torch.channels_last)
+    y, other = torch.randn(2, 2, 3, 3, 2, dtype=torch.double)
+    y, other = (value.to(memory_format=torch.channels_last) for value in (y, other))
     mask = torch.rand(2, 3, dtype=torch.double)
-    assert torch.autograd.gradcheck(joined, (y.requires_grad_(), mask.requires_grad_()))
+    inputs = [y, mask, *([other] if has_other else [])]
+    assert torch.autograd.gradcheck(joined, [value.requires_grad_() for value in inputs])
 
 
 def test_the_gradient_of_a_mean_is_that_of_finite_differences() -> None:
@@ -116,9 +127,28 @@ def test_the_gradient_of_a_mean_is_that_of_finite_differences() -> None:
         assert torch.autograd.gradcheck(Mean(keepdim=keepdim), (x,))
 
 
-@pytest.mark.usefixtures("in_pieces")
-def test_joined_passes_train_as_plain_ones_do() -> None:
-    joined, plain = masked_network(), masked_network()
+def residual_network() -> GraphNetwork:
+    """Return two masked branches of one image, whose sum is relu'd and added to another value."""
+    network = masked_network()
+    nodes = [node for node in network.graph.nodes if node.name not in {"relu", "mean"}]
+    other = {role: f"other.{role}" for role in NORM}
+    nodes += [
+        Node("other", "batch_norm2d", ("conv",), {"eps": 1e-5, "momentum": 0.1}, other),
+        Node("other_masked", "mul", ("mask", "other")),
+        Node("total", "add", ("other_masked", "masked")),
+        Node("relu", "relu", ("total",)),
+        Node("again", "add", ("relu", "conv")),
+        Node("mean", "mean", ("again",), {"keepdim": False}),
+    ]
+    tensors = network.state_dict()
+    tensors |= {name: tensors[NORM[role]].flip(0) for role, name in other.items()}
+    return build(Graph("x", network.graph.input_shape, tuple(nodes), "mean"), tensors)
+
+
+@pytest.mark.usefixtures("all_large")
+@pytest.mark.parametrize("make", [masked_network, residual_network])
+def test_joined_passes_train_as_plain_ones_do(make: Callable[[], GraphNetwork]) -> None:
+    joined, plain = make(), make()
     plain._plans[("mean",), True] = plain._plan(("mean",), is_fast=False)
     assert len(joined._plan(("mean",), is_fast=True)) < len(plain._steps)
     for network in (joined, plain):
@@ -130,6 +160,15 @@ def test_joined_passes_train_as_plain_ones_do() -> None:
             optimiser.step()
     for name, tensor in joined.state_dict().items():
         torch.testing.assert_close(tensor, plain.state_dict()[name])
+
+
+def test_a_sum_and_its_relu_are_joined_to_one_masked_norm_alone() -> None:
+    steps = residual_network()._plan(("mean",), is_fast=True)
+    joined = {step.name: step.layer for step in steps if isinstance(step.layer, MaskedNorm)}
+    assert {name: layer.has_relu for name, layer in joined.items()} == {
+        "relu": True,
+        "other_masked": False,
+    }
 
 
 def test_a_run_gives_every_value_that_is_asked_for() -> None:
