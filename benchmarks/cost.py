@@ -2,7 +2,9 @@
 
 Steps: a training step with mask generators and both losses and a plain step of the same network
 take turns on the same batch; the ratio is that of each pair, its median and quartiles are printed.
-Modularizing: `modpm.modularize` of a run against plain evaluation passes over its training images.
+Modularizing: `modpm.modularize` of a run against a plain evaluation pass over its training images,
+once as one pass plus fitting, measured on what was held out for that, and once as it is by default,
+which reads the test split too, with the origin and with every module.
 
 Usage:
     python benchmarks/cost.py step --arch resnet20
@@ -12,9 +14,11 @@ Usage:
 from __future__ import annotations
 
 import argparse
+import itertools
 import statistics
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -90,26 +94,38 @@ def compare_steps(options: argparse.Namespace) -> None:
     )
 
 
+def modularize_once(run: Run, *, measure_on: str) -> None:
+    """Modularize a run, and throw the result away."""
+    with tempfile.TemporaryDirectory() as folder:
+        modpm.modularize(run, output=Path(folder) / "modules", measure_on=measure_on)
+
+
 def compare_modularize(options: argparse.Namespace) -> None:
     """Print the time of modularizing in evaluation passes over the training images."""
     run = Run.open(options.run)
     images = run.training_data().images
     network = build(*run.network())
-    passes, cuts = [], []
-    for _ in range(options.n):
+    jobs: dict[str, Callable[[], object]] = {
+        "pass": partial(predict_batches, network, images, run.input),
+        "pass and fitting": partial(modularize_once, run, measure_on="held-out"),
+        "and the test split": partial(modularize_once, run, measure_on="test"),
+    }
+    seconds: dict[str, list[float]] = {name: [] for name in jobs}
+    for _, (name, job) in itertools.product(range(options.n), jobs.items()):
         started = time.perf_counter()
-        predict_batches(network, images, run.input)
-        passes.append(time.perf_counter() - started)
-        with tempfile.TemporaryDirectory() as folder:
-            started = time.perf_counter()
-            modpm.modularize(run, output=Path(folder) / "modules")
-            cuts.append(time.perf_counter() - started)
-    ratios = [cut / one for cut, one in zip(cuts, passes, strict=True)]
+        job()
+        seconds[name].append(time.perf_counter() - started)
+    one, *cuts = jobs
     print(
-        f"{options.run}: {len(images)} images, n = {options.n}: evaluation pass "
-        f"{statistics.median(passes):.1f} s, modularize {statistics.median(cuts):.1f} s, ratio "
-        f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
+        f"{options.run}: {len(images)} images, {torch.get_num_threads()} threads, "
+        f"n = {options.n}: evaluation pass {statistics.median(seconds[one]):.1f} s"
     )
+    for name in cuts:
+        ratios = [cut / plain for cut, plain in zip(seconds[name], seconds[one], strict=True)]
+        print(
+            f"modularize, {name}: {statistics.median(seconds[name]):.1f} s, ratio "
+            f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
+        )
 
 
 def main() -> None:
@@ -124,7 +140,7 @@ def main() -> None:
     step.set_defaults(measure=compare_steps)
     cut = commands.add_parser("modularize")
     cut.add_argument("run", type=Path)
-    cut.add_argument("-n", type=int, default=3)
+    cut.add_argument("-n", type=int, default=1)
     cut.set_defaults(measure=compare_modularize)
     options = parser.parse_args()
     options.measure(options)

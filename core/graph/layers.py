@@ -282,7 +282,14 @@ class SelectChannels(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the selected channels."""
-        return x.index_select(1, self.indices) if self.run is None else x.narrow(1, *self.run)
+        if self.run is not None:
+            return x.narrow(1, *self.run)
+        if is_recorded() or _memory_format(x) is not torch.channels_last:
+            return x.index_select(1, self.indices)
+        # By itself `index_select` gives the default format, on which later layers are slow.
+        pixels = x.permute(0, 2, 3, 1)
+        selected = pixels.reshape(-1, x.shape[1]).index_select(1, self.indices)
+        return selected.view(*pixels.shape[:3], -1).permute(0, 3, 1, 2)
 
 
 class ScatterChannels(nn.Module):

@@ -17,7 +17,8 @@ from modpm.core.graph.layers import is_recorded
 if TYPE_CHECKING:
     from modpm.core.graph.layers import UncountedBatchNorm2d
 
-_LARGE_BYTES = 2**22  # below it all fits in the cache as it is
+_LARGE_BYTES = 2**21  # below it all fits in the cache as it is, and so does the gradient
+_LARGE_BYTES_FORWARD = 2**19  # the same where there is no gradient
 _FORMAT = torch.channels_last
 
 
@@ -65,7 +66,8 @@ class MaskedNorm:
 
 def _is_for_cache(y: Tensor, mask: Tensor, weight: Tensor, other: Tensor | None) -> bool:
     """Whether these are many numbers of one type in a processor's memory, channels last."""
-    if y.numel() * y.element_size() < _LARGE_BYTES or y.device.type != "cpu" or is_recorded():
+    large = _LARGE_BYTES if torch.is_grad_enabled() else _LARGE_BYTES_FORWARD
+    if y.numel() * y.element_size() < large or y.device.type != "cpu" or is_recorded():
         return False
     same = y.dtype == mask.dtype == weight.dtype and y.dtype in {torch.float32, torch.float64}
     is_laid_out = len(y) == len(mask) and y.is_contiguous(memory_format=_FORMAT)

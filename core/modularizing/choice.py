@@ -16,7 +16,6 @@ from modpm.core.modularizing.criterion import Criterion, candidates
 from modpm.core.modularizing.fitting import FittedNetwork, fit_networks
 from modpm.core.modularizing.metrics import join
 from modpm.core.modularizing.origin import accuracy
-from modpm.core.modularizing.passes import BATCH_SIZE
 from modpm.core.training.inference import predict_batches
 
 if TYPE_CHECKING:
@@ -136,9 +135,7 @@ class Search:
         )
 
     def _scores(self, scorer: Scorer) -> Tensor:
-        return predict_batches(
-            scorer, self.origin.validation.images, self.origin.contract, BATCH_SIZE
-        )
+        return predict_batches(scorer, self.origin.validation.images, self.origin.contract)
 
 
 def composed(modules: Sequence[ClassModule]) -> tuple[str, Scorer]:

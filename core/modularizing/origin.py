@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from modpm.core.errors import ModpmError
 from modpm.core.graph import build, count
-from modpm.core.modularizing.passes import BATCH_SIZE, aligned
+from modpm.core.modularizing.passes import aligned
 from modpm.core.modularizing.splits import N_DIGITS, TEST
 from modpm.core.training.checkpoint import network_digest
 from modpm.core.training.inference import predict_batches
@@ -120,7 +120,7 @@ class OriginNetwork:
 
     def logits(self, data: ImageData) -> Tensor:
         """Return its logits for images; (N, n_classes)."""
-        return predict_batches(self.network, data.images, self.contract, BATCH_SIZE)
+        return predict_batches(self.network, data.images, self.contract)
 
 
 def accuracy(scores: Tensor, labels: Tensor) -> float:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from modpm.core.data import normalise
+from modpm.core.training.inference import BATCH_SIZE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -17,9 +18,6 @@ if TYPE_CHECKING:
 
     from modpm.core.data import ImageData
     from modpm.core.formats.manifest import InputContract
-
-BATCH_SIZE = 100
-"""Measured 1.7 times faster on a CPU than 500: values stay in its caches."""
 
 Progress = Callable[[int, int], None]
 """Told how many images are done, and of how many."""

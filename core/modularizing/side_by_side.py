@@ -1,7 +1,8 @@
 """Networks side by side: one network that computes once what all of them compute alike.
 
 Class modules of one origin read an image alike until the first layer that was cut, which on small
-images is most of their time.
+images is most of their time. Of that layer each has some of the same kernels, so that it is
+computed once too, with every kernel that one of them has.
 """
 
 from __future__ import annotations
@@ -10,12 +11,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
+from msgspec.structs import replace
 
 from modpm.core.formats.network_graph import Graph, Node
 from modpm.core.graph import build
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Collection, Iterator, Mapping, Sequence
 
     from torch import Tensor
 
@@ -91,13 +93,61 @@ def _joined(networks: Sequence[PlainNetwork], shared: Collection[str]) -> GraphN
     first = networks[0]
     nodes = [node for node in first.graph.nodes if node.name in shared]
     tensors = {name: first.tensors[name] for node in nodes for name in node.tensors.values()}
-    for i, network in enumerate(networks):
+    selections: list[dict[str, Node]] = [{} for _ in networks]
+    for name in _unitable(networks, shared):
+        union, union_tensors, indices = _united(name, networks)
+        nodes.append(union)
+        tensors |= union_tensors
+        for selected, own in zip(selections, indices, strict=True):
+            selected[name] = Node("", "select_channels", (union.name,), {"indices": own})
+    for i, (network, selected) in enumerate(zip(networks, selections, strict=True)):
         for node in network.graph.nodes:
-            if node.name not in shared:
+            if node.name in selected:
+                nodes.append(replace(selected[node.name], name=_own(i, node.name)))
+            elif node.name not in shared:
                 nodes.append(_renamed(node, i, shared))
                 tensors |= {_own(i, name): network.tensors[name] for name in node.tensors.values()}
     graph = Graph(first.graph.input, first.graph.input_shape, tuple(nodes), nodes[-1].name)
     return build(graph, tensors).eval()
+
+
+def _unitable(networks: Sequence[PlainNetwork], shared: Collection[str]) -> Iterator[str]:
+    """Give the convolutions that read the same in all networks and differ in their kernels."""
+    others = [{node.name: node for node in one.graph.nodes} for one in networks[1:]]
+    for node in networks[0].graph.nodes:
+        if node.operator == "conv2d" and node.name not in shared and shared.issuperset(node.inputs):
+            alike = [_without_count(other.get(node.name)) for other in others]
+            is_whole = node.attributes["groups"] == 1  # every kernel reads every channel
+            if is_whole and all(other == _without_count(node) for other in alike):
+                yield node.name
+
+
+def _without_count(node: Node | None) -> Node | None:
+    return node and replace(node, attributes={**node.attributes, "n_kernels": 0})
+
+
+def _united(
+    name: str, networks: Sequence[PlainNetwork]
+) -> tuple[Node, dict[str, Tensor], list[list[int]]]:
+    """Return one convolution with each kernel of several once, and which of them each has."""
+    node = next(node for node in networks[0].graph.nodes if node.name == name)
+    places: dict[bytes, int] = {}
+    kernels: list[list[Tensor]] = []
+    indices: list[list[int]] = []
+    for network in networks:
+        own: list[int] = []
+        for kernel in zip(*(network.tensors[t] for t in node.tensors.values()), strict=True):
+            key = b"".join(part.numpy().tobytes() for part in kernel)
+            if places.setdefault(key, len(kernels)) == len(kernels):
+                kernels.append(list(kernel))
+            own.append(places[key])
+        indices.append(own)
+    union = f"union.{name}"
+    rows = zip(node.tensors, zip(*kernels, strict=True), strict=True)
+    tensors = {f"{union}.{role}": torch.stack(parts) for role, parts in rows}
+    attributes = {**node.attributes, "n_kernels": len(kernels)}
+    roles = {role: f"{union}.{role}" for role in node.tensors}
+    return Node(union, "conv2d", node.inputs, attributes, roles), tensors, indices
 
 
 def _renamed(node: Node, index: int, shared: Collection[str]) -> Node:

@@ -121,9 +121,13 @@ def test_networks_side_by_side_give_what_each_gives_alone(
 
 def test_what_networks_share_is_computed_once(networks: list[CutNetwork]) -> None:
     together = SideBySide([PlainNetwork(one.graph, one.tensors) for one in networks])
-    n_convs = sum(node.operator == "conv2d" for node in together.network.graph.nodes)
-    n_each = len(networks[0].graph.kernels())
-    assert n_convs == len(networks) * (n_each - 1) + 1
+    found = together.network.graph.kernels()
+    first, second, *others = networks[0].graph.kernels()
+    assert len(found) == 2 + len(networks) * len(others)
+    assert found[first] == networks[0].graph.kernels()[first]
+    # The second reads the same in all networks, and has each kernel of any of them once.
+    retained = {kernel for network in networks for kernel in network.retained[second]}
+    assert found[f"union.{second}"] == len(retained)
 
 
 def test_networks_that_differ_in_one_number_share_nothing_after_it(
