@@ -172,7 +172,8 @@ def _warn_of_missing_processes(n_processes: int) -> None:
     if n_processes == 1 and is_prepared and "WORLD_SIZE" not in os.environ:
         warnings.warn(
             "accelerate has started one process; on CPUs start several with "
-            "`torchrun --nproc-per-node N -m modpm.cli train ...`",
+            "`torchrun --nproc-per-node N -m modpm.cli train ...`, or through MPI with "
+            "`accelerate launch --mpirun_hostfile FILE`",
             stacklevel=3,
         )
 

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
+import socket
 import subprocess
 import sys
 from typing import TYPE_CHECKING
@@ -16,6 +18,12 @@ if TYPE_CHECKING:
 
 SMALL = ["digits", "--arch", "digits_cnn", "--width", "0.5", "--epochs", "2", "--lr", "0.1"]
 SMALL += ["--batch-size", "64", "--val-fraction", "0.8"]
+
+REQUIRED = "MODPM_REQUIRE_SERVERS"
+"""With this variable set to 1, a launcher that is not installed is a failure and no skip."""
+
+# It refuses to start for root otherwise, whom containers have no one beside.
+OPEN_MPI_AS_ROOT = {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
 
 
 def test_train_prints_its_result_as_json(
@@ -134,12 +142,38 @@ def test_accelerate_launches_one_process_on_a_cpu_and_that_is_told(tmp_path: Pat
     assert "torchrun --nproc-per-node" in finished.stderr
 
 
+def test_accelerate_launches_two_processes_through_mpi(tmp_path: Path) -> None:
+    if shutil.which("mpirun") is None:
+        missing = "no `mpirun` is installed (Debian's openmpi-bin has it)"
+        if os.environ.get(REQUIRED) == "1":
+            pytest.fail(missing)
+        pytest.skip(missing)
+    hosts = tmp_path / "hosts"
+    hosts.write_text("localhost slots=2\n")
+    mpi = ["accelerate.commands.launch", "--cpu", "--num_processes", "2", "--num_machines", "1"]
+    mpi += ["--mpirun_hostfile", str(hosts), "--main_process_port", str(free_port())]
+    torchrun = ["torch.distributed.run", "--nproc-per-node", "2", "--standalone"]
+    folders = {tmp_path / "mpi": mpi, tmp_path / "torchrun": torchrun}
+    for folder, launch in folders.items():
+        finished = start(*launch, "-m", "modpm.cli", "train", *SMALL, "-o", str(folder))
+        assert finished.returncode == 0, finished.stderr
+        assert Run.open(folder).record.n_processes == 2
+    for name in ("run.json", "graph.json", "model.safetensors", "finished.json"):
+        assert len({(folder / name).read_bytes() for folder in folders}) == 1
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port: int = server.getsockname()[1]
+        return port
+
+
 def start(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", *arguments],
         check=False,
         capture_output=True,
         text=True,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        env=os.environ | {"OMP_NUM_THREADS": "1"} | OPEN_MPI_AS_ROOT,
         timeout=300,
     )
