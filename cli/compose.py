@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     metavar="[auto|independent|fused]",
     show_default="auto, or as the composition NAME says",
     help="independent: each module runs as it is; fused: modules of one origin become one "
-    "network; auto: for each origin whichever costs less arithmetic.",
+    "network; auto: for each origin whichever is better by cost and recorded accuracy.",
 )
 @click.option(
     "--reject",
@@ -82,6 +82,7 @@ def _data(classifier: Classifier, path: str) -> dict[str, object]:
     return {
         "path": path,
         "strategy": classifier.strategy,
+        "reasons": list(classifier.reasons),
         "labels": list(classifier.labels),
         "n_parameters": classifier.n_parameters,
         "size_bytes": classifier.cost.size_bytes,
@@ -96,6 +97,8 @@ def _print(classifier: Classifier, path: str) -> None:
         for pin in classifier.pins
     ]
     table(pins, ("label", "module", "version", "digest"))
+    for reason in classifier.reasons:
+        say(reason)
     say(
         f"{path}: {len(pins)} labels, {classifier.strategy}, {classifier.n_parameters:,} "
         f"parameters, {classifier.macs:,} multiply-accumulates an image "

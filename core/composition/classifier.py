@@ -44,6 +44,7 @@ class Classifier(
         reject: An image is none of the above where no score's own probability reaches this;
             None to give every image a label.
         composition: How it was composed; None for a network that was not.
+        reasons: Why it was composed so, a line for each origin, where that was chosen for it.
 
     Shapes:
         forward: (N, 3, height, width) in [0, 1], or 1 channel for grey → (N, len(labels)). Any
@@ -58,12 +59,14 @@ class Classifier(
         labels: Sequence[str] | None = None,
         reject: float | None = None,
         composition: Composition | None = None,
+        reasons: Sequence[str] = (),
     ) -> None:
         super().__init__()
         given = [label for scorer in scorers for label in scorer.labels]
         self.labels = tuple(given if labels is None else labels)
         self.reject = reject
         self.composition = composition
+        self.reasons = tuple(reasons)
         self.contracts = _distinct([scorer.contract for scorer in scorers])
         self._reads = [self.contracts.index(scorer.contract) for scorer in scorers]
         self.scorers = nn.ModuleList(scorers)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
+from modpm.core.composition.automatic import recorded_accuracy, weigh
 from modpm.core.composition.classifier import Classifier
 from modpm.core.composition.fused import fuse, obstacle
 from modpm.core.composition.independent import keep_independent
@@ -32,7 +33,8 @@ def compose_modules(
     Args:
         modules: Of any origins, architectures and input contracts.
         strategy: `independent` lets each module run as it is; `fused` makes one network of
-            modules of one origin; `auto` does for each origin whichever costs less arithmetic.
+            modules of one origin; `auto` does for each origin whichever is better by what it
+            costs and what it was recorded at.
         labels: What the scores are called, in the order of the modules; None for the modules'
             own labels.
         reject: An image is none of the above where no score's own probability reaches this;
@@ -45,13 +47,13 @@ def compose_modules(
     names = [module.label for module in modules] if labels is None else list(labels)
     _check_request(modules, names, strategy)
     _check_reject(reject)
-    scorers = _SCORERS[strategy](modules, names)
+    scorers, reasons = _SCORERS[strategy](modules, names)
     composition = Composition(
         strategy=_strategy_of(scorers, strategy),
         modules=[pin(module, label) for module, label in zip(modules, names, strict=True)],
         origin_macs=origin_macs(modules),
     )
-    return Classifier(scorers, names, reject, composition)
+    return Classifier(scorers, names, reject, composition, reasons)
 
 
 def pin(module: ClassModule, label: str) -> Pin:
@@ -72,36 +74,50 @@ def origin_macs(modules: Sequence[ClassModule]) -> int:
     return sum({m.manifest.origin.digest: m.manifest.origin.macs for m in modules}.values())
 
 
-def _independent(modules: Sequence[ClassModule], labels: Sequence[str]) -> list[Scorer]:
-    return [keep_independent(module, label) for module, label in zip(modules, labels, strict=True)]
+class _Done(NamedTuple):
+    """Networks, and why it is these."""
+
+    scorers: list[Scorer]
+    reasons: list[str]
 
 
-def _fused(modules: Sequence[ClassModule], labels: Sequence[str]) -> list[Scorer]:
-    return [fuse(modules, labels)]
+def _independent(modules: Sequence[ClassModule], labels: Sequence[str]) -> _Done:
+    apart = [keep_independent(one, label) for one, label in zip(modules, labels, strict=True)]
+    return _Done(apart, [])
 
 
-def _auto(modules: Sequence[ClassModule], labels: Sequence[str]) -> list[Scorer]:
+def _fused(modules: Sequence[ClassModule], labels: Sequence[str]) -> _Done:
+    return _Done([fuse(modules, labels)], [])
+
+
+def _auto(modules: Sequence[ClassModule], labels: Sequence[str]) -> _Done:
     groups: dict[str, list[int]] = {}
     for i, module in enumerate(modules):
         groups.setdefault(module.manifest.origin.digest, []).append(i)
-    return [
-        scorer
+    chosen = [
+        _chosen([modules[i] for i in group], [labels[i] for i in group])
         for group in groups.values()
-        for scorer in _cheaper([modules[i] for i in group], [labels[i] for i in group])
     ]
+    return _Done(
+        *([item for part in parts for item in part] for parts in zip(*chosen, strict=True))
+    )
 
 
-def _cheaper(modules: Sequence[ClassModule], labels: Sequence[str]) -> list[Scorer]:
-    """Return modules of one origin fused or apart, whichever has fewer multiply-accumulates.
-
-    Which of the two is more accurate differs from network to network, and no accuracy is known
-    here.
-    """
-    apart = _independent(modules, labels)
-    if len(modules) == 1 or obstacle(modules) is not None:
-        return apart
+def _chosen(modules: Sequence[ClassModule], labels: Sequence[str]) -> _Done:
+    """Return modules of one origin fused or apart, whichever is better."""
+    apart = _independent(modules, labels).scorers
+    if len(modules) == 1:
+        return _Done(apart, [f"{labels[0]}: independent, the only one of its origin"])
+    names = ", ".join(labels)
+    why = obstacle(modules)
+    if why is not None:
+        return _Done(apart, [f"{names}: independent, for they cannot be fused: {why}"])
     fused = fuse(modules, labels)
-    return [fused] if fused.cost.macs <= sum(scorer.cost.macs for scorer in apart) else apart
+    apart_macs = sum(scorer.cost.macs for scorer in apart)
+    verdict = weigh(fused.cost.macs, apart_macs, recorded_accuracy(modules))
+    taken = FUSED if verdict.is_fused else INDEPENDENT
+    reasons = [f"{names}: {taken}, for {verdict.reason}"]
+    return _Done([fused] if verdict.is_fused else apart, reasons)
 
 
 _SCORERS = {AUTO: _auto, INDEPENDENT: _independent, FUSED: _fused}

@@ -189,6 +189,22 @@ class ClassMetrics(Record, frozen=True, kw_only=True):
     average_precision: Share
 
 
+class ComposedAccuracy(Record, frozen=True, kw_only=True):
+    """What the class modules of all classes of an origin gave as one classifier (clause M-28).
+
+    Attributes:
+        split: The images it was measured on, which were held out of training.
+        n: Images in it.
+        fused: Share that was named rightly by one network of all modules.
+        independent: The same by the modules side by side.
+    """
+
+    split: Text
+    n: PositiveCount
+    fused: Share
+    independent: Share
+
+
 class FileRecord(Record, frozen=True, kw_only=True):
     """One file of a distribution.
 
@@ -297,7 +313,7 @@ class ReleaseManifest(Record, frozen=True, kw_only=True):
 
 
 class Manifest(ReleaseManifest, frozen=True, kw_only=True):
-    """The record of one release of a class module (clauses M-1 to M-19).
+    """The record of one release of a class module (clauses M-1 to M-19 and M-28).
 
     Attributes:
         label: What the module recognises: a namespace and a class (`cifar10/cat`).
@@ -309,6 +325,7 @@ class Manifest(ReleaseManifest, frozen=True, kw_only=True):
         calibration: How the score was calibrated.
         modularizer: What chose the kernels.
         metrics: How good it is, by split.
+        composed: What it gives together with the modules of all other classes of its origin.
         kernel_retention_rate: Retained kernels / all kernels of the origin.
         n_parameters, size_bytes, macs: Numbers in it; bytes of its tensors;
             multiply-accumulates for one image.
@@ -325,6 +342,7 @@ class Manifest(ReleaseManifest, frozen=True, kw_only=True):
     calibration: Calibration
     modularizer: Modularizer
     metrics: list[ClassMetrics] = msgspec.field(default_factory=list)
+    composed: ComposedAccuracy | msgspec.UnsetType = msgspec.UNSET
     kernel_retention_rate: Share
     n_parameters: Count
     size_bytes: Count

@@ -7,24 +7,20 @@ from dataclasses import dataclass
 from statistics import mean
 from typing import TYPE_CHECKING
 
-import torch
-
-from modpm.core.composition.compose import AUTO, FUSED, compose_modules
-from modpm.core.composition.fused import fuse
+from modpm.core.composition.automatic import weigh
+from modpm.core.composition.compose import FUSED, INDEPENDENT
 from modpm.core.errors import ModpmError
+from modpm.core.modularizing.composing import compose_all
 from modpm.core.modularizing.criterion import Criterion, candidates
 from modpm.core.modularizing.fitting import FittedNetwork, fit_networks
 from modpm.core.modularizing.metrics import join
 from modpm.core.modularizing.origin import accuracy
-from modpm.core.training.inference import predict_batches
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from torch import Tensor
 
-    from modpm.core.composition.class_module import ClassModule
-    from modpm.core.composition.scorer import Scorer
     from modpm.core.modularizing.description import Describer
     from modpm.core.modularizing.frequencies import KernelFrequencies
     from modpm.core.modularizing.origin import OriginNetwork
@@ -115,10 +111,10 @@ class Search:
     def _trade_off(self, criterion: Criterion, networks: Sequence[FittedNetwork]) -> TradeOff:
         labels = self.origin.validation.labels
         modules = [one.module(self.describer.manifest(one, criterion)) for one in networks]
-        scores = torch.stack([network.fitted.held_out_scores for network in networks], dim=1)
-        strategy, scorer = composed(modules)
-        independent, fused = accuracy(scores, labels), accuracy(self._scores(scorer), labels)
-        taken = fused if strategy == FUSED else independent
+        composed, fused = compose_all(self.origin, networks, modules)
+        macs = sum(one.cost.macs for one in networks)
+        strategy = FUSED if weigh(fused.cost.macs, macs, composed).is_fused else INDEPENDENT
+        taken = composed.fused if strategy == FUSED else composed.independent
         lost = 100 * (accuracy(self.origin.validation_logits, labels) - taken)
         return TradeOff(
             threshold=criterion.threshold,
@@ -126,30 +122,13 @@ class Search:
             kernel_retention_rate=mean(one.kernel_retention_rate for one in networks),
             n_parameters=mean(one.cost.n_parameters for one in networks),
             macs=mean(one.cost.macs for one in networks),
-            fused_accuracy=fused,
-            independent_accuracy=independent,
+            fused_accuracy=composed.fused,
+            independent_accuracy=composed.independent,
             strategy=strategy,
             accuracy=taken,
             accuracy_loss=lost,
             is_within_budget=lost <= self.budget + 1e-9,
         )
-
-    def _scores(self, scorer: Scorer) -> Tensor:
-        return predict_batches(scorer, self.origin.validation.images, self.origin.contract)
-
-
-def composed(modules: Sequence[ClassModule]) -> tuple[str, Scorer]:
-    """Return the strategy that composing takes for these modules by itself, and them fused.
-
-    Args:
-        modules: Of one origin.
-    """
-    classifier = compose_modules(modules, AUTO)
-    assert classifier.composition is not None
-    strategy = classifier.composition.strategy
-    if strategy == FUSED:
-        return strategy, classifier.networks()[0]
-    return strategy, fuse(modules, [module.label for module in modules])
 
 
 def choose(curve: Sequence[TradeOff], budget: float) -> TradeOff:

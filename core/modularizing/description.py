@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import msgspec
 import torch
 
 from modpm.core.formats.card import render_card
@@ -14,6 +15,7 @@ from modpm.core.formats.manifest import (
     TENSOR_FILE,
     Calibration,
     ClassMetrics,
+    ComposedAccuracy,
     Manifest,
     Modularizer,
     Origin,
@@ -79,7 +81,11 @@ class Describer:
         self._origin_record = _origin_record(origin, accuracy)
 
     def manifest(
-        self, network: FittedNetwork, criterion: Criterion, metrics: Sequence[ClassMetrics] = ()
+        self,
+        network: FittedNetwork,
+        criterion: Criterion,
+        metrics: Sequence[ClassMetrics] = (),
+        composed: ComposedAccuracy | None = None,
     ) -> Manifest:
         """Return the manifest of one class's module; its `files` are not filled in.
 
@@ -87,6 +93,7 @@ class Describer:
             network: The module's network.
             criterion: What said which kernels it retains.
             metrics: What it measured.
+            composed: What it gives together with the modules of all other classes.
         """
         name, config = self._details.names[network.class_index], self._origin.run.config
         return Manifest(
@@ -108,6 +115,7 @@ class Describer:
                 parameters=_parameters(config, criterion),
             ),
             metrics=list(metrics),
+            composed=msgspec.UNSET if composed is None else composed,
             kernel_retention_rate=network.kernel_retention_rate,
             n_parameters=network.cost.n_parameters,
             size_bytes=network.cost.size_bytes,

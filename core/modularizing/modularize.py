@@ -8,12 +8,14 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from modpm.core.composition.fused import obstacle
 from modpm.core.formats import canonical_json
 from modpm.core.formats.distribution import Distribution, write_distribution
 from modpm.core.formats.release_terms import UNSTATED_LICENCE
 from modpm.core.formats.whole_files import write_file
 from modpm.core.modularizing.choice import Choice, Search
 from modpm.core.modularizing.class_metrics import measure_networks
+from modpm.core.modularizing.composing import compose_all
 from modpm.core.modularizing.description import Describer, files_of
 from modpm.core.modularizing.fitting import fit_networks
 from modpm.core.modularizing.frequencies import KernelFrequencies, count_kernels
@@ -32,7 +34,7 @@ from modpm.core.training.run import Run
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from modpm.core.formats.manifest import Manifest
+    from modpm.core.formats.manifest import ComposedAccuracy, Manifest
     from modpm.core.modularizing.fitting import FittedNetwork
 
 SUMMARY_FILE = "modules.json"
@@ -163,9 +165,10 @@ class _Modularizing:
             self._origin, choice.networks, partial(self._progress, "measuring class modules")
         )
         describer = Describer(self._origin, self._request.details, self._origin.test_accuracy)
+        composed = self._composed(describer, choice)
         with whole_tree(made.folder) as folder:
             manifests = [
-                describer.manifest(network, choice.criterion, [measured])
+                describer.manifest(network, choice.criterion, [measured], composed)
                 for network, measured in zip(choice.networks, metrics, strict=True)
             ]
             distributions = map(partial(self._distribution, folder), choice.networks, manifests)
@@ -174,6 +177,15 @@ class _Modularizing:
             write_file(folder / SUMMARY_FILE, canonical_json.encode(record))
             write_file(folder / REPORT_FILE, render_report(made).encode())
         return made
+
+    def _composed(self, describer: Describer, choice: Choice) -> ComposedAccuracy | None:
+        modules = [
+            network.module(describer.manifest(network, choice.criterion))
+            for network in choice.networks
+        ]
+        if obstacle(modules) is not None:
+            return None
+        return compose_all(self._origin, choice.networks, modules)[0]
 
     def _distribution(
         self, folder: Path, network: FittedNetwork, manifest: Manifest

@@ -18,6 +18,7 @@ from modpm.core.graph import build
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
+    from collections.abc import Set as AbstractSet
 
     from torch import Tensor
 
@@ -89,7 +90,7 @@ def _has_equal_tensors(node: Node, networks: Sequence[PlainNetwork]) -> bool:
     )
 
 
-def _joined(networks: Sequence[PlainNetwork], shared: Collection[str]) -> GraphNetwork:
+def _joined(networks: Sequence[PlainNetwork], shared: AbstractSet[str]) -> GraphNetwork:
     first = networks[0]
     nodes = [node for node in first.graph.nodes if node.name in shared]
     tensors = {name: first.tensors[name] for node in nodes for name in node.tensors.values()}
@@ -111,11 +112,11 @@ def _joined(networks: Sequence[PlainNetwork], shared: Collection[str]) -> GraphN
     return build(graph, tensors).eval()
 
 
-def _unitable(networks: Sequence[PlainNetwork], shared: Collection[str]) -> Iterator[str]:
+def _unitable(networks: Sequence[PlainNetwork], shared: AbstractSet[str]) -> Iterator[str]:
     """Give the convolutions that read the same in all networks and differ in their kernels."""
     others = [{node.name: node for node in one.graph.nodes} for one in networks[1:]]
     for node in networks[0].graph.nodes:
-        if node.operator == "conv2d" and node.name not in shared and shared.issuperset(node.inputs):
+        if node.operator == "conv2d" and node.name not in shared and shared >= set(node.inputs):
             alike = [_without_count(other.get(node.name)) for other in others]
             is_whole = node.attributes["groups"] == 1  # every kernel reads every channel
             if is_whole and all(other == _without_count(node) for other in alike):

@@ -31,6 +31,8 @@ def test_compose_prints_what_it_made_as_json(tmp_path: Path) -> None:
     assert outcome.data["labels"] == ["tiny/cat", "tiny/dog"]
     assert outcome.data["path"] == str(tmp_path / "clf")
     assert outcome.data["strategy"] == "fused"
+    (reason,) = outcome.data["reasons"]
+    assert reason.startswith("tiny/cat, tiny/dog: fused, for fused costs ")
     classifier = modpm.Classifier.from_folder(tmp_path / "clf")
     for field in ("n_parameters", "macs", "origin_macs"):
         assert outcome.data[field] == getattr(classifier, field)
@@ -47,6 +49,7 @@ def test_compose_without_names_takes_all_installed_modules(tmp_path: Path) -> No
     ):
         assert line.startswith(f"{label} ")
     assert "4 labels, mixed" in outcome.stderr
+    assert "tiny4/frog: independent, the only one of its origin" in outcome.stderr
 
 
 @pytest.mark.usefixtures("project")

@@ -5,13 +5,17 @@ from functools import partial
 
 import pytest
 import torch
+from msgspec.structs import replace
 from PIL import Image
-from tests.composition.tiny_origins import CLASSES, images, tiny_origin
+from tests.composition.tiny_origins import CLASSES, TinyOrigin, images, tiny_origin
 
+from modpm.core.composition.automatic import LEAST_POINTS, weigh, worth
+from modpm.core.composition.class_module import ClassModule
 from modpm.core.composition.classifier import Classifier
 from modpm.core.composition.compose import STRATEGIES, compose_modules
 from modpm.core.composition.prediction import probabilities
 from modpm.core.errors import ModpmError
+from modpm.core.formats.manifest import ComposedAccuracy
 
 # Sums of some hundred float32 terms in another order.
 assert_near = partial(torch.testing.assert_close, rtol=1e-4, atol=1e-4)
@@ -75,6 +79,60 @@ def test_auto_takes_what_costs_less_arithmetic(strategy: str) -> None:
     auto = compose_modules(modules, "auto")
     assert min(macs, key=macs.__getitem__) == strategy
     assert (auto.strategy, auto.macs) == (strategy, macs[strategy])
+
+
+def recorded(origin: TinyOrigin, fused: float, independent: float) -> list[ClassModule]:
+    """Return modules that cost least apart, with a record of both compositions."""
+    composed = ComposedAccuracy(split="held out", n=500, fused=fused, independent=independent)
+    modules = [
+        origin.module(name, {"conv1": [i], "conv2": [i], "conv3": [i]})
+        for i, name in enumerate(CLASSES)
+    ]
+    return [
+        ClassModule(replace(module.manifest, composed=composed), module.tensors)
+        for module in modules
+    ]
+
+
+@pytest.mark.parametrize(("gained", "strategy"), [(0.9, "fused"), (-0.1, "independent")])
+def test_auto_takes_the_dearer_one_only_for_more_accuracy_than_its_arithmetic_is_worth(
+    gained: float, strategy: str
+) -> None:
+    modules = recorded(tiny_origin(), 0.05, 0.0)
+    macs = {one: compose_modules(modules, one).macs for one in ("independent", "fused")}
+    needed = worth(macs["independent"], macs["fused"]) / 100
+    assert needed > LEAST_POINTS / 100
+    modules = recorded(tiny_origin(), 0.5 + needed * (1 + gained), 0.5)
+    auto = compose_modules(modules, "auto")
+    assert auto.strategy == strategy
+    assert len(auto.reasons) == 1
+    assert f"{strategy}, for independent costs {macs['independent']:,}" in auto.reasons[0]
+    assert ("is worth" if strategy == "fused" else "is not worth") in auto.reasons[0]
+
+
+def test_a_gain_below_what_few_images_tell_decides_nothing() -> None:
+    for gain, is_fused in ((0.004, True), (0.006, False)):
+        accuracy = ComposedAccuracy(split="held out", n=500, fused=0.8, independent=0.8 + gain)
+        assert weigh(100, 101, accuracy).is_fused == is_fused
+    assert weigh(100, 101, None).is_fused
+    assert not weigh(101, 100, None).is_fused
+
+
+def test_records_of_modules_that_were_not_cut_together_decide_nothing() -> None:
+    one, other = recorded(tiny_origin(), 0.9, 0.1), recorded(tiny_origin(), 0.8, 0.1)
+    auto = compose_modules([one[0], other[1]], "auto")
+    assert auto.strategy == "independent"
+    assert "no accuracy is recorded" in auto.reasons[0]
+
+
+def test_only_auto_gives_reasons_one_for_each_origin() -> None:
+    near, far = tiny_origin(), tiny_origin(5)
+    modules = [near.module("cat"), near.module("dog"), far.module("cat")]
+    cat, dog, other = (module.label for module in modules)
+    first, second = compose_modules(modules, "auto").reasons
+    assert first.startswith(f"{cat}, {dog}: fused, for fused costs ")
+    assert second == f"{other}: independent, the only one of its origin"
+    assert compose_modules(modules, "independent").reasons == ()
 
 
 def test_a_network_on_another_device_takes_images_from_any() -> None:

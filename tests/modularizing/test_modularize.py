@@ -12,12 +12,15 @@ from tests.modularizing.small_run import train_small
 
 import modpm
 from modpm.core.composition.class_module import ClassModule
+from modpm.core.composition.compose import compose_modules
 from modpm.core.errors import ModpmError
 from modpm.core.formats.distribution import verify_distribution, write_distribution
+from modpm.core.formats.manifest import ComposedAccuracy
 from modpm.core.graph import count
 from modpm.core.modularizing.class_metrics import measure
 from modpm.core.modularizing.modularize import modularize
 from modpm.core.modularizing.module_masks import kernel_retention_rate
+from modpm.core.modularizing.origin import accuracy
 from modpm.core.training.run import Run
 
 if TYPE_CHECKING:
@@ -72,6 +75,24 @@ def test_the_same_run_gives_the_same_bytes(
     assert [one.digest for one in again.distributions] == [one.digest for one in made.distributions]
     for name in ("modules.json", "README.md"):
         assert (again.folder / name).read_bytes() == (made.folder / name).read_bytes()
+
+
+def test_manifests_record_what_both_compositions_of_all_classes_gave(
+    made: Modularization, small_run: Run
+) -> None:
+    first, *others = (manifest.composed for manifest in made.manifests)
+    assert isinstance(first, ComposedAccuracy)
+    assert all(other == first for other in others)
+    data = small_run.validation_data()
+    assert (first.split, first.n) == ("train, held out", len(data))
+    modules = [ClassModule.from_folder(one.folder) for one in made.distributions]
+    scores = compose_modules(modules, "fused").score_images(data.images)
+    assert first.fused == pytest.approx(accuracy(scores, data.labels), abs=1e-6)
+    scores = compose_modules(modules, "independent").score_images(data.images)
+    # The record is of cross-fitted scores, these are not.
+    assert first.independent == pytest.approx(accuracy(scores, data.labels), abs=0.05)
+    # Composing chooses by the record.
+    assert f"{first.fused:.2%} fused" in compose_modules(modules).reasons[0]
 
 
 def test_modules_of_one_run_have_one_calibration_of_the_logits(made: Modularization) -> None:
