@@ -34,10 +34,7 @@ def encode(value: object) -> bytes:
     """
     try:
         _check_writable(value, 0)
-        text = json.dumps(
-            value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
-        )
-        return text.encode("utf-8")
+        return _encoded(value)
     except UnicodeEncodeError:
         raise _invalid("a string holds half of a surrogate pair", None) from None
     except ValueError as error:
@@ -83,7 +80,14 @@ def decode(data: bytes, where: str | None = None, max_size_bytes: int = MAX_SIZE
 
 def is_canonical(data: bytes, value: Json) -> bool:
     """Say whether `data` is the canonical form of `value`, which was decoded from it."""
-    return encode(value) == data
+    return _encoded(value) == data  # what was decoded can be written
+
+
+def _encoded(value: object) -> bytes:
+    text = json.dumps(
+        value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
+    )
+    return text.encode("utf-8")
 
 
 def _check_writable(value: object, depth: int) -> None:

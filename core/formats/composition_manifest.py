@@ -138,7 +138,15 @@ def parse_manifest(data: bytes, where: str | None = None) -> AnyManifest:
     Raises:
         ModpmError: As `ReleaseManifest.from_bytes`.
     """
-    raw = canonical_json.decode(data, where)
+    return manifest_of_json(canonical_json.decode(data, where), where)
+
+
+def manifest_of_json(raw: canonical_json.Json, where: str | None = None) -> AnyManifest:
+    """Read what `canonical_json.decode` made of a manifest of either kind.
+
+    Raises:
+        ModpmError: As `ReleaseManifest.from_json`.
+    """
     version = raw.get("format_version") if isinstance(raw, dict) else None
     if version == COMPOSITION_FORMAT_VERSION:
         return CompositionManifest.from_json(raw, where)

@@ -11,7 +11,7 @@ import msgspec
 
 from modpm.core.errors import ModpmError
 from modpm.core.formats import canonical_json
-from modpm.core.formats.composition_manifest import AnyManifest, parse_manifest
+from modpm.core.formats.composition_manifest import AnyManifest, manifest_of_json
 from modpm.core.formats.digest import digest_bytes, digest_file
 from modpm.core.formats.manifest import MANIFEST_FILE, TENSOR_FILE, FileRecord, Manifest
 from modpm.core.formats.tensor_file import METADATA_KEY, TensorHeader, parse_header, read_header
@@ -113,7 +113,7 @@ def read_distribution(folder: Path) -> Distribution:
     Raises:
         ModpmError: `not-a-distribution`, or what `parse_manifest` raises.
     """
-    distribution, _ = _read(folder)
+    distribution, _, _ = _read(folder)
     return distribution
 
 
@@ -135,8 +135,11 @@ def verify_distribution(
             `wrong-size`, `truncated-tensors`, `invalid-tensors`, `missing-tensor`,
             `unexpected-tensor`, `wrong-count`.
     """
-    distribution, manifest_bytes = _read(folder)
-    problems = list(_manifest_problems(distribution, manifest_bytes, digest))
+    distribution, manifest_bytes, manifest_json = _read(folder)
+    problems = list(_digest_problems(distribution, digest))
+    if not canonical_json.is_canonical(manifest_bytes, manifest_json):
+        message = "is not canonical JSON"
+        problems.append(DistributionProblem("not-canonical", MANIFEST_FILE, message))
     problems += _folder_problems(distribution, digest_of or digest_file)
     broken = {problem.file for problem in problems}
     if isinstance(distribution.manifest, Manifest) and TENSOR_FILE not in broken:
@@ -166,7 +169,7 @@ def tensor_problems(manifest: Manifest, header: TensorHeader) -> Iterator[Distri
             yield _in_tensors("wrong-count", f"the manifest says {field} {said}; there are {n}")
 
 
-def _read(folder: Path) -> tuple[Distribution, bytes]:
+def _read(folder: Path) -> tuple[Distribution, bytes, canonical_json.Json]:
     path = folder / MANIFEST_FILE
     try:
         if not stat.S_ISREG(path.lstat().st_mode):
@@ -176,8 +179,9 @@ def _read(folder: Path) -> tuple[Distribution, bytes]:
             data = file.read(canonical_json.MAX_SIZE_BYTES + 1)
     except OSError as error:
         raise _not_a_distribution(folder, error.strerror or "cannot be read") from error
-    manifest = parse_manifest(data, str(path))
-    return Distribution(folder, manifest, digest_bytes(data)), data
+    manifest_json = canonical_json.decode(data, str(path))
+    manifest = manifest_of_json(manifest_json, str(path))
+    return Distribution(folder, manifest, digest_bytes(data)), data, manifest_json
 
 
 def _not_a_distribution(folder: Path, why: str) -> ModpmError:
@@ -190,14 +194,12 @@ def _not_a_distribution(folder: Path, why: str) -> ModpmError:
     )
 
 
-def _manifest_problems(
-    distribution: Distribution, data: bytes, digest: str | None
+def _digest_problems(
+    distribution: Distribution, digest: str | None
 ) -> Iterator[DistributionProblem]:
     if digest is not None and distribution.digest != digest:
         message = f"its digest is {distribution.digest}, not {digest}"
         yield DistributionProblem("wrong-digest", MANIFEST_FILE, message)
-    if not canonical_json.is_canonical(data, canonical_json.decode(data)):
-        yield DistributionProblem("not-canonical", MANIFEST_FILE, "is not canonical JSON")
 
 
 def _folder_problems(
