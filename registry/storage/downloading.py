@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO
 
 from modpm.core.errors import ModpmError
-from modpm.registry.system.transfer import BLOCK_BYTES, truncated, wrong_digest
+from modpm.registry.system.transfer import block_of_thread, read_into, truncated, wrong_digest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -43,15 +43,21 @@ class Source:
 
 
 def download(
-    part: Path, record: FileRecord, sources: Sequence[Source], advance: Callable[[int], None]
+    part: Path,
+    record: FileRecord,
+    sources: Sequence[Source],
+    advance: Callable[[int], None],
+    *,
+    is_synced: bool = True,
 ) -> None:
-    """Complete a partial file, down to the disk.
+    """Complete a partial file.
 
     Args:
         part: The partial file; absent, or what an interrupted download has left.
         record: The size and digest that the file must have.
         sources: Where to get it; each is tried only if those before it fail.
         advance: Told how many bytes have arrived.
+        is_synced: Write it down to the disk.
 
     Raises:
         ModpmError: What is wrong with the first source: `truncated`, `wrong-digest`, or what
@@ -61,6 +67,9 @@ def download(
     try:
         with part.open("ab") as file:
             _complete(_Partial(part, file, record, advance), sources)
+            file.flush()
+            if is_synced:
+                os.fsync(file.fileno())
     except ModpmError:
         if part.stat().st_size == 0:
             part.unlink()
@@ -108,11 +117,12 @@ class _Partial:
             digest = self._digest()
             self._clear()
             raise wrong_digest(digest, self._record, source.where, is_longer=is_longer)
-        self._file.flush()
-        os.fsync(self._file.fileno())
 
     def _take_up(self, path: Path) -> None:
-        if path.stat().st_size > self._record.size_bytes:
+        n_present = os.fstat(self._file.fileno()).st_size
+        if n_present == 0:
+            return
+        if n_present > self._record.size_bytes:
             self._clear()
         with path.open("rb") as present:
             self._hashed = hashlib.file_digest(present, "sha256")
@@ -142,26 +152,27 @@ class _Partial:
 
     def _append(self, stream: BinaryIO) -> bool:
         before, self._cause = self._n_bytes, None
-        while self._n_bytes < self._record.size_bytes:
-            block = self._read(stream, self._record.size_bytes - self._n_bytes)
-            if not block:
+        block = block_of_thread()
+        while (n_left := self._record.size_bytes - self._n_bytes) > 0:
+            n_bytes = self._read(stream, block[:n_left])
+            if n_bytes == 0:
                 self._count_cut(self._n_bytes - before)
                 return False
-            self._hashed.update(block)
-            self._file.write(block)
-            self._n_bytes += len(block)
-            self._advance(len(block))
-        return len(self._read(stream, 1)) > 0
+            self._hashed.update(block[:n_bytes])
+            self._file.write(block[:n_bytes])
+            self._n_bytes += n_bytes
+            self._advance(n_bytes)
+        return self._read(stream, block[:1]) > 0
 
-    def _read(self, stream: BinaryIO, n_wanted: int) -> bytes:
-        """Return the next bytes; none at the end, or where the connection is cut."""
+    def _read(self, stream: BinaryIO, block: memoryview) -> int:
+        """Read the next bytes; none at the end, or where the connection is cut."""
         try:
-            return stream.read(min(BLOCK_BYTES, n_wanted))
+            return read_into(stream, block)
         except (OSError, ModpmError) as error:
             if isinstance(error, ModpmError) and error.code not in {"network-failed", "truncated"}:
                 raise
             self._cause = str(error).partition("\n")[0]
-            return b""
+            return 0
 
     def _count_cut(self, n_brought: int) -> None:
         self._n_fruitless = self._n_fruitless + 1 if n_brought < _MUCH_BYTES else 0

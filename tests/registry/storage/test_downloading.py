@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from typing_extensions import Buffer
+
 CONTENT = bytes(range(256)) * 20
 RECORD = FileRecord(size_bytes=len(CONTENT), digest=digest_bytes(CONTENT))
 
@@ -32,11 +34,11 @@ class Cut(io.BytesIO):
         super().__init__(content)
         self._error = error
 
-    def read(self, size: int | None = -1) -> bytes:
-        block = super().read(size)
-        if not block and size != 0:
+    def readinto1(self, buffer: Buffer) -> int:
+        n_bytes = super().readinto1(buffer)
+        if n_bytes == 0:
             raise self._error
-        return block
+        return n_bytes
 
 
 class Registry:
