@@ -25,8 +25,10 @@ from modpm.registry.index import Index, Release
 from modpm.registry.system.durable import (
     exclusively,
     move,
+    place,
     remove_folder,
     replace_files,
+    sync_folders,
 )
 from modpm.registry.system.threads import in_threads
 from modpm.registry.system.transfer import transfer
@@ -187,9 +189,13 @@ class DirectoryRegistry:
         for entry in new:
             folder = self._release_folder(entry.module, entry.release.version)
             remove_folder(folder)  # left by a crash: no index lists it
-            move(self._staged_release(entry), folder)
+            place(self._staged_release(entry), folder)
         # In the order of the entries: class modules before the compositions of them.
-        for module in dict.fromkeys(entry.module for entry in new):
+        modules = list(dict.fromkeys(entry.module for entry in new))
+        folders = {self._index_path(module).parent for module in modules}
+        above = {parent for folder in folders for parent in (folder.parent, self._folder)}
+        sync_folders(folders | above)
+        for module in modules:
             move(self._staged_index(module), self._index_path(module))
         self._list_names({entry.module for entry in entries})
 

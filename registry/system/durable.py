@@ -16,9 +16,10 @@ from filelock import FileLock, Timeout
 
 from modpm.core.errors import ModpmError
 from modpm.core.formats.whole_files import sync_folder, write_new
+from modpm.registry.system.threads import in_threads
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
 
 LOCK_TIMEOUT_SECONDS = 300.0
@@ -102,6 +103,17 @@ def move(source: Path, target: Path) -> None:
     make_folders(target.parent)
     source.replace(target)
     sync_folder(target.parent)
+
+
+def place(source: Path, target: Path) -> None:
+    """Rename as `move` does, and leave it to the caller when the disk has it."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    source.replace(target)
+
+
+def sync_folders(folders: Iterable[Path]) -> None:
+    """Write the names in folders down to the disk, in each once."""
+    in_threads(sync_folder, sorted(set(folders)), "folders cannot be written")
 
 
 def make_folders(folder: Path) -> None:
