@@ -138,6 +138,12 @@ def write_new(path: Path, data: bytes) -> None:
         os.fsync(file.fileno())
 
 
+def sync_file(path: Path) -> None:
+    """Write a file down to the disk."""
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+
+
 def sync_folder(folder: Path) -> None:
     """Write the names in a folder down to the disk."""
     if os.name == "nt":  # Windows has no handle on a folder, and keeps renames by itself

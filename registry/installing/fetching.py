@@ -65,6 +65,7 @@ def fetch(
     missing = [file for file, is_there in zip(wanted, are_there, strict=True) if not is_there]
     if missing and offline:
         raise _offline(missing, store)
+    store.announce(file.record.digest for file in missing)
     meter = Meter(sum(file.record.size_bytes for file in missing), progress)
     registries = _Registries(addresses, base)
 

@@ -13,6 +13,7 @@ installed before, or what was asked for; running the same command again complete
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from modpm.core.errors import ModpmError
@@ -27,8 +28,9 @@ from modpm.registry.projects.changes import Change, changes_between
 from modpm.registry.projects.editing import Edit
 from modpm.registry.projects.project import Project, read
 from modpm.registry.projects.request import Conditions, Request
+from modpm.registry.storage import unsettled
 from modpm.registry.storage.store import Store
-from modpm.registry.system.durable import remove_folder, replace_files
+from modpm.registry.system.durable import remove_folder, replace_files, sync_folders
 from modpm.registry.system.errors import explained
 from modpm.registry.system.threads import in_threads
 
@@ -149,6 +151,7 @@ def carry_out(
         ModpmError: As `install`.
     """
     with explained("install"):
+        Store.of_user().settle()
         while True:
             chosen = make_plan()
             missing = [p for p in chosen.lock.pins if not holds(place.module_path(p), p)]
@@ -226,7 +229,10 @@ def _switch(place: Project, chosen: Plan, before: Lockfile, missing: Sequence[Pi
     signers = {**before.signers, **chosen.lock.signers}
     _check_members(place, chosen.lock, staged)
     signers |= _checked_signers(place, chosen.lock, staged, signers)
-    in_threads(lambda pin: put(staged[pin.digest], place.module_path(pin)), missing, what)
+    for pin in missing:
+        put(staged[pin.digest], place.module_path(pin))
+    if unsettled.boot() is None:  # nobody would look at them after a power cut
+        sync_folders(chain.from_iterable(_folders(place, pin) for pin in missing))
     replace_files(_new_contents(place, chosen, chosen.lock.signed_by(signers)), place.staging)
     for folder in other_folders(place, chosen.lock.pins):
         remove_folder(folder)
@@ -235,6 +241,12 @@ def _switch(place: Project, chosen: Plan, before: Lockfile, missing: Sequence[Pi
 def _check_members(place: Project, lock: Lockfile, staged: Mapping[str, Path]) -> None:
     """Check the class modules of compositions before anything of the project changes (W-14)."""
     check_members(lock.pins, lambda pin: staged.get(pin.digest, place.module_path(pin)))
+
+
+def _folders(place: Project, pin: Pin) -> Sequence[Path]:
+    """Return the folder of a module and those it is in."""
+    folder = place.module_path(pin)
+    return [folder, *(f for f in folder.parents if f.is_relative_to(place.modules_path))]
 
 
 def _checked_signers(

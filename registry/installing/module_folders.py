@@ -5,11 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from modpm.core.errors import ModpmError
-from modpm.core.formats.whole_files import sync_folder
 from modpm.registry.installing.sealing import is_sealed, seal
 from modpm.registry.installing.verification import verify_module
 from modpm.registry.storage.store import Store, verified_digest
-from modpm.registry.system.durable import move, remove_folder
+from modpm.registry.system.durable import place, remove_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -51,14 +50,16 @@ def stage(place: Project, pin: Pin) -> Path:
         store.give(record, staged / name)
     verify_module(staged, pin, digest_of=verified_digest)
     seal(staged)
-    sync_folder(staged)
     return staged
 
 
 def put(staged: Path, target: Path) -> None:
-    """Move a staged folder to its place, over a damaged one if there is any."""
+    """Move a staged folder to its place, over a damaged one if there is any.
+
+    Whether the disk has it is up to the caller: one that is missing something is made anew.
+    """
     remove_folder(target)
-    move(staged, target)
+    place(staged, target)
 
 
 def other_folders(place: Project, pins: Iterable[Pin]) -> list[Path]:

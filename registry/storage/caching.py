@@ -130,6 +130,8 @@ def prune(*, is_dry_run: bool = False) -> Pruned:
 def verify_store(*, is_repairing: bool = False) -> list[StoredFile]:
     """Read every file of the store and compare it with the digest that its name says.
 
+    Where all are what they should be, the disk has them then (S-18).
+
     Args:
         is_repairing: Remove damaged files, so that they are fetched again when they are needed.
 
@@ -147,6 +149,8 @@ def verify_store(*, is_repairing: bool = False) -> list[StoredFile]:
         if is_repairing:
             for file in damaged:
                 file.path.unlink(missing_ok=True)
+        if is_repairing or not damaged:
+            store.settle(is_thorough=True)
     if damaged and not is_repairing:
         raise _damaged(damaged, store)
     return damaged

@@ -8,6 +8,8 @@ import shutil
 import sys
 from typing import TYPE_CHECKING
 
+from modpm.core.formats.whole_files import sync_file
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -29,7 +31,7 @@ def materialise(source: Path, target: Path) -> None:
     elif not _hard_link(source, target):
         shutil.copyfile(source, target)
         target.chmod(_READ_ONLY)
-        _sync(target)
+        sync_file(target)
 
 
 # Pairs of devices that share no blocks, so that it is tried once and not for every file.
@@ -62,8 +64,3 @@ def _hard_link(source: Path, target: Path) -> bool:
     except OSError:
         return False
     return True
-
-
-def _sync(path: Path) -> None:
-    with path.open("rb") as file:
-        os.fsync(file.fileno())

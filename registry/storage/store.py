@@ -4,6 +4,7 @@
     sha256/<two digits>/<64 digits>.part    what an interrupted download has left
     sha256/<two digits>/<64 digits>.lock    held while the file is fetched
     .users/                                 one lock for each command that is taking files
+    .unsettled/                             notes of files that the disk may not have yet
 
 Files are verified before they get their names and whenever they are taken; one that is not what
 its name says is fetched again (`specs/store.md`).
@@ -11,18 +12,22 @@ its name says is fetched again (`specs/store.md`).
 
 from __future__ import annotations
 
+import os
 import secrets
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
 from modpm.core.formats.digest import digest_file
+from modpm.core.formats.whole_files import sync_file
+from modpm.registry.storage import unsettled
 from modpm.registry.storage.downloading import download
 from modpm.registry.storage.materialising import materialise
 from modpm.registry.system.durable import locked, move
 from modpm.registry.system.home import home
+from modpm.registry.system.threads import in_threads
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from pathlib import Path
 
     from modpm.core.formats.manifest import FileRecord
@@ -56,6 +61,8 @@ class Store:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self._notes = unsettled.Notes(folder / ".unsettled")
+        self._noted: set[str] = set()
 
     @classmethod
     def of_user(cls) -> Store:
@@ -79,6 +86,38 @@ class Store:
         _verified[state] = record.digest
         return True
 
+    def announce(self, digests: Iterable[str]) -> bool:
+        """Note files that are about to be fetched, so that none of them waits for the disk.
+
+        Returns:
+            Whether that was possible: else each is down on the disk before it has its name.
+        """
+        announced = set(digests)
+        if announced and not self._notes.add(announced):
+            return False
+        self._noted |= announced
+        return True
+
+    def settle(self, *, is_thorough: bool = False) -> None:
+        """Read the files that the disk may not have had when the system was started anew.
+
+        A torn one is removed, and what projects have of it is given another time first, so that
+        they see that it is not what they verified.
+
+        Args:
+            is_thorough: Those too that it may not have yet, so that it has them.
+
+        Raises:
+            ModpmError: `busy`, if somebody else has been at it for five minutes.
+        """
+        choose = self._notes.all if is_thorough else self._notes.of_earlier_runs
+        if not choose():
+            return
+        with locked(self.folder / ".unsettled.lock"):
+            notes = choose()
+            in_threads(self._settle, unsettled.digests_in(notes), "files cannot be read")
+            unsettled.forget(notes)
+
     def fetch(
         self,
         record: FileRecord,
@@ -86,6 +125,8 @@ class Store:
         advance: Callable[[int], None] = lambda _n_bytes: None,
     ) -> None:
         """Make sure that a file is there and intact.
+
+        Unless it was announced, it is down on the disk before it has its name.
 
         Args:
             record: Its size and digest.
@@ -98,13 +139,19 @@ class Store:
         path = self.path(record.digest)
         if self.has(record):
             return
+        is_noted = record.digest in self._noted
+        if is_noted:
+            path.parent.mkdir(parents=True, exist_ok=True)
         with locked(path.with_name(f"{path.name}.lock"), is_kept=False):
             if self.has(record):
                 return
             part = path.with_name(f"{path.name}.part")
-            download(part, record, sources, advance)
+            download(part, record, sources, advance, is_synced=not is_noted)
             part.chmod(_READ_ONLY)
-            move(part, path)
+            if is_noted:
+                part.replace(path)
+            else:
+                move(part, path)
             _verified[_State.of(path)] = record.digest
 
     def give(self, record: FileRecord, target: Path) -> None:
@@ -140,6 +187,18 @@ class Store:
                 with locked(user, is_kept=False):
                     pass  # it has ended, or it died and left this
             yield
+
+    def _settle(self, digest: str) -> None:
+        path = self.path(digest)
+        try:
+            is_torn = digest_file(path) != digest
+            if is_torn:
+                os.utime(path)
+            sync_file(path)
+            if is_torn:
+                path.unlink()
+        except FileNotFoundError:  # it never got its name, or was pruned
+            pass
 
     @property
     def _gate(self) -> Path:
