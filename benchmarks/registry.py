@@ -1,18 +1,29 @@
 """What publishing and installing cost against raw copies of the same files; resolving; no-op syncs.
 
 For each kind of registry, in each round: the files are copied as plainly as it goes, published
-and installed, one after the other; a ratio compares what was measured in the same round. Raw
-copies of files are `shutil.copytree`, and the same with an fsync of every file, which publishing
-and installing do; raw copies of objects are plain `put` and `get` of obstore to and from files, by
-as many threads as modpm has, without an fsync. Before each measurement the disk is left to settle.
+and installed, one after the other, in every second round the raw copies last; a ratio compares
+what was measured in the same round. Raw copies of files are `shutil.copytree`, and the same with
+an fsync of every file; raw copies of objects are plain `put` and `get` of obstore to and from
+files, by as many threads as modpm has, without an fsync.
+
+Before each measurement the disk is left to settle, and as much memory as the files need is taken
+once and given back, since a virtual machine gets memory that nobody had for a while only slowly.
+What was made is emptied and not removed, since some file systems make new files only slowly where
+many were removed just before. One round is not counted: what is loaded once is loaded in it.
 
 Usage:
     python benchmarks/registry.py [--modules 100] [--megabytes 10] [-n 5] [--folder FOLDER]
+        [--part directory] [--part seaweedfs] [--part sync] [--part resolving]
+        [--distributions FOLDER] [--results FILE]
+
+Where time is scarce, `--results FILE` adds the rounds of several calls up: it is written to after
+each round, and all rounds of the same modules in it are told.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import shutil
 import signal
@@ -23,7 +34,7 @@ import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from importlib import import_module
 from pathlib import Path
@@ -53,43 +64,80 @@ N_SYNCS = 15
 
 
 @dataclass
-class Figures:
-    """Seconds of each kind of work, one for each round.
+class Round:
+    """What one round took.
 
     Attributes:
-        n_bytes: What each moves.
+        part: The kind of registry.
+        of: How many modules of which size.
+        n_bytes: What each measurement moves.
+        is_raw_last: Whether the raw copies come after ours.
         seconds: By the clock.
         processor_seconds: Of this process, with what the system does for it; other processes of
             the machine disturb these less.
     """
 
+    part: str
+    of: str
     n_bytes: int
-    seconds: dict[str, list[float]] = field(default_factory=dict)
-    processor_seconds: dict[str, list[float]] = field(default_factory=dict)
+    is_raw_last: bool
+    seconds: dict[str, float] = field(default_factory=dict)
+    processor_seconds: dict[str, float] = field(default_factory=dict)
 
-    def measure(self, name: str, work: Callable[[], object]) -> None:
+    def measure(self, name: str, work: Callable[[], object], place: Path) -> None:
         """Do some work and note its time."""
+        _take_memory(place / "memory", self.n_bytes)
         os.sync()
         begin, processor_begin = time.perf_counter(), time.process_time()
         work()
-        self.seconds.setdefault(name, []).append(time.perf_counter() - begin)
-        used = time.process_time() - processor_begin
-        self.processor_seconds.setdefault(name, []).append(used)
+        self.seconds[name] = time.perf_counter() - begin
+        self.processor_seconds[name] = time.process_time() - processor_begin
 
-    def print_rate(self, name: str) -> None:
-        """Print bytes a second."""
-        rates = [self.n_bytes / 1e6 / seconds for seconds in self.seconds[name]]
-        processor = statistics.median(self.processor_seconds[name])
-        print(f"  {name:28} {_spread(rates, '.0f')} MB/s, {processor:.2f} s of a processor")
 
-    def print_ratio(self, name: str, raw: str) -> None:
-        """Print how fast one is as a share of the other."""
-        pairs = zip(self.seconds[name], self.seconds[raw], strict=True)
-        print(f"  {name + ' / ' + raw:48} {_spread([r / s for s, r in pairs], '.2f')}")
+def _take_memory(path: Path, n_bytes: int) -> None:
+    block = bytes(1024 * 1024)
+    with path.open("wb") as file:
+        for _ in range(n_bytes // len(block)):
+            file.write(block)
+    os.truncate(path, 0)
+
+
+def empty(folder: Path) -> None:
+    """Give back the space of all files in a folder."""
+    for path in folder.rglob("*"):
+        if path.is_file() and path.stat().st_size > 0:
+            os.truncate(path, 0)
+
+
+@dataclass
+class Rounds:
+    """The rounds of one part and of the same modules, of this call and of those before it."""
+
+    rounds: list[Round]
+
+    @classmethod
+    def read(cls, results: Path, part: str, of: str) -> Rounds:
+        """Return what a file of results has of them."""
+        lines = results.read_text().splitlines() if results.is_file() else []
+        rounds = [Round(**json.loads(line)) for line in lines]
+        return cls([one for one in rounds if (one.part, one.of) == (part, of)])
+
+    def print(self, title: str, ratios: Sequence[tuple[str, str]]) -> None:
+        """Print the rates, and how fast one is as a share of the other."""
+        print(title)
+        for name in self.rounds[0].seconds:
+            rates = [one.n_bytes / 1e6 / one.seconds[name] for one in self.rounds]
+            processor = statistics.median(one.processor_seconds[name] for one in self.rounds)
+            print(f"  {name:28} {_spread(rates, '.0f')} MB/s, {processor:.2f} s of a processor")
+        for name, raw in ratios:
+            shares = [one.seconds[raw] / one.seconds[name] for one in self.rounds]
+            print(f"  {name + ' / ' + raw:48} {_spread(shares, '.2f')}")
 
 
 def _spread(values: Sequence[float], form: str) -> str:
-    low, median, high = statistics.quantiles(values, n=4)
+    if len(values) == 1:
+        return f"{values[0]:{form}} (n = 1)"
+    low, median, high = statistics.quantiles(values, n=4, method="inclusive")
     return f"{median:{form}} (quartiles {low:{form}} to {high:{form}}, n = {len(values)})"
 
 
@@ -139,31 +187,53 @@ def publish_all(distributions: Path, url: str) -> None:
     publish([distributions], url)
 
 
-def measure_directory(distributions: Path, place: Path, figures: Figures) -> None:
+def measure_directory(distributions: Path, place: Path, one: Round) -> None:
     """Measure one round with a registry in a folder; what was made stays."""
-    figures.measure("copytree", lambda: shutil.copytree(distributions, place / "raw"))
-    shutil.rmtree(place / "raw")
-    figures.measure("copytree + fsync", lambda: copy_synced(distributions, place / "raw"))
-    shutil.rmtree(place / "raw")
     url = str(place / "registry")
-    figures.measure("publish", lambda: publish_all(distributions, url))
-    figures.measure("install", lambda: install_all(url, place))
+
+    def copy(name: str, work: Callable[[Path, Path], object]) -> None:
+        target = place / name.replace(" ", "-")
+        one.measure(name, lambda: work(distributions, target), place)
+        empty(target)
+
+    def raw() -> None:
+        copy("copytree", shutil.copytree)
+        copy("copytree + fsync", copy_synced)
+
+    def ours() -> None:
+        one.measure("publish", lambda: publish_all(distributions, url), place)
+        one.measure("install", lambda: install_all(url, place), place)
+
+    for work in (ours, raw) if one.is_raw_last else (raw, ours):
+        work()
 
 
-def measure_objects(distributions: Path, place: Path, figures: Figures, url: str) -> None:
-    """Measure one round with a registry in a bucket."""
-    from obstore.store import S3Store  # noqa: PLC0415 - an extra
+def measure_objects(
+    kind_class: type[ObjectStore], distributions: Path, place: Path, one: Round
+) -> None:
+    """Measure one round with a registry in a bucket of a server of its own."""
+    with started(kind_class, place / "server") as url:
+        _measure_objects(distributions, place, one, url)
+
+
+def _measure_objects(distributions: Path, place: Path, one: Round, url: str) -> None:
+    from obstore.store import S3Store  # noqa: PLC0415 -- an extra
 
     options: ClientConfig = {"allow_http": True, "timeout": "300s"}
-    raw = S3Store.from_url(f"{url}-raw", client_options=options)
+    store = S3Store.from_url(f"{url}-raw", client_options=options)
     paths = [path for path in sorted(distributions.rglob("*")) if path.is_file()]
     keys = {path: path.relative_to(distributions).as_posix() for path in paths}
     (place / "raw").mkdir(parents=True)
-    figures.measure("obstore put", partial(_in_threads, partial(_put, raw, keys), paths))
-    figures.measure("publish", lambda: publish_all(distributions, url))
-    get = partial(_get, raw, keys, place / "raw")
-    figures.measure("obstore get", partial(_in_threads, get, paths))
-    figures.measure("install", lambda: install_all(url, place))
+    put, get = partial(_put, store, keys), partial(_get, store, keys, place / "raw")
+    works: list[tuple[str, Callable[[], object]]] = [
+        ("obstore put", lambda: _in_threads(put, paths)),
+        ("publish", lambda: publish_all(distributions, url)),
+        ("obstore get", lambda: _in_threads(get, paths)),
+        ("install", lambda: install_all(url, place)),
+    ]
+    for i in (1, 0, 3, 2) if one.is_raw_last else (0, 1, 2, 3):
+        one.measure(*works[i], place)
+        empty(place / "raw")
 
 
 def _in_threads(work: Callable[[Path], object], paths: Sequence[Path]) -> None:
@@ -244,55 +314,90 @@ def measure_resolving() -> None:
     subprocess.run([sys.executable, script], check=True)
 
 
+PARTS = ("directory", "seaweedfs", "sync", "resolving")
+
+
 def main() -> None:
     """Read the command line and measure."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--modules", type=int, default=100)
     parser.add_argument("--megabytes", type=float, default=10.0, help="of each module")
     parser.add_argument("-n", type=int, default=5, help="rounds")
+    parser.add_argument("--part", action="append", choices=PARTS, help="by default all")
     parser.add_argument("--folder", type=Path, help="where to work; by default a temporary one")
+    parser.add_argument("--distributions", type=Path, help="made here unless there are any; kept")
+    parser.add_argument("--results", type=Path, help="where rounds of several calls are added up")
     options = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the server is stopped, too
+    parts = options.part or PARTS
     with tempfile.TemporaryDirectory(dir=options.folder) as name:
-        _measure_all(options, Path(name))
-    measure_resolving()
+        session = Session.begin(options, Path(name))
+        if "directory" in parts:
+            rounds = session.measure("directory", partial(measure_directory, session.distributions))
+            raws = ("copytree", "copytree + fsync")
+            ratios = [(name, raw) for raw in raws for name in ("publish", "install")]
+            rounds.print("a registry in a folder:", ratios)
+        if "sync" in parts:
+            measure_syncs(session.installed())
+        kind_class = seaweedfs_kind() if "seaweedfs" in parts else None
+        if kind_class is not None:
+            work = partial(measure_objects, kind_class, session.distributions)
+            rounds = session.measure("seaweedfs", work)
+            rounds.print("SeaweedFS:", [("publish", "obstore put"), ("install", "obstore get")])
+    if "resolving" in parts:
+        measure_resolving()
 
 
-def _measure_all(options: argparse.Namespace, folder: Path) -> None:
-    distributions = folder / "distributions"
-    make_distributions(distributions, options.modules, int(options.megabytes * 1e6))
-    n_bytes = sum(path.stat().st_size for path in distributions.rglob("*") if path.is_file())
-    print(f"{options.modules} modules of {options.megabytes} MB, {n_bytes / 1e6:.0f} MB in all")
-    place = folder / "directory"
-    figures = Figures(n_bytes)
-    for i in range(options.n):
-        shutil.rmtree(place, ignore_errors=True)
-        place.mkdir()
-        measure_directory(distributions, place, figures)
-        if i == 0:
-            measure_syncs(place / "project")
-    shutil.rmtree(place)
-    _print_figures("a registry in a folder:", figures, "copytree", "copytree")
-    kind_class = seaweedfs_kind()
-    if kind_class is None:
-        return
-    figures = Figures(n_bytes)
-    for _ in range(options.n):
-        with started(kind_class, place / "server") as url:
-            measure_objects(distributions, place, figures, url)
-        shutil.rmtree(place)
-    _print_figures("SeaweedFS:", figures, "obstore put", "obstore get")
+@dataclass(frozen=True)
+class Session:
+    """What all rounds of a call have in common.
 
+    Attributes:
+        distributions: What is published.
+        of: How many modules of which size.
+        n: How many rounds count.
+        folder: Where to work.
+        results: A line for each round.
+    """
 
-def _print_figures(title: str, figures: Figures, raw_put: str, raw_get: str) -> None:
-    print(title)
-    for name in figures.seconds:
-        figures.print_rate(name)
-    figures.print_ratio("publish", raw_put)
-    figures.print_ratio("install", raw_get)
-    if "copytree + fsync" in figures.seconds:
-        figures.print_ratio("publish", "copytree + fsync")
-        figures.print_ratio("install", "copytree + fsync")
+    distributions: Path
+    of: str
+    n: int
+    folder: Path
+    results: Path
+
+    @classmethod
+    def begin(cls, options: argparse.Namespace, folder: Path) -> Session:
+        """Make the distributions, unless there are any."""
+        distributions = options.distributions or folder / "distributions"
+        if not distributions.is_dir():
+            make_distributions(distributions, options.modules, int(options.megabytes * 1e6))
+        of = f"{options.modules} modules of {options.megabytes} MB"
+        print(of)
+        return cls(distributions, of, options.n, folder, options.results or folder / "results")
+
+    def measure(self, part: str, work: Callable[[Path, Round], None]) -> Rounds:
+        """Measure the rounds of a part, and return all that are known."""
+        files = (path for path in self.distributions.rglob("*") if path.is_file())
+        n_bytes = sum(path.stat().st_size for path in files)
+        n_before = len(Rounds.read(self.results, part, self.of).rounds)
+        for i in range(self.n + 1):
+            place = self.folder / f"{part}-{i}"
+            place.mkdir()
+            one = Round(part, self.of, n_bytes, is_raw_last=(n_before + i) % 2 == 0)
+            work(place, one)
+            empty(place)
+            if i > 0:
+                with self.results.open("a") as file:
+                    print(json.dumps(asdict(one)), file=file)
+        return Rounds.read(self.results, part, self.of)
+
+    def installed(self) -> Path:
+        """Return a project with all modules."""
+        place = self.folder / "sync"
+        publish_all(self.distributions, str(place / "registry"))
+        install_all(str(place / "registry"), place)
+        return place / "project"
 
 
 if __name__ == "__main__":
