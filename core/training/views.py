@@ -41,11 +41,11 @@ N_RANKING_IMAGES = 3000
 VIEWED = 1 / 2
 """Images of a batch that are seen again through views."""
 
-VIEW_WEIGHT, TRAINED_VIEW_WEIGHT = 1.5, 3.0
-"""What the loss of views weighs; where training starts from trained weights, that counts."""
+VIEW_WEIGHT = 1.5
+"""What the loss of views weighs."""
 
 TAUGHT = 1 / 2
-"""How much of what a view is to say is what its teacher says of the image."""
+"""How much of what a view is to say is what the whole network says of the image."""
 
 SIZES = (1, 2, 3, 5, 5)
 """How many classes a view keeps the kernels of: drawn from these, each as likely."""
@@ -54,7 +54,7 @@ OWN_CLASS = 0.46
 """Share of the views of one class that show an image of it."""
 
 TEMPERATURE = 2.0
-"""At which a network that starts from trained weights, and its views, follow what they said."""
+"""At which a network that starts from trained weights follows what they said."""
 
 FADE = 1 / 4
 """Share of a run from trained weights in which those that are in no module fade away."""
@@ -188,26 +188,34 @@ class ViewsObjective(MwtObjective):
         values = self.run(images, nodes, self._scale(n_whole, views) if len(views) else None)
         whole = {name: value[:n_whole] for name, value in values.items()}
         losses = self.losses(whole, labels[:n_whole], *weights)
-        said, temperature, weight = whole[output].detach(), 1.0, VIEW_WEIGHT
         if self.teacher is not None:
-            said = self._said_by_teacher(images[:n_whole])
-            temperature, weight = TEMPERATURE, TRAINED_VIEW_WEIGHT
-            losses["teacher_loss"] = teacher_loss(whole[output], said)
+            losses["teacher_loss"] = self._teacher_loss(images[:n_whole], whole[output])
             losses["loss"] = losses["loss"] + losses["teacher_loss"]
         if len(views):
-            seen, taught = values[output][n_whole:], said[-len(views) :]
-            losses["view_loss"] = view_loss(seen, labels[n_whole:], views, taught, temperature)
-            losses["loss"] = losses["loss"] + weight * losses["view_loss"]
+            taught = whole[output][-len(views) :].detach()
+            seen = values[output][n_whole:]
+            losses["view_loss"] = view_loss(seen, labels[n_whole:], views, taught)
+            losses["loss"] = losses["loss"] + VIEW_WEIGHT * losses["view_loss"]
         return losses
 
-    def _said_by_teacher(self, images: Tensor) -> Tensor:
-        """Return the logits of the weights that training started from."""
+    def _teacher_loss(self, images: Tensor, logits: Tensor) -> Tensor:
+        """Return how far the network is from what its weights said before training, softened.
+
+        Source:
+            Hinton, Vinyals and Dean, Distilling the knowledge in a neural network (2015).
+        """
         assert self.teacher is not None
         self.teacher.eval()
         enabled = torch.autocast(images.device.type, torch.bfloat16, enabled=self.is_half)
         with torch.no_grad(), enabled:
-            said: Tensor = self.teacher(images).float()
-        return said
+            said = self.teacher(images).float()
+        divergence = kl_div(
+            (logits / TEMPERATURE).log_softmax(1),
+            (said / TEMPERATURE).log_softmax(1),
+            log_target=True,
+            reduction="batchmean",
+        )
+        return TEMPERATURE**2 * divergence
 
     @torch.no_grad()
     def constrain(self, before: float, after: float) -> None:
@@ -260,44 +268,21 @@ def draw_views(labels: Tensor, n_classes: int, generator: torch.Generator) -> Te
     return (order < size[:, None]).float()
 
 
-def teacher_loss(logits: Tensor, said: Tensor) -> Tensor:
-    """Return how far a network is from what its weights said before training, softened.
-
-    Shapes:
-        logits, said: (N, n_classes)
-        returns: (), the mean.
-
-    Source:
-        Hinton, Vinyals and Dean, Distilling the knowledge in a neural network (2015).
-    """
-    divergence = kl_div(
-        (logits / TEMPERATURE).log_softmax(1),
-        (said / TEMPERATURE).log_softmax(1),
-        log_target=True,
-        reduction="batchmean",
-    )
-    return TEMPERATURE**2 * divergence
-
-
-def view_loss(
-    logits: Tensor, labels: Tensor, views: Tensor, said: Tensor, temperature: float = 1.0
-) -> Tensor:
+def view_loss(logits: Tensor, labels: Tensor, views: Tensor, whole: Tensor) -> Tensor:
     """Return how far the viewed classes' logits are from what they should say of the images.
 
-    That is, for one part, what the image shows, and for the other what a teacher says of it, which
-    a small network learns more easily: the whole network, or the weights that training started
-    from. Of one class alone the loss is the binary cross-entropy of its logit, of several the
-    cross-entropy among them.
+    That is, for one part, what the image shows, and for the other what the whole network says of
+    it, which a small network learns more easily. Of one class alone the loss is the binary
+    cross-entropy of its logit, of several the cross-entropy among them.
 
     Args:
         logits: Of the views.
         labels: What the images show.
         views: Of 0 and 1; of several classes, the image's is one.
-        said: Logits of the teacher for the same images.
-        temperature: At which several classes follow the teacher.
+        whole: Logits of the whole network for the same images.
 
     Shapes:
-        logits, views, said: (M, n_classes)
+        logits, views, whole: (M, n_classes)
         labels: (M,)
         returns: (), the mean.
 
@@ -308,14 +293,12 @@ def view_loss(
     is_alone = views.sum(1) == 1
     viewed = views.argmax(1, keepdim=True)
     shown = one_hot(labels, logits.shape[1]).to(logits.dtype)
-    wanted = (1 - TAUGHT) * shown + TAUGHT * said.softmax(1)
+    said = (1 - TAUGHT) * shown + TAUGHT * whole.softmax(1)
     alone = binary_cross_entropy_with_logits(
-        logits.gather(1, viewed)[:, 0], wanted.gather(1, viewed)[:, 0], reduction="none"
+        logits.gather(1, viewed)[:, 0], said.gather(1, viewed)[:, 0], reduction="none"
     )
     outside = views == 0
-    among = (said / temperature).masked_fill(outside, _NEVER).softmax(1)
-    by_label = cross_entropy(logits.masked_fill(outside, _NEVER), shown, reduction="none")
-    soft = (logits / temperature).masked_fill(outside, _NEVER)
-    by_teacher = temperature**2 * cross_entropy(soft, among, reduction="none")
-    several = (1 - TAUGHT) * by_label + TAUGHT * by_teacher
+    among = whole.masked_fill(outside, _NEVER).softmax(1)
+    target = (1 - TAUGHT) * shown + TAUGHT * among
+    several = cross_entropy(logits.masked_fill(outside, _NEVER), target, reduction="none")
     return torch.where(is_alone, alone, several).mean()

@@ -204,15 +204,6 @@ def test_view_loss_is_binary_for_one_class_and_among_the_classes_for_several() -
     torch.testing.assert_close(view_loss(logits, labels, views, whole), expected)
 
 
-def test_several_classes_follow_a_teacher_softened() -> None:
-    logits, said = torch.tensor([[2.0, -1.0, 9.0]]), torch.tensor([[1.0, 0.5, 4.0]])
-    views, labels = torch.tensor([[1.0, 1, 0]]), torch.tensor([1])
-    by_label = -logits[0, :2].log_softmax(0)[1]
-    by_teacher = -((logits[0, :2] / 2).log_softmax(0) * (said[0, :2] / 2).softmax(0)).sum()
-    expected = (by_label + 4 * by_teacher) / 2
-    torch.testing.assert_close(view_loss(logits, labels, views, said, 2.0), expected)
-
-
 def test_view_loss_has_a_finite_gradient_where_the_image_is_of_another_class() -> None:
     logits = torch.randn(4, 3, requires_grad=True)
     views = torch.eye(3)[[0, 1, 2, 0]]
