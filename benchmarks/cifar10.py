@@ -9,7 +9,7 @@ random subsets): the modular network restricted to the classes, and its class mo
 Usage:
     python benchmarks/cifar10.py --data cifar10 -o results/cifar10
     python benchmarks/cifar10.py --data cifar10 --init resnet20 --weights resnet20.safetensors \
-        --epochs 8 -o results/resnet20
+        --epochs 8 --lrs 0.02 --retention 0.5 -o results/resnet20
 
 An interrupted benchmark continues where it was; runs that are finished are not trained again.
 """
