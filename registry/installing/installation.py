@@ -32,7 +32,7 @@ from modpm.registry.storage import unsettled
 from modpm.registry.storage.store import Store
 from modpm.registry.system.durable import remove_folder, replace_files, sync_folders
 from modpm.registry.system.errors import explained
-from modpm.registry.system.threads import in_threads
+from modpm.registry.system.threads import N_THREADS_OF_PYTHON, in_threads
 
 if TYPE_CHECKING:
     import os
@@ -224,7 +224,9 @@ def _new_contents(place: Project, chosen: Plan, lock: Lockfile) -> Mapping[Path,
 
 def _switch(place: Project, chosen: Plan, before: Lockfile, missing: Sequence[Pin]) -> None:
     what = "modules cannot be installed"
-    folders = in_threads(lambda pin: stage(place, pin), missing, what)
+    folders = in_threads(
+        lambda pin: stage(place, pin), missing, what, n_threads=N_THREADS_OF_PYTHON
+    )
     staged = {pin.digest: folder for pin, folder in zip(missing, folders, strict=True)}
     signers = {**before.signers, **chosen.lock.signers}
     _check_members(place, chosen.lock, staged)

@@ -15,14 +15,19 @@ Result = TypeVar("Result")
 
 N_THREADS = 8
 
+N_THREADS_OF_PYTHON = 2
+"""For work that hardly waits or digests: more threads of Python only take turns, at a cost."""
+
 
 def in_threads(
     work: Callable[[Item], Result],
     items: Sequence[Item],
     what: str,
     interrupt: Callable[[], None] = lambda: None,
+    *,
+    n_threads: int = N_THREADS,
 ) -> list[Result]:
-    """Do some work for each item, at most `N_THREADS` of them at once.
+    """Do some work for each item, several at once.
 
     One that fails does not keep the others from being done.
 
@@ -31,6 +36,7 @@ def in_threads(
         items: What to do it for.
         what: What cannot be done if several fail, for the sentence (`files cannot be fetched`).
         interrupt: Makes the work that has begun end soon, when the rest is not wanted any more.
+        n_threads: At most how many at once.
 
     Returns:
         One result for each item, in their order.
@@ -45,7 +51,7 @@ def in_threads(
     # Not needed by a command that finds everything done.
     from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415 -- slow to start, and not always needed
 
-    with ThreadPoolExecutor(min(N_THREADS, len(items))) as pool:
+    with ThreadPoolExecutor(min(n_threads, len(items))) as pool:
         futures = [pool.submit(work, item) for item in items]
         try:
             errors = _errors(futures)
