@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from modpm.core.composition.automatic import weigh
 from modpm.core.composition.compose import FUSED, INDEPENDENT
 from modpm.core.errors import ModpmError
-from modpm.core.modularizing.composing import compose_all
+from modpm.core.modularizing.composing import compose_all, modules_of
 from modpm.core.modularizing.criterion import Criterion, candidates
 from modpm.core.modularizing.fitting import FittedNetwork, fit_networks
 from modpm.core.modularizing.metrics import join
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
+    from modpm.core.composition.scorer import Scorer
+    from modpm.core.formats.manifest import ComposedAccuracy
     from modpm.core.modularizing.description import Describer
     from modpm.core.modularizing.frequencies import KernelFrequencies
     from modpm.core.modularizing.origin import OriginNetwork
@@ -58,11 +60,19 @@ class TradeOff:
 
 @dataclass(frozen=True)
 class Choice:
-    """The criterion that was chosen, its networks, and the whole trade-off curve."""
+    """What was chosen.
+
+    Attributes:
+        criterion: The criterion.
+        networks: Its networks.
+        composed: What they measured as one classifier; None where they cannot be fused.
+        curve: The whole trade-off curve, if there was a choice.
+    """
 
     criterion: Criterion
     networks: list[FittedNetwork]
-    curve: tuple[TradeOff, ...]
+    composed: ComposedAccuracy | None
+    curve: tuple[TradeOff, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -93,6 +103,7 @@ class Search:
             ModpmError: None is within the budget (`budget-not-met`).
         """
         networks: dict[Criterion, list[FittedNetwork]] = {}
+        composed: dict[Criterion, ComposedAccuracy] = {}
         curve: list[TradeOff] = []
         seen: dict[bytes, Criterion] = {}
         tried = candidates(self.origin.run)
@@ -100,18 +111,25 @@ class Search:
             masks = criterion.masks(self.origin, self.frequencies)
             same = seen.setdefault(join(masks).numpy().tobytes(), criterion)
             networks[criterion] = networks.get(same) or self._networks(masks)
-            curve.append(self._trade_off(criterion, networks[criterion]))
+            modules = modules_of(networks[criterion], self.describer, criterion)
+            composed[criterion], fused = compose_all(self.origin, networks[criterion], modules)
+            point = self._trade_off(criterion, networks[criterion], composed[criterion], fused)
+            curve.append(point)
             progress(done, len(tried))
         chosen = tried[curve.index(choose(curve, self.budget))]
-        return Choice(chosen, networks[chosen], tuple(curve))
+        return Choice(chosen, networks[chosen], composed[chosen], tuple(curve))
 
     def _networks(self, masks: Mapping[str, Tensor]) -> list[FittedNetwork]:
         return fit_networks(self.origin, masks, self.calibration, lambda _done, _of: None)
 
-    def _trade_off(self, criterion: Criterion, networks: Sequence[FittedNetwork]) -> TradeOff:
+    def _trade_off(
+        self,
+        criterion: Criterion,
+        networks: Sequence[FittedNetwork],
+        composed: ComposedAccuracy,
+        fused: Scorer,
+    ) -> TradeOff:
         labels = self.origin.validation.labels
-        modules = [one.module(self.describer.manifest(one, criterion)) for one in networks]
-        composed, fused = compose_all(self.origin, networks, modules)
         macs = sum(one.cost.macs for one in networks)
         strategy = FUSED if weigh(fused.cost.macs, macs, composed).is_fused else INDEPENDENT
         taken = composed.fused if strategy == FUSED else composed.independent

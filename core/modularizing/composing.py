@@ -17,8 +17,17 @@ if TYPE_CHECKING:
 
     from modpm.core.composition.class_module import ClassModule
     from modpm.core.composition.scorer import Scorer
+    from modpm.core.modularizing.criterion import Criterion
+    from modpm.core.modularizing.description import Describer
     from modpm.core.modularizing.fitting import FittedNetwork
     from modpm.core.modularizing.origin import OriginNetwork
+
+
+def modules_of(
+    networks: Sequence[FittedNetwork], describer: Describer, criterion: Criterion
+) -> list[ClassModule]:
+    """Return networks as class modules of which nothing is measured yet, to be composed."""
+    return [network.module(describer.manifest(network, criterion)) for network in networks]
 
 
 def compose_all(

@@ -15,7 +15,7 @@ from modpm.core.formats.release_terms import UNSTATED_LICENCE
 from modpm.core.formats.whole_files import write_file
 from modpm.core.modularizing.choice import Choice, Search
 from modpm.core.modularizing.class_metrics import measure_networks
-from modpm.core.modularizing.composing import compose_all
+from modpm.core.modularizing.composing import compose_all, modules_of
 from modpm.core.modularizing.description import Describer, files_of
 from modpm.core.modularizing.fitting import fit_networks
 from modpm.core.modularizing.frequencies import KernelFrequencies, count_kernels
@@ -34,7 +34,7 @@ from modpm.core.training.run import Run
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from modpm.core.formats.manifest import ComposedAccuracy, Manifest
+    from modpm.core.formats.manifest import Manifest
     from modpm.core.modularizing.fitting import FittedNetwork
 
 SUMMARY_FILE = "modules.json"
@@ -149,8 +149,8 @@ class _Modularizing:
 
     def _choice(self, frequencies: KernelFrequencies) -> Choice:
         request = self._request
+        describer = Describer(self._origin, request.details)
         if request.criterion is None:
-            describer = Describer(self._origin, request.details)
             search = Search(
                 self._origin, frequencies, describer, request.calibration, request.budget
             )
@@ -158,17 +158,20 @@ class _Modularizing:
         masks = request.criterion.masks(self._origin, frequencies)
         tell = partial(self._progress, "cutting class modules")
         networks = fit_networks(self._origin, masks, request.calibration, tell)
-        return Choice(request.criterion, networks, ())
+        modules = modules_of(networks, describer, request.criterion)
+        composed = None
+        if obstacle(modules) is None:
+            composed, _ = compose_all(self._origin, networks, modules)
+        return Choice(request.criterion, networks, composed)
 
     def _written(self, made: Modularization, choice: Choice) -> Modularization:
         metrics = measure_networks(
             self._origin, choice.networks, partial(self._progress, "measuring class modules")
         )
         describer = Describer(self._origin, self._request.details, self._origin.test_accuracy)
-        composed = self._composed(describer, choice)
         with whole_tree(made.folder) as folder:
             manifests = [
-                describer.manifest(network, choice.criterion, [measured], composed)
+                describer.manifest(network, choice.criterion, [measured], choice.composed)
                 for network, measured in zip(choice.networks, metrics, strict=True)
             ]
             distributions = map(partial(self._distribution, folder), choice.networks, manifests)
@@ -177,15 +180,6 @@ class _Modularizing:
             write_file(folder / SUMMARY_FILE, canonical_json.encode(record))
             write_file(folder / REPORT_FILE, render_report(made).encode())
         return made
-
-    def _composed(self, describer: Describer, choice: Choice) -> ComposedAccuracy | None:
-        modules = [
-            network.module(describer.manifest(network, choice.criterion))
-            for network in choice.networks
-        ]
-        if obstacle(modules) is not None:
-            return None
-        return compose_all(self._origin, choice.networks, modules)[0]
 
     def _distribution(
         self, folder: Path, network: FittedNetwork, manifest: Manifest

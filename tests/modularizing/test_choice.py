@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from modpm.core.errors import ModpmError
+from modpm.core.formats.manifest import ComposedAccuracy
 from modpm.core.modularizing import choice, criterion
 from modpm.core.modularizing.choice import TradeOff, choose
 from modpm.core.modularizing.modularize import modularize
@@ -96,7 +97,13 @@ def test_auto_chooses_on_held_out_images_without_reading_the_test_split(
         assert one.accuracy == taken
         assert one.accuracy_loss == pytest.approx(100 * (whole - taken))
     sizes = [one.n_parameters for one in made.curve]
-    assert min(sizes) == sizes[(0.5, 0.9).index(made.criterion.threshold or 0)]
+    chosen = (0.5, 0.9).index(made.criterion.threshold or 0)
+    assert min(sizes) == sizes[chosen]
+    accuracies = [(one.fused_accuracy, one.independent_accuracy) for one in made.curve]
+    assert accuracies[0] != accuracies[1]
+    for manifest in made.manifests:
+        assert isinstance(manifest.composed, ComposedAccuracy)
+        assert (manifest.composed.fused, manifest.composed.independent) == accuracies[chosen]
     assert (tmp_path / "dist" / "modules.json").is_file()
 
 
