@@ -229,14 +229,15 @@ class ViewsObjective(MwtObjective):
         is_fading = self.teacher is not None and after < FADE
         left = math.exp(_FADING * (before - after) / FADE) if is_fading else 0.0
         for name, is_in_a_module in self._weights_in_modules().items():
-            weight = self.network.get_parameter(name)
-            weight.mul_(torch.where(is_in_a_module.to(weight.device), 1.0, left))
+            self.network.get_parameter(name).mul_(torch.where(is_in_a_module, 1.0, left))
 
     def _weights_in_modules(self) -> dict[str, Tensor]:
         """Return, for each weight of which not all is in some module, which numbers are."""
         if not self._in_modules:
             masks = weights_in_modules(self.network.graph, self.kept())
-            self._in_modules = {name: mask for name, mask in masks.items() if not mask.all()}
+            device = self.ranks.device
+            partial = {name: mask for name, mask in masks.items() if not mask.all()}
+            self._in_modules = {name: mask.to(device) for name, mask in partial.items()}
         return self._in_modules
 
     def _scale(self, n_whole: int, views: Tensor) -> dict[str, Tensor]:

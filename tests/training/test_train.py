@@ -20,9 +20,11 @@ from modpm.core.training.checkpoint import read_checkpoint
 from modpm.core.training.inference import accuracy, predict_batches
 from modpm.core.training.loop import train
 from modpm.core.training.mask_generators import mask_nodes
+from modpm.core.training.ranking import kept_kernels
 from modpm.core.training.run import Run
 from modpm.core.training.schedule import learning_rate
 from modpm.core.training.starting_network import starting_network
+from modpm.core.training.union import weights_in_modules
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -93,9 +95,19 @@ def test_an_interrupted_run_ends_in_the_same_bytes(
     assert {path.name for path in folder.iterdir()} == {p.name for p in finished.folder.iterdir()}
 
 
+def holds_nothing_outside_modules(run: Run) -> bool:
+    """Whether all weights are 0 that are in no class module of the size that was trained for."""
+    graph, tensors = run.network()
+    kept = kept_kernels(run.ranks, sum(graph.kernels().values()), run.config.retention)
+    masks = weights_in_modules(graph, kept)
+    assert not all(mask.all() for mask in masks.values())
+    return all(torch.equal(tensors[name] * mask, tensors[name]) for name, mask in masks.items())
+
+
 def test_an_interrupted_run_with_views_ends_in_the_same_bytes(tmp_path: Path) -> None:
     straight = train_small(tmp_path / "straight", method="mwt+views")
     assert "view_loss" in straight.metrics()[-1]
+    assert holds_nothing_outside_modules(straight)
     folder = tmp_path / "stopped"
     stopped = {"method": "mwt+views", "progress": InterruptAt(3)}
     refused(lambda: train_small(folder, **stopped), "interrupted")
@@ -110,6 +122,7 @@ def test_a_run_of_views_from_trained_weights_is_taught_by_them(tmp_path: Path) -
     straight = train_small(tmp_path / "straight", **settings)
     assert {"teacher_loss", "view_loss"} <= straight.metrics()[0].keys()
     assert not any("teacher" in name for name in straight.network()[1])
+    assert holds_nothing_outside_modules(straight)
     folder = tmp_path / "stopped"
     refused(lambda: train_small(folder, **settings, progress=InterruptAt(2)), "interrupted")
     state = load_tensors(folder / "last.safetensors")

@@ -24,6 +24,7 @@ from modpm.core.training.views import (
     OWN_CLASS,
     SIZES,
     START,
+    VIEW_WEIGHT,
     ViewsObjective,
     draw_views,
     view_loss,
@@ -161,7 +162,7 @@ def test_after_a_step_the_network_is_what_all_of_its_modules_make_together() -> 
 
 def test_weights_of_a_trained_network_fade_before_they_are_gone() -> None:
     views = ranked()
-    views.teacher = views.network
+    views.teacher = views.network  # any: it is there
     name, in_modules = next(iter(views._weights_in_modules().items()))
     weight = views.network.get_parameter(name)
     before = weight.detach().clone()
@@ -174,6 +175,30 @@ def test_weights_of_a_trained_network_fade_before_they_are_gone() -> None:
     views.constrain(FADE, FADE + 0.01)
     assert not weight[outside].any()
     assert torch.equal(weight[~outside], before[~outside])
+
+
+def test_weights_of_a_network_that_was_not_trained_are_gone_at_once() -> None:
+    views = ranked()
+    views.constrain(0.0, FADE / 20)
+    for name, in_modules in views._weights_in_modules().items():
+        weight = views.network.get_parameter(name)
+        assert not weight[(~in_modules).expand_as(weight)].any()
+
+
+def test_what_is_minimised_is_the_sum_of_the_weighted_parts() -> None:
+    views = ranked()
+    views.teacher = build(*trace(create("digits_cnn", 3, 1, 0.25), torch.zeros(2, 1, 8, 8)))
+    images, labels, sets, weights = inputs(views, 1.0)
+    losses = views(images, labels, sets, weights)
+    alpha, beta = weights
+    torch.testing.assert_close(
+        losses["loss"],
+        losses["cross_entropy"]
+        + alpha * losses["cohesion_loss"]
+        + beta * losses["coupling_loss"]
+        + losses["teacher_loss"]
+        + VIEW_WEIGHT * losses["view_loss"],
+    )
 
 
 @pytest.mark.parametrize("n_classes", [2, 3, 10])
