@@ -140,7 +140,7 @@ def main() -> None:
     step.set_defaults(measure=compare_steps)
     cut = commands.add_parser("modularize")
     cut.add_argument("run", type=Path)
-    cut.add_argument("-n", type=int, default=1)
+    cut.add_argument("-n", type=int, default=3)
     cut.set_defaults(measure=compare_modularize)
     options = parser.parse_args()
     options.measure(options)

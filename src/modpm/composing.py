@@ -60,7 +60,8 @@ def compose(
             (`cifar10/*`), folders of distributions, or loaded class modules. All installed class
             modules where there are none; neither that nor a namespace stands for compositions.
         strategy: `independent` lets each module run as it is; `fused` makes one network of
-            modules of one origin; `auto` does for each origin whichever costs less arithmetic.
+            modules of one origin; `auto` does for each origin whichever is better by what it
+            costs and what it was recorded at.
             None: as a composition says that is named alone, and otherwise `auto`.
         reject: An image is none of the above where no module's own probability reaches this;
             None to give every image a label, or as a composition says that is named alone.
