@@ -100,7 +100,6 @@ def test_auto_chooses_on_held_out_images_without_reading_the_test_split(
     chosen = (0.5, 0.9).index(made.criterion.threshold or 0)
     assert min(sizes) == sizes[chosen]
     accuracies = [(one.fused_accuracy, one.independent_accuracy) for one in made.curve]
-    assert accuracies[0] != accuracies[1]
     for manifest in made.manifests:
         assert isinstance(manifest.composed, ComposedAccuracy)
         assert (manifest.composed.fused, manifest.composed.independent) == accuracies[chosen]
