@@ -111,6 +111,15 @@ class MwtObjective(PlainObjective):
         self.alpha, self.beta = alpha, beta
         self.layer_weights: list[float] | None = None
         self.mask_nodes = mask_nodes(network.graph)
+        self.n_kernels = sum(network.graph.kernels().values())
+
+    def retention_rate(self, threshold: float) -> float:
+        """Return the share of all kernels that a class's module would keep now, on average.
+
+        Args:
+            threshold: Kernel frequency at or above which a kernel is retained.
+        """
+        return self.frequencies.retention_rate(threshold, self.n_kernels)
 
     def forward(self, images: Tensor, labels: Tensor) -> Losses:
         """Return the losses of one step, and count which kernels the images activate.

@@ -255,9 +255,7 @@ def _measures(session: Session) -> dict[str, float]:
     outputs = predict_batches(objective.network, validation.images, run.input)
     measures = {"val_accuracy": accuracy(outputs, validation.labels)}
     if isinstance(objective, MwtObjective):
-        n_kernels = sum(objective.network.graph.kernels().values())
-        rate = objective.frequencies.retention_rate(run.config.threshold, n_kernels)
-        measures["kernel_retention_rate"] = rate
+        measures["kernel_retention_rate"] = objective.retention_rate(run.config.threshold)
     return measures
 
 

@@ -102,7 +102,6 @@ class ViewsObjective(MwtObjective):
     ) -> None:
         super().__init__(network, frequencies, alpha=alpha, beta=beta, is_half=is_half)
         self.retention, self.start, self.teacher = retention, start, teacher
-        self.n_kernels = sum(network.graph.kernels().values())
         n_masked = frequencies.n_kernels
         self.layer_weights = [n / sum(n_masked.values()) for n in n_masked.values()]
         shape = frequencies.frequencies.shape
@@ -127,6 +126,14 @@ class ViewsObjective(MwtObjective):
             masks = kept_kernels(self.layer_ranks(), self.n_kernels, self.retention)
             self._kept = {layer: mask.float() for layer, mask in masks.items()}
         return self._kept
+
+    def retention_rate(self, threshold: float) -> float:
+        """Return the share of all kernels that each class keeps, once they are ranked."""
+        if not self.is_ranked:
+            return super().retention_rate(threshold)
+        kept = torch.cat(list(self.kept().values()), 1)
+        n_cut = kept.shape[1] - kept.sum(1).mean().item()
+        return 1 - n_cut / self.n_kernels
 
     def inputs(
         self,

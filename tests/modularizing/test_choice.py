@@ -14,6 +14,7 @@ from modpm.core.errors import ModpmError
 from modpm.core.formats.manifest import ComposedAccuracy
 from modpm.core.modularizing import choice, criterion
 from modpm.core.modularizing.choice import TradeOff, choose
+from modpm.core.modularizing.composing import compose_all
 from modpm.core.modularizing.modularize import modularize
 from modpm.core.modularizing.origin import accuracy
 
@@ -108,8 +109,8 @@ def test_what_is_recorded_of_composing_is_of_the_size_that_was_chosen(
 ) -> None:
     monkeypatch.setattr(criterion, "THRESHOLDS", (0.5, 0.9))
     given = [ComposedAccuracy(split="a", n=9, fused=share, independent=0.5) for share in (0.7, 0.8)]
-    measure, left = choice.compose_all, iter(given)
-    monkeypatch.setattr(choice, "compose_all", lambda *of: (next(left), measure(*of)[1]))
+    left = iter(given)
+    monkeypatch.setattr(choice, "compose_all", lambda *of: (next(left), compose_all(*of)[1]))
     monkeypatch.setattr(choice, "choose", lambda curve, _budget: curve[position])
     made = modularize(small_run, output=tmp_path / "dist", threshold="auto", measure_on="held-out")
     assert [one.fused_accuracy for one in made.curve] == [0.7, 0.8]

@@ -95,6 +95,22 @@ def test_coupling_weighs_more_and_more_until_views_begin_and_little_then() -> No
     assert weights[2] == pytest.approx([0.5 * MODULAR, 1.5 * MODULAR])
 
 
+def test_what_is_retained_is_what_is_kept_once_kernels_are_ranked() -> None:
+    views = objective(ViewsObjective)
+    assert isinstance(views, ViewsObjective)
+    by_threshold = MwtObjective.retention_rate(views, 0.9)
+    assert views.retention_rate(0.9) == by_threshold == 1.0  # nothing was seen yet
+    inputs(views, START)
+    kernels = views.network.graph.kernels()
+    masks = views.kept()
+    kept = [
+        sum(int(masks[layer][label].sum()) if layer in masks else n for layer, n in kernels.items())
+        for label in range(3)
+    ]
+    assert views.retention_rate(0.9) == pytest.approx(sum(kept) / 3 / sum(kernels.values()))
+    assert views.retention_rate(0.9) <= 0.5
+
+
 def test_kernels_are_ranked_once() -> None:
     views = ranked()
     before = views.ranks.clone()
