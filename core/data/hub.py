@@ -8,10 +8,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import httpx2
-from huggingface_hub import HfApi
-from huggingface_hub.errors import HfHubHTTPError
-
 from modpm.core.data.labelled_images import LabelledImages, import_extra
 from modpm.core.data.labelled_table import open_tables
 from modpm.core.errors import ModpmError
@@ -21,6 +17,7 @@ if TYPE_CHECKING:
     from types import ModuleType
 
     import datasets
+    import httpx2
 
 SHORT_NAMES: dict[str, tuple[str, str | None]] = {
     "cifar10": ("uoft-cs/cifar10", None),
@@ -97,6 +94,10 @@ def _connection_failure(data_set: str) -> httpx2.TransportError | None:
     `datasets` would try for half a minute before it says so. A connection that is merely slow is
     none of this, and what the Hub answers is for `datasets` to understand.
     """
+    import httpx2  # noqa: PLC0415 -- a fifth of a second that only data of the Hub need
+    from huggingface_hub import HfApi  # noqa: PLC0415 -- as above
+    from huggingface_hub.errors import HfHubHTTPError  # noqa: PLC0415 -- as above
+
     try:
         HfApi().dataset_info(data_set, timeout=_TIMEOUT_SECONDS)
     except (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.ProxyError) as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
@@ -256,6 +257,15 @@ def test_data_set_of_the_hub_loads_as_a_folder_of_its_files_does(
 def test_missing_split_of_the_hub_lists_those_found() -> None:
     with pytest.raises(ModpmError, match="the splits found are `test`, `train`"):
         load_data("mnist", "validation")
+
+
+def test_data_of_ones_own_wait_for_no_library_of_the_hub() -> None:
+    code = (
+        "import sys; from modpm.core.data import load_data; load_data('digits', 'test'); "
+        "print({'huggingface_hub', 'datasets', 'httpx2'} & sys.modules.keys())"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "set()\n"
 
 
 def _offline(monkeypatch: pytest.MonkeyPatch) -> None:
