@@ -26,7 +26,6 @@ from modpm.core.formats.manifest import (
     version_problems,
 )
 from modpm.core.formats.measurement import Measurement
-from modpm.core.formats.names import ModuleName
 from modpm.core.formats.records import Problem, Record
 
 MAX_MODULES = 4096
@@ -175,8 +174,6 @@ def _module_problems(modules: Sequence[ComposedModule]) -> Iterator[Problem]:
             yield Problem(f"{at}.label", f"{module.label!r} is another module's already")
         if module.name in names:
             yield Problem(f"{at}.name", f"`{module.name}` is there already")
-        if str(ModuleName.parse(module.name)) != module.name:
-            yield Problem(f"{at}.name", "is not normalised")
         yield from version_problems(module.version, f"{at}.version")
         labels.add(module.label)
         names.add(module.name)

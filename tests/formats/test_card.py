@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from modpm.core.formats.card import completed_card, front_matter, render_card, search_tags
+from modpm.core.formats.card_text import line, plain, result
 from modpm.core.formats.composition_manifest import CompositionManifest
 
 if TYPE_CHECKING:
@@ -93,7 +94,12 @@ def test_a_folder_of_images_is_no_data_set_of_the_hub(complete: Manifest) -> Non
 
 @pytest.mark.parametrize(
     ("label", "tag"),
-    [("animals/cat", "cat"), ("animals/Sports.Car", "sports-car"), ("animals/sports car", "7")],
+    [
+        ("animals/cat", "cat"),
+        ("animals/Sports.Car", "sports-car"),
+        ("animals/sports car", "7"),
+        ("animals/cat/tabby", "7"),
+    ],
 )
 def test_a_module_is_found_by_its_class_or_else_its_name(
     complete: Manifest, label: str, tag: str
@@ -134,6 +140,14 @@ def test_a_card_without_front_matter_is_completed(complete: Manifest) -> None:
     assert read.text.strip() == "# Just words"
 
 
+def test_text_of_others_shows_as_it_is_on_one_line() -> None:
+    assert plain("a | *b* [c](d) `e` <f> #g") == "a \\| \\*b\\* \\[c\\](d) \\`e\\` \\<f\\> \\#g"
+    assert plain("one\n# two\u202e\x00 three") == "one \\# two three"
+    assert line("\u200b") == "?"
+    found = result("any", "my\npets", "te\nst", {})["dataset"]
+    assert found == {"type": "private", "name": "my pets", "split": "te st"}
+
+
 @settings(max_examples=30, deadline=None)
 @given(text=st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=40))
 def test_no_text_breaks_out_of_its_place(complete: Manifest, text: str) -> None:
@@ -154,6 +168,11 @@ def test_no_text_breaks_out_of_its_place(complete: Manifest, text: str) -> None:
 def composition(vectors: Path) -> CompositionManifest:
     path = vectors / "composition" / "valid" / "complete.json"
     return CompositionManifest.from_bytes(path.read_bytes())
+
+
+def recorded(composition: CompositionManifest, **changes: object) -> CompositionManifest:
+    record = msgspec.structs.replace(composition.composition, **changes)
+    return msgspec.structs.replace(composition, composition=record)
 
 
 def test_the_hub_reads_the_front_matter_of_a_composition(composition: CompositionManifest) -> None:
@@ -190,13 +209,52 @@ def test_the_card_of_a_composition_says_what_a_person_needs_to_choose(
 
 
 def test_a_composition_that_was_not_measured_says_so(composition: CompositionManifest) -> None:
-    record = msgspec.structs.replace(composition.composition, measured=[], reject=None)
-    manifest = msgspec.structs.replace(composition, composition=record)
+    manifest = recorded(composition, measured=[], reject=None)
     card = render_card(manifest)
     assert "Nothing was measured." in card
     assert "It gives every image one of its labels." in card
     assert "model-index" not in front_matter(manifest)
     assert "datasets" not in front_matter(manifest)
+
+
+def test_a_composition_of_one_module_that_rejects_nothing_has_a_threshold_all_the_same(
+    composition: CompositionManifest,
+) -> None:
+    (first, *_) = composition.composition.modules
+    card = render_card(recorded(composition, modules=[first], reject=0.0))
+    assert "a classifier of 1 class module," in card
+    assert "reaches 0 is none of the above" in card
+
+
+def test_what_was_measured_with_images_of_other_classes_says_so(
+    composition: CompositionManifest,
+) -> None:
+    (one,) = composition.composition.measured
+    many = msgspec.structs.replace(one, classes=[f"c{i}" for i in range(22)], open_set=True)
+    unnamed = msgspec.structs.replace(one, classes=[])
+    manifest = recorded(composition, measured=[one, many, unnamed])
+    card = render_card(manifest)
+    assert "| cat, dog, 7 |" in card
+    assert ", c19 and 2 more (some are of no label) |" in card
+    assert "| not named |" in card
+    metadata = front_matter(manifest)
+    assert metadata["datasets"] == ["pets"]
+    tasks = [found["task"]["name"] for found in metadata["model-index"][0]["results"]]
+    told = "telling the classes of its labels apart"
+    assert tasks == [told, f"{told}, with images of other classes", told]
+
+
+def test_labels_of_one_class_have_one_tag(composition: CompositionManifest) -> None:
+    first, second, _ = composition.composition.modules
+    alike = msgspec.structs.replace(second, label="digits/cat")
+    tags = search_tags(recorded(composition, modules=[first, alike]))
+    assert tags == ["modpm", "modpm-namespace:acme", "modpm-composition", "modpm-class:cat"]
+
+
+def test_the_tags_of_a_composition_leave_the_card_of_a_class_module(complete: Manifest) -> None:
+    own = "---\ntags:\n- modpm-composition\n- mine\n---\n\n# Mine\n"
+    tags = as_plain(ModelCard(completed_card(own, complete)).data)["tags"]
+    assert tags == [*search_tags(complete), "mine"]
 
 
 def test_a_card_that_lacks_the_tags_of_a_composition_gets_them(

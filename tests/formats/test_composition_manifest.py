@@ -91,6 +91,43 @@ def test_each_kind_is_read_as_what_it_is(vectors: Path, complete_bytes: bytes) -
     assert caught.value.code == "invalid-manifest"
 
 
+def test_the_format_version_of_the_other_kind_is_neither_written_nor_read(
+    golden: CompositionManifest, complete: Manifest
+) -> None:
+    for manifest, version in ((golden, 1), (complete, 2)):
+        with pytest.raises(ModpmError, match=f"is {version}, that of another kind") as caught:
+            msgspec.structs.replace(manifest, format_version=version).to_bytes()
+        assert caught.value.code == "invalid-manifest"
+    document = json.loads(complete.to_bytes()) | {"format_version": 2, "kind": "composition"}
+    with pytest.raises(ModpmError, match="is 2, that of another kind"):
+        Manifest.from_bytes(canonical_json.encode(document))
+
+
+@pytest.mark.parametrize(
+    ("networks", "strategy"),
+    [
+        (["independent"], "independent"),
+        (["independent", "independent"], "independent"),
+        (["fused"], "fused"),
+        (["fused", "fused"], "mixed"),
+        (["independent", "fused"], "mixed"),
+    ],
+)
+def test_the_strategy_is_that_of_the_networks(
+    networks: list[Literal["independent", "fused"]], strategy: str
+) -> None:
+    made = [ComposedNetwork(strategy=one, modules=[i]) for i, one in enumerate(networks)]
+    assert strategy_of(made) == strategy
+
+
+def test_every_image_may_have_been_none_of_the_above(golden: CompositionManifest) -> None:
+    (one,) = golden.composition.measured
+    all_rejected = msgspec.structs.replace(one, n_rejected=one.n)
+    record = msgspec.structs.replace(golden.composition, measured=[all_rejected])
+    manifest = msgspec.structs.replace(golden, composition=record)
+    assert parse_manifest(manifest.to_bytes()) == manifest
+
+
 def test_every_problem_is_named_at_once(vectors: Path) -> None:
     document = json.loads(bytes_of(vectors, "complete.json"))
     document["composition"]["modules"][1]["label"] = "cifar10/cat"
