@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from modpm.core.errors import ModpmError
 from modpm.core.graph import Graph, GraphNetwork, Node, build, masked_norm, trace
-from modpm.core.graph.layers import Mean, UncountedBatchNorm2d
+from modpm.core.graph.layers import Mean, SelectChannels, UncountedBatchNorm2d
 from modpm.core.graph.masked_norm import MaskedNorm
 
 if TYPE_CHECKING:
@@ -64,13 +64,25 @@ def all_large(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(masked_norm, "_LARGE_BYTES", 0)
 
 
-def norm_of(training: bool) -> UncountedBatchNorm2d:
-    norm = UncountedBatchNorm2d(3, eps=1e-5, momentum=0.1, has_weight=True, has_bias=True)
+def norm_of(training: bool, *, is_affine: bool = True) -> UncountedBatchNorm2d:
+    norm = UncountedBatchNorm2d(3, eps=1e-5, momentum=0.1, has_weight=is_affine, has_bias=is_affine)
     norm = norm.to_empty(device="cpu").double().train(training)
-    for tensor in (norm.weight, norm.bias, norm.running_mean, norm.running_var):
-        assert tensor is not None
+    for tensor in norm.state_dict().values():
         nn.init.uniform_(tensor, 0.5, 1.5)
     return norm
+
+
+def one_by_one(
+    norm: UncountedBatchNorm2d,
+    has_relu: bool,
+    y: Tensor,
+    mask: Tensor,
+    other: Tensor | None = None,
+) -> Tensor:
+    """Return what the layers of a masked norm give, each by itself."""
+    value: Tensor = norm(y) * mask[:, :, None, None]
+    value = value if other is None else value + other
+    return value.relu() if has_relu else value
 
 
 joined_layers = pytest.mark.parametrize(
@@ -91,9 +103,7 @@ def test_the_joined_masked_norm_is_its_layers_one_by_one(
     values = [value.requires_grad_() for value in (*images, mask)]
     own = copy.deepcopy(norm)
     found = MaskedNorm(norm, has_relu=has_relu)(y, mask, *images[1:])
-    expected = own(y) * mask[:, :, None, None]
-    expected = expected + images[1] if has_other else expected
-    expected = expected.relu() if has_relu else expected
+    expected = one_by_one(own, has_relu, y, mask, *images[1:])
     torch.testing.assert_close(found, expected)
     for name, statistic in norm.named_buffers():
         torch.testing.assert_close(statistic, own.get_buffer(name))
@@ -102,6 +112,44 @@ def test_the_joined_masked_norm_is_its_layers_one_by_one(
         torch.autograd.grad((value * weights).sum(), [*values, used.weight, used.bias])
         for value, used in ((found, norm), (expected, own))
     ]
+    for one, two in zip(*gradients, strict=True):
+        torch.testing.assert_close(one, two)
+
+
+@pytest.mark.parametrize("least_bytes", [0, 2**21])
+@pytest.mark.parametrize(
+    "case",
+    [
+        *("as usual", "not affine", "other layout", "layout of the others"),
+        *("mask of another type", "others of another type", "one mask", "one other"),
+    ],
+)
+def test_what_the_joined_masked_norm_is_not_made_for_is_computed_all_the_same(
+    case: str, least_bytes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(masked_norm, "_LARGE_BYTES", least_bytes)
+    torch.manual_seed(0)
+    norm = norm_of(True, is_affine=case != "not affine")
+    y, mask, other = batch(), torch.rand(4, 3, dtype=torch.double), batch().flip(0)
+    if case == "other layout":
+        y = y.contiguous()
+    elif case == "layout of the others":
+        other = other.contiguous()
+    elif case == "mask of another type":
+        norm, y, other = norm.float(), y.float(), other.float()
+    elif case == "others of another type":
+        norm, y, mask = norm.float(), y.float(), mask.float()
+    elif case == "one mask":
+        mask = mask[:1]
+    elif case == "one other":
+        other = other[:1]
+    own = copy.deepcopy(norm)
+    values = [value.requires_grad_() for value in (y, mask, other)]
+    found = MaskedNorm(norm, has_relu=True)(*values)
+    expected = one_by_one(own, True, *values)
+    torch.testing.assert_close(found, expected)
+    weights = torch.randn_like(found)
+    gradients = [torch.autograd.grad((v * weights).sum(), values) for v in (found, expected)]
     for one, two in zip(*gradients, strict=True):
         torch.testing.assert_close(one, two)
 
@@ -125,6 +173,27 @@ def test_the_gradient_of_a_mean_is_that_of_finite_differences() -> None:
     x = batch()[:2, :, :3, :3].requires_grad_()
     for keepdim in (True, False):
         assert torch.autograd.gradcheck(Mean(keepdim=keepdim), (x,))
+
+
+def test_a_mean_is_that_of_torch_whether_its_gradient_is_wanted_or_not() -> None:
+    x = batch()[:, :, :5]
+    for keepdim in (True, False):
+        for value in (x, x.clone().requires_grad_()):
+            expected = x.mean((2, 3), keepdim=keepdim)
+            torch.testing.assert_close(Mean(keepdim=keepdim)(value).detach(), expected)
+
+
+@pytest.mark.parametrize("indices", [[2, 0], [1, 2], [0, 2, 2], [2]])
+@pytest.mark.parametrize("memory_format", [torch.channels_last, torch.contiguous_format])
+def test_selected_channels_keep_the_layout_of_the_image(
+    indices: list[int], memory_format: torch.memory_format
+) -> None:
+    x = batch()[:2, :, :5].contiguous(memory_format=memory_format).requires_grad_()
+    select = SelectChannels(indices, 3)
+    assert torch.equal(select(x), x[:, indices])
+    assert torch.autograd.gradcheck(select, (x,))
+    if select.run is None:
+        assert select(x).is_contiguous(memory_format=memory_format)
 
 
 def residual_network() -> GraphNetwork:
@@ -160,6 +229,45 @@ def test_joined_passes_train_as_plain_ones_do(make: Callable[[], GraphNetwork]) 
             optimiser.step()
     for name, tensor in joined.state_dict().items():
         torch.testing.assert_close(tensor, plain.state_dict()[name])
+
+
+@pytest.mark.usefixtures("all_large")
+@pytest.mark.parametrize(
+    "changed",
+    [
+        [Node("masked", "sigmoid", ("norm",))],
+        [
+            Node("norm", "select_channels", ("conv",), {"indices": [0, 1, 2, 3]}),
+            Node("masked", "relu", ("norm",)),
+            Node("relu", "add", ("masked", "conv")),
+        ],
+        [Node("masked", "mul", ("norm", "norm"))],
+        [Node("masked", "mul", ("norm", "conv"))],
+        [Node("masked", "add", ("norm", "mask"))],
+        [Node("masked", "mul", ("conv", "mask")), Node("relu", "add", ("masked", "norm"))],
+        [Node("relu", "add", ("masked", "norm"))],
+        [Node("relu", "add", ("masked", "masked"))],
+        [Node("relu", "add", ("masked", "mask"))],
+        [Node("relu", "sub", ("conv", "masked"))],
+        [Node("relu", "mul", ("masked", "conv"))],
+        [Node("mean", "add", ("relu", "masked"))],
+    ],
+    ids=lambda changed: "; ".join(f"{n.name} = {n.operator}{n.inputs}" for n in changed),
+)
+def test_what_is_only_like_a_masked_norm_gives_what_each_node_gives(changed: list[Node]) -> None:
+    network = masked_network()
+    others = {node.name: node for node in changed}
+    nodes = tuple(others.get(node.name, node) for node in network.graph.nodes)
+    named = {name for node in nodes for name in node.tensors.values()}
+    tensors = {name: tensor for name, tensor in network.state_dict().items() if name in named}
+    made = build(Graph("x", network.graph.input_shape, nodes, "mean"), tensors)
+    plain = copy.deepcopy(made)
+    plain._plans[("mean",), True] = plain._plan(("mean",), is_fast=False)
+    values = [one.train()(batch()) for one in (made, plain)]
+    torch.testing.assert_close(*values)
+    sum(value.square().sum() for value in values).backward()
+    for one, two in zip(made.parameters(), plain.parameters(), strict=True):
+        torch.testing.assert_close(one.grad, two.grad)
 
 
 def test_a_sum_and_its_relu_are_joined_to_one_masked_norm_alone() -> None:
@@ -236,6 +344,7 @@ def test_values_stay_channels_last() -> None:
     assert all(v.is_contiguous(memory_format=torch.channels_last) for v in values.values())
 
 
+@pytest.mark.usefixtures("all_large")
 def test_a_network_exports_to_a_program_of_torchs_own_operators() -> None:
     network = masked_network().eval()
     program = torch.export.export(network, (batch(),))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -147,6 +148,29 @@ def test_networks_that_differ_in_one_number_share_nothing_after_it(
         expected = build(first.graph, other).eval()(images)
     assert not torch.equal(one[names[0]], two[names[0]])
     assert_near(two[names[0]], expected)
+
+
+@pytest.mark.parametrize("groups", [1, 4])
+@pytest.mark.parametrize("changed", ["second.weight", "second.bias", "stride"])
+def test_a_layer_that_differs_gives_each_network_its_own_values(groups: int, changed: str) -> None:
+    torch.manual_seed(0)
+    second = nn.Conv2d(4, 4, 3, groups=groups)
+    layers = [("first", nn.Conv2d(1, 4, 3)), ("second", second), ("pool", nn.AdaptiveAvgPool2d(1))]
+    network = nn.Sequential(OrderedDict(layers))
+    graph, tensors = trace(network, torch.zeros(2, 1, 8, 8))
+    other_graph, other = graph, dict(tensors)
+    if changed == "stride":
+        second.stride = (2, 2)
+        other_graph, _ = trace(network, torch.zeros(2, 1, 8, 8))
+    else:
+        other[changed] = tensors[changed].flip(0)
+    both = [PlainNetwork(graph, tensors), PlainNetwork(other_graph, other)]
+    images = torch.randn(3, 1, 8, 8)
+    with torch.inference_mode():
+        found = SideBySide(both).run(images, [(one.graph.output,) for one in both])
+        for one, values in zip(both, found, strict=True):
+            expected = build(one.graph, one.tensors).eval()(images)
+            assert_near(values[one.graph.output], expected)
 
 
 class ConvolutionalClassifier(nn.Module):
