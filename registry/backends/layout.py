@@ -21,8 +21,6 @@ from modpm.core.formats.names import ModuleName, normalise
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from modpm.registry.index import Release
-
 FORMAT_VERSION = 1
 REGISTRY_FILE = "registry.json"
 NAMESPACES_FILE = "namespaces.json"
@@ -108,19 +106,6 @@ def is_name(text: str) -> bool:
         return normalise(text) == text
     except ModpmError:
         return False
-
-
-def version_taken(
-    module: ModuleName, release: Release, listed: Release, location: str
-) -> ModpmError:
-    """Return the error of a release whose version is published with other bytes."""
-    return ModpmError(
-        f"`{module}` {listed.version} is published already, with other bytes",
-        code="version-taken",
-        where=f"registry {location}",
-        why=f"the published release has digest {listed.digest}, this one {release.digest}",
-        hint="a release never changes: give this one a higher version",
-    )
 
 
 def missing_file(module: ModuleName, version: str, where: str) -> ModpmError:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from modpm.core.errors import ModpmError
 from modpm.core.formats.names import ModuleName
 from modpm.registry.index import CompositionRelease, ModuleRelease
 from modpm.registry.system.threads import in_threads
@@ -63,16 +62,6 @@ def modules_in(
     listed = in_threads(names_in, namespaces, "names cannot be listed")
     pairs = zip(namespaces, listed, strict=True)
     return [ModuleName(space, name) for space, names in pairs for name in names]
-
-
-def not_listed(module: ModuleName, location: str) -> ModpmError:
-    """Return the error of a module that a registry does not list."""
-    return ModpmError(
-        f"there is no module `{module}`",
-        code="unknown-module",
-        where=f"registry {location}",
-        hint="check the name, or publish it first",
-    )
 
 
 def _newest(index: Index) -> Release | None:

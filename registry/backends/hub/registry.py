@@ -29,7 +29,8 @@ from modpm.registry.backends.hub.releasing import INDEX_FILE, ReleaseWriter, ver
 from modpm.registry.backends.hub.repository import ModuleRepository
 from modpm.registry.backends.hub.session import LIBRARY, prepare
 from modpm.registry.backends.protocol import Published, Query
-from modpm.registry.backends.scanning import meets, not_listed
+from modpm.registry.backends.refusals import not_listed
+from modpm.registry.backends.scanning import meets
 from modpm.registry.backends.waves import in_waves
 from modpm.registry.index import CompositionRelease, Index, Release
 from modpm.registry.system.threads import in_threads

@@ -38,7 +38,8 @@ from modpm.registry.backends.oci.server import (
     Server,
 )
 from modpm.registry.backends.protocol import Published, Query
-from modpm.registry.backends.scanning import not_listed, scan
+from modpm.registry.backends.refusals import not_listed, version_taken
+from modpm.registry.backends.scanning import scan
 from modpm.registry.index import Index, Release, format_version_of
 
 if TYPE_CHECKING:
@@ -256,7 +257,7 @@ class OciRegistry:
             self._check_length(module)
             listed_release = self._published_before(module, release, entries)
             if listed_release is not None and listed_release.digest != release.digest:
-                raise self._taken(module, release, listed_release)
+                raise version_taken(module, release, listed_release, self.location)
             is_new = listed_release is None
             entries.append(_Entry(distribution, module, listed_release or release, is_new))
         return entries
@@ -303,7 +304,7 @@ class OciRegistry:
             return True
         other = self._shown(entry.module, chosen)
         if other.release.digest != entry.release.digest:
-            raise self._taken(entry.module, entry.release, other.release)
+            raise version_taken(entry.module, entry.release, other.release, self.location)
         return False
 
     def _show(self, module: ModuleName, artifact: Artifact) -> None:
@@ -389,15 +390,6 @@ class OciRegistry:
             where=self._repository(module).location,
             why=why,
             hint="check the version, or ask whoever keeps the registry to restore it",
-        )
-
-    def _taken(self, module: ModuleName, release: Release, other: Release) -> ModpmError:
-        return ModpmError(
-            f"`{module}` {other.version} is published already, with other bytes",
-            code="version-taken",
-            where=f"registry {self.location}",
-            why=f"the published release has digest {other.digest}, this one {release.digest}",
-            hint="a release never changes: give this one a higher version",
         )
 
     def _in_use(self, module: ModuleName, version: str) -> ModpmError:
