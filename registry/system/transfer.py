@@ -70,17 +70,6 @@ def receive(source: BinaryIO, record: FileRecord, where: str) -> bytes:
     return content.getvalue()
 
 
-def is_intact(path: Path, record: FileRecord) -> bool:
-    """Say whether a file is there and is what the record says."""
-    try:
-        if path.stat().st_size != record.size_bytes:
-            return False
-        with path.open("rb") as file:
-            return f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}" == record.digest
-    except FileNotFoundError:
-        return False
-
-
 def truncated(n_bytes: int, record: FileRecord, where: str, cause: str | None = None) -> ModpmError:
     """Return the error for a file that ends after `n_bytes`.
 
