@@ -50,7 +50,10 @@ def check_required(distributions: Sequence[Distribution], target: Backend) -> No
         return None if index is None else index.find(Version(version))
 
     def find(name: str, version: str) -> Release | None:
-        return coming.get((name, version)) or listed(name, version)
+        """Give what will be there: what is yanked stays so, whatever is published again."""
+        comes, there = coming.get((name, version)), listed(name, version)
+        is_taken = comes is not None and there is not None and comes.digest != there.digest
+        return comes if there is None or is_taken else there
 
     def is_there(one: Distribution) -> bool:
         """Tell whether publishing changes nothing: a module may have been yanked since."""

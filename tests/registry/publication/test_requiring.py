@@ -131,6 +131,32 @@ def test_a_composition_that_is_there_is_published_again_whatever_became_of_its_m
     assert not again.is_new
 
 
+def test_a_yanked_class_module_that_comes_again_is_still_yanked(
+    cat: Distribution, pets: Distribution, registry: Path
+) -> None:
+    publish([cat.folder], registry)
+    yank("digits/cat==1.2.0", "wrong labels", registry)
+
+    error = refused(lambda: publish([cat.folder, pets.folder], registry))
+
+    assert error.code == "incomplete-composition"
+    assert error.why == "acme/pets 1.0.0: digits/cat 1.2.0 is yanked: wrong labels"
+    assert not is_listed(registry)
+
+
+@pytest.mark.usefixtures("pets")
+def test_a_class_module_that_comes_with_other_bytes_is_refused_as_such(
+    make_distribution: MakeDistribution, registry: Path, tmp_path: Path
+) -> None:
+    other = make_distribution("digits/cat", "1.2.0", summary="another", folder=tmp_path / "other")
+    publish([other.folder], registry)
+
+    error = refused(lambda: publish([tmp_path / "dist"], registry))
+
+    assert error.code == "version-taken"
+    assert not is_listed(registry)
+
+
 def test_a_class_module_whose_yank_is_taken_back_is_good_again(
     cat: Distribution, pets: Distribution, registry: Path
 ) -> None:
