@@ -79,6 +79,17 @@ def test_what_is_installed_is_noted_before_the_disk_has_it(new_project: Path, no
     assert set(digests_in((notes / THIS_BOOT).iterdir())) == digests
 
 
+@pytest.mark.usefixtures("new_project")
+def test_what_the_store_has_is_not_noted_again(registry: Path, tmp_path: Path, notes: Path) -> None:
+    before = sorted(notes.glob("*/*"))
+    other = tmp_path / "other"
+    other.mkdir()
+
+    install(["digits/cat"], other, registry)
+
+    assert sorted(notes.glob("*/*")) == before
+
+
 def test_nothing_has_its_name_before_its_note_is_on_the_disk(
     make_distribution: MakeDistribution,
     registry: Path,
@@ -113,6 +124,7 @@ def test_nothing_has_its_name_before_its_note_is_on_the_disk(
 
     assert len(verify(project)) == 1
     assert n_named == 4
+    assert not any("/sha256/" in path for path in synced)  # none of them waited for the disk
 
 
 def test_a_torn_file_is_noticed_after_a_power_cut_and_mended(
@@ -235,6 +247,8 @@ def test_where_the_system_does_not_name_its_run_each_file_is_waited_for(
     (module,) = installed(project)
     assert {path.stat().st_ino for path in module.path.iterdir()} <= set(synced)
     assert {module.path.stat().st_ino, module.path.parent.stat().st_ino} <= set(synced)
+    stored = {Store.of_user().path(digest_file(path)).parent for path in module.path.iterdir()}
+    assert {folder.stat().st_ino for folder in stored} <= set(synced)
     assert not notes.exists()
 
 
@@ -251,6 +265,7 @@ def test_verifying_the_store_leaves_nothing_unsettled(
     assert digests_in(notes.glob("*/*"))
 
     verify_store()
+    assert (notes / THIS_BOOT).is_dir()  # somebody may be about to write a note there
     boot_file.write_text(NEXT_BOOT)
 
     assert not list(notes.glob("*/*"))
