@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 from hypothesis import assume, given
 from hypothesis import strategies as st
-from tests.registry.resolver.test_resolution_laws import release, resolved
+from tests.registry.resolver.shelf import release
+from tests.registry.resolver.test_resolution_laws import resolved
 
 from modpm.core.errors import ModpmError
 from modpm.core.formats.manifest import MANIFEST_FILE, FileRecord

@@ -3,82 +3,36 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import msgspec
 import pytest
+from tests.registry.resolver import shelf
+from tests.registry.resolver.shelf import Listing, Shelf
 
 from modpm.core.errors import ModpmError
-from modpm.core.formats.manifest import FileRecord, InputContract
-from modpm.core.formats.names import ModuleName
 from modpm.core.formats.requirements import Requirement
-from modpm.registry.index import Index, ModuleRelease
 from modpm.registry.resolver import Demand, ResolutionError, resolve
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-CONTRACT = InputContract(channels=1, height=8, width=8, mean=[0.0], std=[1.0])
-PLAIN = ModuleRelease(
-    version="1.0",
-    digest="sha256:" + "0" * 64,
-    manifest_size_bytes=1,
-    files={"module.safetensors": FileRecord(size_bytes=1, digest="sha256:" + "0" * 64)},
-    origin="sha256:" + "0" * 64,
-    label="n/x",
-    licence="Apache-2.0",
-    input=CONTRACT,
-    n_parameters=1,
-    macs=1,
-    published="2025-01-31T12:00:00Z",
-)
+    from modpm.registry.index import ModuleRelease
 
 
 def release(
     version: str, *requires: str, yanked: str | None = None, origin: str = "0"
 ) -> ModuleRelease:
-    return msgspec.structs.replace(
-        PLAIN,
-        version=version,
-        requires=list(requires),
-        yanked=yanked,
-        origin="sha256:" + origin * 64,
-    )
+    return shelf.release(version, requires, yanked, "sha256:" + origin * 64)
 
 
-@dataclass
-class Shelf:
-    listing: dict[str, list[ModuleRelease]]
-
-    def modules(self, namespace: str) -> list[ModuleName]:
-        names = [ModuleName.parse(name) for name in self.listing]
-        found = [name for name in names if name.namespace == namespace]
-        if not found:
-            raise ModpmError(f"there are no modules of `{namespace}`", code="unknown-namespace")
-        return found
-
-    def index(self, module: ModuleName) -> Index:
-        if str(module) == "n/unreachable":
-            raise ModpmError("the server does not answer", code="network-failed")
-        if str(module) not in self.listing:
-            raise ModpmError(f"there is no module `{module}`", code="unknown-module")
-        return Index(name=str(module), releases=[*self.listing[str(module)]])
-
-    def place_of(self, module: ModuleName) -> str:
-        return f"shelf of {module.namespace}"
-
-
-def chosen(
-    listing: dict[str, list[ModuleRelease]], asked: Sequence[str], *, same_origin: bool = False
-) -> dict[str, str]:
+def chosen(listing: Listing, asked: Sequence[str], *, same_origin: bool = False) -> dict[str, str]:
     demands = [Demand(Requirement.parse(text), "modpm.toml") for text in asked]
     found = resolve(demands, Shelf(listing), same_origin=same_origin)
     return {str(module): one.version for module, one in found.items()}
 
 
 def refused(
-    listing: dict[str, list[ModuleRelease]], asked: Sequence[str], *, same_origin: bool = False
+    listing: Listing, asked: Sequence[str], *, same_origin: bool = False
 ) -> ResolutionError:
     with pytest.raises(ResolutionError) as caught:
         chosen(listing, asked, same_origin=same_origin)

@@ -7,38 +7,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from packaging.version import Version
+from tests.registry.resolver.shelf import release
 
 from modpm.core.errors import ModpmError
-from modpm.core.formats.manifest import FileRecord, InputContract
 from modpm.core.formats.names import ModuleName
 from modpm.core.formats.requirements import Requirement
-from modpm.registry.index import Index, ModuleRelease, Release
+from modpm.registry.index import Index
 from modpm.registry.resolver import Demand, newest, resolve
 from modpm.registry.resolver import search as searching
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-DIGEST = "sha256:" + "0" * 64
-CONTRACT = InputContract(channels=1, height=8, width=8, mean=[0.0], std=[1.0])
-
-
-def release(version: str, requires: Sequence[str] = (), yanked: str | None = None) -> Release:
-    return ModuleRelease(
-        version=version,
-        digest=DIGEST,
-        manifest_size_bytes=1,
-        files={"module.safetensors": FileRecord(size_bytes=1, digest=DIGEST)},
-        requires=list(requires),
-        origin=DIGEST,
-        label="n/x",
-        licence="Apache-2.0",
-        input=CONTRACT,
-        n_parameters=1,
-        macs=1,
-        published="2025-01-31T12:00:00Z",
-        yanked=yanked,
-    )
+    from modpm.registry.index import Release
 
 
 @dataclass

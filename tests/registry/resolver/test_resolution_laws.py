@@ -9,58 +9,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from packaging.specifiers import SpecifierSet
 from packaging.version import Version
+from tests.registry.resolver.shelf import Listing, Shelf, release
 
 from modpm.core.errors import ModpmError
-from modpm.core.formats.manifest import FileRecord, InputContract
 from modpm.core.formats.names import ModuleName
 from modpm.core.formats.requirements import Requirement
-from modpm.registry.index import Index, ModuleRelease
 from modpm.registry.resolver import Demand, ResolutionError, resolve
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-Listing = dict[str, list[ModuleRelease]]
+    from modpm.registry.index import ModuleRelease
+
 Pins = dict[str, str]
 
 ORIGINS = ["sha256:" + digit * 64 for digit in "abc"]
-CONTRACT = InputContract(channels=1, height=8, width=8, mean=[0.0], std=[1.0])
-
-
-def release(
-    version: str, requires: Iterable[str] = (), yanked: str | None = None, origin: str = ORIGINS[0]
-) -> ModuleRelease:
-    return ModuleRelease(
-        version=version,
-        digest=ORIGINS[0],
-        manifest_size_bytes=1,
-        files={"module.safetensors": FileRecord(size_bytes=1, digest=ORIGINS[0])},
-        requires=list(requires),
-        origin=origin,
-        label="n/x",
-        licence="Apache-2.0",
-        input=CONTRACT,
-        n_parameters=1,
-        macs=1,
-        published="2025-01-31T12:00:00Z",
-        yanked=yanked,
-    )
-
-
-@dataclass
-class Shelf:
-    listing: Listing
-
-    def modules(self, namespace: str) -> list[ModuleName]:
-        return [ModuleName.parse(name) for name in self.listing if name.startswith(namespace)]
-
-    def index(self, module: ModuleName) -> Index:
-        if str(module) not in self.listing:
-            raise ModpmError(f"there is no module `{module}`", code="unknown-module")
-        return Index(name=str(module), releases=[*self.listing[str(module)]])
-
-    def place_of(self, module: ModuleName) -> str:
-        return f"shelf of {module.namespace}"
 
 
 def resolved(
