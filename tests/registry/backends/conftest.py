@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from tests.registry.backends.kinds.directory import Directory
 from tests.registry.backends.kinds.kind import Kind
+from tests.registry.backends.kinds.object_store import ObjectStore
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -93,3 +95,15 @@ read_only = pytest.fixture(_renewed, name="read_only")
 served = pytest.fixture(_renewed, name="served")
 served_and_writable = pytest.fixture(_renewed, name="served_and_writable")
 guarded = pytest.fixture(_renewed, name="guarded")
+
+
+@pytest.fixture(params=[Directory, ObjectStore], ids=lambda kind: kind.name)
+def kind_of_registry(
+    request: pytest.FixtureRequest, start_server: StartServer, monkeypatch: pytest.MonkeyPatch
+) -> Kind:
+    """One that the environment makes known to a command: without a server, or with one."""
+    kind = start_server(request.param)
+    kind.renew()
+    for name, value in kind.environment.items():
+        monkeypatch.setenv(name, value)
+    return kind

@@ -14,14 +14,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import pytest
-from tests.registry.backends.kinds.directory import Directory
-from tests.registry.backends.kinds.object_store import ObjectStore
 from tests.registry.command_server import CommandServer
+from tests.registry.outcomes import present_and_whole
 
 from modpm.registry.installing.installation import install
-from modpm.registry.installing.installed import installed
-from modpm.registry.installing.verification import verify, verify_module
-from modpm.registry.projects.project import Project
+from modpm.registry.installing.verification import verify
 from modpm.registry.publication.publishing import publish
 from modpm.registry.storage.caching import prune, verify_store
 from modpm.registry.storage.store import Store
@@ -31,7 +28,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from tests.registry.backends.conftest import StartServer
     from tests.registry.backends.kinds.kind import Kind
     from tests.registry.command_server import Outcome
     from tests.registry.conftest import MakeDistribution
@@ -68,17 +64,6 @@ class Scene:
             shutil.copytree(self.folder / path.name, path, symlinks=True)
 
 
-@pytest.fixture(params=[Directory, ObjectStore], ids=lambda kind: kind.name)
-def kind_of_registry(
-    request: pytest.FixtureRequest, start_server: StartServer, monkeypatch: pytest.MonkeyPatch
-) -> Kind:
-    kind = start_server(request.param)
-    kind.renew()
-    for name, value in kind.environment.items():
-        monkeypatch.setenv(name, value)
-    return kind
-
-
 @pytest.fixture
 def scene(kind_of_registry: Kind, project: Path, home: Path, tmp_path: Path) -> Iterator[Scene]:
     home.mkdir()
@@ -92,15 +77,6 @@ def installable(scene: Scene, make_distribution: MakeDistribution) -> Scene:
     publish([make_distribution(name, version).folder for name, version in releases], scene.kind.url)
     install([f"{name}=={version}" for name, version in OLD.items()], scene.project, scene.kind.url)
     return scene
-
-
-def present(project: Path) -> dict[str, str]:
-    """Return what is installed, every byte of it verified."""
-    place = Project(project)
-    lock = place.installed()
-    for pin in lock.pins if lock is not None else ():
-        verify_module(place.module_path(pin), pin)
-    return {str(module.name): module.version for module in installed(project)}
 
 
 @dataclass
@@ -157,7 +133,7 @@ class Work:
 
 
 def check_project(project: Path) -> None:
-    assert present(project) in (OLD, NEW)
+    assert present_and_whole(project) in (OLD, NEW)
     assert verify_store() == []
 
 

@@ -13,15 +13,14 @@ import pytest
 from tests.registry.backends.kinds.directory import Directory
 from tests.registry.backends.kinds.object_store import ObjectStore
 from tests.registry.command_server import CommandServer
+from tests.registry.outcomes import present_and_whole
 
 from modpm.core.errors import ModpmError
 from modpm.core.formats.names import ModuleName
 from modpm.core.formats.requirements import Requirement
 from modpm.registry.backends.directory import DirectoryRegistry
 from modpm.registry.installing.installation import install
-from modpm.registry.installing.installed import installed
 from modpm.registry.installing.syncing import sync
-from modpm.registry.installing.verification import verify_module
 from modpm.registry.pins.locking import lock
 from modpm.registry.projects.editing import Edit, edited
 from modpm.registry.projects.project import Project
@@ -31,7 +30,6 @@ from modpm.registry.storage.caching import verify_store
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from tests.registry.backends.conftest import StartServer
     from tests.registry.backends.kinds.kind import Kind
     from tests.registry.conftest import MakeDistribution
 
@@ -87,26 +85,6 @@ def run_out(disk: Path, work: Callable[[], object], check: Callable[[], object])
     raise AssertionError("all of the disk was not enough")
 
 
-def present(project: Path) -> dict[str, str]:
-    """Return what is installed, every byte of it verified."""
-    place = Project(project)
-    lock = place.installed()
-    for pin in lock.pins if lock is not None else ():
-        verify_module(place.module_path(pin), pin)
-    return {str(module.name): module.version for module in installed(project)}
-
-
-@pytest.fixture(params=[Directory, ObjectStore], ids=lambda kind: kind.name)
-def kind_of_registry(
-    request: pytest.FixtureRequest, start_server: StartServer, monkeypatch: pytest.MonkeyPatch
-) -> Kind:
-    kind = start_server(request.param)
-    kind.renew()
-    for name, value in kind.environment.items():
-        monkeypatch.setenv(name, value)
-    return kind
-
-
 @pytest.fixture
 def registry_with_releases(make_distribution: MakeDistribution, kind_of_registry: Kind) -> str:
     releases = [*OLD.items(), *NEW.items()]
@@ -127,13 +105,13 @@ def run_out_in_project(disk: Path, project: Path, work: Callable[[], object]) ->
     """Do some work that installs the new state without space, and then with it."""
 
     def check() -> None:
-        assert present(project) == OLD
+        assert present_and_whole(project) == OLD
         assert verify_store() == []
 
     n_failed = run_out(disk, work, check)
 
     assert n_failed >= 2  # what each attempt fetches stays in the store
-    assert present(project) == NEW
+    assert present_and_whole(project) == NEW
     assert verify_store() == []
 
 
@@ -239,10 +217,10 @@ def run_without_permission(
 
     assert refused.code == 1
     assert json.loads(refused.output)["error"]["code"] == "permission-denied"
-    assert present(project) == OLD
+    assert present_and_whole(project) == OLD
     assert verify_store() == []
     assert commands.run(*arguments, cwd=project.parent).code == 0
-    assert present(project) == NEW
+    assert present_and_whole(project) == NEW
 
 
 modes = pytest.mark.parametrize("mode", [0o555, 0o000], ids=["read-only", "closed"])

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 import pytest
+from tests.registry.outcomes import refused
 
-from modpm.core.errors import ModpmError
 from modpm.core.formats.measurement import Measurement
 from modpm.core.formats.names import ModuleName
 from modpm.registry.backends.directory import DirectoryRegistry
@@ -28,7 +28,6 @@ from modpm.registry.publication.tagging import tag
 from modpm.registry.publication.yanking import yank
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
     from tests.registry.conftest import MakeComposition, MakeDistribution, Put
@@ -54,12 +53,6 @@ def pets(
 
 def names(installation: Installation) -> list[str]:
     return [f"{module.name} {module.version}" for module in installation.modules]
-
-
-def refused(work: Callable[[], object]) -> ModpmError:
-    with pytest.raises(ModpmError) as caught:
-        work()
-    return caught.value
 
 
 def replaced_index(registry: Path, name: str, index: Index) -> None:

@@ -6,10 +6,9 @@ import shutil
 from typing import TYPE_CHECKING
 
 import pytest
+from tests.registry.outcomes import present, refused
 
-from modpm.core.errors import ModpmError
 from modpm.registry.installing.installation import install
-from modpm.registry.installing.installed import installed
 from modpm.registry.installing.removing import remove
 from modpm.registry.installing.syncing import sync
 from modpm.registry.installing.updating import update
@@ -25,19 +24,9 @@ if TYPE_CHECKING:
     from tests.registry.conftest import MakeDistribution, Put
 
 
-def present(project: Path) -> dict[str, str]:
-    return {str(module.name): module.version for module in installed(project)}
-
-
 def files(project: Path) -> dict[str, bytes]:
     found = (path for path in project.rglob("*") if path.is_file() and path.name != ".lock")
     return {str(path.relative_to(project)): path.read_bytes() for path in found}
-
-
-def refused(command: Callable[[], object]) -> ModpmError:
-    with pytest.raises(ModpmError) as caught:
-        command()
-    return caught.value
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ import tomllib
 from typing import TYPE_CHECKING
 
 import pytest
+from tests.registry.outcomes import present
 
 from modpm.core.errors import ModpmError
 from modpm.core.formats.digest import digest_bytes
@@ -32,10 +33,6 @@ def pins(project: Path) -> dict[str, str]:
     lock = Project(project).lock()
     assert lock is not None
     return {str(pin.module): pin.version for pin in lock.pins}
-
-
-def present(project: Path) -> dict[str, str]:
-    return {str(module.name): module.version for module in installed(project)}
 
 
 def refused(project: Path, *requirements: str, registry: Path | None = None) -> ModpmError:

@@ -8,10 +8,9 @@ import tomllib
 from typing import TYPE_CHECKING
 
 import pytest
+from tests.registry.outcomes import present, refused
 
-from modpm.core.errors import ModpmError
 from modpm.registry.installing.installation import install
-from modpm.registry.installing.installed import installed
 from modpm.registry.installing.removing import remove
 from modpm.registry.installing.syncing import sync
 from modpm.registry.installing.updating import update
@@ -19,20 +18,9 @@ from modpm.registry.pins.locking import lock
 from modpm.registry.projects.project import Project
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
     from tests.registry.conftest import Put
-
-
-def present(project: Path) -> dict[str, str]:
-    return {str(module.name): module.version for module in installed(project)}
-
-
-def refused(command: Callable[[], object]) -> ModpmError:
-    with pytest.raises(ModpmError) as caught:
-        command()
-    return caught.value
 
 
 @pytest.fixture

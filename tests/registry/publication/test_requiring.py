@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 from packaging.version import Version
+from tests.registry.outcomes import refused
 
-from modpm.core.errors import ModpmError
 from modpm.core.formats.names import ModuleName
 from modpm.registry.backends.directory import DirectoryRegistry
 from modpm.registry.publication.publishing import publish
@@ -15,7 +15,6 @@ from modpm.registry.publication.requiring import modules_first
 from modpm.registry.publication.yanking import unyank, yank
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
     from tests.registry.conftest import MakeComposition, MakeDistribution
@@ -33,12 +32,6 @@ def cat(make_distribution: MakeDistribution) -> Distribution:
 @pytest.fixture
 def pets(make_composition: MakeComposition, cat: Distribution) -> Distribution:
     return make_composition("acme/pets", [cat])
-
-
-def refused(work: Callable[[], object]) -> ModpmError:
-    with pytest.raises(ModpmError) as caught:
-        work()
-    return caught.value
 
 
 def is_listed(registry: Path) -> bool:
