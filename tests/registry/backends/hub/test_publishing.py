@@ -234,24 +234,28 @@ def test_a_card_that_the_hub_does_not_accept_is_an_error_and_holds_no_version(
     assert acme().publish([cat])[0].is_new
 
 
+def move_tag(hub: HubServer, repository: str, file: str, content: bytes) -> str:
+    """Let the tag of version 1.0.0 name a commit with another file, and return the commit."""
+    api = HfApi(endpoint=hub.url, token=TOKEN)
+    other = api.create_commit(
+        repository, [CommitOperationAdd(file, content)], commit_message="Other bytes"
+    )
+    api.delete_tag(repository, tag="v1.0.0")
+    api.create_tag(repository, tag="v1.0.0", revision=other.oid)
+    return str(other.oid)
+
+
 def test_a_moved_tag_is_refused_and_what_was_locked_is_kept(
     hub: HubServer, make_distribution: MakeDistribution
 ) -> None:
     acme().publish([make_distribution("digits/cat")])
     locked = acme().revision(CAT, "1.0.0")
-    api = HfApi(endpoint=hub.url, token=TOKEN)
-    moved = api.create_commit(
-        "acme/digits.cat",
-        [CommitOperationAdd("module.safetensors", b"other tensors")],
-        commit_message="Other tensors",
-    )
-    api.delete_tag("acme/digits.cat", tag="v1.0.0")
-    api.create_tag("acme/digits.cat", tag="v1.0.0", revision=moved.oid)
+    moved_to = move_tag(hub, "acme/digits.cat", "module.safetensors", b"other tensors")
 
     with pytest.raises(ModpmError) as caught:
         acme().revision(CAT, "1.0.0")
     assert caught.value.code == "release-changed"
-    assert moved.oid in str(caught.value)
+    assert moved_to in str(caught.value)
 
     with acme().open_file(CAT, "1.0.0", "module.safetensors", revision=locked) as file:
         assert file.read() != b"other tensors"
@@ -288,20 +292,13 @@ def test_a_moved_tag_of_a_composition_is_refused(
     cat = make_distribution("digits/cat")
     acme().publish([cat, make_composition("acme/pets", [cat])])
     locked = acme().revision(PETS, "1.0.0")
-    api = HfApi(endpoint=hub.url, token=TOKEN)
-    moved = api.create_commit(
-        "acme/acme.pets",
-        [CommitOperationAdd("manifest.json", b"{}")],
-        commit_message="Another composition",
-    )
-    api.delete_tag("acme/acme.pets", tag="v1.0.0")
-    api.create_tag("acme/acme.pets", tag="v1.0.0", revision=moved.oid)
+    moved_to = move_tag(hub, "acme/acme.pets", "manifest.json", b"{}")
 
     with pytest.raises(ModpmError) as caught:
         acme().revision(PETS, "1.0.0")
 
     assert caught.value.code == "release-changed"
-    assert moved.oid in str(caught.value)
+    assert moved_to in str(caught.value)
     with acme().open_file(PETS, "1.0.0", "manifest.json", revision=locked) as file:
         assert file.read() != b"{}"
 
