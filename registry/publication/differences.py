@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from modpm.core.formats.manifest import TENSOR_FILE, Manifest
 
 if TYPE_CHECKING:
@@ -122,6 +124,7 @@ def _composition_described(manifest: CompositionManifest) -> tuple[object, ...]:
         manifest.authors,
         manifest.files,
         manifest.composition.measured,
+        manifest.unknown_keys,
     )
 
 
@@ -175,10 +178,15 @@ def _described(manifest: Manifest) -> tuple[object, ...]:
         manifest.summary,
         manifest.licence,
         manifest.authors,
-        manifest.metrics,
         manifest.requires,
         manifest.origin,
-        manifest.provenance,
+        manifest.retained,
+        msgspec.structs.replace(manifest.calibration, slope=0.0, intercept=0.0),
         manifest.modularizer,
+        manifest.metrics,
+        manifest.composed,
+        manifest.kernel_retention_rate,
+        manifest.provenance,
         {name: file for name, file in manifest.files.items() if name != TENSOR_FILE},
+        manifest.unknown_keys,
     )

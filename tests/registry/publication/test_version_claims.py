@@ -187,9 +187,11 @@ def test_scores_of_other_inputs_are_not_compared(before: Before) -> None:
 
     before.publish("1.0.0")
 
-    check = before.check("2.0.0", {"input.mean": [0.75]}, scores)
+    folder = _with_other_tensors(before, "2.0.0", {"input.mean": [0.75]})
+    check = before.check_folder(folder, scores)
 
     assert (check.needed, check.has_probed) == (Part.MAJOR, False)
+    assert [difference.part for difference in check.differences] == [Part.MAJOR, Part.MINOR]
 
 
 def test_a_damaged_release_is_not_compared_with(before: Before) -> None:
@@ -319,9 +321,11 @@ def test_a_name_that_stands_for_another_kind_is_another_thing(
     assert what.startswith("what the name stands for changes from ")
 
 
-def _with_other_tensors(before: Before, version: str) -> Path:
+def _with_other_tensors(
+    before: Before, version: str, change: Mapping[str, object] | None = None
+) -> Path:
     """Write a distribution whose last weight differs."""
-    folder = before.write(version)
+    folder = before.write(version, change)
     tensors = folder / "module.safetensors"
     data = tensors.read_bytes()
     changed = data[:-1] + bytes([data[-1] ^ 1])
