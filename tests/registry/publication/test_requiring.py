@@ -10,6 +10,7 @@ from tests.registry.outcomes import refused
 
 from modpm.core.formats.names import ModuleName
 from modpm.registry.backends.directory import DirectoryRegistry
+from modpm.registry.publication.listing import listed_index
 from modpm.registry.publication.publishing import publish
 from modpm.registry.publication.requiring import modules_first
 from modpm.registry.publication.yanking import unyank, yank
@@ -35,9 +36,7 @@ def pets(make_composition: MakeComposition, cat: Distribution) -> Distribution:
 
 
 def is_listed(registry: Path) -> bool:
-    if not registry.exists():
-        return False
-    index = DirectoryRegistry(registry).index(PETS)
+    index = listed_index(DirectoryRegistry(registry), PETS)
     return index is not None and index.find(Version("1.0.0")) is not None
 
 
@@ -55,6 +54,25 @@ def test_class_modules_may_come_with_it_and_go_first(
 ) -> None:
     published = publish([pets.folder, cat.folder], registry)
     assert [str(one.name) for one in published] == ["digits/cat", "acme/pets"]
+
+
+def test_a_folder_that_is_no_registry_yet_becomes_one(
+    cat: Distribution, pets: Distribution, registry: Path
+) -> None:
+    registry.mkdir()
+    for dry_run in (True, False):
+        published = publish([cat.folder, pets.folder], registry, dry_run=dry_run)
+        assert [one.is_new for one in published] == [True, True]
+        assert is_listed(registry) != dry_run
+
+
+def test_a_listing_that_is_damaged_is_not_taken_for_none(
+    cat: Distribution, pets: Distribution, registry: Path
+) -> None:
+    publish([cat.folder], registry)
+    (registry / "digits" / "cat" / "index.json").write_bytes(b"{")
+
+    assert refused(lambda: publish([pets.folder], registry)).code == "invalid-json"
 
 
 def test_what_is_in_order_stays_so(
