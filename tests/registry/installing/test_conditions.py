@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import shutil
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import pytest
 from tests.registry.outcomes import present, refused
 
+from modpm.registry.addresses import Address
 from modpm.registry.installing.installation import install
 from modpm.registry.installing.removing import remove
 from modpm.registry.installing.syncing import sync
@@ -84,6 +85,19 @@ def test_offline_with_a_cold_store_names_the_digests_that_are_missing(
     assert {line.split()[0] for line in str(error.why).splitlines()} == {
         record.digest for record in pin.files.values()
     }
+
+
+def test_offline_not_even_yanks_are_asked_about(
+    cat: Path, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def open_none(address: Address, _base: Path) -> NoReturn:
+        raise AssertionError(f"{address.url} is opened")
+
+    shutil.rmtree(cat / ".modpm")
+    shutil.rmtree(home)
+    monkeypatch.setattr(Address, "open", open_none)
+
+    assert sync(cat, offline=True, dry_run=True).yanked == {}
 
 
 def test_locked_refuses_whatever_would_change_the_lockfile(cat: Path) -> None:
