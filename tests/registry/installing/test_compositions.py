@@ -200,19 +200,40 @@ def test_compositions_that_name_each_other_are_refused_and_not_run_in_circles(
     assert installed(project) == []
 
 
+@pytest.mark.parametrize(
+    ("requires", "found"), [([], "is not there"), (["digits/cat"], "is wanted, and 1.3.0 is there")]
+)
 @pytest.mark.usefixtures("pets")
-def test_an_index_that_hides_a_class_module_does_not_break_the_project(
-    registry: Path, project: Path
+def test_an_index_that_hides_what_is_required_does_not_break_the_project(
+    put: Put, registry: Path, project: Path, requires: list[str], found: str
 ) -> None:
+    put("digits/cat", "1.3.0")
     index = index_of(registry, "acme/pets")
     (release,) = index.releases
-    fewer = msgspec.structs.replace(release, requires=["digits/dog==1.0.0"])
-    replaced_index(registry, "acme/pets", msgspec.structs.replace(index, releases=[fewer]))
+    other = msgspec.structs.replace(release, requires=["digits/dog==1.0.0", *requires])
+    replaced_index(registry, "acme/pets", msgspec.structs.replace(index, releases=[other]))
 
     error = refused(lambda: install(["acme/pets"], project, registry))
 
     assert error.code == "broken-composition"
-    assert error.why == "acme/pets 1.0.0: digits/cat 1.2.0 is not there"
+    assert error.why == f"acme/pets 1.0.0: digits/cat 1.2.0 {found}"
+
+
+@pytest.mark.usefixtures("pets")
+def test_a_composition_that_is_damaged_is_said_to_be_and_not_read(
+    registry: Path, project: Path
+) -> None:
+    install(["acme/pets"], project, registry)
+    (pets, *_) = installed(project)
+    manifest = pets.path / "manifest.json"
+    manifest.chmod(0o644)
+    manifest.write_bytes(b"{")
+
+    error = refused(lambda: verify(project))
+
+    assert error.code == "verification-failed"
+    assert error.why is not None
+    assert error.why.startswith("acme/pets 1.0.0: manifest.json")
 
 
 @pytest.mark.usefixtures("pets")
