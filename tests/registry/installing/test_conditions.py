@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 import pytest
 from tests.registry.outcomes import present, refused
+from tests.registry.owners import made_key
 
 from modpm.registry.addresses import Address
 from modpm.registry.installing.installation import install
@@ -16,7 +17,6 @@ from modpm.registry.installing.updating import update
 from modpm.registry.pins.locking import lock
 from modpm.registry.projects.project import Project
 from modpm.registry.publication.publishing import publish
-from modpm.registry.signing.keys import new_key, read_signing_key
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -235,8 +235,7 @@ def test_a_project_that_asks_for_nothing_is_told_so(project: Path) -> None:
 def test_what_sync_learns_of_signers_stays_out_of_the_lockfile(
     make_distribution: MakeDistribution, project: Path, registry: Path, tmp_path: Path
 ) -> None:
-    new_key(tmp_path / "alice.pem")
-    alice = read_signing_key(tmp_path / "alice.pem", lambda: None)
+    alice = made_key(tmp_path / "alice.pem")
     publish([make_distribution("digits/cat").folder], registry, key=alice)
     (project / "modpm.toml").write_text(
         f'requirements = ["digits/cat"]\nregistries = [{{ name = "r", url = "{registry}" }}]'

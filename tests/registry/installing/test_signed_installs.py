@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 import pytest
+from tests.registry.owners import made_key
 
 from modpm.core.errors import ModpmError
 from modpm.core.formats.digest import digest_bytes
@@ -19,7 +20,7 @@ from modpm.registry.installing.repairing import repair
 from modpm.registry.installing.verification import verify
 from modpm.registry.projects.project import Project
 from modpm.registry.publication.publishing import publish
-from modpm.registry.signing.keys import SigningKey, new_key, read_signing_key
+from modpm.registry.signing.keys import SigningKey
 from modpm.registry.signing.trusted_keys import trust_key
 
 if TYPE_CHECKING:
@@ -35,14 +36,12 @@ SEVEN = ModuleName("digits", "7")
 
 @pytest.fixture
 def alice(tmp_path: Path) -> SigningKey:
-    new_key(tmp_path / "alice.pem")
-    return read_signing_key(tmp_path / "alice.pem", lambda: None)
+    return made_key(tmp_path / "alice.pem")
 
 
 @pytest.fixture
 def bob(tmp_path: Path) -> SigningKey:
-    new_key(tmp_path / "bob.pem")
-    return read_signing_key(tmp_path / "bob.pem", lambda: None)
+    return made_key(tmp_path / "bob.pem")
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 import pytest
+from tests.registry.owners import made_key
 
 from modpm.core.errors import ModpmError
 from modpm.core.formats.names import ModuleName
@@ -16,7 +17,7 @@ from modpm.registry.addresses import Address
 from modpm.registry.index import Release
 from modpm.registry.installing.trust import check_signatures
 from modpm.registry.projects.lockfile import Pin
-from modpm.registry.signing.keys import SigningKey, new_key, read_signing_key
+from modpm.registry.signing.keys import SigningKey
 from modpm.registry.signing.trusted_keys import (
     TrustFile,
     accept_unsigned,
@@ -92,8 +93,7 @@ def bob(tmp_path: Path) -> Owner:
 
 
 def _owner(path: Path) -> Owner:
-    new_key(path)
-    return Owner(read_signing_key(path, lambda: None), path)
+    return Owner(made_key(path), path)
 
 
 def raised(call: Callable[..., object], *arguments: object) -> ModpmError:

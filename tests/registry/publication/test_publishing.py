@@ -6,13 +6,14 @@ import shutil
 from typing import TYPE_CHECKING, NoReturn
 
 import pytest
+from tests.registry.owners import made_key
 
 from modpm.core.errors import ModpmError
 from modpm.core.formats.distribution import verify_distribution
 from modpm.core.formats.names import ModuleName
 from modpm.registry.backends.directory import DirectoryRegistry
 from modpm.registry.publication.publishing import publish
-from modpm.registry.signing.keys import SigningKey, new_key, read_signing_key
+from modpm.registry.signing.keys import SigningKey
 from modpm.registry.signing.verifying import sign_distribution, verify_distribution_signature
 
 if TYPE_CHECKING:
@@ -185,14 +186,12 @@ def test_a_bad_tag_keeps_all_from_being_published(dist: Path, registry: Path) ->
 
 @pytest.fixture
 def key(tmp_path: Path) -> SigningKey:
-    new_key(tmp_path / "owner.pem")
-    return read_signing_key(tmp_path / "owner.pem", lambda: None)
+    return made_key(tmp_path / "owner.pem")
 
 
 @pytest.fixture
 def other_key(tmp_path: Path) -> SigningKey:
-    new_key(tmp_path / "other.pem")
-    return read_signing_key(tmp_path / "other.pem", lambda: None)
+    return made_key(tmp_path / "other.pem")
 
 
 def signers(registry: Path) -> list[str | None]:
