@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from dataclasses import dataclass
@@ -98,7 +99,7 @@ def write_distribution(
     manifest_bytes = manifest.to_bytes()
     if isinstance(manifest, Manifest):
         header = parse_header(files[TENSOR_FILE], len(files[TENSOR_FILE]), TENSOR_FILE)
-        _raise_first(list(tensor_problems(manifest, header)), folder)
+        _raise_first(list(tensor_problems(manifest, header)), folder.name, str(folder))
     distribution = Distribution(folder, manifest, digest_bytes(manifest_bytes))
     if not overwrite and not is_free(folder):
         _check_same(distribution)
@@ -113,8 +114,8 @@ def read_distribution(folder: Path) -> Distribution:
     Raises:
         ModpmError: `not-a-distribution`, or what `parse_manifest` raises.
     """
-    distribution, _, _ = _read(folder)
-    return distribution
+    manifest, data, _ = _read(folder / MANIFEST_FILE, folder.name, str(folder))
+    return Distribution(folder, manifest, digest_bytes(data))
 
 
 def verify_distribution(
@@ -135,17 +136,51 @@ def verify_distribution(
             `wrong-size`, `truncated-tensors`, `invalid-tensors`, `missing-tensor`,
             `unexpected-tensor`, `wrong-count`.
     """
-    distribution, manifest_bytes, manifest_json = _read(folder)
-    problems = list(_digest_problems(distribution, digest))
+    try:
+        files = {path.name: path for path in folder.iterdir()}
+    except OSError as error:
+        raise _not_a_distribution(folder.name, str(folder), _why(error)) from error
+    manifest, digest = verify_files(
+        files, digest, digest_of=digest_of, name=folder.name, where=str(folder)
+    )
+    return Distribution(folder, manifest, digest)
+
+
+def verify_files(
+    files: Mapping[str, Path],
+    digest: str | None = None,
+    *,
+    digest_of: Callable[[Path], str] | None = None,
+    name: str,
+    where: str,
+) -> tuple[AnyManifest, str]:
+    """Check that files are a distribution, as `verify_distribution`, wherever each of them lies.
+
+    Args:
+        files: By their names in the distribution.
+        digest: As for `verify_distribution`.
+        digest_of: As for `verify_distribution`.
+        name: What the distribution is called in errors.
+        where: Where it is, for errors.
+
+    Returns:
+        The manifest, and its digest.
+
+    Raises:
+        ModpmError: As `verify_distribution`.
+    """
+    manifest, manifest_bytes, manifest_json = _read(files.get(MANIFEST_FILE), name, where)
+    found = digest_bytes(manifest_bytes)
+    problems = list(_digest_problems(found, digest))
     if not canonical_json.is_canonical(manifest_bytes, manifest_json):
         message = "is not canonical JSON"
         problems.append(DistributionProblem("not-canonical", MANIFEST_FILE, message))
-    problems += _folder_problems(distribution, digest_of or digest_file)
+    problems += _all_file_problems(manifest, files, digest_of or digest_file)
     broken = {problem.file for problem in problems}
-    if isinstance(distribution.manifest, Manifest) and TENSOR_FILE not in broken:
-        problems += _tensor_file_problems(folder, distribution.manifest)
-    _raise_first(problems, folder)
-    return distribution
+    if isinstance(manifest, Manifest) and TENSOR_FILE not in broken:
+        problems += _tensor_file_problems(files[TENSOR_FILE], manifest)
+    _raise_first(problems, name, where)
+    return manifest, found
 
 
 def tensor_problems(manifest: Manifest, header: TensorHeader) -> Iterator[DistributionProblem]:
@@ -169,76 +204,79 @@ def tensor_problems(manifest: Manifest, header: TensorHeader) -> Iterator[Distri
             yield _in_tensors("wrong-count", f"the manifest says {field} {said}; there are {n}")
 
 
-def _read(folder: Path) -> tuple[Distribution, bytes, canonical_json.Json]:
-    path = folder / MANIFEST_FILE
+def _read(
+    path: Path | None, name: str, where: str
+) -> tuple[AnyManifest, bytes, canonical_json.Json]:
+    if path is None:
+        raise _not_a_distribution(name, where, os.strerror(errno.ENOENT))
     try:
         if not stat.S_ISREG(path.lstat().st_mode):
-            raise _not_a_distribution(folder, "is a link, a folder or a device")
+            raise _not_a_distribution(name, where, "is a link, a folder or a device")
         with path.open("rb") as file:
             # One byte beyond the limit is enough for the parser to see that it is too large.
             data = file.read(canonical_json.MAX_SIZE_BYTES + 1)
     except OSError as error:
-        raise _not_a_distribution(folder, error.strerror or "cannot be read") from error
+        raise _not_a_distribution(name, where, _why(error)) from error
     manifest_json = canonical_json.decode(data, str(path))
-    manifest = manifest_of_json(manifest_json, str(path))
-    return Distribution(folder, manifest, digest_bytes(data)), data, manifest_json
+    return manifest_of_json(manifest_json, str(path)), data, manifest_json
 
 
-def _not_a_distribution(folder: Path, why: str) -> ModpmError:
+def _why(error: OSError) -> str:
+    return error.strerror or "cannot be read"
+
+
+def _not_a_distribution(name: str, where: str, why: str) -> ModpmError:
     return ModpmError(
-        f"`{folder.name}` is not a distribution",
+        f"`{name}` is not a distribution",
         code="not-a-distribution",
-        where=str(folder),
+        where=where,
         why=f"{MANIFEST_FILE}: {why}",
         hint="give the folder that holds `manifest.json`",
     )
 
 
-def _digest_problems(
-    distribution: Distribution, digest: str | None
-) -> Iterator[DistributionProblem]:
-    if digest is not None and distribution.digest != digest:
-        message = f"its digest is {distribution.digest}, not {digest}"
+def _digest_problems(found: str, digest: str | None) -> Iterator[DistributionProblem]:
+    if digest is not None and found != digest:
+        message = f"its digest is {found}, not {digest}"
         yield DistributionProblem("wrong-digest", MANIFEST_FILE, message)
 
 
-def _folder_problems(
-    distribution: Distribution, digest_of: Callable[[Path], str]
+def _all_file_problems(
+    manifest: AnyManifest, files: Mapping[str, Path], digest_of: Callable[[Path], str]
 ) -> Iterator[DistributionProblem]:
-    files = distribution.manifest.files
-    found = {entry.name: entry for entry in os.scandir(distribution.folder)}
-    for name in sorted(found):
-        if not stat.S_ISREG(found[name].stat(follow_symlinks=False).st_mode):
+    records = manifest.files
+    for name in sorted(files):
+        status = files[name].lstat()
+        if not stat.S_ISREG(status.st_mode):
             yield DistributionProblem("not-a-regular-file", name, "is a link, a folder or a device")
-        elif name not in files and name not in (MANIFEST_FILE, SIGNATURE_FILE):
+        elif name in records:
+            problem = _file_problem(files[name], status.st_size, records[name], digest_of)
+            if problem is not None:
+                yield DistributionProblem(problem[0], name, problem[1])
+        elif name not in (MANIFEST_FILE, SIGNATURE_FILE):
             yield DistributionProblem("unexpected-file", name, "is not in the manifest")
-        elif name in files:
-            yield from _file_problems(distribution.folder / name, files[name], digest_of)
-    for name in sorted(files.keys() - found.keys()):
+    for name in sorted(records.keys() - files.keys()):
         yield DistributionProblem("missing-file", name, "is in the manifest, and absent")
 
 
-def _file_problems(
-    path: Path, record: FileRecord, digest_of: Callable[[Path], str]
-) -> Iterator[DistributionProblem]:
-    size_bytes = path.stat().st_size
+def _file_problem(
+    path: Path, size_bytes: int, record: FileRecord, digest_of: Callable[[Path], str]
+) -> tuple[str, str] | None:
+    """Return a code and words for what is wrong with a file, if anything is."""
     if size_bytes != record.size_bytes:
-        message = f"has {size_bytes} bytes; the manifest says {record.size_bytes}"
-        yield DistributionProblem("wrong-size", path.name, message)
-        return
+        return "wrong-size", f"has {size_bytes} bytes; the manifest says {record.size_bytes}"
     try:
         digest = digest_of(path)
     except OSError as error:
-        yield DistributionProblem("unreadable-file", path.name, f"{error.strerror}")
-        return
+        return "unreadable-file", f"{error.strerror}"
     if digest != record.digest:
-        message = f"its digest is {digest}; the manifest says {record.digest}"
-        yield DistributionProblem("wrong-digest", path.name, message)
+        return "wrong-digest", f"its digest is {digest}; the manifest says {record.digest}"
+    return None
 
 
-def _tensor_file_problems(folder: Path, manifest: Manifest) -> Iterator[DistributionProblem]:
+def _tensor_file_problems(path: Path, manifest: Manifest) -> Iterator[DistributionProblem]:
     try:
-        header = read_header(folder / TENSOR_FILE)
+        header = read_header(path)
     except ModpmError as error:
         yield DistributionProblem(error.code, TENSOR_FILE, f"{error.what}: {error.why}")
     else:
@@ -249,12 +287,12 @@ def _in_tensors(code: str, message: str) -> DistributionProblem:
     return DistributionProblem(code, TENSOR_FILE, message)
 
 
-def _raise_first(problems: list[DistributionProblem], folder: Path) -> None:
+def _raise_first(problems: list[DistributionProblem], name: str, where: str) -> None:
     if problems:
         raise ModpmError(
-            f"the distribution `{folder.name}` is not what its manifest says",
+            f"the distribution `{name}` is not what its manifest says",
             code=problems[0].code,
-            where=str(folder),
+            where=where,
             why="\n".join(map(str, problems)),
             hint="fetch or make it again",
         )

@@ -7,6 +7,7 @@ version survives being read and written by this one (clause J-11).
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from functools import cache
 from types import NoneType, UnionType
 from typing import (
@@ -183,16 +184,19 @@ def _read_record(kind: type[R], raw: object, path: str, problems: list[Problem])
         return None
     kind = kind.kind_of(raw)
     known = known_keys(kind)
-    required = set(known) - _optional(kind)
-    problems += [Problem(_at(path, key), "is missing") for key in sorted(required - set(raw))]
-    n_problems = len(problems)
+    required = known.keys() - _optional(kind)
     plain = _plain_keys(kind)
+    if len(plain) == len(known) and required <= raw.keys() <= known.keys():
+        with suppress(msgspec.ValidationError):  # what is wrong is named below, key by key
+            return msgspec.convert(raw, kind)
+    problems += [Problem(_at(path, key), "is missing") for key in sorted(required - raw.keys())]
+    n_problems = len(problems)
     values = {
         key: (_convert if key in plain else _read)(known[key], value, _at(path, key), problems)
         for key, value in raw.items()
         if key in known
     }
-    if len(problems) > n_problems or not required <= set(raw):
+    if len(problems) > n_problems or not required <= raw.keys():
         return None
     unknown = {key: value for key, value in raw.items() if key not in known}
     return kind(**values, unknown_keys=unknown)

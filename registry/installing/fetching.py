@@ -8,10 +8,12 @@ from threading import Lock
 from typing import TYPE_CHECKING, BinaryIO
 
 from modpm.core.errors import ModpmError
+from modpm.registry.backends.opening import is_remote
 from modpm.registry.installing.progress import Meter
+from modpm.registry.installing.verification import verify_stored
 from modpm.registry.storage.downloading import Source
 from modpm.registry.storage.store import Store
-from modpm.registry.system.threads import in_threads
+from modpm.registry.system.threads import N_THREADS, N_THREADS_OF_COPYING, in_threads
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -43,8 +45,11 @@ def fetch(
     *,
     offline: bool = False,
     progress: Progress | None = None,
-) -> None:
+) -> frozenset[Pin]:
     """Make sure that the store has every file of every pin.
+
+    A release of which files were missing is verified as soon as all of them are there, while
+    those of others are still on their way.
 
     Args:
         pins: The releases.
@@ -54,12 +59,15 @@ def fetch(
         offline: Open no registry: everything must be in the store.
         progress: Told how many bytes have arrived, of those that the store does not have.
 
+    Returns:
+        The pins that were verified.
+
     Raises:
         ModpmError: `offline`, naming every file that is missing; `truncated`, `wrong-digest`,
-            `missing-file`, `registry-missing` or what the network does. Several failures are one
-            error, which has the code of the first.
+            `missing-file`, `registry-missing` or what the network does; what `verify_stored`
+            raises. Several failures are one error, which has the code of the first.
     """
-    store = Store.of_user()
+    store, pins = Store.of_user(), tuple(pins)
     wanted = _wanted(pins)
     are_there = in_threads(lambda file: store.has(file.record), wanted, "files cannot be read")
     missing = [file for file, is_there in zip(wanted, are_there, strict=True) if not is_there]
@@ -68,11 +76,17 @@ def fetch(
     store.announce(file.record.digest for file in missing)
     meter = Meter(sum(file.record.size_bytes for file in missing), progress)
     registries = _Registries(addresses, base)
+    arrivals = _Arrivals(pins, frozenset(file.record.digest for file in missing))
 
     def fetch_one(file: _WantedFile) -> None:
         store.fetch(file.record, registries.sources(file), meter.advance)
+        for pin in arrivals.completed_by(file.record.digest):
+            verify_stored(pin, store)
 
-    in_threads(fetch_one, missing, "files cannot be fetched", meter.stop)
+    come_from_afar = any(is_remote(file.pin.registry.location(base)) for file in missing)
+    n_threads = N_THREADS if come_from_afar else N_THREADS_OF_COPYING
+    in_threads(fetch_one, missing, "files cannot be fetched", meter.stop, n_threads=n_threads)
+    return arrivals.pins
 
 
 def _wanted(pins: Iterable[Pin]) -> list[_WantedFile]:
@@ -83,6 +97,34 @@ def _wanted(pins: Iterable[Pin]) -> list[_WantedFile]:
             key = record.digest, record.size_bytes
             once.setdefault(key, _WantedFile(pin, name, record))
     return list(once.values())
+
+
+class _Arrivals:
+    """The pins that files are missing of, and which are.
+
+    Args:
+        pins: All pins.
+        missing: The digests of the files that are missing.
+    """
+
+    def __init__(self, pins: Sequence[Pin], missing: frozenset[str]) -> None:
+        self._lock = Lock()
+        self._left: dict[Pin, set[str]] = {}
+        self._waiting: dict[str, list[Pin]] = {}
+        for pin in pins:
+            left = {record.digest for record in pin.files.values()} & missing
+            if left:
+                self._left[pin] = left
+            for digest in left:
+                self._waiting.setdefault(digest, []).append(pin)
+        self.pins = frozenset(self._left)
+
+    def completed_by(self, digest: str) -> list[Pin]:
+        """Return the pins that lack nothing more now that a file has arrived."""
+        with self._lock:
+            for pin in self._waiting[digest]:
+                self._left[pin].discard(digest)
+            return [pin for pin in self._waiting[digest] if not self._left[pin]]
 
 
 class _Registries:

@@ -160,7 +160,7 @@ def carry_out(
             if conditions.dry_run or not _changes_anything(place, chosen, before, missing):
                 return _outcome(place, chosen.lock, before, missing, yanked)
             with Store.of_user().in_use():
-                fetch(
+                verified = fetch(
                     missing,
                     chosen.addresses,
                     place.root,
@@ -171,7 +171,7 @@ def carry_out(
                     # Whoever changed the project meanwhile must not be overruled: plan again.
                     if _still_holds(place, chosen, missing):
                         before = place.installed_or_nothing()
-                        _switch(place, chosen, before, missing)
+                        _switch(place, chosen, before, missing, verified)
                         return _outcome(place, chosen.lock, before, missing, yanked)
 
 
@@ -222,10 +222,19 @@ def _new_contents(place: Project, chosen: Plan, lock: Lockfile) -> Mapping[Path,
     return {path: content for path, content in contents.items() if read(path) != content}
 
 
-def _switch(place: Project, chosen: Plan, before: Lockfile, missing: Sequence[Pin]) -> None:
+def _switch(
+    place: Project,
+    chosen: Plan,
+    before: Lockfile,
+    missing: Sequence[Pin],
+    verified: frozenset[Pin],
+) -> None:
     what = "modules cannot be installed"
     folders = in_threads(
-        lambda pin: stage(place, pin), missing, what, n_threads=N_THREADS_OF_PYTHON
+        lambda pin: stage(place, pin, is_verified=pin in verified),
+        missing,
+        what,
+        n_threads=N_THREADS_OF_PYTHON,
     )
     staged = {pin.digest: folder for pin, folder in zip(missing, folders, strict=True)}
     signers = {**before.signers, **chosen.lock.signers}

@@ -8,18 +8,20 @@ from typing import TYPE_CHECKING
 
 from modpm.core.errors import ModpmError
 from modpm.core.formats.digest import digest_file
-from modpm.core.formats.distribution import SIGNATURE_FILE, verify_distribution
+from modpm.core.formats.distribution import SIGNATURE_FILE, verify_distribution, verify_files
 from modpm.registry.installing.installed import InstalledModule
 from modpm.registry.installing.members import member_problems
 from modpm.registry.projects.lockfile import Lockfile, Pin
 from modpm.registry.projects.project import Project
-from modpm.registry.storage.store import Store
+from modpm.registry.storage.store import Store, verified_digest
 from modpm.registry.system.errors import explained
 from modpm.registry.system.threads import in_threads
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Callable, Iterator
+
+    from modpm.core.formats.composition_manifest import AnyManifest
 
 
 def verify(project: str | os.PathLike[str] = ".") -> list[InstalledModule]:
@@ -69,7 +71,28 @@ def verify_module(
         ModpmError: `wrong-module`, or what `verify_distribution` raises; for the signature, which
             no manifest names, `missing-file`, `unexpected-file`, `wrong-size` or `wrong-digest`.
     """
-    manifest = verify_distribution(folder, pin.digest, digest_of=digest_of).manifest
+    distribution = verify_distribution(folder, pin.digest, digest_of=digest_of)
+    _check_is_of(distribution.manifest, pin)
+    path = folder / SIGNATURE_FILE
+    _check_signature_file(path if path.exists() else None, pin, str(folder), digest_of)
+
+
+def verify_stored(pin: Pin, store: Store) -> None:
+    """Check that the files of a pin, which the store has, are the release that it names.
+
+    Raises:
+        ModpmError: As `verify_module`.
+    """
+    files = {name: store.path(record.digest) for name, record in pin.files.items()}
+    where = f"{pin.module} {pin.version}, registry {pin.registry.url}"
+    manifest, _ = verify_files(
+        files, pin.digest, digest_of=verified_digest, name=str(pin.module), where=where
+    )
+    _check_is_of(manifest, pin)
+    _check_signature_file(files.get(SIGNATURE_FILE), pin, where, verified_digest)
+
+
+def _check_is_of(manifest: AnyManifest, pin: Pin) -> None:
     found = f"{manifest.name} {manifest.version}"
     if found != f"{pin.module} {pin.version}":
         raise ModpmError(
@@ -79,29 +102,30 @@ def verify_module(
             why=f"its manifest says {found}",
             hint="do not use it; ask whoever keeps the registry",
         )
-    _verify_signature_file(folder, pin, digest_of or digest_file)
 
 
-def _verify_signature_file(folder: Path, pin: Pin, digest_of: Callable[[Path], str]) -> None:
-    path, record = folder / SIGNATURE_FILE, pin.files.get(SIGNATURE_FILE)
+def _check_signature_file(
+    path: Path | None, pin: Pin, where: str, digest_of: Callable[[Path], str] | None
+) -> None:
+    record = pin.files.get(SIGNATURE_FILE)
     if record is None:
-        if path.exists():
-            raise _bad_signature_file(path, "unexpected-file", "the release is not signed")
-    elif not path.exists():
-        raise _bad_signature_file(path, "missing-file", "is pinned, and absent")
+        if path is not None:
+            raise _bad_signature_file(where, "unexpected-file", "the release is not signed")
+    elif path is None:
+        raise _bad_signature_file(where, "missing-file", "is pinned, and absent")
     elif (size_bytes := path.stat().st_size) != record.size_bytes:
         why = f"has {size_bytes} bytes; {record.size_bytes} are pinned"
-        raise _bad_signature_file(path, "wrong-size", why)
-    elif (digest := digest_of(path)) != record.digest:
+        raise _bad_signature_file(where, "wrong-size", why)
+    elif (digest := (digest_of or digest_file)(path)) != record.digest:
         why = f"its digest is {digest}; {record.digest} is pinned"
-        raise _bad_signature_file(path, "wrong-digest", why)
+        raise _bad_signature_file(where, "wrong-digest", why)
 
 
-def _bad_signature_file(path: Path, code: str, why: str) -> ModpmError:
+def _bad_signature_file(where: str, code: str, why: str) -> ModpmError:
     return ModpmError(
         "a signature is not the one that is pinned",
         code=code,
-        where=str(path.parent),
+        where=where,
         why=f"{SIGNATURE_FILE}: {why}",
         hint="run `modpm repair`",
     )

@@ -89,7 +89,7 @@ class Pin:
     version: str
     digest: str
     registry: Address
-    files: Mapping[str, FileRecord]
+    files: Mapping[str, FileRecord] = field(hash=False)
     requires: tuple[str, ...] = ()
     revision: str | None = None
 

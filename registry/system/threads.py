@@ -15,6 +15,9 @@ Result = TypeVar("Result")
 
 N_THREADS = 8
 
+N_THREADS_OF_COPYING = 4
+"""For files that are copied from here to here: more threads only wait for one another."""
+
 N_THREADS_OF_PYTHON = 2
 """For work that hardly waits or digests: more threads of Python only take turns, at a cost."""
 

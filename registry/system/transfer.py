@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 
     from modpm.core.formats.manifest import FileRecord
 
-BLOCK_BYTES = 1024 * 1024
+BLOCK_BYTES = 4 * 1024 * 1024
+"""How much is read at once: between any two reads, threads may wait for one another."""
 
 _of_thread = threading.local()
 

@@ -11,6 +11,6 @@ if TYPE_CHECKING:
 
 
 def made_key(path: Path) -> SigningKey:
-    """Return a new key without a passphrase, and leave it in a file and its public part beside it."""
+    """Return a new key without a passphrase; it is left in a file, its public part beside it."""
     new_key(path)
     return read_signing_key(path, lambda: None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Self
@@ -15,10 +16,12 @@ from modpm.registry.addresses import Address
 from modpm.registry.backends.directory import DirectoryRegistry
 from modpm.registry.backends.opening import open_backend
 from modpm.registry.index import Release
+from modpm.registry.installing import fetching
 from modpm.registry.installing.fetching import fetch
+from modpm.registry.installing.verification import verify_stored
 from modpm.registry.projects.lockfile import Pin
 from modpm.registry.storage.store import Store
-from modpm.registry.system.threads import N_THREADS
+from modpm.registry.system.threads import N_THREADS_OF_COPYING
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -124,6 +127,45 @@ def test_all_failures_are_told_in_the_order_of_the_pins(pins: list[Pin], tmp_pat
     assert is_stored(pins[0])
 
 
+def test_a_release_is_verified_once_all_of_its_files_are_there(
+    pins: list[Pin], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    complete: list[str] = []
+
+    def verify_and_note(pin: Pin, store: Store) -> None:
+        assert all(store.path(record.digest).exists() for record in pin.files.values())
+        complete.append(str(pin.module))
+        verify_stored(pin, store)
+
+    monkeypatch.setattr(fetching, "verify_stored", verify_and_note)
+
+    assert fetch(pins[:2], [], tmp_path) == frozenset(pins[:2])
+    assert sorted(complete) == sorted(str(pin.module) for pin in pins[:2])
+
+    assert fetch(pins, [], tmp_path) == {pins[2]}
+    assert complete[2:] == [str(pins[2].module)]
+
+
+def test_a_release_that_is_not_what_its_pin_says_is_told_by_its_registry(
+    pins: list[Pin], tmp_path: Path
+) -> None:
+    other = dataclasses.replace(pins[0], module=ModuleName("digits", "other"))
+    (tmp_path / "registry" / "digits" / "one").rename(tmp_path / "registry" / "digits" / "other")
+
+    with pytest.raises(ModpmError, match=r"of `digits/other` 1\.0\.0 is that of another") as caught:
+        fetch([other], [], tmp_path)
+    assert (caught.value.code, caught.value.where) == (
+        "wrong-module",
+        f"registry {tmp_path / 'registry'}",
+    )
+
+    extra = {**pins[1].files, "LICENSE": pins[1].files["manifest.json"]}
+    with pytest.raises(ModpmError) as caught:
+        fetch([dataclasses.replace(pins[1], files=extra)], [], tmp_path)
+    assert caught.value.code == "wrong-size"
+    assert caught.value.where == f"digits/two 1.0.0, registry {tmp_path / 'registry'}"
+
+
 def test_another_registry_helps_out_by_digest_alone(
     pins: list[Pin], make_distribution: MakeDistribution, tmp_path: Path
 ) -> None:
@@ -148,12 +190,14 @@ def test_files_arrive_at_once_and_are_counted(
     pins: list[Pin], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     wanted = {record.digest: record for pin in pins for record in pin.files.values()}
-    together = threading.Barrier(len(wanted))  # broken, unless all are open at once
-    assert len(wanted) <= N_THREADS
+    assert len(wanted) >= N_THREADS_OF_COPYING
+    together = threading.Barrier(N_THREADS_OF_COPYING)  # broken, unless so many are open at once
+    first = iter(range(N_THREADS_OF_COPYING))
     original = DirectoryRegistry.open_file
 
     def open_file(self: DirectoryRegistry, *arguments: str, **options: object) -> BinaryIO:
-        together.wait(timeout=30)
+        if next(first, None) is not None:
+            together.wait(timeout=30)
         return original(self, *arguments, **options)  # type: ignore[arg-type]  # passed on as it came
 
     monkeypatch.setattr(DirectoryRegistry, "open_file", open_file)

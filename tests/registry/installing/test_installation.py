@@ -20,6 +20,7 @@ from modpm.registry.installing.syncing import sync
 from modpm.registry.projects.changes import Change
 from modpm.registry.projects.project import Project
 from modpm.registry.storage import materialising
+from modpm.registry.storage.store import Store
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from tests.registry.conftest import Put
 
     from modpm.registry.installing.installation import Installation
+    from modpm.registry.projects.lockfile import Pin
 
 
 def pins(project: Path) -> dict[str, str]:
@@ -495,12 +497,12 @@ def test_whoever_changes_the_project_meanwhile_is_not_overruled(
     put("digits/dog")
     n_fetched = 0
 
-    def fetch_while_another_installs(*arguments: object, **options: object) -> None:
+    def fetch_while_another_installs(*arguments: object, **options: object) -> frozenset[Pin]:
         nonlocal n_fetched
         n_fetched += 1
         if n_fetched == 1:
             install(["digits/dog"], project, registry)
-        fetch(*arguments, **options)  # type: ignore[arg-type]  # passed on as they are
+        return fetch(*arguments, **options)  # type: ignore[arg-type]  # passed on as they are
 
     monkeypatch.setattr(installation, "fetch", fetch_while_another_installs)
     result: Installation = install(["digits/cat"], project, registry)
@@ -508,6 +510,25 @@ def test_whoever_changes_the_project_meanwhile_is_not_overruled(
     assert n_fetched == 3
     assert {str(module.name) for module in result.modules} == {"digits/cat", "digits/dog"}
     assert sorted(present(project)) == ["digits/cat", "digits/dog"]
+
+
+def test_what_changes_in_the_store_once_it_is_verified_is_not_installed(
+    put: Put, project: Path, registry: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put("digits/cat")
+
+    def fetch_and_damage(*arguments: object, **options: object) -> frozenset[Pin]:
+        verified = fetch(*arguments, **options)  # type: ignore[arg-type]  # passed on as they are
+        (pin,) = verified
+        record = pin.files["module.safetensors"]
+        path = Store.of_user().path(record.digest)
+        path.chmod(0o644)
+        path.write_bytes(bytes(record.size_bytes))
+        return verified
+
+    monkeypatch.setattr(installation, "fetch", fetch_and_damage)
+    assert refused(project, "digits/cat", registry=registry).code == "wrong-digest"
+    assert present(project) == {}
 
 
 def test_a_folder_that_goes_meanwhile_is_made_again(
@@ -519,12 +540,12 @@ def test_a_folder_that_goes_meanwhile_is_made_again(
     install(["digits/dog"], project, save=False)
     n_fetched = 0
 
-    def fetch_while_another_syncs(*arguments: object, **options: object) -> None:
+    def fetch_while_another_syncs(*arguments: object, **options: object) -> frozenset[Pin]:
         nonlocal n_fetched
         n_fetched += 1
         if n_fetched == 1:
             assert [c.after for c in sync(project).changes] == [None]
-        fetch(*arguments, **options)  # type: ignore[arg-type]  # passed on as they are
+        return fetch(*arguments, **options)  # type: ignore[arg-type]  # passed on as they are
 
     monkeypatch.setattr(installation, "fetch", fetch_while_another_syncs)
     install(["digits/dog", "digits/bird"], project, save=False)

@@ -20,7 +20,6 @@ from modpm.registry.installing.repairing import repair
 from modpm.registry.installing.verification import verify
 from modpm.registry.projects.project import Project
 from modpm.registry.publication.publishing import publish
-from modpm.registry.signing.keys import SigningKey
 from modpm.registry.signing.trusted_keys import trust_key
 
 if TYPE_CHECKING:
@@ -30,6 +29,7 @@ if TYPE_CHECKING:
     from tests.registry.conftest import MakeDistribution
 
     from modpm.registry.index import Index
+    from modpm.registry.signing.keys import SigningKey
 
 SEVEN = ModuleName("digits", "7")
 

@@ -17,7 +17,6 @@ from modpm.registry.addresses import Address
 from modpm.registry.index import Release
 from modpm.registry.installing.trust import check_signatures
 from modpm.registry.projects.lockfile import Pin
-from modpm.registry.signing.keys import SigningKey
 from modpm.registry.signing.trusted_keys import (
     TrustFile,
     accept_unsigned,
@@ -32,6 +31,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.registry.conftest import MakeDistribution
+
+    from modpm.registry.signing.keys import SigningKey
 
 REGISTRY = Address("modules", "/srv/modules")
 
