@@ -1,4 +1,4 @@
-"""What is said where a name is not listed, or a version is taken, whatever kind a registry is."""
+"""What is said of names and versions that cannot be had, whatever kind a registry is."""
 
 from __future__ import annotations
 
@@ -18,6 +18,23 @@ def not_listed(module: ModuleName, location: str) -> ModpmError:
         code="unknown-module",
         where=f"registry {location}",
         hint="check the name, or publish it first",
+    )
+
+
+def cannot_list(location: str, why: str, otherwise: str = "") -> ModpmError:
+    """Return the error of a registry that does not say which modules it has.
+
+    Args:
+        location: The registry.
+        why: What is amiss.
+        otherwise: What else can be done than to name modules.
+    """
+    return ModpmError(
+        "the registry does not say which modules it has",
+        code="cannot-list",
+        where=location,
+        why=why,
+        hint=f"name modules by their whole names, such as `cifar10/cat`{otherwise}",
     )
 
 

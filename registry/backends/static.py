@@ -9,6 +9,7 @@ from packaging.version import Version
 from modpm.core.errors import ModpmError
 from modpm.registry.backends import layout, streaming
 from modpm.registry.backends.layout import NAMESPACES_FILE, REGISTRY_FILE
+from modpm.registry.backends.refusals import cannot_list
 from modpm.registry.backends.scanning import REMOTE_AT_ONCE, modules_in, scan
 from modpm.registry.backends.web_server import WebServer
 from modpm.registry.index import Index
@@ -114,7 +115,12 @@ class StaticRegistry:
     def _list(self, path: str, kind: str) -> list[str]:
         data = self._server.document(path)
         if data is None:
-            raise self._cannot_list(path)
+            raise cannot_list(
+                self._url,
+                f"the server has no `{path}`",
+                ", or ask whoever keeps the registry to publish to it with this version of modpm "
+                "and to copy it again",
+            )
         return layout.decode_names(data, kind, f"{self._url}/{path}")
 
     def _check_layout(self) -> None:
@@ -125,16 +131,6 @@ class StaticRegistry:
             raise layout.registry_missing(self._url, f"the server has no `{REGISTRY_FILE}` there")
         layout.check_layout(data, self._url)
         self._has_layout = True
-
-    def _cannot_list(self, path: str) -> ModpmError:
-        return ModpmError(
-            "the registry cannot say which modules it has",
-            code="cannot-list",
-            where=self._url,
-            why=f"the server has no `{path}`",
-            hint="name modules by their whole names, or ask whoever keeps the registry to publish "
-            "to it with this version of modpm and to copy it again",
-        )
 
     def _refuse(self) -> NoReturn:
         raise ModpmError(

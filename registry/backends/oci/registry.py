@@ -38,7 +38,7 @@ from modpm.registry.backends.oci.server import (
     Server,
 )
 from modpm.registry.backends.protocol import Published, Query
-from modpm.registry.backends.refusals import not_listed, version_taken
+from modpm.registry.backends.refusals import cannot_list, not_listed, version_taken
 from modpm.registry.backends.scanning import scan
 from modpm.registry.index import Index, Release, format_version_of
 
@@ -104,7 +104,7 @@ class OciRegistry:
         """Return the modules that have a release, sorted.
 
         Raises:
-            ModpmError: `no-listing`, if the server does not tell what it has.
+            ModpmError: `cannot-list`, if the server does not tell what it has.
         """
         found = set(self._catalogue(namespace))
         return sorted(module for module in found if self._versions(module))
@@ -191,11 +191,11 @@ class OciRegistry:
         try:
             for page in listed(self._server, "/v2/_catalog?n=1000", "repositories"):
                 if page is None:
-                    raise self._no_listing()
+                    raise self._no_catalogue()
                 yield from filter(None, (self._module_of(name, namespace) for name in page))
         except ModpmError as error:
             if error.code in {"not-authorised", "read-only-registry"}:
-                raise self._no_listing() from None
+                raise self._no_catalogue() from None
             raise
 
     def _module_of(self, repository: str, namespace: str | None) -> ModuleName | None:
@@ -374,14 +374,8 @@ class OciRegistry:
         if len(name) > _MAX_REPOSITORY_LENGTH:
             raise _bad_url(self._host)
 
-    def _no_listing(self) -> ModpmError:
-        return ModpmError(
-            "this registry does not tell which modules it has",
-            code="no-listing",
-            where=self.location,
-            why="the server does not offer `/v2/_catalog` to you",
-            hint="ask for modules by their whole names, such as `cifar10/cat`",
-        )
+    def _no_catalogue(self) -> ModpmError:
+        return cannot_list(self.location, "the server does not offer `/v2/_catalog` to you")
 
     def _lost(self, module: ModuleName, version: str, why: str) -> ModpmError:
         return ModpmError(

@@ -160,7 +160,7 @@ def test_a_server_without_a_list_says_so(
 ) -> None:
     log_in(server.host, BASIC)
 
-    assert error_of(OciRegistry(f"oci://{server.host}/modules").names).code == "no-listing"
+    assert error_of(OciRegistry(f"oci://{server.host}/modules").names).code == "cannot-list"
 
 
 def test_a_web_server_is_no_registry(server: TokenServer) -> None:
