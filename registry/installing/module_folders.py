@@ -43,25 +43,39 @@ def stage(place: Project, pin: Pin, *, is_verified: bool = False) -> Path:
     Args:
         place: The project.
         pin: The module.
-        is_verified: The files of these digests have been found to be what the pin names.
+        is_verified: As for `make_folder`.
+
+    Raises:
+        ModpmError: As `verify_module`.
+    """
+    staged = place.staging / pin.digest.replace(":", "-")
+    make_folder(staged, pin, is_verified=is_verified)
+    seal(staged)
+    return staged
+
+
+def make_folder(folder: Path, pin: Pin, *, is_verified: bool = False) -> None:
+    """Make a folder of the files of a pin, which the store has, and check that it is the release.
+
+    Args:
+        folder: The folder; it does not exist yet.
+        pin: The release.
+        is_verified: Files of these digests have been found to be it: those that are so are enough.
 
     Raises:
         ModpmError: As `verify_module`.
     """
     store = Store.of_user()
-    staged = place.staging / pin.digest.replace(":", "-")
-    staged.mkdir()
+    folder.mkdir()
     for name, record in pin.files.items():
-        store.give(record, staged / name)
-    if not (is_verified and _has_files(staged, pin)):
-        verify_module(staged, pin, digest_of=verified_digest)
-    seal(staged)
-    return staged
+        store.give(record, folder / name)
+    if not (is_verified and _has_files(folder, pin)):
+        verify_module(folder, pin, digest_of=verified_digest)
 
 
-def _has_files(staged: Path, pin: Pin) -> bool:
+def _has_files(folder: Path, pin: Pin) -> bool:
     return all(
-        verified_digest(staged / name) == record.digest for name, record in pin.files.items()
+        verified_digest(folder / name) == record.digest for name, record in pin.files.items()
     )
 
 

@@ -16,14 +16,14 @@ from modpm.core.formats.distribution import read_distribution
 from modpm.registry.addresses import publish_target
 from modpm.registry.backends.protocol import Published
 from modpm.registry.installing.fetching import fetch
-from modpm.registry.installing.verification import verify_module
+from modpm.registry.installing.module_folders import make_folder
 from modpm.registry.pins.yanked import yanked_reasons
 from modpm.registry.projects.lockfile import Lockfile
 from modpm.registry.projects.project import LOCK_FILE, Project, read
 from modpm.registry.projects.staleness import lock_missing
 from modpm.registry.publication.listing import listed_index
 from modpm.registry.publication.requiring import modules_first
-from modpm.registry.storage.store import Store, verified_digest
+from modpm.registry.storage.store import Store
 from modpm.registry.system.durable import exclusively, make_folders
 from modpm.registry.system.errors import explained
 from modpm.registry.system.home import home
@@ -98,8 +98,9 @@ def mirror(
         copy = _Mirror(target, pins, _missing(target, pins))
         if copy.missing and not is_dry_run:
             with Store.of_user().in_use():
-                fetch(copy.missing, place.wishes().registries, place.root, progress=progress)
-                with _distributions(copy.missing) as distributions:
+                registries = place.wishes().registries
+                verified = fetch(copy.missing, registries, place.root, progress=progress)
+                with _distributions(copy.missing, verified) as distributions:
                     target.publish(modules_first(distributions))
             _yank(copy, place.root)
     return copy.published()
@@ -133,18 +134,15 @@ def _is_listed(target: Backend, pin: Pin) -> bool:
 
 
 @contextmanager
-def _distributions(pins: Sequence[Pin]) -> Iterator[list[Distribution]]:
+def _distributions(pins: Sequence[Pin], verified: frozenset[Pin]) -> Iterator[list[Distribution]]:
     """Give the releases of pins as folders, made of the files of the store."""
-    store, folder = Store.of_user(), home() / "mirroring"
+    folder = home() / "mirroring"
     make_folders(folder.parent)
     with exclusively(folder.with_suffix(".lock"), folder):
         distributions: list[Distribution] = []
         for pin in pins:
             staged = folder / pin.digest.replace(":", "-")
-            staged.mkdir()
-            for name, record in pin.files.items():
-                store.give(record, staged / name)
-            verify_module(staged, pin, digest_of=verified_digest)
+            make_folder(staged, pin, is_verified=pin in verified)
             distributions.append(read_distribution(staged))
         yield distributions
 
