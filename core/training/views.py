@@ -12,7 +12,7 @@ of them shows.
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor
@@ -28,6 +28,8 @@ from modpm.core.training.ranking import kept_kernels, kernel_importance, quotas,
 from modpm.core.training.union import weights_in_modules
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from modpm.core.graph.interpreter import GraphNetwork
     from modpm.core.training.batches import TrainingImages
     from modpm.core.training.running_frequencies import RunningFrequencies
@@ -38,17 +40,28 @@ START = 1 / 4
 N_RANKING_IMAGES = 3000
 """Training images that the importance of kernels is measured on."""
 
-VIEWED = 1 / 2
-"""Images of a batch that are seen again through views."""
 
-VIEW_WEIGHT = 1.5
-"""What the loss of views weighs."""
+class Viewing(NamedTuple):
+    """How much a run looks through views.
+
+    Attributes:
+        share: Images of a batch that are seen again through views.
+        weight: What the loss of views weighs.
+        sizes: How many classes a view keeps the kernels of: drawn from these, each as likely.
+    """
+
+    share: float
+    weight: float
+    sizes: tuple[int, ...]
+
+
+FROM_SCRATCH = Viewing(1 / 2, 1.5, (1, 2, 3, 5, 5))
+
+FROM_TRAINED = Viewing(1.0, 4.0, (1, 2, 2, 3, 3, 5, 5))
+"""From trained weights: the whole network is nearly there when views begin, so most is for them."""
 
 TAUGHT = 1 / 2
 """How much of what a view is to say is what the whole network says of the image."""
-
-SIZES = (1, 2, 3, 5, 5)
-"""How many classes a view keeps the kernels of: drawn from these, each as likely."""
 
 OWN_CLASS = 0.46
 """Share of the views of one class that show an image of it."""
@@ -111,6 +124,10 @@ class ViewsObjective(MwtObjective):
         self.register_buffer("ranks", torch.full(shape, -1, dtype=torch.int32))
 
     @property
+    def _viewing(self) -> Viewing:
+        return FROM_SCRATCH if self.teacher is None else FROM_TRAINED
+
+    @property
     def is_ranked(self) -> bool:
         """Whether the kernels have been ranked."""
         return bool(self.ranks[0, 0] >= 0)
@@ -156,8 +173,9 @@ class ViewsObjective(MwtObjective):
         if not self.is_ranked:
             self._rank(source)
         images, labels = super().inputs(positions, source, generator, progress)
-        n_viewed = max(1, int(len(labels) * VIEWED))
-        views = draw_views(labels[-n_viewed:], n_classes, generator)
+        viewing = self._viewing
+        n_viewed = max(1, int(len(labels) * viewing.share))
+        views = draw_views(labels[-n_viewed:], n_classes, viewing.sizes, generator)
         images, labels = (torch.cat([whole, whole[-n_viewed:]]) for whole in (images, labels))
         return images, labels, views, MODULAR * torch.tensor([self.alpha, self.beta])
 
@@ -202,7 +220,7 @@ class ViewsObjective(MwtObjective):
             taught = whole[output][-len(views) :].detach()
             seen = values[output][n_whole:]
             losses["view_loss"] = view_loss(seen, labels[n_whole:], views, taught)
-            losses["loss"] = losses["loss"] + VIEW_WEIGHT * losses["view_loss"]
+            losses["loss"] = losses["loss"] + self._viewing.weight * losses["view_loss"]
         return losses
 
     def _teacher_loss(self, images: Tensor, logits: Tensor) -> Tensor:
@@ -257,17 +275,25 @@ class ViewsObjective(MwtObjective):
         }
 
 
-def draw_views(labels: Tensor, n_classes: int, generator: torch.Generator) -> Tensor:
+def draw_views(
+    labels: Tensor, n_classes: int, sizes: Sequence[int], generator: torch.Generator
+) -> Tensor:
     """Draw the classes whose kernels each image is seen with.
 
     The image's own class is among several; alone it is drawn for `OWN_CLASS` of the images.
+
+    Args:
+        labels: What the images show.
+        n_classes: Of the network.
+        sizes: How many classes, each number as likely as it stands here.
+        generator: What is drawn from.
 
     Shapes:
         labels: (M,)
         returns: (M, n_classes), of 0 and 1.
     """
-    sizes = torch.tensor([min(size, n_classes) for size in SIZES])
-    size = sizes[torch.randint(len(SIZES), labels.shape, generator=generator)]
+    choices = torch.tensor([min(size, n_classes) for size in sizes])
+    size = choices[torch.randint(len(choices), labels.shape, generator=generator)]
     keys = torch.rand(len(labels), n_classes, generator=generator)
     is_own = torch.rand(len(labels), generator=generator) < OWN_CLASS
     own = torch.where((size == 1) & ~is_own, -1.0, 2.0)  # last of the order, or first

@@ -20,11 +20,11 @@ from modpm.core.training.running_frequencies import RunningFrequencies
 from modpm.core.training.views import (
     COUPLING,
     FADE,
+    FROM_SCRATCH,
+    FROM_TRAINED,
     MODULAR,
     OWN_CLASS,
-    SIZES,
     START,
-    VIEW_WEIGHT,
     ViewsObjective,
     draw_views,
     view_loss,
@@ -213,8 +213,17 @@ def test_what_is_minimised_is_the_sum_of_the_weighted_parts() -> None:
         + alpha * losses["cohesion_loss"]
         + beta * losses["coupling_loss"]
         + losses["teacher_loss"]
-        + VIEW_WEIGHT * losses["view_loss"],
+        + FROM_TRAINED.weight * losses["view_loss"],
     )
+
+
+def test_a_run_from_trained_weights_looks_more_through_views() -> None:
+    views = ranked()
+    for viewing in (FROM_SCRATCH, FROM_TRAINED):
+        images, labels, sets, _ = inputs(views, 1.0)
+        n_viewed = int(24 * viewing.share)
+        assert (len(images), len(labels), len(sets)) == (24 + n_viewed, 24 + n_viewed, n_viewed)
+        views.teacher = build(*trace(create("digits_cnn", 3, 1, 0.25), torch.zeros(2, 1, 8, 8)))
 
 
 @pytest.mark.parametrize("n_classes", [2, 3, 10])
@@ -222,9 +231,9 @@ def test_views_keep_as_many_classes_as_drawn_and_the_image_s_own_among_several(
     n_classes: int,
 ) -> None:
     labels = torch.arange(3000) % n_classes
-    views = draw_views(labels, n_classes, seeded_generator(0, 0, 0))
+    views = draw_views(labels, n_classes, FROM_SCRATCH.sizes, seeded_generator(0, 0, 0))
     n_kept = views.sum(1)
-    sizes = {min(size, n_classes) for size in SIZES}
+    sizes = {min(size, n_classes) for size in FROM_SCRATCH.sizes}
     assert set(n_kept.int().tolist()) == sizes
     assert bool((views[n_kept > 1].gather(1, labels[n_kept > 1, None]) == 1).all())
     own = views[n_kept == 1].gather(1, labels[n_kept == 1, None]).mean().item()
