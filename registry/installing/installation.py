@@ -231,7 +231,7 @@ def _switch(
 ) -> None:
     what = "modules cannot be installed"
     folders = in_threads(
-        lambda pin: stage(place, pin, is_verified=pin in verified),
+        lambda pin: stage(place, pin, is_checked=pin in verified),
         missing,
         what,
         n_threads=N_THREADS_OF_PYTHON,

@@ -37,30 +37,30 @@ def is_verified(folder: Path, pin: Pin) -> bool:
     return True
 
 
-def stage(place: Project, pin: Pin, *, is_verified: bool = False) -> Path:
+def stage(place: Project, pin: Pin, *, is_checked: bool = False) -> Path:
     """Make the folder of a module where it can be checked, and return it.
 
     Args:
         place: The project.
         pin: The module.
-        is_verified: As for `make_folder`.
+        is_checked: As for `make_folder`.
 
     Raises:
         ModpmError: As `verify_module`.
     """
     staged = place.staging / pin.digest.replace(":", "-")
-    make_folder(staged, pin, is_verified=is_verified)
+    make_folder(staged, pin, is_checked=is_checked)
     seal(staged)
     return staged
 
 
-def make_folder(folder: Path, pin: Pin, *, is_verified: bool = False) -> None:
+def make_folder(folder: Path, pin: Pin, *, is_checked: bool = False) -> None:
     """Make a folder of the files of a pin, which the store has, and check that it is the release.
 
     Args:
         folder: The folder; it does not exist yet.
         pin: The release.
-        is_verified: Files of these digests have been found to be it: those that are so are enough.
+        is_checked: Files of these digests have been found to be it: those that are so are enough.
 
     Raises:
         ModpmError: As `verify_module`.
@@ -69,7 +69,7 @@ def make_folder(folder: Path, pin: Pin, *, is_verified: bool = False) -> None:
     folder.mkdir()
     for name, record in pin.files.items():
         store.give(record, folder / name)
-    if not (is_verified and _has_files(folder, pin)):
+    if not (is_checked and _has_files(folder, pin)):
         verify_module(folder, pin, digest_of=verified_digest)
 
 

@@ -142,7 +142,7 @@ def _distributions(pins: Sequence[Pin], verified: frozenset[Pin]) -> Iterator[li
         distributions: list[Distribution] = []
         for pin in pins:
             staged = folder / pin.digest.replace(":", "-")
-            make_folder(staged, pin, is_verified=pin in verified)
+            make_folder(staged, pin, is_checked=pin in verified)
             distributions.append(read_distribution(staged))
         yield distributions
 
