@@ -20,7 +20,7 @@ from modpm.core.formats.whole_files import read_at_most, sync_folder, write_new
 from modpm.registry.backends import layout
 from modpm.registry.backends.layout import INDEX_FILE, NAMESPACES_FILE, REGISTRY_FILE
 from modpm.registry.backends.protocol import Published, Query
-from modpm.registry.backends.refusals import not_listed, version_taken
+from modpm.registry.backends.refusals import not_listed, taken_by
 from modpm.registry.backends.scanning import scan
 from modpm.registry.index import Index, Release
 from modpm.registry.system.durable import (
@@ -151,7 +151,7 @@ class DirectoryRegistry:
             module = ModuleName.parse(distribution.manifest.name)
             listed = self._listed(module, Version(release.version), entries)
             if listed is not None and listed.digest != release.digest:
-                raise version_taken(module, release, listed, self.location)
+                raise taken_by(listed, module, release, self.location)
             entries.append(_Entry(distribution, module, listed or release, listed is None))
         return entries
 

@@ -20,7 +20,7 @@ from modpm.registry.backends import layout, streaming
 from modpm.registry.backends.bucket import Bucket
 from modpm.registry.backends.layout import NAMESPACES_FILE, REGISTRY_FILE
 from modpm.registry.backends.protocol import Published, Query
-from modpm.registry.backends.refusals import not_listed, version_taken
+from modpm.registry.backends.refusals import not_listed, taken_by
 from modpm.registry.backends.scanning import REMOTE_AT_ONCE, modules_in, scan
 from modpm.registry.backends.waves import in_waves
 from modpm.registry.index import Index, Release
@@ -148,7 +148,7 @@ class ObjectStoreRegistry:
             module = ModuleName.parse(distribution.manifest.name)
             listed = self._listed(module, Version(release.version), entries)
             if listed is not None and listed.digest != release.digest:
-                raise version_taken(module, release, listed, self.location)
+                raise taken_by(listed, module, release, self.location)
             entry = _Entry(module, listed or release, distribution.folder, listed is None)
             entries.append(entry)
         return entries
@@ -177,7 +177,7 @@ class ObjectStoreRegistry:
                 if listed is None:
                     index = index.with_release(entry.release)
                 elif listed.digest != entry.release.digest:
-                    raise version_taken(module, entry.release, listed, self.location)
+                    raise taken_by(listed, module, entry.release, self.location)
             return index
 
         self._update_index(module, with_releases)

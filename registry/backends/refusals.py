@@ -39,13 +39,31 @@ def cannot_list(location: str, why: str, otherwise: str = "") -> ModpmError:
 
 
 def version_taken(
-    module: ModuleName, release: Release, listed: Release, location: str
+    module: ModuleName,
+    version: str,
+    why: str,
+    location: str,
+    hint: str = "a release never changes: give this one a higher version",
 ) -> ModpmError:
-    """Return the error of a release whose version is published with other bytes."""
+    """Return the error of a release whose version is published with other bytes.
+
+    Args:
+        module: Whose release it is.
+        version: The version.
+        why: How the two differ.
+        location: The registry.
+        hint: What to do about it.
+    """
     return ModpmError(
-        f"`{module}` {listed.version} is published already, with other bytes",
+        f"`{module}` {version} is published already, with other bytes",
         code="version-taken",
         where=f"registry {location}",
-        why=f"the published release has digest {listed.digest}, this one {release.digest}",
-        hint="a release never changes: give this one a higher version",
+        why=why,
+        hint=hint,
     )
+
+
+def taken_by(listed: Release, module: ModuleName, release: Release, location: str) -> ModpmError:
+    """Return the error of a release whose version is that of a listed one with another digest."""
+    why = f"the published release has digest {listed.digest}, this one {release.digest}"
+    return version_taken(module, listed.version, why, location)

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 import msgspec
 from packaging.version import Version
 
-from modpm.core.errors import ModpmError
 from modpm.core.formats.distribution import read_distribution
 from modpm.registry.addresses import publish_target
 from modpm.registry.backends.protocol import Published
+from modpm.registry.backends.refusals import version_taken
 from modpm.registry.installing.fetching import fetch
 from modpm.registry.installing.module_folders import make_folder
 from modpm.registry.pins.yanked import yanked_reasons
@@ -123,11 +123,11 @@ def _is_listed(target: Backend, pin: Pin) -> bool:
     index = listed_index(target, pin.module)
     listed = None if index is None else index.find(Version(pin.version))
     if listed is not None and listed.digest != pin.digest:
-        raise ModpmError(
-            f"`{pin.module}` {pin.version} is published already, with other bytes",
-            code="version-taken",
-            where=f"registry {target.location}",
-            why=f"the published release has digest {listed.digest}, the lockfile {pin.digest}",
+        raise version_taken(
+            pin.module,
+            pin.version,
+            f"the published release has digest {listed.digest}, the lockfile {pin.digest}",
+            target.location,
             hint="mirror to another registry, or to an empty one",
         )
     return listed is not None

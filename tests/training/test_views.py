@@ -12,6 +12,7 @@ from modpm.core.formats.manifest import InputContract
 from modpm.core.graph import build, trace
 from modpm.core.networks import create
 from modpm.core.slicing import placements, slice_graph
+from modpm.core.training import views as views_module
 from modpm.core.training.batches import TrainingImages, seeded_generator
 from modpm.core.training.losses import cohesion_loss, coupling_loss
 from modpm.core.training.mask_generators import attach_mask_generators, mask_nodes
@@ -25,6 +26,7 @@ from modpm.core.training.views import (
     MODULAR,
     OWN_CLASS,
     START,
+    Viewing,
     ViewsObjective,
     draw_views,
     view_loss,
@@ -224,6 +226,15 @@ def test_a_run_from_trained_weights_looks_more_through_views() -> None:
         n_viewed = int(24 * viewing.share)
         assert (len(images), len(labels), len(sets)) == (24 + n_viewed, 24 + n_viewed, n_viewed)
         views.teacher = build(*trace(create("digits_cnn", 3, 1, 0.25), torch.zeros(2, 1, 8, 8)))
+
+
+def test_views_have_the_sizes_of_their_kind_of_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(views_module, "FROM_SCRATCH", Viewing(1.0, 1.0, (1,)))
+    monkeypatch.setattr(views_module, "FROM_TRAINED", Viewing(1.0, 1.0, (2,)))
+    views = ranked()
+    assert set(inputs(views, 1.0)[2].sum(1).tolist()) == {1}
+    views.teacher = views.network  # any: it is there
+    assert set(inputs(views, 1.0)[2].sum(1).tolist()) == {2}
 
 
 @pytest.mark.parametrize("n_classes", [2, 3, 10])

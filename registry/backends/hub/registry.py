@@ -25,7 +25,7 @@ from modpm.registry.backends.hub.naming import (
     repository_of,
     tag_of,
 )
-from modpm.registry.backends.hub.releasing import INDEX_FILE, ReleaseWriter, version_taken
+from modpm.registry.backends.hub.releasing import INDEX_FILE, ReleaseWriter, taken_there
 from modpm.registry.backends.hub.repository import ModuleRepository
 from modpm.registry.backends.hub.session import LIBRARY, prepare
 from modpm.registry.backends.protocol import Published, Query
@@ -212,7 +212,7 @@ class HubRegistry:
         for module, (distribution, release) in zip(modules, releases, strict=True):
             listed = _find(entries, indexes[module], module, Version(release.version))
             if listed is not None and listed.digest != release.digest:
-                raise version_taken(module, release, listed.digest, self._location)
+                raise taken_there(module, release, listed.digest, self._location)
             is_listed = listed is not None
             entries.append(_Entry(distribution, module, listed or release, is_listed))
         return entries

@@ -22,6 +22,7 @@ from modpm.core.formats.manifest import CARD_FILE, FILE_NAMES, MANIFEST_FILE
 from modpm.registry.backends.hub.asking import CONFLICT, MISSING, STALE, RefusalError
 from modpm.registry.backends.hub.naming import tag_of
 from modpm.registry.backends.hub.uploads import additions, main_card
+from modpm.registry.backends.refusals import version_taken
 from modpm.registry.index import Index
 
 if TYPE_CHECKING:
@@ -217,7 +218,7 @@ class ReleaseWriter:
         raise self._busy()
 
     def _taken(self, release: Release, digest: str | None) -> ModpmError:
-        return version_taken(self._module, release, digest, self._location)
+        return taken_there(self._module, release, digest, self._location)
 
     def _busy(self) -> ModpmError:
         return ModpmError(
@@ -229,7 +230,7 @@ class ReleaseWriter:
         )
 
 
-def version_taken(
+def taken_there(
     module: ModuleName, release: Release, digest: str | None, location: str
 ) -> ModpmError:
     """Return the error of a version that has other bytes.
@@ -241,13 +242,8 @@ def version_taken(
         location: The registry.
     """
     found = "has other files" if digest is None else f"has digest {digest}"
-    return ModpmError(
-        f"`{module}` {release.version} is published already, with other bytes",
-        code="version-taken",
-        where=f"registry {location}",
-        why=f"what is there {found}, and this one has digest {release.digest}",
-        hint="a release never changes: give this one a higher version",
-    )
+    why = f"what is there {found}, and this one has digest {release.digest}"
+    return version_taken(module, release.version, why, location)
 
 
 def _newest(index: Index) -> Release:

@@ -38,7 +38,7 @@ from modpm.registry.backends.oci.server import (
     Server,
 )
 from modpm.registry.backends.protocol import Published, Query
-from modpm.registry.backends.refusals import cannot_list, not_listed, version_taken
+from modpm.registry.backends.refusals import cannot_list, not_listed, taken_by
 from modpm.registry.backends.scanning import scan
 from modpm.registry.index import Index, Release, format_version_of
 
@@ -257,7 +257,7 @@ class OciRegistry:
             self._check_length(module)
             listed_release = self._published_before(module, release, entries)
             if listed_release is not None and listed_release.digest != release.digest:
-                raise version_taken(module, release, listed_release, self.location)
+                raise taken_by(listed_release, module, release, self.location)
             is_new = listed_release is None
             entries.append(_Entry(distribution, module, listed_release or release, is_new))
         return entries
@@ -304,7 +304,7 @@ class OciRegistry:
             return True
         other = self._shown(entry.module, chosen)
         if other.release.digest != entry.release.digest:
-            raise version_taken(entry.module, entry.release, other.release, self.location)
+            raise taken_by(other.release, entry.module, entry.release, self.location)
         return False
 
     def _show(self, module: ModuleName, artifact: Artifact) -> None:
