@@ -47,12 +47,14 @@ def weigh(fused_macs: int, apart_macs: int, recorded: ComposedAccuracy | None) -
     cost = f"{cheap} costs {low:,} multiply-accumulates, {dear} {high:,}"
     if recorded is None:
         return Verdict(is_fused_cheaper, f"{cost}; no accuracy is recorded")
-    gain = 100 * (getattr(recorded, dear) - getattr(recorded, cheap))
-    is_dear_worth = gain > worth(low, high)
     known = (
         f"all classes of the origin were recorded at {recorded.fused:.2%} fused and "
         f"{recorded.independent:.2%} independent"
     )
+    gain = 100 * (getattr(recorded, dear) - getattr(recorded, cheap))
+    if gain <= 0:
+        return Verdict(is_fused_cheaper, f"{cost}, for no more accuracy; {known}")
+    is_dear_worth = gain > worth(low, high)
     judged = "is worth" if is_dear_worth else "is not worth"
     reason = f"{cost}; {known}, which {judged} {high / max(low, 1):.2f} times the arithmetic"
     return Verdict(is_fused_cheaper != is_dear_worth, reason)

@@ -110,6 +110,15 @@ def test_auto_takes_the_dearer_one_only_for_more_accuracy_than_its_arithmetic_is
     assert ("is worth" if strategy == "fused" else "is not worth") in auto.reasons[0]
 
 
+@pytest.mark.parametrize("dear", [0.8, 0.7])
+def test_what_costs_more_and_gains_nothing_is_not_weighed(dear: float) -> None:
+    accuracy = ComposedAccuracy(split="held out", n=500, fused=0.8, independent=dear)
+    verdict = weigh(100, 142, accuracy)
+    assert verdict.is_fused
+    assert "independent 142, for no more accuracy; " in verdict.reason
+    assert "worth" not in verdict.reason
+
+
 def test_a_gain_below_what_few_images_tell_decides_nothing() -> None:
     for gain, is_fused in ((0.004, True), (0.006, False)):
         accuracy = ComposedAccuracy(split="held out", n=500, fused=0.8, independent=0.8 + gain)
