@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from modpm.registry.installing.progress import Progress
     from modpm.registry.projects.lockfile import Pin
 
+SMALL_BYTES = 1024 * 1024
+"""Up to here, what a file of this machine costs is not its bytes."""
+
 
 @dataclass(frozen=True)
 class _WantedFile:
@@ -48,8 +51,7 @@ def fetch(
 ) -> frozenset[Pin]:
     """Make sure that the store has every file of every pin.
 
-    A release of which files were missing is verified as soon as all of them are there, while
-    those of others are still on their way.
+    Releases of which files were missing are verified once all are there.
 
     Args:
         pins: The releases.
@@ -69,24 +71,38 @@ def fetch(
     """
     store, pins = Store.of_user(), tuple(pins)
     wanted = _wanted(pins)
-    are_there = in_threads(lambda file: store.has(file.record), wanted, "files cannot be read")
+    are_there = in_threads(
+        lambda file: store.has(file.record),
+        wanted,
+        "files cannot be read",
+        is_brief=lambda file: not store.path(file.record.digest).exists(),
+    )
     missing = [file for file, is_there in zip(wanted, are_there, strict=True) if not is_there]
     if missing and offline:
         raise _offline(missing, store)
     store.announce(file.record.digest for file in missing)
     meter = Meter(sum(file.record.size_bytes for file in missing), progress)
     registries = _Registries(addresses, base)
-    arrivals = _Arrivals(pins, frozenset(file.record.digest for file in missing))
-
-    def fetch_one(file: _WantedFile) -> None:
-        store.fetch(file.record, registries.sources(file), meter.advance)
-        for pin in arrivals.completed_by(file.record.digest):
-            verify_stored(pin, store)
-
-    come_from_afar = any(is_remote(file.pin.registry.location(base)) for file in missing)
-    n_threads = N_THREADS if come_from_afar else N_THREADS_OF_COPYING
-    in_threads(fetch_one, missing, "files cannot be fetched", meter.stop, n_threads=n_threads)
-    return arrivals.pins
+    are_near = not any(is_remote(file.pin.registry.location(base)) for file in missing)
+    in_threads(
+        lambda file: store.fetch(file.record, registries.sources(file), meter.advance),
+        missing,
+        "files cannot be fetched",
+        meter.stop,
+        n_threads=N_THREADS_OF_COPYING if are_near else N_THREADS,
+        is_brief=lambda file: are_near and file.record.size_bytes <= SMALL_BYTES,
+    )
+    arrived = {file.record.digest for file in missing}
+    completed = [
+        pin for pin in pins if any(record.digest in arrived for record in pin.files.values())
+    ]
+    in_threads(
+        lambda pin: verify_stored(pin, store),
+        completed,
+        "releases are not what was published",
+        is_brief=lambda _: True,
+    )
+    return frozenset(completed)
 
 
 def _wanted(pins: Iterable[Pin]) -> list[_WantedFile]:
@@ -97,34 +113,6 @@ def _wanted(pins: Iterable[Pin]) -> list[_WantedFile]:
             key = record.digest, record.size_bytes
             once.setdefault(key, _WantedFile(pin, name, record))
     return list(once.values())
-
-
-class _Arrivals:
-    """The pins that files are missing of, and which are.
-
-    Args:
-        pins: All pins.
-        missing: The digests of the files that are missing.
-    """
-
-    def __init__(self, pins: Sequence[Pin], missing: frozenset[str]) -> None:
-        self._lock = Lock()
-        self._left: dict[Pin, set[str]] = {}
-        self._waiting: dict[str, list[Pin]] = {}
-        for pin in pins:
-            left = {record.digest for record in pin.files.values()} & missing
-            if left:
-                self._left[pin] = left
-            for digest in left:
-                self._waiting.setdefault(digest, []).append(pin)
-        self.pins = frozenset(self._left)
-
-    def completed_by(self, digest: str) -> list[Pin]:
-        """Return the pins that lack nothing more now that a file has arrived."""
-        with self._lock:
-            for pin in self._waiting[digest]:
-                self._left[pin].discard(digest)
-            return [pin for pin in self._waiting[digest] if not self._left[pin]]
 
 
 class _Registries:

@@ -32,7 +32,7 @@ from modpm.registry.storage import unsettled
 from modpm.registry.storage.store import Store
 from modpm.registry.system.durable import remove_folder, replace_files, sync_folders
 from modpm.registry.system.errors import explained
-from modpm.registry.system.threads import N_THREADS_OF_PYTHON, in_threads
+from modpm.registry.system.threads import in_threads
 
 if TYPE_CHECKING:
     import os
@@ -229,12 +229,11 @@ def _switch(
     missing: Sequence[Pin],
     verified: frozenset[Pin],
 ) -> None:
-    what = "modules cannot be installed"
     folders = in_threads(
         lambda pin: stage(place, pin, is_checked=pin in verified),
         missing,
-        what,
-        n_threads=N_THREADS_OF_PYTHON,
+        "modules cannot be installed",
+        is_brief=lambda pin: pin in verified,
     )
     staged = {pin.digest: folder for pin, folder in zip(missing, folders, strict=True)}
     signers = {**before.signers, **chosen.lock.signers}

@@ -9,6 +9,7 @@ from packaging.version import Version
 
 from modpm.core.errors import ModpmError
 from modpm.registry.addresses import addresses, environment_address, given_addresses
+from modpm.registry.backends.opening import is_remote
 from modpm.registry.pins.keeping import kept
 from modpm.registry.projects.lockfile import Lockfile, Pin
 from modpm.registry.projects.project import LOCK_FILE, PROJECT_FILE
@@ -148,7 +149,11 @@ def _pins(releases: Mapping[ModuleName, Release], catalogue: RegistryCatalogue) 
         revision = listing.backend.revision(module, release.version)
         return Pin.of(module, release, listing.address, revision)
 
-    return in_threads(pin, list(releases), "releases cannot be looked up")
+    def is_near(module: ModuleName) -> bool:
+        return not is_remote(catalogue.listing(module).backend.location)
+
+    what = "releases cannot be looked up"
+    return in_threads(pin, list(releases), what, is_brief=is_near)
 
 
 def _check_unchanged(pin: Pin, locked: Pin | None, place: str) -> None:

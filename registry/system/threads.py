@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
+import os
+from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 from modpm.core.errors import ModpmError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from concurrent.futures import Future
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 N_THREADS = 8
 
-N_THREADS_OF_COPYING = 4
+N_THREADS_OF_COPYING = max(2, min(4, os.cpu_count() or 1))
 """For files that are copied from here to here: more threads only wait for one another."""
-
-N_THREADS_OF_PYTHON = 2
-"""For work that hardly waits or digests: more threads of Python only take turns, at a cost."""
 
 
 def in_threads(
@@ -29,6 +27,7 @@ def in_threads(
     interrupt: Callable[[], None] = lambda: None,
     *,
     n_threads: int = N_THREADS,
+    is_brief: Callable[[Item], bool] = lambda _item: False,
 ) -> list[Result]:
     """Do some work for each item, several at once.
 
@@ -39,7 +38,9 @@ def in_threads(
         items: What to do it for.
         what: What cannot be done if several fail, for the sentence (`files cannot be fetched`).
         interrupt: Makes the work that has begun end soon, when the rest is not wanted any more.
-        n_threads: At most how many at once.
+        n_threads: At most how many at once, besides the calling thread.
+        is_brief: Tells the items that the calling thread is to do itself meanwhile: threads that
+            neither wait nor compute for long only take turns, at a cost.
 
     Returns:
         One result for each item, in their order.
@@ -47,35 +48,46 @@ def in_threads(
     Raises:
         ModpmError: The only one that was raised, or one that names all in the order of the items
             and has the code of the first.
-        OSError: The first that was raised, in that order.
+        OSError: One that was raised; what has not begun by then is not begun.
     """
-    if len(items) <= 1:
-        return [work(item) for item in items]
-    # Not needed by a command that finds everything done.
-    from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415 -- slow to start, and not always needed
+    results: dict[int, Result] = {}
+    errors: dict[int, ModpmError] = {}
 
-    with ThreadPoolExecutor(min(n_threads, len(items))) as pool:
-        futures = [pool.submit(work, item) for item in items]
+    def finish(place: int, result: Callable[[], Result]) -> None:
         try:
-            errors = _errors(futures)
-        except BaseException:
-            interrupt()
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+            results[place] = result()
+        except ModpmError as error:
+            errors[place] = error
+
+    are_brief = [len(items) == 1 or is_brief(item) for item in items]
+    brief = [place for place, it_is in enumerate(are_brief) if it_is]
+    long = [place for place, it_is in enumerate(are_brief) if not it_is]
+
+    def do_brief() -> None:
+        for place in brief:
+            finish(place, partial(work, items[place]))
+
+    if not long:
+        do_brief()
+    else:
+        # Not needed by a command that finds everything done.
+        from concurrent.futures import ThreadPoolExecutor, as_completed  # noqa: PLC0415 -- slow to start, and not always needed
+
+        with ThreadPoolExecutor(min(n_threads, len(long))) as pool:
+            futures = {pool.submit(work, items[place]): place for place in long}
+            try:
+                do_brief()
+                for future in as_completed(futures):
+                    finish(futures[future], future.result)
+            except BaseException:
+                interrupt()
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
+    if len(errors) == 1:
+        raise next(iter(errors.values()))
     if errors:
-        raise errors[0] if len(errors) == 1 else _all_of(errors, f"{len(errors)} {what}")
-    return [future.result() for future in futures]
-
-
-def _errors(futures: Sequence[Future[Result]]) -> list[ModpmError]:
-    errors: list[ModpmError] = []
-    for future in futures:
-        error = future.exception()
-        if isinstance(error, ModpmError):
-            errors.append(error)
-        elif error is not None:
-            raise error
-    return errors
+        raise _all_of([errors[place] for place in sorted(errors)], f"{len(errors)} {what}")
+    return [results[place] for place in range(len(items))]
 
 
 def _all_of(errors: Sequence[ModpmError], what: str) -> ModpmError:
