@@ -45,7 +45,8 @@ class Viewing(NamedTuple):
     """How much a run looks through views.
 
     Attributes:
-        share: Images of a batch that are seen again through views.
+        share: Images of a batch that are seen again through views; above 1, some or all of them
+            more than once.
         weight: What the loss of views weighs.
         sizes: How many classes a view keeps the kernels of: drawn from these, each as likely.
     """
@@ -159,11 +160,12 @@ class ViewsObjective(MwtObjective):
         generator: torch.Generator,
         progress: float,
     ) -> tuple[Tensor, ...]:
-        """Draw a batch and, once views have begun, how its last images are to be seen again.
+        """Draw a batch and, once views have begun, how its images are to be seen again.
 
         Returns:
-            Images and labels, the last M of them twice; for each view the classes whose kernels
-            it keeps, (M, n_classes), of 0 and 1; the weights of the two modular losses, (2,).
+            Images and labels, and after them those of the M views; for each view the classes whose
+            kernels it keeps, (M, n_classes), of 0 and 1; the weights of the two modular losses,
+            (2,).
         """
         n_classes = len(source.data.classes)
         if progress < self.start:
@@ -175,8 +177,9 @@ class ViewsObjective(MwtObjective):
         images, labels = super().inputs(positions, source, generator, progress)
         viewing = self._viewing
         n_viewed = max(1, int(len(labels) * viewing.share))
-        views = draw_views(labels[-n_viewed:], n_classes, viewing.sizes, generator)
-        images, labels = (torch.cat([whole, whole[-n_viewed:]]) for whole in (images, labels))
+        again = _viewed(len(labels), n_viewed)
+        views = draw_views(labels[again], n_classes, viewing.sizes, generator)
+        images, labels = (torch.cat([whole, whole[again]]) for whole in (images, labels))
         return images, labels, views, MODULAR * torch.tensor([self.alpha, self.beta])
 
     def _rank(self, source: TrainingImages) -> None:
@@ -217,7 +220,7 @@ class ViewsObjective(MwtObjective):
             losses["teacher_loss"] = self._teacher_loss(images[:n_whole], whole[output])
             losses["loss"] = losses["loss"] + losses["teacher_loss"]
         if len(views):
-            taught = whole[output][-len(views) :].detach()
+            taught = whole[output][_viewed(n_whole, len(views))].detach()
             seen = values[output][n_whole:]
             losses["view_loss"] = view_loss(seen, labels[n_whole:], views, taught)
             losses["loss"] = losses["loss"] + self._viewing.weight * losses["view_loss"]
@@ -273,6 +276,11 @@ class ViewsObjective(MwtObjective):
             )
             for layer, kept in self.kept().items()
         }
+
+
+def _viewed(n_images: int, n_views: int) -> Tensor:
+    """Return which images are seen again: the last ones, all equally often or once more."""
+    return torch.arange(n_images - n_views, n_images) % n_images
 
 
 def draw_views(

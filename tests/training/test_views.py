@@ -228,6 +228,39 @@ def test_a_run_from_trained_weights_looks_more_through_views() -> None:
         views.teacher = build(*trace(create("digits_cnn", 3, 1, 0.25), torch.zeros(2, 1, 8, 8)))
 
 
+@pytest.mark.parametrize("share", [0.5, 1.0, 1.25, 2.0])
+def test_images_are_seen_again_equally_often_or_once_more(
+    share: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(views_module, "FROM_SCRATCH", Viewing(share, 1.0, (1, 2, 3)))
+    views = ranked()
+    images, labels, sets, _ = inputs(views, 1.0)
+    whole, again = images[:24].flatten(1), images[24:].flatten(1)
+    is_of = (again[:, None] == whole).all(2)
+
+    assert len(again) == len(sets) == int(24 * share)
+    assert set(is_of.sum(0).tolist()) == {int(share), math.ceil(share)}
+    assert torch.equal(labels[24:], labels[:24][is_of.int().argmax(1)])
+
+
+def test_what_a_view_is_taught_is_said_of_its_own_image(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(views_module, "FROM_SCRATCH", Viewing(1.25, 1.0, (2,)))
+    views = ranked()
+    views._kept = {layer: torch.ones_like(kept) for layer, kept in views.kept().items()}
+    seen: list[tuple[torch.Tensor, ...]] = []
+
+    def loss(*arguments: torch.Tensor) -> torch.Tensor:
+        seen.append(arguments)
+        return arguments[0].mean()
+
+    monkeypatch.setattr(views_module, "view_loss", loss)
+    views(*inputs(views, 1.0))
+    logits, _, _, taught = seen[0]
+
+    torch.testing.assert_close(logits, taught)  # of views that cut nothing
+    assert not torch.allclose(logits[0], logits[1])
+
+
 def test_views_have_the_sizes_of_their_kind_of_run(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(views_module, "FROM_SCRATCH", Viewing(1.0, 1.0, (1,)))
     monkeypatch.setattr(views_module, "FROM_TRAINED", Viewing(1.0, 1.0, (2,)))
