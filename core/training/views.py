@@ -58,7 +58,7 @@ class Viewing(NamedTuple):
 
 FROM_SCRATCH = Viewing(1 / 2, 1.5, (1, 2, 3, 5, 5))
 
-FROM_TRAINED = Viewing(1.0, 4.0, (1, 2, 2, 3, 3, 5, 5))
+FROM_TRAINED = Viewing(2.0, 10.0, (1, 2, 2, 3, 3, 5, 5))
 """From trained weights: the whole network is nearly there when views begin, so most is for them."""
 
 TAUGHT = 1 / 2
