@@ -63,7 +63,6 @@ class Store:
         self.folder = folder
         self._notes = unsettled.Notes(folder / ".unsettled")
         self._noted: set[str] = set()
-        self._paths: dict[str, Path] = {}
 
     @classmethod
     def of_user(cls) -> Store:
@@ -72,11 +71,8 @@ class Store:
 
     def path(self, digest: str) -> Path:
         """Return where the file of a digest is, or would be."""
-        path = self._paths.get(digest)
-        if path is None:
-            algorithm, _, digits = digest.partition(":")
-            path = self._paths[digest] = self.folder / algorithm / digits[:2] / digits
-        return path
+        algorithm, _, digits = digest.partition(":")
+        return self.folder / algorithm / digits[:2] / digits
 
     def has(self, record: FileRecord) -> bool:
         """Say whether a file is there and intact; all of it is read."""

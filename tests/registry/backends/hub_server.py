@@ -201,7 +201,7 @@ class _Answering(BaseHTTPRequestHandler):
     do_GET = do_HEAD = do_POST = do_PUT = do_DELETE = handle_any  # noqa: N815 -- the base's
 
     def route(self, path: str) -> None:
-        raise NotImplementedError
+        raise NotImplementedError  # each server has routes of its own
 
     def allow_parameters(self, *names: str) -> None:
         if unknown := self.parameters.keys() - set(names):

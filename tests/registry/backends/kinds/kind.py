@@ -88,14 +88,14 @@ class Kind(ABC):
     @property
     def port(self) -> int:
         """Where the server listens on 127.0.0.1; for kinds that are `is_http`."""
-        raise NotImplementedError
+        raise NotImplementedError  # nobody asks a kind that has no server of its own
 
     def strangers_access(self) -> tuple[Access, str]:
         """Return how somebody with wrong credentials tries, and the secret that is wrong.
 
         For kinds that `asks_for_credentials`.
         """
-        raise NotImplementedError
+        raise NotImplementedError  # nobody asks a kind that takes no credentials
 
     @property
     def url(self) -> str:
