@@ -55,7 +55,7 @@ RELEASE = ModuleRelease(
     files={"module.safetensors": FileRecord(size_bytes=1, digest=DIGEST)},
     origin=DIGEST,
     label="synthetic/module",
-    licence="Apache-2.0",
+    license="Apache-2.0",
     input=InputContract(channels=1, height=8, width=8, mean=[0.0], std=[1.0]),
     n_parameters=1,
     macs=1,

@@ -74,7 +74,7 @@ def _lines(information: Information) -> Iterator[tuple[str, str]]:
         yield from _module_lines(manifest, information.size_bytes)
     else:
         yield from _composition_lines(manifest)
-    yield "licence", manifest.licence
+    yield "license", manifest.license
     if manifest.authors:
         yield "authors", ", ".join(manifest.authors)
     if manifest.requires and isinstance(manifest, Manifest):

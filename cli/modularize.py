@@ -48,11 +48,11 @@ if TYPE_CHECKING:
 @click.option("--version", default="1.0.0", show_default=True, help="Version of the releases.")
 @click.option(
     "--license",
-    "licence",
+    "license",
     default="LicenseRef-unstated",
     show_default=True,
     metavar="SPDX",
-    help="Licence of the releases.",
+    help="License of the releases.",
 )
 @click.option("--author", "authors", multiple=True, metavar="NAME", help="May be given again.")
 @click.option("--summary", metavar="TEXT", help="One line about the modules.")
@@ -87,7 +87,7 @@ def command(
     budget: float,
     namespace: str | None,
     version: str,
-    licence: str,
+    license: str,
     authors: tuple[str, ...],
     summary: str | None,
     calibration: str,
@@ -111,7 +111,7 @@ def command(
             budget=budget,
             namespace=namespace,
             version=version,
-            licence=licence,
+            license=license,
             authors=authors,
             summary=summary,
             calibration=calibration,

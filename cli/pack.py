@@ -20,11 +20,11 @@ from modpm.cli.output import counted, emit, say
 @click.option("--version", default="1.0.0", show_default=True, help="Version of the release.")
 @click.option(
     "--license",
-    "licence",
+    "license",
     default="LicenseRef-unstated",
     show_default=True,
     metavar="SPDX",
-    help="Licence of the composition; its class modules keep theirs.",
+    help="License of the composition; its class modules keep theirs.",
 )
 @click.option("--summary", default="", metavar="TEXT", help="One line about it.")
 @click.option("--author", "authors", multiple=True, metavar="NAME", help="May be given again.")
@@ -43,7 +43,7 @@ def command(
     classifier: Path,
     name: str,
     version: str,
-    licence: str,
+    license: str,
     summary: str,
     authors: tuple[str, ...],
     project: str,
@@ -53,7 +53,7 @@ def command(
     """Make a distribution of a composed classifier, to be published like a class module.
 
     CLF is a folder that `modpm compose` made of what is installed in the project. DIST gets a
-    manifest that requires the same releases of its class modules, a card and a licence, and no
+    manifest that requires the same releases of its class modules, a card and a license, and no
     weights: whoever installs it gets its class modules, and composing it gives this classifier.
     """
     from modpm.packing import pack  # noqa: PLC0415 -- so that --help needs no torch
@@ -63,7 +63,7 @@ def command(
         name,
         output,
         version,
-        licence=licence,
+        license=license,
         summary=summary,
         authors=authors,
         project=project,

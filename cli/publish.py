@@ -70,7 +70,7 @@ def command(
     """Publish distributions: all of them, or none.
 
     DIST is a distribution, or a folder of distributions as `modpm modularize` makes. What lacks
-    something that others rely on (licence, data, metrics of a split that decided nothing, card)
+    something that others rely on (license, data, metrics of a split that decided nothing, card)
     is refused. A release never changes: publishing the same bytes again does nothing, and other
     bytes need another version.
     """

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from modpm.registry.discovery.searching import Found
 
 COLUMNS = (
-    *("name", "version", "class", "recall", "precision", "accuracy", "size", "licence"),
+    *("name", "version", "class", "recall", "precision", "accuracy", "size", "license"),
     "registry",
 )
 _SHOWN_LABELS = 3
@@ -78,7 +78,7 @@ def _row(one: Found) -> list[str | None]:
     measured = [None if share is None else f"{share:.3f}" for share in shares]
     size = size_in_words(one.size_bytes)
     classes = _classes_in_words(one.labels)
-    return [str(one.name), one.version, classes, *measured, size, one.licence, one.registry]
+    return [str(one.name), one.version, classes, *measured, size, one.license, one.registry]
 
 
 def _classes_in_words(labels: Sequence[str]) -> str:
@@ -96,7 +96,7 @@ def _data(one: Found) -> dict[str, object]:
         "label": None if one.is_composition else one.labels[0],
         "labels": list(one.labels),
         "summary": one.summary,
-        "licence": one.licence,
+        "license": one.license,
         "size_bytes": one.size_bytes,
         "metrics": [to_plain(metrics) for metrics in one.metrics],
         "measured": [to_plain(measured) for measured in one.measured],

@@ -28,7 +28,7 @@ from modpm.core.formats.manifest import (
     FileRecord,
     InputContract,
     Label,
-    Licence,
+    License,
     Manifest,
     Name,
     PositiveCount,
@@ -71,7 +71,7 @@ class Release(Record, frozen=True, kw_only=True):
         manifest_size_bytes: The size of the manifest.
         files: Every other file.
         requires: Requirements on class modules.
-        summary, licence: As in the manifest.
+        summary, license: As in the manifest.
         published: When.
         yanked: Why nobody new should get it; None unless it is yanked.
         signature: The file `signature.json`; None unless it is signed.
@@ -85,7 +85,7 @@ class Release(Record, frozen=True, kw_only=True):
     files: dict[str, FileRecord]
     requires: list[Text] = msgspec.field(default_factory=list)
     summary: str = ""
-    licence: Licence
+    license: License
     published: Time
     yanked: Text | None = None
     signature: FileRecord | None = None
@@ -108,7 +108,7 @@ class Release(Record, frozen=True, kw_only=True):
             "files": manifest.files,
             "requires": manifest.requires,
             "summary": manifest.summary,
-            "licence": manifest.licence,
+            "license": manifest.license,
             "published": published,
         }
         if not isinstance(manifest, Manifest):

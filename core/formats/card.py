@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from modpm.core.formats import composition_card
 from modpm.core.formats.card_text import (
     class_tag,
-    hub_licence,
+    hub_license,
     is_hub_id,
     line,
     plain,
@@ -44,7 +44,7 @@ def render_card(manifest: AnyManifest) -> str:
 def front_matter(manifest: AnyManifest) -> dict[str, Any]:
     """Return the metadata of a card as the Hub defines them."""
     metadata: dict[str, Any] = {
-        **hub_licence(manifest.licence),
+        **hub_license(manifest.license),
         **_LIBRARY,
         "tags": search_tags(manifest),
     }
@@ -71,7 +71,7 @@ def search_tags(manifest: AnyManifest) -> list[str]:
 
 
 def _body(manifest: Manifest) -> str:
-    sections = (_about, _input, _metrics, _cost, _use, _source, _licence)
+    sections = (_about, _input, _metrics, _cost, _use, _source, _license)
     return "\n".join(section(manifest) for section in sections)
 
 
@@ -231,5 +231,5 @@ def _criterion(manifest: Manifest) -> list[tuple[str, str]]:
     return [] if threshold is None else [("threshold", f"{threshold:g}")]
 
 
-def _licence(manifest: Manifest) -> str:
-    return f"## Licence\n\n{plain(manifest.licence)}\n"
+def _license(manifest: Manifest) -> str:
+    return f"## License\n\n{plain(manifest.license)}\n"

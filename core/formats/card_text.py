@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?", re.ASCII)
 
 # https://huggingface.co/docs/hub/repositories-licenses; those of them that SPDX has, too.
-_HUB_LICENCES = frozenset(
+_HUB_LICENSES = frozenset(
     """
     afl-3.0 apache-2.0 artistic-2.0 bsd-2-clause bsd-3-clause bsd-3-clause-clear bsl-1.0 cc-by-2.0
     cc-by-2.5 cc-by-3.0 cc-by-4.0 cc-by-nc-2.0 cc-by-nc-3.0 cc-by-nc-4.0 cc-by-nc-nd-3.0
@@ -34,12 +34,12 @@ def with_front_matter(metadata: Mapping[str, Any], body: str) -> str:
     return f"---\n{CardData(**metadata).to_yaml(line_break=chr(10))}\n---\n\n{body}"
 
 
-def hub_licence(licence: str) -> dict[str, str]:
-    """Return what the front matter says of a licence (an SPDX licence expression)."""
-    # The Hub knows some licences, by their identifiers in lower case, and no expressions.
-    if licence.lower() in _HUB_LICENCES:
-        return {"license": licence.lower()}
-    return {"license": "other", "license_name": licence, "license_link": "LICENSE"}
+def hub_license(license: str) -> dict[str, str]:
+    """Return what the front matter says of a license (an SPDX license expression)."""
+    # The Hub knows some licenses, by their identifiers in lower case, and no expressions.
+    if license.lower() in _HUB_LICENSES:
+        return {"license": license.lower()}
+    return {"license": "other", "license_name": license, "license_link": "LICENSE"}
 
 
 def is_hub_id(data_set: str) -> bool:

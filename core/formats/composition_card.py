@@ -115,6 +115,6 @@ def _use(manifest: CompositionManifest) -> str:
 def _source(manifest: CompositionManifest) -> str:
     authors = ", ".join(map(plain, manifest.authors)) or "not named"
     return (
-        f"## Licence\n\n{plain(manifest.licence)}, for the composition; each class module has a "
-        f"licence of its own.\n\nAuthors: {authors}\n"
+        f"## License\n\n{plain(manifest.license)}, for the composition; each class module has a "
+        f"license of its own.\n\nAuthors: {authors}\n"
     )

@@ -15,7 +15,7 @@ from modpm.core.formats.digest import Digest
 from modpm.core.formats.manifest import (
     CARD_FILE,
     COMPOSITION_FORMAT_VERSION,
-    LICENCE_FILE,
+    LICENSE_FILE,
     Count,
     Label,
     Manifest,
@@ -216,5 +216,5 @@ def _measured_problems(measured: Sequence[Measurement]) -> Iterator[Problem]:
 
 def _file_problems(files: Iterable[str]) -> Iterator[Problem]:
     for name in files:
-        if name not in (CARD_FILE, LICENCE_FILE):
-            yield Problem("files", f"{name[:100]!r} is neither {CARD_FILE} nor {LICENCE_FILE}")
+        if name not in (CARD_FILE, LICENSE_FILE):
+            yield Problem("files", f"{name[:100]!r} is neither {CARD_FILE} nor {LICENSE_FILE}")

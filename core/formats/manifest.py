@@ -36,8 +36,8 @@ COMPOSITION = "composition"
 MANIFEST_FILE = "manifest.json"
 TENSOR_FILE = "module.safetensors"
 CARD_FILE = "README.md"
-LICENCE_FILE = "LICENSE"
-FILE_NAMES = (TENSOR_FILE, CARD_FILE, LICENCE_FILE)
+LICENSE_FILE = "LICENSE"
+FILE_NAMES = (TENSOR_FILE, CARD_FILE, LICENSE_FILE)
 
 _INVALID = "the manifest is not valid"
 
@@ -60,11 +60,11 @@ Label = Annotated[
         description="a namespace, `/`, and the class as its data set names it",
     ),
 ]
-Licence = Annotated[
+License = Annotated[
     str,
     msgspec.Meta(
         pattern=r"^[A-Za-z0-9(][A-Za-z0-9.+() -]{0,199}$(?!\n)",
-        description="an SPDX licence expression, such as `Apache-2.0`",
+        description="an SPDX license expression, such as `Apache-2.0`",
     ),
 ]
 
@@ -240,7 +240,7 @@ class ReleaseManifest(Record, frozen=True, kw_only=True):
         format_version: The version of the format, which tells the kinds apart.
         name, version: What the release is called; the name normalised, the version canonical.
         summary: One line for people.
-        licence: An SPDX licence expression.
+        license: An SPDX license expression.
         authors: Who made it.
         files: Every other file of the distribution but `signature.json`.
         requires: Requirements on class modules.
@@ -252,7 +252,7 @@ class ReleaseManifest(Record, frozen=True, kw_only=True):
     name: Name
     version: Text
     summary: Annotated[str, msgspec.Meta(max_length=500)] = ""
-    licence: Licence
+    license: License
     authors: list[Text] = msgspec.field(default_factory=list)
     files: dict[str, FileRecord] = msgspec.field(default_factory=dict)
     requires: list[Text] = msgspec.field(default_factory=list)

@@ -12,7 +12,7 @@ from modpm.core.formats.requirements import parse_version
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-UNSTATED_LICENCE = "LicenseRef-unstated"
+UNSTATED_LICENSE = "LicenseRef-unstated"
 MAX_SUMMARY_LENGTH = 500
 
 
@@ -33,18 +33,18 @@ def checked_version(text: str) -> str:
     return str(parsed)
 
 
-def checked_licence(text: str) -> str:
-    """Return the canonical form of a licence.
+def checked_license(text: str) -> str:
+    """Return the canonical form of a license.
 
     Raises:
-        ModpmError: `invalid-licence`.
+        ModpmError: `invalid-license`.
     """
     try:
         return canonicalize_license_expression(text)
     except InvalidLicenseExpression as error:
         raise ModpmError(
-            f"`{text}` is not a licence of the SPDX list",
-            code="invalid-licence",
+            f"`{text}` is not a license of the SPDX list",
+            code="invalid-license",
             why=str(error),
             hint="write `Apache-2.0`, `MIT OR Apache-2.0`, or `LicenseRef-NAME` for your own",
             exit_code=2,
@@ -67,16 +67,16 @@ def checked_summary(text: str) -> str:
     return text
 
 
-def licence_text(licence: str, authors: Sequence[str]) -> str:
-    """Return the text of the licence file: what the licence is called and where its words are.
+def license_text(license: str, authors: Sequence[str]) -> str:
+    """Return the text of the license file: what the license is called and where its words are.
 
     Args:
-        licence: An SPDX licence expression.
+        license: An SPDX license expression.
         authors: Who made the release.
     """
     holders = f"Copyright: {', '.join(authors)}\n" if authors else ""
-    if licence.startswith("LicenseRef-"):
+    if license.startswith("LicenseRef-"):
         words = "Its words are not part of the SPDX list: ask the authors for them.\n"
     else:
-        words = f"Its words: https://spdx.org/licenses/ (looked up by {licence})\n"
-    return f"SPDX-License-Identifier: {licence}\n{holders}\n{words}"
+        words = f"Its words: https://spdx.org/licenses/ (looked up by {license})\n"
+    return f"SPDX-License-Identifier: {license}\n{holders}\n{words}"

@@ -11,7 +11,7 @@ import torch
 from modpm.core.formats.card import render_card
 from modpm.core.formats.manifest import (
     CARD_FILE,
-    LICENCE_FILE,
+    LICENSE_FILE,
     TENSOR_FILE,
     Calibration,
     ClassMetrics,
@@ -23,7 +23,7 @@ from modpm.core.formats.manifest import (
     Provenance,
     RetainedKernels,
 )
-from modpm.core.formats.release_terms import licence_text
+from modpm.core.formats.release_terms import license_text
 from modpm.core.modularizing.calibration import fit_common_platt, stratified_folds
 from modpm.core.modularizing.naming import data_set_name
 from modpm.core.modularizing.splits import HELD_OUT, N_DIGITS
@@ -51,14 +51,14 @@ class ReleaseDetails:
     Attributes:
         names: The module name of each class.
         version: Of the releases, canonical.
-        licence: An SPDX licence expression.
+        license: An SPDX license expression.
         authors: Who made them.
         summary: One line for people; None for one that names the class.
     """
 
     names: tuple[ModuleName, ...]
     version: str
-    licence: str
+    license: str
     authors: tuple[str, ...] = ()
     summary: str | None = None
 
@@ -101,7 +101,7 @@ class Describer:
             version=self._details.version,
             label=f"{name.namespace}/{self._origin.classes[network.class_index]}",
             summary=self._summary(network.class_index),
-            licence=self._details.licence,
+            license=self._details.license,
             authors=list(self._details.authors),
             origin=self._origin_record,
             input=self._origin.contract,
@@ -213,5 +213,5 @@ def files_of(network: FittedNetwork, manifest: Manifest) -> dict[str, bytes]:
     return {
         TENSOR_FILE: encode_tensors(network.scored.tensors),
         CARD_FILE: render_card(manifest).encode(),
-        LICENCE_FILE: licence_text(manifest.licence, manifest.authors).encode(),
+        LICENSE_FILE: license_text(manifest.license, manifest.authors).encode(),
     }

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from modpm.core.composition.fused import obstacle
 from modpm.core.formats import canonical_json
 from modpm.core.formats.distribution import Distribution, write_distribution
-from modpm.core.formats.release_terms import UNSTATED_LICENCE
+from modpm.core.formats.release_terms import UNSTATED_LICENSE
 from modpm.core.formats.whole_files import write_file
 from modpm.core.modularizing.choice import Choice, Search
 from modpm.core.modularizing.class_metrics import measure_networks
@@ -53,7 +53,7 @@ def modularize(
     budget: float = 1.0,
     namespace: str | None = None,
     version: str = "1.0.0",
-    licence: str = UNSTATED_LICENCE,
+    license: str = UNSTATED_LICENSE,
     authors: Sequence[str] = (),
     summary: str | None = None,
     calibration: str = AUTO,
@@ -79,7 +79,7 @@ def modularize(
         namespace: What stands before the slash in the modules' names; None for the name of the
             data set.
         version: Of the releases.
-        licence: An SPDX licence expression.
+        license: An SPDX license expression.
         authors: Who made them.
         summary: One line for people; None for one that names the class.
         calibration: `platt`, `one-vs-rest-head`, or `auto` for the better one of each class.
@@ -101,7 +101,7 @@ def modularize(
         budget=budget,
         namespace=namespace,
         version=version,
-        licence=licence,
+        license=license,
         authors=authors,
         summary=summary,
         calibration=calibration,

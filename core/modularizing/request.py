@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from modpm.core.errors import ModpmError
-from modpm.core.formats.release_terms import checked_licence, checked_summary, checked_version
+from modpm.core.formats.release_terms import checked_license, checked_summary, checked_version
 from modpm.core.formats.whole_files import is_free
 from modpm.core.modularizing.calibration import KINDS
 from modpm.core.modularizing.criterion import Criterion, given_criterion
@@ -55,7 +55,7 @@ def checked_request(
     budget: float,
     namespace: str | None,
     version: str,
-    licence: str,
+    license: str,
     authors: Sequence[str],
     summary: str | None,
     calibration: str,
@@ -65,12 +65,12 @@ def checked_request(
 
     Raises:
         ModpmError: `invalid-threshold`, `bad-setting`, `invalid-name`, `same-name`,
-            `invalid-version`, `invalid-licence` or `folder-exists`.
+            `invalid-version`, `invalid-license` or `folder-exists`.
     """
     details = ReleaseDetails(
         names=tuple(module_names(namespace or default_namespace(run.config.data), run.classes)),
         version=checked_version(version),
-        licence=checked_licence(licence),
+        license=checked_license(license),
         authors=tuple(authors),
         summary=None if summary is None else checked_summary(summary),
     )

@@ -37,7 +37,7 @@ class Found:
         labels: The class of a module; all that a composition tells apart.
         is_composition: Whether it is a composition.
         summary: What it is, in words.
-        licence: Its licence.
+        license: Its license.
         size_bytes: What all its files take; those of a composition's class modules not.
         metrics: How well a module recognises its class, on each split that was measured.
         measured: What a composition was measured at.
@@ -50,7 +50,7 @@ class Found:
     labels: tuple[str, ...]
     is_composition: bool
     summary: str
-    licence: str
+    license: str
     size_bytes: int
     metrics: tuple[ClassMetrics, ...]
     measured: tuple[Measurement, ...]
@@ -136,7 +136,7 @@ def _found(module: ModuleName, index: Index, location: str) -> Found:
         labels=labels_of(release),
         is_composition=composed is not None,
         summary=release.summary,
-        licence=release.licence,
+        license=release.license,
         size_bytes=release.size_bytes,
         metrics=tuple(of_module.metrics if of_module is not None else ()),
         measured=tuple(composed.measured if composed is not None else ()),

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from packaging.licenses import InvalidLicenseExpression, canonicalize_license_expression
 
-from modpm.core.formats.manifest import CARD_FILE, LICENCE_FILE, Manifest
-from modpm.core.formats.release_terms import UNSTATED_LICENCE
+from modpm.core.formats.manifest import CARD_FILE, LICENSE_FILE, Manifest
+from modpm.core.formats.release_terms import UNSTATED_LICENSE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,24 +28,24 @@ def missing(distribution: Distribution) -> Iterator[str]:
     Sizes, digests, types, input contract and tensors are what `verify_distribution` checks.
     """
     manifest = distribution.manifest
-    yield from _licence(manifest)
+    yield from _license(manifest)
     yield from _card(manifest, distribution.folder)
     if isinstance(manifest, Manifest):
         yield from _data(manifest)
         yield from _metrics(manifest)
 
 
-def _licence(manifest: ReleaseManifest) -> Iterator[str]:
-    if manifest.licence == UNSTATED_LICENCE:
+def _license(manifest: ReleaseManifest) -> Iterator[str]:
+    if manifest.license == UNSTATED_LICENSE:
         made_by = "modularize" if isinstance(manifest, Manifest) else "pack"
-        yield f"no licence is stated (`modpm {made_by} --license SPDX`)"
+        yield f"no license is stated (`modpm {made_by} --license SPDX`)"
     else:
         try:
-            canonicalize_license_expression(manifest.licence)
+            canonicalize_license_expression(manifest.license)
         except InvalidLicenseExpression:
-            yield f"`{manifest.licence}` is no SPDX licence expression"
-    if LICENCE_FILE not in manifest.files:
-        yield f"there is no `{LICENCE_FILE}`"
+            yield f"`{manifest.license}` is no SPDX license expression"
+    if LICENSE_FILE not in manifest.files:
+        yield f"there is no `{LICENSE_FILE}`"
 
 
 def _card(manifest: ReleaseManifest, folder: Path) -> Iterator[str]:

@@ -120,7 +120,7 @@ def _accuracy_falls(
 def _composition_described(manifest: CompositionManifest) -> tuple[object, ...]:
     return (
         manifest.summary,
-        manifest.licence,
+        manifest.license,
         manifest.authors,
         manifest.files,
         manifest.composition.measured,
@@ -176,7 +176,7 @@ def _described(manifest: Manifest) -> tuple[object, ...]:
     """Return what may change with no more than the third number."""
     return (
         manifest.summary,
-        manifest.licence,
+        manifest.license,
         manifest.authors,
         manifest.requires,
         manifest.origin,

@@ -12,14 +12,14 @@ from modpm.core.errors import ModpmError
 from modpm.core.formats.card import render_card
 from modpm.core.formats.composition_manifest import CompositionManifest, requires_of
 from modpm.core.formats.distribution import write_distribution
-from modpm.core.formats.manifest import CARD_FILE, LICENCE_FILE
+from modpm.core.formats.manifest import CARD_FILE, LICENSE_FILE
 from modpm.core.formats.names import ModuleName
 from modpm.core.formats.release_terms import (
-    UNSTATED_LICENCE,
-    checked_licence,
+    UNSTATED_LICENSE,
+    checked_license,
     checked_summary,
     checked_version,
-    licence_text,
+    license_text,
 )
 from modpm.loading import load_members
 from modpm.registry.installing.installed import installed
@@ -38,7 +38,7 @@ def pack(
     output: str | os.PathLike[str],
     version: str = "1.0.0",
     *,
-    licence: str = UNSTATED_LICENCE,
+    license: str = UNSTATED_LICENSE,
     summary: str = "",
     authors: Sequence[str] = (),
     project: str | os.PathLike[str] = ".",
@@ -54,13 +54,13 @@ def pack(
         name: What the composition is called (`acme/pets`).
         output: The folder for the distribution. If the same one is there, nothing is written.
         version: Version of the release.
-        licence: An SPDX licence expression, of the composition; its class modules keep theirs.
+        license: An SPDX license expression, of the composition; its class modules keep theirs.
         summary: One line for people.
         authors: Who made it.
         project: A folder in the project that has the class modules installed.
 
     Raises:
-        ModpmError: `invalid-name`, `invalid-version`, `invalid-licence` or `bad-setting`; what
+        ModpmError: `invalid-name`, `invalid-version`, `invalid-license` or `bad-setting`; what
             `Classifier.from_folder` raises; `not-composed`; `not-released`, if a class module is
             not a release that is installed in the project; `classifier-differs`, if composing its
             modules again gives another classifier; `distribution-exists`.
@@ -68,7 +68,7 @@ def pack(
     terms: dict[str, Any] = {
         "name": str(ModuleName.parse(name)),
         "version": checked_version(version),
-        "licence": checked_licence(licence),
+        "license": checked_license(license),
         "summary": checked_summary(summary),
         "authors": list(authors),
     }
@@ -81,7 +81,7 @@ def pack(
     _check_same(packed, rebuild(record, load_members(manifest, project)))
     files = {
         CARD_FILE: render_card(manifest).encode(),
-        LICENCE_FILE: licence_text(manifest.licence, manifest.authors).encode(),
+        LICENSE_FILE: license_text(manifest.license, manifest.authors).encode(),
     }
     return write_distribution(Path(output), manifest, files)
 

@@ -20,7 +20,7 @@ def test_a_module_is_described_in_words(run: Run, registry: Path) -> None:
         "precision 0.950, recall 0.900, average precision 0.969 (360 images, 36 of the class)",
         "27 parameters",
         "digits_cnn of 3 classes, accuracy 97.5%",
-        "licence      Apache-2.0",
+        "license      Apache-2.0",
         "installed    no",
     ):
         assert words in outcome.out

@@ -110,7 +110,7 @@ def test_search_shows_what_people_choose_by(run: Run, registry: Path) -> None:
     assert (outcome.code, outcome.err) == (0, "2 modules found\n")
     header, first, _ = outcome.out.splitlines()
     assert header.split()[:5] == ["name", "version", "class", "recall", "precision"]
-    assert header.split()[5:] == ["accuracy", "size", "licence", "registry"]
+    assert header.split()[5:] == ["accuracy", "size", "license", "registry"]
     assert first.split()[:5] == ["digits/7", "1.1.0", "digits/7", "0.900", "0.950"]
 
 
@@ -119,7 +119,7 @@ def test_search_as_json_has_what_was_measured(run: Run, registry: Path) -> None:
         "modules"
     ]
 
-    assert (module["name"], module["version"], module["licence"]) == (
+    assert (module["name"], module["version"], module["license"]) == (
         "digits/8",
         "1.0.0",
         "Apache-2.0",

@@ -216,9 +216,9 @@ def test_loading_a_composition_says_what_makes_a_classifier_of_it(
 def test_python_packs_as_the_command_does(folder: Path) -> None:
     dist = packed(folder, "tiny/cat", "tiny/dog", "--reject", "0.5")
     classifier = modpm.compose(["tiny/cat", "tiny/dog"], reject=0.5)
-    made = modpm.pack(classifier, "Acme/Pets", folder / "python", licence="CC-BY-4.0")
+    made = modpm.pack(classifier, "Acme/Pets", folder / "python", license="CC-BY-4.0")
     assert made.manifest.to_bytes() == (dist / "manifest.json").read_bytes()
-    by_folder = modpm.pack("clf", "acme/pets", folder / "folder", licence="CC-BY-4.0")
+    by_folder = modpm.pack("clf", "acme/pets", folder / "folder", license="CC-BY-4.0")
     assert by_folder.digest == made.digest
 
 
@@ -286,7 +286,7 @@ def test_a_classifier_with_other_weights_than_its_modules_is_refused(folder: Pat
         (("--name", "pets"), 2, "invalid-name"),
         (("--version", "newest"), 2, "invalid-version"),
         (("--version", "1.0+here"), 2, "invalid-version"),
-        (("--license", "mine"), 2, "invalid-licence"),
+        (("--license", "mine"), 2, "invalid-license"),
         (("--summary", "x" * 501), 2, "bad-setting"),
         (("--name", "tiny/cat"), 1, "invalid-manifest"),
         (("--author", ""), 1, "invalid-manifest"),
@@ -315,12 +315,12 @@ def test_another_distribution_in_its_place_is_kept(folder: Path) -> None:
     assert (dist / "manifest.json").read_bytes() == before
 
 
-def test_a_composition_without_a_licence_is_packed_and_not_published(folder: Path) -> None:
+def test_a_composition_without_a_license_is_packed_and_not_published(folder: Path) -> None:
     run("compose", "tiny/cat", "-o", "clf")
     assert run("pack", "clf", "--name", "acme/pets", "-o", folder / "p").code == 0
     outcome = run("publish", folder / "p", "--registry", folder / "registry")
     assert outcome.code == 1
-    assert "no licence is stated (`modpm pack --license SPDX`)" in outcome.stderr
+    assert "no license is stated (`modpm pack --license SPDX`)" in outcome.stderr
 
 
 # What is shown of it
@@ -342,7 +342,7 @@ def test_info_shows_what_a_composition_is(folder: Path, monkeypatch: pytest.Monk
         "  rejects      where no label's own probability reaches 0.5",
     ]
     assert lines[5].startswith("  size         ")
-    assert lines[6] == "  licence      CC-BY-4.0"
+    assert lines[6] == "  license      CC-BY-4.0"
 
 
 def test_list_tells_kinds_apart(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

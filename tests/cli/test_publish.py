@@ -126,7 +126,7 @@ def test_what_is_missing_is_listed(run: Run, dist: Path) -> None:
 
     assert outcome.code == 1
     assert outcome.err.splitlines()[0] == "error: 2 of 3 distributions cannot be published"
-    assert outcome.err.count("no licence is stated (`modpm modularize --license SPDX`)") == 2
+    assert outcome.err.count("no license is stated (`modpm modularize --license SPDX`)") == 2
     assert outcome.err.count("all of its metrics are of `train`") == 2
 
 

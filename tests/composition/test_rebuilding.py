@@ -51,7 +51,7 @@ def as_published(classifier: Classifier) -> CompositionRecord:
         kind="composition",
         name="acme/pets",
         version="1.0.0",
-        licence="MIT",
+        license="MIT",
         requires=requires_of(record.modules),
         composition=record,
     )

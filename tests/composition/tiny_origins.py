@@ -14,7 +14,7 @@ from modpm.core.formats.digest import digest_bytes
 from modpm.core.formats.distribution import write_distribution
 from modpm.core.formats.manifest import (
     CARD_FILE,
-    LICENCE_FILE,
+    LICENSE_FILE,
     TENSOR_FILE,
     Calibration,
     ClassMetrics,
@@ -203,7 +203,7 @@ class TinyOrigin:
             "name": f"{self.namespace}/{class_name}",
             "version": "1.0.0",
             "label": f"{self.namespace}/{class_name}",
-            "licence": "Apache-2.0",
+            "license": "Apache-2.0",
             "origin": Origin(
                 digest=digest_bytes(encode_tensors(self.tensors)),
                 architecture="tiny",
@@ -276,7 +276,7 @@ def publish(module: ClassModule, folder: Path) -> Path:
     files = {
         TENSOR_FILE: encode_tensors(module.tensors),
         CARD_FILE: render_card(module.manifest).encode(),
-        LICENCE_FILE: b"SPDX-License-Identifier: Apache-2.0\n",
+        LICENSE_FILE: b"SPDX-License-Identifier: Apache-2.0\n",
     }
     write_distribution(folder, module.manifest, files)
     return folder

@@ -65,7 +65,7 @@ def test_the_same_manifest_gives_the_same_card(complete: Manifest) -> None:
         "| parameters | 27 | 59 | 45.8% |",
         "modpm install digits/7\n",
         'modpm.load("digits/7")',
-        "## Licence\n\nApache-2.0\n",
+        "## License\n\nApache-2.0\n",
         "on 180 images of validation",
     ],
 )
@@ -79,10 +79,10 @@ def test_without_metrics_a_card_says_so(complete: Manifest) -> None:
     assert "model-index" not in metadata_of(manifest)
 
 
-@pytest.mark.parametrize("licence", ["MIT OR Apache-2.0", "LicenseRef-mine", "0BSD"])
-def test_a_licence_that_the_hub_does_not_know_is_other(complete: Manifest, licence: str) -> None:
-    data = metadata_of(msgspec.structs.replace(complete, licence=licence))
-    assert (data["license"], data["license_name"]) == ("other", licence)
+@pytest.mark.parametrize("license", ["MIT OR Apache-2.0", "LicenseRef-mine", "0BSD"])
+def test_a_license_that_the_hub_does_not_know_is_other(complete: Manifest, license: str) -> None:
+    data = metadata_of(msgspec.structs.replace(complete, license=license))
+    assert (data["license"], data["license_name"]) == ("other", license)
 
 
 def test_a_folder_of_images_is_no_data_set_of_the_hub(complete: Manifest) -> None:
@@ -160,7 +160,7 @@ def test_no_text_breaks_out_of_its_place(complete: Manifest, text: str) -> None:
     headings = [line for line in card.splitlines() if line.startswith("## ")]
     assert headings == [
         f"## {title}"
-        for title in ("Input", "Measured", "Size", "Use", "Where it comes from", "Licence")
+        for title in ("Input", "Measured", "Size", "Use", "Where it comes from", "License")
     ]
 
 
@@ -195,11 +195,11 @@ def test_the_hub_reads_the_front_matter_of_a_composition(composition: Compositio
         "a classifier of 3 class modules",
         "(strategy: mixed)",
         "reaches 0.5 is none of the above",
-        "| digits/seven | digits/7 | 1.0.0 | `cebcd26ff36b` |",
+        "| digits/seven | digits/7 | 1.0.0 | `37ac067899a9` |",
         "| pets | test | cat, dog, 7 | 300 | 12 | 91.00% |",
         "modpm install acme/pets\n",
         'modpm.compose(["acme/pets"])',
-        "Apache-2.0, for the composition; each class module has a licence of its own",
+        "Apache-2.0, for the composition; each class module has a license of its own",
     ],
 )
 def test_the_card_of_a_composition_says_what_a_person_needs_to_choose(

@@ -7,18 +7,18 @@ import pytest
 from modpm.core.errors import ModpmError
 from modpm.core.formats.release_terms import (
     MAX_SUMMARY_LENGTH,
-    UNSTATED_LICENCE,
-    checked_licence,
+    UNSTATED_LICENSE,
+    checked_license,
     checked_summary,
     checked_version,
-    licence_text,
+    license_text,
 )
 
 
-def test_versions_and_licences_are_taken_in_canonical_form() -> None:
+def test_versions_and_licenses_are_taken_in_canonical_form() -> None:
     assert checked_version("1.0-RC1") == "1.0rc1"
-    assert checked_licence("apache-2.0 or mit") == "Apache-2.0 OR MIT"
-    assert checked_licence(UNSTATED_LICENCE) == UNSTATED_LICENCE
+    assert checked_license("apache-2.0 or mit") == "Apache-2.0 OR MIT"
+    assert checked_license(UNSTATED_LICENSE) == UNSTATED_LICENSE
 
 
 def test_a_local_version_is_refused_with_what_to_leave_out() -> None:
@@ -36,12 +36,12 @@ def test_a_summary_is_as_long_as_a_manifest_can_hold_and_no_longer() -> None:
     assert (caught.value.code, caught.value.exit_code) == ("bad-setting", 2)
 
 
-def test_the_text_of_a_licence_says_where_its_words_are() -> None:
-    assert licence_text("MIT", ["Ann", "Acme"]) == (
+def test_the_text_of_a_license_says_where_its_words_are() -> None:
+    assert license_text("MIT", ["Ann", "Acme"]) == (
         "SPDX-License-Identifier: MIT\nCopyright: Ann, Acme\n\n"
         "Its words: https://spdx.org/licenses/ (looked up by MIT)\n"
     )
-    assert licence_text(UNSTATED_LICENCE, []) == (
+    assert license_text(UNSTATED_LICENSE, []) == (
         "SPDX-License-Identifier: LicenseRef-unstated\n\n"
         "Its words are not part of the SPDX list: ask the authors for them.\n"
     )

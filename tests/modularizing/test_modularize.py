@@ -151,14 +151,14 @@ def test_details_of_the_releases_are_taken_over(small_run: Run, tmp_path: Path) 
         threshold=0.5,
         namespace="My_Digits",
         version="v2.0",
-        licence="apache-2.0",
+        license="apache-2.0",
         authors=["Ada"],
         summary="Numbers.",
         measure_on="held-out",
     )
     manifest = made.manifests[3]
     assert (manifest.name, manifest.version) == ("my-digits/3", "2.0")
-    assert (manifest.licence, manifest.authors, manifest.summary) == (
+    assert (manifest.license, manifest.authors, manifest.summary) == (
         "Apache-2.0",
         ["Ada"],
         "Numbers.",
@@ -177,7 +177,7 @@ def test_details_of_the_releases_are_taken_over(small_run: Run, tmp_path: Path) 
         ({"namespace": "no/slash"}, "invalid-name"),
         ({"version": "one"}, "invalid-version"),
         ({"version": "1.0+here"}, "invalid-version"),
-        ({"licence": "Do What You Like"}, "invalid-licence"),
+        ({"license": "Do What You Like"}, "invalid-license"),
         ({"summary": "x" * 501}, "bad-setting"),
         ({"calibration": "guess"}, "bad-setting"),
         ({"measure_on": "train"}, "bad-setting"),

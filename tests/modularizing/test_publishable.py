@@ -1,4 +1,4 @@
-"""What `modularize` makes can be published as soon as it has a licence."""
+"""What `modularize` makes can be published as soon as it has a license."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ if TYPE_CHECKING:
     from modpm.core.modularizing.modularization import Modularization
 
 
-def test_only_a_licence_is_missing(made: Modularization) -> None:
+def test_only_a_license_is_missing(made: Modularization) -> None:
     for distribution in made.distributions:
         assert list(missing(distribution)) == [
-            "no licence is stated (`modpm modularize --license SPDX`)"
+            "no license is stated (`modpm modularize --license SPDX`)"
         ]

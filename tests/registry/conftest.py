@@ -141,7 +141,7 @@ def make_composition(tmp_path: Path) -> MakeComposition:
             name=name,
             version=version,
             summary=summary,
-            licence="Apache-2.0",
+            license="Apache-2.0",
             requires=requires_of(record.modules),
             composition=record,
         )

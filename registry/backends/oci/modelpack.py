@@ -11,7 +11,7 @@ from modpm.core.formats import canonical_json
 from modpm.core.formats.digest import Digest, digest_bytes
 from modpm.core.formats.manifest import (
     CARD_FILE,
-    LICENCE_FILE,
+    LICENSE_FILE,
     TENSOR_FILE,
     Count,
     FileRecord,
@@ -47,7 +47,7 @@ _DOCUMENT = "application/vnd.cncf.model.doc.v1.raw"
 _LAYER_TYPES = {
     TENSOR_FILE: "application/vnd.cncf.model.weight.v1.raw",
     CARD_FILE: _DOCUMENT,
-    LICENCE_FILE: _DOCUMENT,
+    LICENSE_FILE: _DOCUMENT,
 }
 
 
@@ -102,7 +102,7 @@ def pack(manifest: AnyManifest, release: Release) -> tuple[Artifact, bytes]:
         "annotations": {
             "org.opencontainers.image.created": release.published,
             "org.opencontainers.image.description": release.summary,
-            "org.opencontainers.image.licenses": release.licence,
+            "org.opencontainers.image.licenses": release.license,
             "org.opencontainers.image.version": release.version,
             TITLE_ANNOTATION: manifest.name,
             RELEASE_ANNOTATION: canonical_json.encode(to_plain(release)).decode(),
@@ -210,7 +210,7 @@ def _model_config(manifest: AnyManifest, release: Release) -> canonical_json.Jso
             "version": manifest.version,
             "title": manifest.label if isinstance(manifest, Manifest) else manifest.name,
             "description": manifest.summary,
-            "licenses": [manifest.licence],
+            "licenses": [manifest.license],
         },
         "config": {
             "architecture": "cnn",

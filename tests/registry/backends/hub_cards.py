@@ -14,7 +14,7 @@ _FRONT_MATTER = re.compile(r"---\n(.*?)\n---\n", re.DOTALL)
 _DATA_SET = re.compile(r"(?:[\w-]+/)?[\w.-]+", re.ASCII)
 
 # https://huggingface.co/docs/hub/repositories-licenses
-LICENCES = frozenset(
+LICENSES = frozenset(
     """
     apache-2.0 mit openrail bigscience-openrail-m creativeml-openrail-m bigscience-bloom-rail-1.0
     bigcode-openrail-m afl-3.0 artistic-2.0 bsl-1.0 bsd bsd-2-clause bsd-3-clause
@@ -53,7 +53,7 @@ def card_problems(card: str) -> Iterator[str]:
     if not isinstance(metadata, dict):
         yield "the front matter is no mapping"
         return
-    if metadata.get("license", "other") not in LICENCES:
+    if metadata.get("license", "other") not in LICENSES:
         yield f'"license" must be one of the known ones, and is {metadata["license"]!r}'
     if metadata.get("license") == "other" and "license_name" not in metadata:
         yield '"license_name" is missing'

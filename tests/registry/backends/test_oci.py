@@ -229,7 +229,7 @@ def test_the_model_config_is_one_of_modelpack(
     assert manifest["config"]["mediaType"] == "application/vnd.cncf.model.config.v1+json"
     assert set(config) == {"descriptor", "config", "modelfs"}
     assert config["descriptor"]["name"] == "digits/cat"
-    assert config["descriptor"]["licenses"] == [cat.manifest.licence]
+    assert config["descriptor"]["licenses"] == [cat.manifest.license]
     assert re.fullmatch(r"\d+(\.\d)?[KMBTQ]", config["config"]["paramSize"])
     assert config["modelfs"]["type"] == "layers"
     assert config["modelfs"]["diffIds"] == [layer["digest"] for layer in manifest["layers"]]

@@ -55,7 +55,7 @@ def test_a_card_without_front_matter_is_none(tmp_path: Path, card: str) -> None:
 
 
 def test_everything_that_is_missing_of_anything_is_named(tmp_path: Path, registry: Path) -> None:
-    bad = {"licence": "LicenseRef-unstated", "metrics": []}
+    bad = {"license": "LicenseRef-unstated", "metrics": []}
     write_changed(tmp_path / "dist" / "a", bad, ["README.md"])
     write_changed(tmp_path / "dist" / "b", {"provenance.fingerprint": " "})
     write_changed(tmp_path / "dist" / "c", {})
@@ -72,7 +72,7 @@ def test_everything_that_is_missing_of_anything_is_named(tmp_path: Path, registr
     )
     a, b, d = (tmp_path / "dist" / name for name in "abd")
     assert str(error.why).splitlines() == [
-        f"{a}: no licence is stated (`modpm modularize --license SPDX`)",
+        f"{a}: no license is stated (`modpm modularize --license SPDX`)",
         f"{a}: there is no card, `README.md`",
         f"{a}: it has no metrics",
         f"{b}: the fingerprint of its training data is not named",

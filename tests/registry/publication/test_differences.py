@@ -53,7 +53,7 @@ def test_what_is_the_same_differs_in_nothing(seven: Manifest, pets: AnyManifest)
     "change",
     [
         {"summary": "Sevens"},
-        {"licence": "MIT"},
+        {"license": "MIT"},
         {"authors": ["Ada"]},
         {"requires": ["digits/8"]},
         {"metrics": []},
@@ -91,7 +91,7 @@ def test_whatever_else_a_part_of_a_manifest_says_is_a_patch(
     "change",
     [
         {"summary": "Pets"},
-        {"licence": "MIT"},
+        {"license": "MIT"},
         {"authors": ["Ada"]},
         {"unknown_keys": {"later": 1}},
     ],

@@ -188,7 +188,7 @@ def test_other_bytes_under_the_version_of_a_composition_are_refused(
 
 
 @pytest.mark.parametrize("name", ["README.md", "LICENSE"])
-def test_a_composition_needs_a_card_and_a_licence(
+def test_a_composition_needs_a_card_and_a_license(
     make_composition: MakeComposition, cat: Distribution, registry: Path, name: str
 ) -> None:
     made = make_composition("acme/pets", [cat], without=[name])

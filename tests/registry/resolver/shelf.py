@@ -30,7 +30,7 @@ def release(
         requires=list(requires),
         origin=origin,
         label="n/x",
-        licence="Apache-2.0",
+        license="Apache-2.0",
         input=CONTRACT,
         n_parameters=1,
         macs=1,
