@@ -265,6 +265,18 @@ class Index(Record, frozen=True, kw_only=True):
         """Return the release of a version; 1.0 and 1.0.0 are one."""
         return next((r for r in self.releases if Version(r.version) == version), None)
 
+    def newest(self) -> Release | None:
+        """Return the release that stands for the name where no version is asked for.
+
+        It is the newest that is not yanked, and a pre-release only where there is no other.
+
+        Returns:
+            The release; None if every one is yanked.
+        """
+        offered = [release for release in reversed(self.releases) if release.yanked is None]
+        finals = (one for one in offered if not Version(one.version).is_prerelease)
+        return next(finals, offered[0] if offered else None)
+
     def with_release(self, release: Release) -> Self:
         """Return the index with one release more."""
         releases = sorted([*self.releases, release], key=lambda r: Version(r.version))

@@ -35,8 +35,8 @@ def scan(backend: Backend, query: Query, n_at_once: int = 1) -> Iterator[Index]:
 
 
 def meets(index: Index, query: Query) -> bool:
-    """Tell whether the newest release that is not yanked meets a query."""
-    release = _newest(index)
+    """Tell whether the newest release of a name meets a query."""
+    release = index.newest()
     if release is None:
         return False
     namespace, _, _ = index.name.partition("/")
@@ -62,10 +62,6 @@ def modules_in(
     listed = in_threads(names_in, namespaces, "names cannot be listed")
     pairs = zip(namespaces, listed, strict=True)
     return [ModuleName(space, name) for space, names in pairs for name in names]
-
-
-def _newest(index: Index) -> Release | None:
-    return next((r for r in reversed(index.releases) if r.yanked is None), None)
 
 
 def labels_of(release: Release) -> tuple[str, ...]:

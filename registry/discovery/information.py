@@ -17,7 +17,7 @@ from modpm.registry.installing.installed import InstalledModule
 from modpm.registry.pins.yanked import yanked_reasons
 from modpm.registry.projects.lockfile import Lockfile
 from modpm.registry.projects.project import Project
-from modpm.registry.resolver import newest
+from modpm.registry.resolver import newest_fitting
 from modpm.registry.system.errors import explained
 from modpm.registry.system.transfer import receive
 
@@ -71,7 +71,8 @@ def inform(
 
     Raises:
         ModpmError: `invalid-requirement`; `offline`, if it is not installed; what
-            `newest` raises; `wrong-digest` or `invalid-manifest`, for what a registry gives.
+            `newest_fitting` raises; `wrong-digest` or `invalid-manifest`, for what a registry
+            gives.
     """
     requirement = Requirement.parse(name)
     module = requirement.module
@@ -90,7 +91,7 @@ def inform(
             return _of_installed(InstalledModule.of(pin, place), yanked.get(module))
         if offline:
             raise _not_here(requirement, place)
-        return _of_listed(requirement, place, registry)
+        return _of_listed(module, requirement, place, registry)
 
 
 def _of_installed(module: InstalledModule, yanked: str | None) -> Information:
@@ -121,13 +122,15 @@ def _not_here(requirement: Requirement, place: Project) -> ModpmError:
     )
 
 
-def _of_listed(requirement: Requirement, place: Project, registry: Registries) -> Information:
+def _of_listed(
+    module: ModuleName, requirement: Requirement, place: Project, registry: Registries
+) -> Information:
     of_project = place.wishes().registries
     given = given_addresses(registry, place.root, of_project)
     usable = given or addresses((), place.root, of_project)
     catalogue = RegistryCatalogue(usable, place.root)
-    release = newest(requirement, catalogue)
-    listing = catalogue.listing(ModuleName(requirement.namespace, str(requirement.name)))
+    release = newest_fitting(module, [requirement], catalogue)
+    listing = catalogue.listing(module)
     return Information(
         manifest=_manifest(release, listing),
         digest=release.digest,

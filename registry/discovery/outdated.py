@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import reduce
 from typing import TYPE_CHECKING, NamedTuple
 
 from packaging.version import Version
@@ -16,7 +15,7 @@ from modpm.registry.pins.pinning import Sources
 from modpm.registry.projects.project import Project
 from modpm.registry.projects.requirement_graph import RequirementGraph
 from modpm.registry.projects.staleness import lock_missing
-from modpm.registry.resolver import newest
+from modpm.registry.resolver import newest_fitting
 
 if TYPE_CHECKING:
     import os
@@ -118,10 +117,9 @@ def _asked(lock: Lockfile) -> dict[ModuleName, list[Requirement]]:
 
 
 def _standing(pin: Pin, asked: Sequence[Requirement], catalogue: RegistryCatalogue) -> Standing:
-    anything = Requirement(pin.module.namespace, pin.module.name)
-    fitting = _newest(reduce(_both, asked, anything), catalogue)
-    best = _newest(anything, catalogue)
-    present = catalogue.index(pin.module).find(Version(pin.version))
+    index = catalogue.index(pin.module)
+    present, best = index.find(Version(pin.version)), index.newest()
+    fitting = _newest_fitting(pin.module, asked, catalogue)
     is_moving = fitting is not None and fitting.version != pin.version
     return Standing(
         name=pin.module,
@@ -134,14 +132,11 @@ def _standing(pin: Pin, asked: Sequence[Requirement], catalogue: RegistryCatalog
     )
 
 
-def _both(one: Requirement, other: Requirement) -> Requirement:
-    specifiers = one.specifiers & other.specifiers
-    return Requirement(one.namespace, one.name, specifiers, one.tag or other.tag)
-
-
-def _newest(requirement: Requirement, catalogue: RegistryCatalogue) -> Release | None:
+def _newest_fitting(
+    module: ModuleName, asked: Sequence[Requirement], catalogue: RegistryCatalogue
+) -> Release | None:
     try:
-        return newest(requirement, catalogue)
+        return newest_fitting(module, asked, catalogue)
     except ModpmError as error:
         if error.code in {"no-version-fits", "conflict", "unknown-tag"}:
             return None

@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from packaging.version import Version
-
 from modpm.core.formats.names import ModuleName, normalise
 from modpm.registry.addresses import addresses, given_addresses
 from modpm.registry.backends.protocol import Query
@@ -23,7 +21,7 @@ if TYPE_CHECKING:
     from modpm.core.formats.measurement import Measurement
     from modpm.registry.addresses import Address, Registries
     from modpm.registry.backends.protocol import Backend
-    from modpm.registry.index import Index, Release
+    from modpm.registry.index import Release
 
 
 @dataclass(frozen=True)
@@ -119,14 +117,15 @@ def _search(usable: Sequence[Address], query: Query, place: Project) -> list[Fou
         for index in backend.search(query):
             module = ModuleName.parse(index.name)
             # The first registry that has a name owns it, also where its module is another.
-            if module not in found and not any(b.index(module) is not None for b in searched):
-                found[module] = _found(module, index, backend.location)
+            is_elsewhere = module in found or any(b.index(module) is not None for b in searched)
+            release = index.newest()
+            if release is not None and not is_elsewhere:
+                found[module] = _found(module, release, backend.location)
         searched.append(backend)
     return [found[module] for module in sorted(found)]
 
 
-def _found(module: ModuleName, index: Index, location: str) -> Found:
-    release = _newest(index)
+def _found(module: ModuleName, release: Release, location: str) -> Found:
     of_module = release if isinstance(release, ModuleRelease) else None
     composed = release.composition if isinstance(release, CompositionRelease) else None
     return Found(
@@ -142,9 +141,3 @@ def _found(module: ModuleName, index: Index, location: str) -> Found:
         measured=tuple(composed.measured if composed is not None else ()),
         registry=location,
     )
-
-
-def _newest(index: Index) -> Release:
-    offered = [release for release in index.releases if release.yanked is None]
-    stable = [release for release in offered if not Version(release.version).is_prerelease]
-    return (stable or offered)[-1]

@@ -2,6 +2,6 @@
 
 from modpm.registry.resolver.demands import Catalogue, Demand
 from modpm.registry.resolver.refusals import ResolutionError
-from modpm.registry.resolver.resolution import newest, resolve
+from modpm.registry.resolver.resolution import newest_fitting, resolve
 
-__all__ = ["Catalogue", "Demand", "ResolutionError", "newest", "resolve"]
+__all__ = ["Catalogue", "Demand", "ResolutionError", "newest_fitting", "resolve"]

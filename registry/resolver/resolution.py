@@ -8,7 +8,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from modpm.core.errors import ModpmError
-from modpm.core.formats.names import ModuleName
 from modpm.registry.resolver.demands import Asked, Catalogue, Demand
 from modpm.registry.resolver.refusals import refused
 from modpm.registry.resolver.shelves import Shelves
@@ -18,6 +17,7 @@ if TYPE_CHECKING:
 
     from packaging.version import Version
 
+    from modpm.core.formats.names import ModuleName
     from modpm.core.formats.requirements import Requirement
     from modpm.registry.index import Release
 
@@ -56,16 +56,23 @@ def resolve(
     return search(asked, shelves, same_origin=same_origin) if asked else {}
 
 
-def newest(requirement: Requirement, catalogue: Catalogue) -> Release:
+def newest_fitting(
+    module: ModuleName, requirements: Sequence[Requirement], catalogue: Catalogue
+) -> Release:
     """Return the release of one module that `resolve` would prefer, whatever it requires itself.
+
+    Args:
+        module: The module.
+        requirements: Everything that is asked of it.
+        catalogue: What can be chosen from.
 
     Raises:
         ModpmError: `unknown-module` or `unknown-tag`.
-        ResolutionError: `no-version-fits`.
+        ResolutionError: `no-version-fits` or `conflict`.
     """
     shelves = Shelves(catalogue, {})
-    module = ModuleName(requirement.namespace, str(requirement.name))
-    asked = _asked_of(module, [Demand(requirement, "you")], shelves)
+    demands = [Demand(requirement, "you") for requirement in requirements]
+    asked = _asked_of(module, demands, shelves)
     return shelves.candidates(module).releases[asked.fitting.last]
 
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import pytest
 from packaging.version import Version
 
@@ -55,6 +56,32 @@ def test_releases_are_listed_in_the_order_of_versions(release: Release) -> None:
         index = index.with_release(replaced(release, version))
 
     assert [r.version for r in index.releases] == ["1.0.0", "1.9.0", "1.10.0", "2.0rc1"]
+
+
+@pytest.mark.parametrize(
+    ("listed", "newest"),
+    [
+        ("1.0.0 1.9.0 1.10.0", "1.10.0"),
+        ("1.0.0 2.0rc1", "1.0.0"),
+        ("1.0rc1 1.0rc2", "1.0rc2"),
+        ("1.0.0 1.1.0!", "1.0.0"),
+        ("1.0.0! 2.0rc1", "2.0rc1"),
+        ("1.0.0! 2.0rc1!", None),
+        ("", None),
+    ],
+)
+def test_the_newest_is_not_yanked_and_a_pre_release_only_where_there_is_no_other(
+    listed: str, newest: str | None, release: Release
+) -> None:
+    index = Index(name="digits/cat")
+    for text in listed.split():
+        one = replaced(release, text.rstrip("!"))
+        yanked = "wrong labels" if text.endswith("!") else None
+        index = index.with_release(msgspec.structs.replace(one, yanked=yanked))
+
+    found = index.newest()
+
+    assert (None if found is None else found.version) == newest
 
 
 def test_equal_versions_are_one_release(document: dict[str, Any]) -> None:

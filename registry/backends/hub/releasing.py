@@ -178,7 +178,7 @@ class ReleaseWriter:
 
     def _listing(self, distribution: Distribution, release: Release, index: Index) -> _Change:
         message = f"Publish {self._module} {release.version}"
-        if _newest(index) is not release:
+        if index.newest() is not release:
             return _Change(message, index)
         adds = [add for add in additions(distribution, release) if add.path_in_repo != CARD_FILE]
         adds.append(main_card(distribution, release))
@@ -244,9 +244,3 @@ def taken_there(
     found = "has other files" if digest is None else f"has digest {digest}"
     why = f"what is there {found}, and this one has digest {release.digest}"
     return version_taken(module, release.version, why, location)
-
-
-def _newest(index: Index) -> Release:
-    """Return the release whose files `main` has: the newest, a pre-release if there is no other."""
-    finals = [r for r in index.releases if not Version(r.version).is_prerelease]
-    return (finals or index.releases)[-1]

@@ -6,11 +6,12 @@ import pytest
 
 from modpm.core.errors import ModpmError
 from modpm.registry.discovery.searching import search
+from modpm.registry.publication.publishing import publish
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.registry.conftest import Put
+    from tests.registry.conftest import MakeDistribution, Put
 
 
 @pytest.fixture
@@ -73,6 +74,16 @@ def test_a_size_is_that_of_all_files(two: Path) -> None:
     assert [str(one.name) for one in search("", two, max_size_bytes=sizes["mnist/7"])] == [
         name for name in sizes if sizes[name] <= sizes["mnist/7"]
     ]
+
+
+def test_a_module_is_found_by_the_release_that_is_shown(
+    make_distribution: MakeDistribution, registry: Path, project: Path
+) -> None:
+    for version, summary in (("1.0.0", "tabby"), ("2.0.0rc1", "siamese")):
+        publish([make_distribution("digits/cat", version, summary=summary).folder], registry)
+
+    assert [one.version for one in search("tabby", project, registry)] == ["1.0.0"]
+    assert search("siamese", project, registry) == []
 
 
 def test_a_name_that_is_none_is_refused(two: Path) -> None:

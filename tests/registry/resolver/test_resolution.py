@@ -13,7 +13,7 @@ from modpm.core.errors import ModpmError
 from modpm.core.formats.names import ModuleName
 from modpm.core.formats.requirements import Requirement
 from modpm.registry.index import Index
-from modpm.registry.resolver import Demand, newest, resolve
+from modpm.registry.resolver import Demand, newest_fitting, resolve
 from modpm.registry.resolver import search as searching
 
 if TYPE_CHECKING:
@@ -201,10 +201,11 @@ def test_a_search_ends(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_newest_does_not_look_at_what_a_release_requires() -> None:
     shelf = Shelf().put("n/pets", release("1.0", ["n/unicorn"]))
+    pets = ModuleName("n", "pets")
 
-    assert newest(Requirement.parse("n/pets"), shelf).version == "1.0"
+    assert newest_fitting(pets, [], shelf).version == "1.0"
     with pytest.raises(ModpmError, match="releases found"):
-        newest(Requirement.parse("n/pets>1"), shelf)
+        newest_fitting(pets, [Requirement.parse("n/pets>1")], shelf)
 
 
 NAMES = [f"n/{letter}" for letter in "abcde"]

@@ -16,6 +16,7 @@ from modpm.core.formats.names import ModuleName
 from modpm.registry.backends.hub import HubRegistry
 from modpm.registry.backends.hub.session import _PatientClient
 from modpm.registry.backends.retrying import ServerFault
+from modpm.registry.publication.yanking import yank
 from modpm.registry.system.transfer import receive
 
 if TYPE_CHECKING:
@@ -81,6 +82,17 @@ def test_a_pre_release_is_shown_while_there_is_no_other(
 ) -> None:
     acme().publish([make_distribution("digits/cat", "1.0.0rc1")])
     assert b'"version":"1.0.0rc1"' in of_cat(hub).main["manifest.json"].content
+
+
+def test_a_yanked_release_is_not_shown_beside_a_later_one(
+    hub: HubServer, make_distribution: MakeDistribution
+) -> None:
+    acme().publish([make_distribution("digits/cat", "2.0.0")])
+    yank("digits/cat==2.0.0", "wrong labels", "hf://acme")
+
+    acme().publish([make_distribution("digits/cat", "1.0.1")])
+
+    assert b'"version":"1.0.1"' in of_cat(hub).main["manifest.json"].content
 
 
 def test_what_the_newest_release_does_not_have_leaves_main(
