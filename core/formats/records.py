@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import cache
+from threading import Lock
 from types import NoneType, UnionType
 from typing import (
     Annotated,
@@ -29,7 +30,10 @@ from modpm.core.formats import canonical_json
 
 _MAX_SHOWN_PROBLEMS = 20
 
+T = TypeVar("T")
 R = TypeVar("R", bound="Record")
+
+_BUILDING = Lock()
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True):
@@ -49,6 +53,31 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
             raw: The object, of which nothing was checked.
         """
         return cls
+
+
+def convert(raw: object, kind: type[T]) -> T:
+    """Make a typed object of decoded JSON or TOML, in any thread.
+
+    Args:
+        raw: What was decoded.
+        kind: The type.
+
+    Raises:
+        msgspec.ValidationError: It is not of the type.
+    """
+    _build(kind)  # type: ignore[arg-type]  # types have hashes, whatever mypy says
+    return msgspec.convert(raw, kind)  # noqa: TID251 -- this is the place
+
+
+@cache
+def _build(kind: object) -> None:
+    """Let msgspec learn a type, and all that it holds, before any thread goes by it.
+
+    It does so at the first use, and another thread that uses the type meanwhile sees one half of
+    it: the process dies.
+    """
+    with _BUILDING:
+        msgspec.json.Decoder(kind)  # noqa: TID251 -- this is the place
 
 
 class Problem(NamedTuple):
@@ -188,7 +217,7 @@ def _read_record(kind: type[R], raw: object, path: str, problems: list[Problem])
     plain = _plain_keys(kind)
     if len(plain) == len(known) and required <= raw.keys() <= known.keys():
         with suppress(msgspec.ValidationError):  # what is wrong is named below, key by key
-            return msgspec.convert(raw, kind)
+            return convert(raw, kind)
     problems += [Problem(_at(path, key), "is missing") for key in sorted(required - raw.keys())]
     n_problems = len(problems)
     values = {
@@ -236,7 +265,7 @@ def _read_several(
 
 def _convert(annotation: Any, raw: object, path: str, problems: list[Problem]) -> Any:  # noqa: ANN401 - as above
     try:
-        return msgspec.convert(raw, annotation)
+        return convert(raw, annotation)
     except msgspec.ValidationError as error:
         message, _, inner = str(error).partition(" - at `$")
         expected = get_args(annotation)[1].description if _is_annotated(annotation) else None

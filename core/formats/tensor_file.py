@@ -13,7 +13,7 @@ import msgspec
 
 from modpm.core.errors import ModpmError
 from modpm.core.formats import canonical_json
-from modpm.core.formats.records import Problem, problems_error
+from modpm.core.formats.records import Problem, convert, problems_error
 from modpm.core.formats.whole_files import read_error
 
 if TYPE_CHECKING:
@@ -159,7 +159,7 @@ def _decode(header: bytes, where: str | None) -> dict[str, canonical_json.Json]:
 
 def _metadata(raw: canonical_json.Json, problems: list[Problem]) -> dict[str, str]:
     try:
-        return msgspec.convert(raw, dict[str, str])
+        return convert(raw, dict[str, str])
     except msgspec.ValidationError:
         problems.append(Problem("__metadata__", "is not an object of strings"))
         return {}
@@ -167,7 +167,7 @@ def _metadata(raw: canonical_json.Json, problems: list[Problem]) -> dict[str, st
 
 def _tensor_info(name: str, raw: canonical_json.Json, problems: list[Problem]) -> TensorInfo | None:
     try:
-        entry = msgspec.convert(raw, _Entry)
+        entry = convert(raw, _Entry)
     except msgspec.ValidationError as error:
         problems.append(Problem(name, str(error)))
         return None

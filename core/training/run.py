@@ -22,7 +22,7 @@ from modpm.core.formats import canonical_json
 from modpm.core.formats.digest import Digest
 from modpm.core.formats.manifest import InputContract
 from modpm.core.formats.network_graph import Graph
-from modpm.core.formats.records import Record, parse_record, to_plain
+from modpm.core.formats.records import Record, convert, parse_record, to_plain
 from modpm.core.formats.whole_files import is_free, read_at_most, write_file, write_folder
 from modpm.core.tensors import load_tensors, save_tensors
 from modpm.core.training.checkpoint import network_digest
@@ -164,7 +164,7 @@ class Run:
         path = self.folder / "graph.json"
         try:
             plain = canonical_json.decode(_read(path), str(path))
-            return msgspec.convert(plain, Graph)
+            return convert(plain, Graph)
         except (OSError, msgspec.ValidationError) as error:
             raise ModpmError(
                 _UNREADABLE, code="damaged-run", where=str(path), why=f"{error!s:.500}"

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, TypeVar
 import msgspec
 
 from modpm.core.errors import ModpmError
+from modpm.core.formats.records import convert
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -72,7 +73,7 @@ def convert_toml(
         ModpmError: `code`.
     """
     try:
-        return msgspec.convert(document, kind)
+        return convert(document, kind)
     except msgspec.ValidationError as error:
         raise _unreadable(str(error), path, code, hint) from None
 

@@ -10,6 +10,7 @@ import msgspec
 
 from modpm.core.errors import ModpmError
 from modpm.core.formats import canonical_json
+from modpm.core.formats.records import convert
 
 MAX_BUNDLE_BYTES = 64 * 1024
 MEDIA_TYPE: Final = "application/vnd.dev.sigstore.bundle.v0.3+json"
@@ -116,7 +117,7 @@ def read_strictly(kind: type[T], data: bytes, where: str) -> T:
     """
     try:
         raw = canonical_json.decode(data, where, MAX_BUNDLE_BYTES)
-        return msgspec.convert(raw, kind)
+        return convert(raw, kind)
     except ModpmError as error:
         raise bad_signature(error.why or error.what, where) from None
     except msgspec.ValidationError as error:

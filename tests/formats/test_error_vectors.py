@@ -16,6 +16,7 @@ from jsonschema import Draft202012Validator, ValidationError
 from modpm.cli import main as command_line
 from modpm.cli.error_document import ErrorDocument
 from modpm.core.errors import ModpmError
+from modpm.core.formats.records import convert
 from modpm.registry.resolver import ResolutionError
 
 if TYPE_CHECKING:
@@ -151,4 +152,4 @@ def test_golden_bad_errors_are_refused(case: dict[str, Any], schema: Draft202012
     with pytest.raises(ValidationError):
         schema.validate(case["document"])
     with pytest.raises(msgspec.ValidationError):
-        msgspec.convert(case["document"], ErrorDocument)
+        convert(case["document"], ErrorDocument)

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from tests.graph.zoo import create, images
 
 from modpm.core.errors import ModpmError
+from modpm.core.formats.records import convert
 from modpm.core.graph import (
     Graph,
     GraphNetwork,
@@ -207,7 +208,7 @@ def test_a_graph_with_any_one_thing_changed_is_refused_or_runs(data: st.DataObje
     else:
         node["attributes"][key] = value
     nodes = [*graph.nodes]
-    nodes[place] = msgspec.convert(node, Node)
+    nodes[place] = convert(node, Node)
     changed = Graph(graph.input, graph.input_shape, tuple(nodes), graph.output)
     network = built_or_refused(changed)
     if network is not None:

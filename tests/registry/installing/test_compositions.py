@@ -11,6 +11,7 @@ from tests.registry.outcomes import refused
 
 from modpm.core.formats.measurement import Measurement
 from modpm.core.formats.names import ModuleName
+from modpm.core.formats.records import convert
 from modpm.registry.backends.directory import DirectoryRegistry
 from modpm.registry.discovery.information import inform
 from modpm.registry.discovery.outdated import outdated
@@ -354,7 +355,7 @@ def test_outdated_tells_how_the_accuracy_of_a_composition_changes(
 ) -> None:
     def measured(accuracy: float) -> dict[str, object]:
         one = {"data_set": "pets", "split": "test", "fingerprint": "f", "n": 9, "n_rejected": 0}
-        return {"measured": [msgspec.convert({**one, "accuracy": accuracy}, Measurement)]}
+        return {"measured": [convert({**one, "accuracy": accuracy}, Measurement)]}
 
     first = make_composition("acme/pets", members, changed=measured(0.8))
     publish([first.folder, *(one.folder for one in members)], registry)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -17,6 +16,7 @@ from modpm.core.formats.composition_manifest import ComposedNetwork
 from modpm.core.formats.digest import digest_bytes
 from modpm.core.formats.distribution import verify_distribution
 from modpm.core.formats.measurement import Measurement
+from modpm.core.formats.records import convert
 from modpm.registry.backends.directory import DirectoryRegistry
 from modpm.registry.publication.differences import Part
 from modpm.registry.publication.publishing import publish
@@ -214,7 +214,7 @@ MEASURED = {"data_set": "pets", "split": "test", "fingerprint": "f", "n": 9, "n_
 
 
 def at(accuracy: float) -> list[Measurement]:
-    return [msgspec.convert({**MEASURED, "accuracy": accuracy}, Measurement)]
+    return [convert({**MEASURED, "accuracy": accuracy}, Measurement)]
 
 
 class Compositions:
