@@ -11,6 +11,7 @@ from modpm.cli.options import (
     json_option,
     offline_option,
     project_option,
+    resolve_timeout_option,
     same_origin_option,
 )
 from modpm.cli.progress_bar import download_bar
@@ -31,6 +32,7 @@ from modpm.registry.installing.installation import install
 @offline_option
 @dry_run_option
 @click.option("--no-save", is_flag=True, help="Write neither modpm.toml nor modpm.lock.")
+@resolve_timeout_option
 @project_option
 @json_option
 def command(
@@ -43,6 +45,7 @@ def command(
     offline: bool,
     dry_run: bool,
     no_save: bool,
+    resolve_timeout: float | None,
     project: str,
     as_json: bool,
 ) -> None:
@@ -65,6 +68,7 @@ def command(
             offline=offline,
             dry_run=dry_run,
             save=not no_save,
+            resolve_timeout=resolve_timeout,
             progress=progress,
         )
     report_installation(installation, as_json=as_json, dry_run=dry_run)

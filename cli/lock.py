@@ -14,6 +14,7 @@ from modpm.cli.options import (
     json_option,
     offline_option,
     project_option,
+    resolve_timeout_option,
     same_origin_option,
 )
 from modpm.cli.output import counted, emit, say
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 @click.option("--locked", is_flag=True, help="Fail if modpm.lock would have to change.")
 @offline_option
 @dry_run_option
+@resolve_timeout_option
 @project_option
 @json_option
 def command(
@@ -38,6 +40,7 @@ def command(
     locked: bool,
     offline: bool,
     dry_run: bool,
+    resolve_timeout: float | None,
     project: str,
     as_json: bool,
 ) -> None:
@@ -52,6 +55,7 @@ def command(
         locked=locked,
         offline=offline,
         dry_run=dry_run,
+        resolve_timeout=resolve_timeout,
     )
     say_changes(locking.changes, dry_run=dry_run)
     warn_of_yanked(locking.yanked)

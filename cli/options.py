@@ -45,6 +45,13 @@ same_origin_option = click.option(
     default=None,
     help="Choose modules of one origin, so that they can be fused; kept in modpm.toml.",
 )
+resolve_timeout_option = click.option(
+    "--resolve-timeout",
+    metavar="SECONDS",
+    type=float,
+    help="How long choosing releases may take, waiting for registries not counted; by default "
+    "$MODPM_RESOLVE_TIMEOUT, or else 20.",
+)
 
 _SIZE = re.compile(r"(?P<number>\d{1,15}(?:\.\d{1,6})?)\s*(?P<unit>[a-z]*)", re.IGNORECASE)
 _UNITS = {

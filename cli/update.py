@@ -11,6 +11,7 @@ from modpm.cli.options import (
     json_option,
     offline_option,
     project_option,
+    resolve_timeout_option,
     same_origin_option,
 )
 from modpm.cli.progress_bar import download_bar
@@ -23,6 +24,7 @@ from modpm.registry.installing.updating import update
 @same_origin_option
 @offline_option
 @dry_run_option
+@resolve_timeout_option
 @project_option
 @json_option
 def command(
@@ -32,6 +34,7 @@ def command(
     same_origin: bool | None,
     offline: bool,
     dry_run: bool,
+    resolve_timeout: float | None,
     project: str,
     as_json: bool,
 ) -> None:
@@ -48,6 +51,7 @@ def command(
             same_origin=same_origin,
             offline=offline,
             dry_run=dry_run,
+            resolve_timeout=resolve_timeout,
             progress=progress,
         )
     report_installation(installation, as_json=as_json, dry_run=dry_run)

@@ -24,6 +24,7 @@ from modpm.registry.installing.members import check_members
 from modpm.registry.installing.module_folders import is_intact, other_folders, put, stage
 from modpm.registry.pins.planning import Plan, plan, plan_of_lock
 from modpm.registry.pins.yanked import yanked_reasons
+from modpm.registry.projects.bounds import Bounds
 from modpm.registry.projects.changes import Change, changes_between
 from modpm.registry.projects.editing import Edit
 from modpm.registry.projects.project import Project, read
@@ -75,6 +76,7 @@ def install(
     offline: bool = False,
     dry_run: bool = False,
     save: bool = True,
+    resolve_timeout: float | None = None,
     progress: Progress | None = None,
 ) -> Installation:
     """Install class modules into a project, besides those that are installed already.
@@ -97,19 +99,22 @@ def install(
         dry_run: Change nothing.
         save: Write `modpm.toml` and `modpm.lock`; without, only `.modpm/` changes, until the
             next command that changes it.
+        resolve_timeout: How many seconds choosing releases may take, but for what registries are
+            waited for; None for what `MODPM_RESOLVE_TIMEOUT` says, or else 20.
         progress: Told how many bytes have arrived.
 
     Raises:
-        ModpmError: What `plan` and `fetch` raise, and what `verify_distribution` raises for what
-            a registry gives; `busy`, `disk-full`, `permission-denied`. The project is as it was
-            then.
+        ModpmError: What `plan`, `Bounds.of` and `fetch` raise, and what `verify_distribution`
+            raises for what a registry gives; `busy`, `disk-full`, `permission-denied`. The
+            project is as it was then.
     """
     texts = [requirements] if isinstance(requirements, str) else requirements
     asked = tuple(Requirement.parse(text) for text in texts)
     if frozen and (asked or locked or not save or same_origin is not None):
         raise _takes_nothing()
     conditions = Conditions(locked, frozen, offline, dry_run, save)
-    request = Request(Edit(add=asked, same_origin=same_origin), registry)
+    edit, bounds = Edit(add=asked, same_origin=same_origin), Bounds.of(resolve_timeout)
+    request = Request(edit, registry, bounds=bounds)
     place = Project.discover(project)
 
     def make_plan() -> Plan:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from modpm.registry.installing.installation import carry_out
 from modpm.registry.pins.planning import plan
+from modpm.registry.projects.bounds import Bounds
 from modpm.registry.projects.editing import Edit
 from modpm.registry.projects.project import Project
 from modpm.registry.projects.request import Conditions, Request
@@ -29,6 +30,7 @@ def update(
     same_origin: bool | None = None,
     offline: bool = False,
     dry_run: bool = False,
+    resolve_timeout: float | None = None,
     progress: Progress | None = None,
 ) -> Installation:
     """Move modules to the newest releases that `modpm.toml` allows, and install them (W-6).
@@ -41,6 +43,7 @@ def update(
         same_origin: As for `install`.
         offline: Open no registry: there is nothing to move to then.
         dry_run: Change nothing.
+        resolve_timeout: As for `install`.
         progress: As for `install`.
 
     Raises:
@@ -49,7 +52,8 @@ def update(
     moving = parse_selection(names)
     conditions = Conditions(offline=offline, dry_run=dry_run)
     edit = Edit(same_origin=same_origin)
-    request = Request(edit, registry, moving, moves_all=not moving, resolves=True)
+    bounds = Bounds.of(resolve_timeout)
+    request = Request(edit, registry, moving, moves_all=not moving, resolves=True, bounds=bounds)
     place = Project.discover(project)
 
     def make_plan() -> Plan:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from modpm.registry.pins.planning import plan
+from modpm.registry.projects.bounds import Bounds
 from modpm.registry.projects.changes import Change, changes_between
 from modpm.registry.projects.editing import Edit
 from modpm.registry.projects.lockfile import Lockfile
@@ -51,6 +52,7 @@ def lock(
     locked: bool = False,
     offline: bool = False,
     dry_run: bool = False,
+    resolve_timeout: float | None = None,
 ) -> Locking:
     """Choose releases for what `modpm.toml` asks, and pin them in `modpm.lock`.
 
@@ -63,13 +65,15 @@ def lock(
         locked: Fail if `modpm.lock` would have to change.
         offline: Open no registry.
         dry_run: Change nothing.
+        resolve_timeout: As for `install`.
 
     Raises:
         ModpmError: What `plan` raises; `busy`, `disk-full`, `permission-denied`.
     """
     place = Project.discover(project)
     conditions = Conditions(locked=locked, offline=offline, dry_run=dry_run)
-    request = Request(Edit(same_origin=same_origin), registry, resolves=True)
+    bounds = Bounds.of(resolve_timeout)
+    request = Request(Edit(same_origin=same_origin), registry, resolves=True, bounds=bounds)
     with explained("lock"):
         while True:
             chosen = plan(place, request, conditions)

@@ -101,7 +101,13 @@ def resolved_pins(
     }
     wanted = wishes.all_requirements()
     demands = _demands(wanted, request, lock)
-    releases = resolve(demands, catalogue, locked, same_origin=wishes.same_origin)
+    releases = resolve(
+        demands,
+        catalogue,
+        locked,
+        same_origin=wishes.same_origin,
+        limit_seconds=request.bounds.limit_seconds,
+    )
     pins = _pins(releases, catalogue)
     before = {pin.module: pin for pin in lock.pins}
     for pin in pins:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from modpm.registry.projects.bounds import Bounds
 from modpm.registry.projects.editing import Edit
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ class Request:
         moving: What need not stay at its locked version, known by name.
         moves_all: Nothing needs to stay.
         resolves: Registries are asked even if the lockfile meets everything.
+        bounds: What resolving must keep to.
     """
 
     edit: Edit = field(default_factory=Edit)
@@ -49,6 +51,7 @@ class Request:
     moving: tuple[Requirement, ...] = ()
     moves_all: bool = False
     resolves: bool = False
+    bounds: Bounds = field(default_factory=Bounds.of)
 
     @property
     def moves_any(self) -> bool:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 
 from nab_resolver.resolver import BaseProvider
 from nab_resolver.types import Incompatibility, IncompatibilityCause, RangeProtocol, Term
 
+from modpm.core.errors import ModpmError
 from modpm.core.formats.names import ModuleName
 from modpm.registry.resolver.origins import ORIGIN
 from modpm.registry.resolver.packages import ModulePackage
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
 Clause = Incompatibility[str, int]
 Range = RangeProtocol[int]
 
+_MAX_WORST = 3
+
 
 class Provider(BaseProvider[str, int]):
     """Modules by name, versions by position, and clauses for what can never be chosen.
@@ -34,12 +38,20 @@ class Provider(BaseProvider[str, int]):
         shelves: The releases of all modules.
         asked: The names of the modules that are asked for.
         packages: Packages that are no modules.
+        limit_seconds: How long the search may take, but for what registries are waited for.
     """
 
     def __init__(
-        self, shelves: Shelves, asked: Collection[ModuleName], packages: Mapping[str, Package]
+        self,
+        shelves: Shelves,
+        asked: Collection[ModuleName],
+        packages: Mapping[str, Package],
+        limit_seconds: float,
     ) -> None:
         self._shelves = shelves
+        self._limit_seconds = limit_seconds
+        self._start = time.monotonic() - shelves.reading_seconds
+        self._n_looked_at = 0
         self._first = {
             str(module): (1 if shelves.is_locked(module) else 2, 0, str(module)) for module in asked
         } | {ORIGIN: (0, 0, "")}
@@ -62,7 +74,13 @@ class Provider(BaseProvider[str, int]):
         positive_ranges: Mapping[str, Range],
         decisions: Mapping[str, int],  # noqa: ARG002 -- the solver's
     ) -> None:
-        """Take note of what is left of each package before a version is chosen."""
+        """Take note of what is left of each package before a version is chosen.
+
+        Raises:
+            ModpmError: `resolving-takes-too-long`.
+        """
+        if time.monotonic() - self._start - self._shelves.reading_seconds > self._limit_seconds:
+            raise self._too_long()
         self._left = positive_ranges
 
     def choose_version(self, package: str, version_range: Range) -> int | None:
@@ -74,6 +92,7 @@ class Provider(BaseProvider[str, int]):
         assert isinstance(version_range, VersionSet)
         left = version_range
         while (version := self.package(package).preferred(left)) is not None:
+            self._n_looked_at += 1
             hindrance = self._obstacle(package, version) or self._contradiction(package, version)
             if hindrance is None:
                 self._tell_all_needs(package, version)
@@ -113,6 +132,19 @@ class Provider(BaseProvider[str, int]):
         """Return the obstacles that were met since the last call."""
         clauses, self._clauses = self._clauses, []
         return clauses
+
+    def _too_long(self) -> ModpmError:
+        modules = [name for name in self._conflicts if name in self.packages and name != ORIGIN]
+        worst = sorted(modules, key=lambda name: (-self._conflicts[name], name))[:_MAX_WORST]
+        in_the_way = "; most in the way were " + ", ".join(f"`{name}`" for name in worst)
+        return ModpmError(
+            "resolving takes too long",
+            code="resolving-takes-too-long",
+            why=f"after {self._limit_seconds:g} s and {self._n_looked_at:,} versions there is "
+            f" neither a result nor a proof that there is none{in_the_way if worst else ''}",
+            hint="ask for exact versions of some modules (`==1.0.0`), or give it more time by "
+            "`--resolve-timeout SECONDS`",
+        )
 
     def _obstacle(self, package: str, version: int) -> Clause | None:
         obstacle = self.package(package).obstacle(version)

@@ -5,6 +5,7 @@ The solver is PubGrub's. The result depends on what is asked and listed, and not
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from modpm.core.errors import ModpmError
@@ -28,6 +29,7 @@ def resolve(
     locked: Mapping[ModuleName, Version] | None = None,
     *,
     same_origin: bool = False,
+    limit_seconds: float = math.inf,
 ) -> dict[ModuleName, Release]:
     """Choose one release for every module that is asked for, directly or by a chosen release.
 
@@ -36,15 +38,16 @@ def resolve(
         catalogue: What can be chosen from.
         locked: Versions to keep where they still satisfy what is asked, yanked or not.
         same_origin: Choose the modules that are asked for directly from one origin.
+        limit_seconds: How long the search may take; waiting for registries does not count.
 
     Returns:
         Module to release, by name.
 
     Raises:
         ModpmError: `unknown-module`, `unknown-namespace` or `unknown-tag`, for what is asked;
-            whatever else the catalogue raises.
-        ResolutionError: `no-version-fits`, `conflict`, `no-common-origin` or
-            `resolution-too-hard`; or one of those above, for what a release requires.
+            `resolving-takes-too-long`; whatever else the catalogue raises.
+        ResolutionError: `no-version-fits`, `conflict` or `no-common-origin`; or one of those
+            above, for what a release requires.
     """
     # The solver is not imported by who only lists, or installs what is locked.
     from modpm.registry.resolver.search import search  # noqa: PLC0415 -- nab_resolver is slow to start
@@ -53,7 +56,9 @@ def resolve(
     asked = _asked(demands, shelves)
     for one in asked:
         shelves.admit(one.module, one.fitting)
-    return search(asked, shelves, same_origin=same_origin) if asked else {}
+    if not asked:
+        return {}
+    return search(asked, shelves, same_origin=same_origin, limit_seconds=limit_seconds)
 
 
 def newest_fitting(

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING
 
-from nab_resolver.errors import ResolutionError, ResolutionLimitError, ResolutionTerminatedError
+from nab_resolver.errors import ResolutionError, ResolutionTerminatedError
 from nab_resolver.resolver import Resolver
 from nab_resolver.types import RootRequirement
 
-from modpm.core.errors import ModpmError
 from modpm.core.formats.names import ModuleName
 from modpm.registry.resolver.derivation import Derivation
 from modpm.registry.resolver.explanation import Explanation
@@ -25,12 +25,9 @@ if TYPE_CHECKING:
     from modpm.registry.resolver.packages import Package
     from modpm.registry.resolver.shelves import Shelves
 
-# Far more than any case that was measured takes; a search that goes on ends with an error.
-MAX_ROUNDS = 50_000
-
 
 def search(
-    asked: Sequence[Asked], shelves: Shelves, *, same_origin: bool
+    asked: Sequence[Asked], shelves: Shelves, *, same_origin: bool, limit_seconds: float
 ) -> dict[ModuleName, Release]:
     """Find a release for each module.
 
@@ -38,20 +35,21 @@ def search(
         asked: What is asked for directly, by name.
         shelves: All releases.
         same_origin: Choose what is asked for directly from one origin.
+        limit_seconds: How long it may take.
 
     Raises:
+        ModpmError: `resolving-takes-too-long`.
         ResolutionError: As `resolve` says.
     """
     packages: dict[str, Package] = {}
     bound = _bound_to_an_origin(asked, shelves) if same_origin else []
     if bound:
         packages[ORIGIN] = OriginPackage(bound)
-    provider = Provider(shelves, [one.module for one in asked], packages)
-    resolver = Resolver(provider, max_iterations=MAX_ROUNDS, range_type=VersionSet)
+    provider = Provider(shelves, [one.module for one in asked], packages, limit_seconds)
+    # What ends a search that goes on is the time.
+    resolver = Resolver(provider, max_iterations=sys.maxsize, range_type=VersionSet)
     try:
         pins = resolver.resolve([*_roots(asked, shelves), *_origin_roots(packages)])
-    except ResolutionLimitError:
-        raise _too_hard() from None
     except ResolutionError as failure:
         proof = failure.incompatibility
         if proof is None or isinstance(failure, ResolutionTerminatedError):
@@ -91,12 +89,3 @@ def _releases(pins: Mapping[str, int], shelves: Shelves) -> dict[ModuleName, Rel
             module = ModuleName(*name.split("/"))
             chosen[module] = shelves.candidates(module).releases[position]
     return dict(sorted(chosen.items()))
-
-
-def _too_hard() -> ModpmError:
-    return ModpmError(
-        "the requirements are too entangled to resolve",
-        code="resolution-too-hard",
-        why=f"there was neither a result nor a proof that there is none after {MAX_ROUNDS} rounds",
-        hint="ask for exact versions of some modules (`==1.0.0`)",
-    )

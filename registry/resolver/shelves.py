@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -11,7 +13,7 @@ from modpm.registry.resolver.candidates import Candidates
 from modpm.registry.resolver.refusals import nothing_fits
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from packaging.version import Version
 
@@ -47,10 +49,14 @@ class Shelves:
     Args:
         catalogue: Where the indexes are.
         locked: Versions to keep.
+
+    Attributes:
+        reading_seconds: How long registries have been waited for.
     """
 
     def __init__(self, catalogue: Catalogue, locked: Mapping[ModuleName, Version]) -> None:
         self._catalogue = catalogue
+        self.reading_seconds = 0.0
         self._locked = locked
         self._admitted: dict[ModuleName, VersionSet] = {}
         self._candidates: dict[ModuleName, Candidates] = {}
@@ -66,7 +72,8 @@ class Shelves:
         """
         known = self._candidates.get(module)
         if known is None:
-            index = self._catalogue.index(module)
+            with self._reading():
+                index = self._catalogue.index(module)
             known = self._candidates[module] = Candidates(index, self._locked.get(module))
         return known
 
@@ -94,8 +101,10 @@ class Shelves:
         Raises:
             ModpmError: `unknown-namespace`.
         """
-        module = requirement.module
-        return [module] if module else sorted(self._catalogue.modules(requirement.namespace))
+        if requirement.module is not None:
+            return [requirement.module]
+        with self._reading():
+            return sorted(self._catalogue.modules(requirement.namespace))
 
     def fitting(self, module: ModuleName, texts: tuple[str, ...]) -> VersionSet:
         """Return the releases of a module that fit what one release requires of it.
@@ -115,6 +124,14 @@ class Shelves:
         if texts not in self._wants:
             self._wants[texts] = self._find(texts)
         return self._wants[texts]
+
+    @contextmanager
+    def _reading(self) -> Iterator[None]:
+        start = time.monotonic()
+        try:
+            yield
+        finally:
+            self.reading_seconds += time.monotonic() - start
 
     def _find(self, texts: tuple[str, ...]) -> Wants:
         asked: dict[ModuleName, list[str]] = {}
