@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from modpm.cli.module_table import size_in_words
-from modpm.cli.output import emit, say, table
+from modpm.cli.output import emit, say, show, table
 from modpm.registry.storage.caching import Share, StoredFile, measure, prune, verify_store
 from modpm.registry.storage.store import Store
 
@@ -30,7 +30,7 @@ def folder(as_json: bool) -> None:
     if as_json:
         emit({"folder": path})
     else:
-        click.echo(path)
+        show(path)
 
 
 @command.command("size", epilog="Example: modpm cache size --json")

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from modpm.cli.output import emit, say, table
+from modpm.cli.output import emit, say, show, table
 from modpm.cli.pairs import pairs
 
 if TYPE_CHECKING:
@@ -97,10 +97,10 @@ def _print(measured: Evaluation) -> None:
         [(label, one.precision, one.recall, one.n) for label, one in measured.per_class.items()],
         ("label", "precision", "recall", "images"),
     )
-    click.echo(
+    show(
         f"accuracy {measured.accuracy:.2%} of {measured.n:,} images; none of the above: "
         f"{measured.n_rejected:,} ({measured.share_rejected:.2%}); left out: "
         f"{measured.n_left_out:,}"
     )
     if measured.average_precision is not None:
-        click.echo(f"average precision {measured.average_precision:.4f}")
+        show(f"average precision {measured.average_precision:.4f}")

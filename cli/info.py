@@ -13,7 +13,7 @@ from modpm.cli.options import (
     offline_option,
     project_option,
 )
-from modpm.cli.output import counted, emit, warn
+from modpm.cli.output import counted, emit, show, warn
 from modpm.core.formats.manifest import Manifest
 from modpm.core.formats.records import to_plain
 from modpm.registry.discovery.information import inform
@@ -48,9 +48,9 @@ def command(
     if as_json:
         emit(_data(information))
         return
-    click.echo(f"{information.manifest.name} {information.manifest.version}")
+    show(f"{information.manifest.name} {information.manifest.version}")
     for title, text in _lines(information):
-        click.echo(f"  {title:<12} {text}")
+        show(f"  {title:<12} {text}")
     if information.yanked is not None:
         warn(f"this release is yanked: {information.yanked}")
 

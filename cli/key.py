@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from modpm.cli.output import emit, say
+from modpm.cli.output import emit, say, show
 from modpm.cli.passphrase import choose_passphrase
 
 
@@ -52,6 +52,6 @@ def new(output: Path | None, with_passphrase: bool, as_json: bool) -> None:
             }
         )
         return
-    click.echo(public.key_id)
+    show(public.key_id)
     say(f"private key: {path} (keep it secret, and keep a copy)")
     say(f"public key:  {public_key_path(path)} (give it to those who install your modules)")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from modpm.cli.output import emit, is_quiet, is_terminal, say, table
+from modpm.cli.output import as_text, emit, is_quiet, is_terminal, say, show, table
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -131,6 +131,7 @@ def _progress() -> Iterator[Progress | None]:
         yield None
         return
     from rich.console import Console  # noqa: PLC0415 -- only where there is a terminal
+    from rich.markup import escape  # noqa: PLC0415 -- the same
     from rich.progress import Progress as Bars  # noqa: PLC0415 -- the same
     from rich.progress import TaskID  # noqa: PLC0415 -- the same
 
@@ -139,7 +140,7 @@ def _progress() -> Iterator[Progress | None]:
 
         def report(what: str, done: int, of: int) -> None:
             if what not in tasks:
-                tasks[what] = bars.add_task(what, total=of)
+                tasks[what] = bars.add_task(escape(as_text(what)), total=of)
             bars.update(tasks[what], completed=done)
 
         yield report
@@ -155,7 +156,7 @@ def _print(made: Modularization) -> None:
 
     if made.curve:
         table(curve_rows(made), CURVE_COLUMNS)
-        click.echo()
+        show()
     table(module_rows(made), MODULE_COLUMNS)
     say(
         f"{len(made.distributions)} class modules in {made.folder}: {made.criterion}, "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,14 @@ if TYPE_CHECKING:
 
     from modpm.cli.error_document import ErrorDocument, ErrorFields
     from modpm.core.errors import ModpmError
+
+# Control characters, C0 and C1; what turns the direction of text; what has no width, but for the
+# joiners that scripts and emoji need; other ends of lines; tags; halves of surrogate pairs, which
+# stand for bytes of a path that are not UTF-8.
+_STEERING = re.compile(
+    "[\x00-\x1f\x7f-\x9f\xad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff"
+    "\ufff9-\ufffb\U000e0000-\U000e0fff\ud800-\udfff]"
+)
 
 _quiet = False
 
@@ -28,20 +37,46 @@ def is_quiet() -> bool:
     return _quiet
 
 
+def as_text(text: str) -> str:
+    """Return a text as it may be shown: it says something, and steers no terminal.
+
+    Everything that a verb shows goes through here: who wrote it, nobody knows. What is not a
+    character to be read is escaped as in JSON, the end of a line too.
+    """
+    return _STEERING.sub(_escaped, text)
+
+
+def _escaped(steering: re.Match[str]) -> str:
+    character = steering[0]
+    return "\\u007f" if character == "\x7f" else json.dumps(character)[1:-1]
+
+
+def _as_lines(text: str) -> str:
+    """Return a text of several lines as it may be shown; only the first begins a line."""
+    return "\n    ".join(map(as_text, text.split("\n")))
+
+
 def emit(data: object) -> None:
     """Print data to stdout as JSON."""
-    click.echo(json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False))
+    document = json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False)
+    # No line ends within a string, and what is escaped there means the same.
+    click.echo("\n".join(map(as_text, document.split("\n"))))
+
+
+def show(line: str = "") -> None:
+    """Print a line of data to stdout."""
+    click.echo(as_text(line))
 
 
 def say(text: str) -> None:
     """Tell the user something, on stderr."""
     if not _quiet:
-        click.echo(text, err=True)
+        click.echo(as_text(text), err=True)
 
 
 def warn(text: str) -> None:
     """Tell the user something that may be a problem, on stderr, also when talk is silenced."""
-    click.echo(f"{click.style('warning:', fg='yellow', bold=True)} {text}", err=True)
+    click.echo(f"{click.style('warning:', fg='yellow', bold=True)} {as_text(text)}", err=True)
 
 
 def counted(n: int, noun: str, plural: str | None = None) -> str:
@@ -59,13 +94,13 @@ def table(rows: Sequence[Sequence[object]], columns: Sequence[str]) -> None:
             cell.rjust(width) if number else cell.ljust(width)
             for cell, width, number in zip(line, widths, is_number, strict=True)
         ]
-        click.echo("  ".join(padded).rstrip())
+        show("  ".join(padded).rstrip())
 
 
 def _cell(value: object) -> str:
     if isinstance(value, float):
         return f"{value:.4g}"
-    return "-" if value is None else str(value)
+    return "-" if value is None else as_text(str(value))
 
 
 def report_error(error: ModpmError, *, as_json: bool) -> None:
@@ -73,12 +108,12 @@ def report_error(error: ModpmError, *, as_json: bool) -> None:
     if as_json:
         emit(_document(error))
         return
-    click.echo(f"{click.style('error:', fg='red', bold=True)} {error.what}", err=True)
+    click.echo(f"{click.style('error:', fg='red', bold=True)} {_as_lines(error.what)}", err=True)
     for label, text in (("at", error.where), ("because", error.why)):
         if text is not None:
-            click.echo(f"  {label}: {_indented(text)}", err=True)
+            click.echo(f"  {label}: {_as_lines(text)}", err=True)
     if error.hint is not None:
-        click.echo(f"\n{click.style('hint:', fg='cyan')} {error.hint}", err=True)
+        click.echo(f"\n{click.style('hint:', fg='cyan')} {_as_lines(error.hint)}", err=True)
 
 
 def _document(error: ModpmError) -> ErrorDocument:
@@ -93,10 +128,6 @@ def _document(error: ModpmError) -> ErrorDocument:
     if derivation is not None:
         fields["derivation"] = derivation
     return {"error": fields}
-
-
-def _indented(text: str) -> str:
-    return text.replace("\n", "\n    ")
 
 
 def is_terminal() -> bool:

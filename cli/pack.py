@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from modpm.cli.options import json_option, project_option
-from modpm.cli.output import counted, emit, say
+from modpm.cli.output import counted, emit, say, show
 
 
 @click.command(
@@ -81,7 +81,7 @@ def command(
         )
         return
     for requirement in manifest.requires:
-        click.echo(requirement)
+        show(requirement)
     say(
         f"{output}: {manifest.name} {manifest.version}, a composition of "
         f"{counted(len(manifest.requires), 'class module')}, {made.digest}"

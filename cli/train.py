@@ -185,7 +185,7 @@ def _reporter() -> Iterator[Callable[[Progress], None] | None]:
             done = (progress.epoch - 1) * progress.n_steps + progress.step
             bars.update(task, total=total, completed=done, description=_place(progress))
             if progress.metrics is not None:
-                bars.console.print(_epoch_line(progress), highlight=False)
+                bars.console.print(_epoch_line(progress), highlight=False, markup=False)
 
         yield report
 

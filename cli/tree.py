@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from modpm.cli.options import json_option, project_option
-from modpm.cli.output import emit, say
+from modpm.cli.output import emit, say, show
 from modpm.registry.projects.requirement_tree import requirements_of, tree
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ def command(invert: bool, project: str, as_json: bool) -> None:
         return
     branches = list(tree(graph, invert=invert))
     for branch in branches:
-        click.echo(_line(branch))
+        show(_line(branch))
     if any(branch.is_repeated for branch in branches):
         say("(*) what hangs on it is shown further up")
     if not branches:

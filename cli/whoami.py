@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from modpm.cli.output import emit
+from modpm.cli.output import emit, show
 from modpm.registry.backends.hub.login import who_am_i
 
 
@@ -17,4 +17,4 @@ def command(*, as_json: bool) -> None:
         organisations = list(identity.organisations)
         emit({"name": identity.name, "organisations": organisations, "hub": identity.endpoint})
         return
-    click.echo(identity.name)
+    show(identity.name)

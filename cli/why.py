@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from modpm.cli.options import json_option, project_option
-from modpm.cli.output import emit
+from modpm.cli.output import emit, show
 from modpm.registry.projects.requirement_tree import requirements_of, why
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ def command(name: str, project: str, as_json: bool) -> None:
         emit({"chains": [[_step_data(step) for step in chain] for chain in chains]})
         return
     for chain in chains:
-        click.echo(" -> ".join(["modpm.toml", *(_in_words(step, graph) for step in chain)]))
+        show(" -> ".join(["modpm.toml", *(_in_words(step, graph) for step in chain)]))
 
 
 def _in_words(step: Step, graph: RequirementGraph) -> str:
