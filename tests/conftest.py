@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from modpm.registry.backends.retrying import forget_hosts
+
 REPOSITORY = Path(__file__).resolve().parents[1]
 
 # A change is judged by the same examples each time; at a desk every run draws new ones. Times are
@@ -15,6 +17,12 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 settings.register_profile("judge", derandomize=True, deadline=None)
 settings.register_profile("desk", deadline=None)
 settings.load_profile("judge" if "CI" in os.environ else "desk")
+
+
+@pytest.fixture(autouse=True)
+def _hosts_are_new() -> None:
+    """Let no test wait less for a host because another test had given up one of its port."""
+    forget_hosts()
 
 
 @pytest.fixture(scope="session")

@@ -34,7 +34,7 @@ _KINDS = {
     "gs": _OBJECT_STORE,
     "az": _OBJECT_STORE,
     "hf": _Kind("hub", "HubRegistry", "huggingface_hub", None),
-    "oci": _Kind("oci", "OciRegistry", "oras", "oci"),
+    "oci": _Kind("oci", "OciRegistry", "httpx2", None),
     "https": _STATIC,
     "http": _STATIC,
 }

@@ -1,17 +1,25 @@
-"""Asking a server again: how often, how long apart, and what is said when it does not help."""
+"""Asking a server again: how often, how long apart, and what is said when it does not help.
+
+What is spent on a host is spent once. When one request has given a host up, the others do not wait
+for it again: a host that cannot be reached is not asked for half a minute, and one that fails is
+asked once each time, until it answers.
+"""
 
 from __future__ import annotations
 
 import random
 import time
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from modpm.core.errors import ModpmError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 TIMEOUT_SECONDS = 20.0
 """How long a server may take to answer, or to send the next bytes."""
@@ -19,43 +27,91 @@ PAUSES_SECONDS = (0.1, 0.3, 0.9)
 """Before the second, third and fourth attempt; each is drawn from half of it to all of it."""
 MAX_WAIT_SECONDS = 30.0
 """The longest wait that a server may ask for before modpm gives up at once."""
+REST_SECONDS = 30.0
+"""For how long a host that was given up is not waited for again."""
 PASSING_STATUSES = frozenset({500, 502, 503, 504})
 TOO_MANY_REQUESTS = 429
 
 _Answer = TypeVar("_Answer")
 _jitter = random.Random()  # noqa: S311 - only spreads out clients that failed together
+_is_hurried = ContextVar("_is_hurried", default=False)
 
 
+@dataclass(eq=False)
 class ServerFault(Exception):  # noqa: N818 - it is no error yet
     """A fault of a server, or of the way to it, that may be gone when it is asked again.
 
-    Args:
+    Attributes:
         why: What the server did; without a token or a signed address in it.
+        host: Whose fault it is; none, if others are to be asked by it all the same.
+        is_unreachable: Whether there was no connection at all.
         is_rate_limit: Whether the server has had too many requests.
         wait_seconds: How long the server asks to wait; None if it does not say.
     """
 
-    def __init__(
-        self, why: str, *, is_rate_limit: bool = False, wait_seconds: float | None = None
-    ) -> None:
-        super().__init__(why)
-        self.why = why
-        self.is_rate_limit = is_rate_limit
-        self.wait_seconds = wait_seconds
+    why: str
+    host: str = ""
+    is_unreachable: bool = False
+    is_rate_limit: bool = False
+    wait_seconds: float | None = None
 
 
-def fault_of_status(status: int, retry_after: str | None = None) -> ServerFault | None:
+class _GivenUp(NamedTuple):
+    since: float
+    fault: ServerFault
+    is_tried: bool  # as often as it may be
+
+
+_given_up: dict[str, _GivenUp] = {}
+
+
+@contextmanager
+def hurried() -> Iterator[None]:
+    """Wait for no host twice, as long as the block lasts: there are others to ask."""
+    before = _is_hurried.set(True)
+    try:
+        yield
+    finally:
+        _is_hurried.reset(before)
+
+
+def check_host(host: str) -> None:
+    """Refuse to ask a host that could not be reached a moment ago.
+
+    Raises:
+        ServerFault: What was found then.
+    """
+    found = _given_up_now(host)
+    if found is not None and found.is_unreachable:
+        raise replace(found)
+
+
+def host_answers(host: str) -> None:
+    """Note that a host does what it should: it may be waited for again."""
+    _given_up.pop(host, None)
+
+
+def forget_hosts() -> None:
+    """Forget which hosts were given up."""
+    _given_up.clear()
+
+
+def fault_of_status(
+    status: int, retry_after: str | None = None, host: str = ""
+) -> ServerFault | None:
     """Return the fault that a status of HTTP means; None if asking again cannot help.
 
     Args:
         status: The status.
         retry_after: The header `Retry-After`: seconds or a date.
+        host: Who answers so.
     """
     if status == TOO_MANY_REQUESTS:
         wait = _seconds_of(retry_after)
-        return ServerFault("it has had too many requests", is_rate_limit=True, wait_seconds=wait)
+        why = "it has had too many requests"
+        return ServerFault(why, host, is_rate_limit=True, wait_seconds=wait)
     if status in PASSING_STATUSES:
-        return ServerFault(f"it answers with status {status}")
+        return ServerFault(f"it answers with status {status}", host)
     return None
 
 
@@ -71,25 +127,47 @@ def persistently(ask: Callable[[], _Answer], where: str) -> _Answer:
         ModpmError: `rate-limited`, if the server asks to wait for longer than 30 seconds or
             still has too many requests at the end; `network-failed`, if it is still at fault.
     """
-    for pause in PAUSES_SECONDS:
+    pauses = iter(PAUSES_SECONDS)
+    while True:
         try:
             return ask()
         except ServerFault as fault:
-            _wait(fault, pause, where)
-    try:
-        return ask()
-    except ServerFault as fault:
-        raise _given_up(fault, where) from None
+            wait = _wait_after(fault, next(pauses, None))
+            if wait is None:
+                failure = _given_up_error(fault, where)
+                break
+        time.sleep(wait)
+    raise failure  # not where it was caught: what a library raised may hold a token
 
 
-def _wait(fault: ServerFault, pause: float, where: str) -> None:
-    asked_for = fault.wait_seconds
-    if asked_for is not None and asked_for > MAX_WAIT_SECONDS:
-        raise _given_up(fault, where) from None
-    time.sleep(max(asked_for or 0.0, pause * _jitter.uniform(0.5, 1.0)))
+def _wait_after(fault: ServerFault, pause: float | None) -> float | None:
+    """Return how long to wait before the server is asked again; None if it is not worth it."""
+    if pause is None or _given_up_now(fault.host) is not None:
+        return None
+    if _is_hurried.get() and fault.is_unreachable:
+        _give_up(fault, is_tried=False)
+        return None
+    asked_for = fault.wait_seconds or 0.0
+    wait = max(asked_for, pause * _jitter.uniform(0.5, 1.0))
+    return None if asked_for > MAX_WAIT_SECONDS else wait
 
 
-def _given_up(fault: ServerFault, where: str) -> ModpmError:
+def _given_up_now(host: str) -> ServerFault | None:
+    """Return for what a host is not waited for; a hurried request leaves others their attempts."""
+    found = _given_up.get(host)
+    if found is None or time.monotonic() - found.since > REST_SECONDS:
+        return None
+    return found.fault if found.is_tried or _is_hurried.get() else None
+
+
+def _give_up(fault: ServerFault, *, is_tried: bool) -> None:
+    if fault.host:
+        _given_up[fault.host] = _GivenUp(time.monotonic(), fault, is_tried)
+
+
+def _given_up_error(fault: ServerFault, where: str) -> ModpmError:
+    if _given_up_now(fault.host) is None:
+        _give_up(fault, is_tried=True)
     if not fault.is_rate_limit:
         return ModpmError(
             "the registry cannot be reached",

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, BinaryIO, NoReturn
 from packaging.version import Version
 
 from modpm.core.errors import ModpmError
-from modpm.registry.backends import layout, streaming
+from modpm.registry.backends import layout
 from modpm.registry.backends.layout import NAMESPACES_FILE, REGISTRY_FILE
 from modpm.registry.backends.refusals import cannot_list
 from modpm.registry.backends.scanning import REMOTE_AT_ONCE, modules_in, scan
@@ -77,7 +77,7 @@ class StaticRegistry:
         # All files are at one of two places: in the folder of the release, or by their digests.
         for is_by_digest in (self._is_by_digest, not self._is_by_digest):
             path = self._path_by_digest(module, version, file) if is_by_digest else in_folder
-            opened = None if path is None else self._open(path, offset)
+            opened = None if path is None else self._server.opened(path, offset)
             if opened is not None:
                 self._is_by_digest = is_by_digest
                 return opened
@@ -94,13 +94,6 @@ class StaticRegistry:
     def search(self, query: Query) -> Iterator[Index]:
         """Give the indexes of the modules that meet a query, by reading them all."""
         return scan(self, query, REMOTE_AT_ONCE)
-
-    def _open(self, path: str, offset: int) -> BinaryIO | None:
-        try:
-            body = self._server.body(path, offset)
-        except FileNotFoundError:
-            return None
-        return streaming.opened(body.pieces, body.close)
 
     def _path_by_digest(self, module: ModuleName, version: str, file: str) -> str | None:
         """Return where the file is in a copy of a bucket; None if it is not listed."""

@@ -35,13 +35,13 @@ def skipped(pieces: Iterator[bytes], n_bytes: int) -> Iterator[bytes]:
             n_bytes = 0
 
 
-def cut(where: str) -> ModpmError:
+def cut(where: str, why: str = "the connection was cut") -> ModpmError:
     """Return the error of a connection that ends before the file does."""
     return ModpmError(
         "a file is truncated",
         code="truncated",
         where=where,
-        why="the connection was cut",
+        why=why,
         hint="run the command again",
     )
 

@@ -72,5 +72,5 @@ def test_a_verb_that_finds_everything_done_imports_no_library_for_other_work(
     assert found.isdisjoint(HEAVY)
     if verb in {"install", "sync", "list", "tree"}:
         assert found.isdisjoint(
-            {"tomlkit", "cryptography", "rich", "nab_resolver", "obstore", "oras", "concurrent"}
+            {"tomlkit", "cryptography", "rich", "nab_resolver", "obstore", "httpx2", "concurrent"}
         )

@@ -2,79 +2,203 @@
 
 from __future__ import annotations
 
-import logging
-from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
-
-import oras.auth
-import oras.container
-from oras.auth.utils import parse_auth_header
+import base64
+import json
+import re
+import subprocess
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+from urllib.parse import urlencode, urlsplit
 
 from modpm.core.errors import ModpmError
+from modpm.core.formats import canonical_json
+from modpm.registry.backends import plain_http
+from modpm.registry.backends.web import origin_of
 
 if TYPE_CHECKING:
-    import requests
+    from collections.abc import Iterator, Mapping
+
+    import httpx2
 
     from modpm.registry.backends.oci.server import Endpoint
+    from modpm.registry.backends.web import Web
 
-# oras prints what it thinks of credentials to stderr, some of it in a server's own words.
-logging.getLogger("oras.logger").disabled = True
+HELPER_SECONDS = 30.0
+"""How long a program that keeps passwords may take."""
+
+_TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"  # noqa: S105 -- what RFC 9110 calls so
+_PARAMETER = re.compile(rf'({_TOKEN})\s*=\s*(?:"((?:[^"\\]|\\.)*)"|({_TOKEN}))\s*(?:,\s*|$)')
+_SCHEME = re.compile(rf"({_TOKEN})(?:\s+|$|,\s*)")
+_OF_DOCKER_HUB = "index.docker.io"
+_DAMAGES = (
+    OSError,
+    ValueError,
+    KeyError,
+    TypeError,
+    AttributeError,
+    RuntimeError,
+    subprocess.SubprocessError,
+)
+_REFRESH_USER = "<token>"  # by which helpers mark that the password is a token to refresh
+
+
+class Challenge(NamedTuple):
+    """One way to say who one is."""
+
+    scheme: str
+    parameters: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class _Login:
+    """What is stored for a server."""
+
+    basic: str | None = None
+    refresh_token: str | None = None
 
 
 class Credentials:
     """Who we are, for one server.
 
     Args:
-        session: What is used to ask for a token.
+        web: What is used to ask for a token.
         endpoint: The server.
     """
 
-    def __init__(self, session: requests.Session, endpoint: Endpoint) -> None:
+    def __init__(self, web: Web, endpoint: Endpoint) -> None:
+        self._web = web
         self._endpoint = endpoint
-        is_plain = endpoint.scheme == "http"
-        self._tokens = oras.auth.get_auth_backend("token", session, insecure=is_plain)
-        self._is_loaded = False
 
-    def answer(self, refusal: requests.Response) -> dict[str, str] | None:
+    def answer(self, challenges: list[str]) -> dict[str, str] | None:
         """Return the headers with which a refused request may be accepted.
 
         Args:
-            refusal: A response of status 401 or 403.
+            challenges: The headers `WWW-Authenticate` of the server itself, and of no other.
 
         Returns:
-            The headers; None if there is nothing to answer with.
+            The headers, for the first challenge that can be answered; None if there is none.
 
         Raises:
             ModpmError: `not-authorised`, if the stored credentials cannot be read.
-            requests.RequestException: The server of tokens cannot be reached.
+            ServerFault: The server of tokens cannot be reached.
         """
-        self._load()
-        challenge = refusal.headers.get("WWW-Authenticate", "")
-        if challenge.lower().startswith("basic"):
-            basic: str | None = getattr(self._tokens, "_basic_auth", None)
-            return None if basic is None else {"Authorization": f"Basic {basic}"}
-        if not challenge.lower().startswith("bearer") or not self._is_safe(challenge):
+        for challenge in (each for header in challenges for each in parse(header)):
+            answer = None
+            if challenge.scheme == "basic":
+                answer = self._login.basic and f"Basic {self._login.basic}"
+            elif challenge.scheme == "bearer":
+                token = self._token(challenge.parameters)
+                answer = token and f"Bearer {token}"
+            if answer:
+                return {"Authorization": answer}
+        return None
+
+    def _token(self, parameters: Mapping[str, str]) -> str | None:
+        realm = parameters.get("realm", "")
+        login = self._login if self._is_safe(realm) else None
+        if login is None:
             return None
-        self._tokens.token = None  # it was refused, or is for another repository
-        headers, is_changed = self._tokens.authenticate_request(refusal, {})
-        return dict(headers) if is_changed else None
+        asked = {key: parameters[key] for key in ("service", "scope") if key in parameters}
+        if login.refresh_token is not None:
+            form = {"grant_type": "refresh_token", "client_id": "modpm", **asked}
+            content = urlencode({**form, "refresh_token": login.refresh_token}).encode()
+            headers = {"Content-Type": "application/x-www-form-urlencoded"}
+            response = self._web.ask("POST", realm, headers=headers, content=content, is_led=False)
+        else:
+            joint = "&" if urlsplit(realm).query else "?"
+            basic = {} if login.basic is None else {"Authorization": f"Basic {login.basic}"}
+            response = self._web.ask("GET", f"{realm}{joint}{urlencode(asked)}", headers=basic)
+        return _token_in(response, self._web)
 
-    def _is_safe(self, challenge: str) -> bool:
-        """Say whether a password may be sent where the challenge says: not in the open."""
-        realm = parse_auth_header(challenge).realm or ""
-        return self._endpoint.scheme == "http" or urlsplit(realm).scheme == "https"
+    def _is_safe(self, realm: str) -> bool:
+        """Say whether a password may be sent there.
 
-    def _load(self) -> None:
-        if self._is_loaded:
-            return
-        config = self._endpoint.docker_config
-        container = oras.container.Container("any/name")
-        container.registry = self._endpoint.host
+        Not in the open, but to the server itself; nor where somebody on the way may have sent us.
+        """
+        endpoint = self._endpoint
+        if origin_of(realm) == f"{endpoint.scheme}://{endpoint.host}".lower():
+            return True
+        is_believed = endpoint.scheme == "https" or plain_http.is_loopback(endpoint.host)
+        return is_believed and urlsplit(realm).scheme == "https"
+
+    @cached_property
+    def _login(self) -> _Login:
+        endpoint = self._endpoint
+        if endpoint.scheme == "http" and not plain_http.is_expected(endpoint.host):
+            return _Login()  # plain http to any server is allowed, but no password with it
+        folder = Path.home() / ".docker"
+        files = [endpoint.docker_config, folder / "config.json"]
         try:
-            self._tokens.load_configs(container, [config] if config else None)
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
-            raise _unreadable(self._endpoint.host) from None
-        self._is_loaded = True
+            for file in files:
+                if file is not None and Path(file).is_file():
+                    login = _login_in(json.loads(Path(file).read_bytes()), endpoint.key)
+                    if login is not None:
+                        return login
+        except _DAMAGES:
+            raise _unreadable(endpoint.host) from None
+        return _Login()
+
+
+def parse(header: str) -> Iterator[Challenge]:
+    """Give the challenges of one header, of which it may have several; what is none ends them."""
+    rest = header.strip()
+    while match := _SCHEME.match(rest):
+        rest = rest[match.end() :]
+        parameters: dict[str, str] = {}
+        while parameter := _PARAMETER.match(rest):
+            name, quoted, plain = parameter.groups()
+            parameters[name.lower()] = plain or re.sub(r"\\(.)", r"\1", quoted or "")
+            rest = rest[parameter.end() :]
+        yield Challenge(match[1].lower(), parameters)
+
+
+def _token_in(response: httpx2.Response, web: Web) -> str | None:
+    data = web.read(response, canonical_json.MAX_SIZE_BYTES)
+    try:
+        answer = json.loads(data) if response.status_code == 200 else {}  # noqa: PLR2004 -- OK
+        token = answer.get("token") or answer.get("access_token")
+    except (ValueError, AttributeError):
+        return None
+    return token if isinstance(token, str) and token.isascii() and token.isprintable() else None
+
+
+def _login_in(config: Mapping[str, Any], host: str) -> _Login | None:
+    """Return what a file of Docker's says of a server; None if that is nothing."""
+    helper = config.get("credHelpers", {}).get(host) or config.get("credsStore")
+    stored = {_host_of(key): value for key, value in config.get("auths", {}).items()}.get(host)
+    if stored and stored.get("identitytoken"):
+        return _Login(refresh_token=stored["identitytoken"])
+    if stored and stored.get("auth"):
+        base64.b64decode(stored["auth"], validate=True)
+        return _Login(basic=stored["auth"])
+    return _login_of_helper(helper, host) if helper else None
+
+
+def _login_of_helper(helper: str, host: str) -> _Login | None:
+    server = f"https://{host}/v1/" if host == _OF_DOCKER_HUB else host
+    process = subprocess.run(  # noqa: S603 -- the program that the user's own file names
+        [f"docker-credential-{helper}", "get"],
+        input=server.encode(),
+        capture_output=True,
+        check=False,
+        timeout=HELPER_SECONDS,
+    )
+    if process.returncode != 0:
+        if b"not found" in process.stdout:
+            return None
+        raise ValueError(process.returncode)
+    found = json.loads(process.stdout)
+    user, secret = found["Username"], found["Secret"]
+    if user == _REFRESH_USER:
+        return _Login(refresh_token=secret)
+    return _Login(basic=base64.b64encode(f"{user}:{secret}".encode()).decode())
+
+
+def _host_of(key: str) -> str:
+    """Return the server that an entry is for; it may be written as an address."""
+    return key.partition("://")[2].partition("/")[0] if "://" in key else key.partition("/")[0]
 
 
 def _unreadable(host: str) -> ModpmError:

@@ -40,6 +40,7 @@ from modpm.registry.backends.oci.server import (
 from modpm.registry.backends.protocol import Published, Query
 from modpm.registry.backends.refusals import cannot_list, not_listed, taken_by
 from modpm.registry.backends.scanning import scan
+from modpm.registry.backends.web import Web
 from modpm.registry.index import Index, Release, format_version_of
 
 if TYPE_CHECKING:
@@ -92,6 +93,7 @@ class OciRegistry:
             raise _bad_url(parts.hostname or "")
         self._endpoint = Endpoint.of_environment(self._host)
         self._location = f"oci://{self._host}/{self._prefix}".rstrip("/")
+        self._web = Web(self._location)
         self._repositories: dict[str, Repository] = {}
         self._artifacts: dict[str, Artifact] = {}
 
@@ -184,7 +186,7 @@ class OciRegistry:
     def _repository(self, module: ModuleName, part: str = "") -> Repository:
         name = "/".join(filter(None, (self._prefix, str(module), part)))
         if name not in self._repositories:
-            self._repositories[name] = Repository(Server(self._endpoint), name)
+            self._repositories[name] = Repository(Server(self._endpoint, self._web), name)
         return self._repositories[name]
 
     def _catalogue(self, namespace: str | None) -> Iterator[ModuleName]:
@@ -350,14 +352,15 @@ class OciRegistry:
 
     @cached_property
     def _server(self) -> Server:
-        return Server(self._endpoint)
+        return Server(self._endpoint, self._web)
 
     @cached_property
     def _answers(self) -> bool:
         """Whether the server speaks the OCI distribution protocol."""
         accepted = (OK, UNAUTHORISED, FORBIDDEN, NOT_FOUND, NOT_ALLOWED)
-        with self._server.ask("GET", "/v2/", accepted=accepted) as response:
-            return response.status_code not in {NOT_FOUND, NOT_ALLOWED}
+        response = self._server.ask("GET", "/v2/", accepted=accepted)
+        response.close()
+        return response.status_code not in {NOT_FOUND, NOT_ALLOWED}
 
     def _check_server(self) -> None:
         if not self._answers:

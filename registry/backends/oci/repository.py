@@ -6,11 +6,10 @@ import io
 import os
 import re
 import time
+from contextlib import closing
 from functools import partial
 from typing import TYPE_CHECKING, BinaryIO
 from urllib.parse import urlencode, urljoin, urlsplit
-
-import urllib3
 
 from modpm.core.errors import ModpmError
 from modpm.core.formats import canonical_json
@@ -24,19 +23,17 @@ from modpm.registry.backends.oci.server import (
     OK,
     PARTIAL_CONTENT,
     Server,
-    message_of,
 )
 from modpm.registry.backends.retrying import ServerFault, persistently
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    import requests
+    import httpx2
 
 MAX_TAGS = 100_000
 BAD_REQUEST, RANGE_NOT_SATISFIABLE = 400, 416
 
-_BLOCK_BYTES = 1024 * 1024
 _PAUSES_SECONDS = (0.02, 0.1)
 
 
@@ -151,9 +148,10 @@ class Repository:
             ModpmError: `wrong-digest`, if it is something else; as `Server.ask`.
         """
         path = f"/v2/{self._name}/blobs/{file.digest}"
-        with self._server.ask("HEAD", path, accepted=(OK, NOT_FOUND)) as response:
-            if response.status_code == OK:
-                return
+        response = self._server.ask("HEAD", path, accepted=(OK, NOT_FOUND))
+        response.close()
+        if response.status_code == OK:
+            return
         persistently(partial(self._upload_once, file, content), self.location)
 
     def open_blob(self, digest: str, offset: int) -> BinaryIO | None:
@@ -166,13 +164,10 @@ class Repository:
         accepted = (OK, PARTIAL_CONTENT, NOT_FOUND, RANGE_NOT_SATISFIABLE)
         path = f"/v2/{self._name}/blobs/{digest}"
         response = self._server.ask("GET", path, accepted=accepted, headers=headers)
-        if response.status_code in {NOT_FOUND, RANGE_NOT_SATISFIABLE}:
+        if response.status_code == NOT_FOUND:
             response.close()
-            return None if response.status_code == NOT_FOUND else io.BytesIO()
-        body = io.BufferedReader(_Body(response, self.location), _BLOCK_BYTES)
-        if response.status_code == OK:
-            _skip(body, offset)
-        return body
+            return None
+        return self._server.opened(response, offset, self.location)
 
     def _manifest_once(self, reference: str) -> bytes | None:
         path = f"/v2/{self._name}/manifests/{reference}"
@@ -192,10 +187,12 @@ class Repository:
             headers={"Content-Type": MANIFEST_TYPE},
             content=data,
         )
-        with response:
+        with closing(response):
             if response.status_code in {BAD_REQUEST, NOT_FOUND}:
                 # docker-registry misses a blob for a moment when another writer uploads it again.
-                raise ServerFault(f"it does not take an OCI manifest{message_of(response)}")
+                raise ServerFault(
+                    f"it does not take an OCI manifest{self._server.message_of(response)}"
+                )
 
     def _upload_once(self, file: FileRecord, content: Callable[[], BinaryIO]) -> None:
         started = self._server.ask_once(
@@ -209,49 +206,17 @@ class Repository:
             f"{place}{joint}{urlencode({'digest': file.digest})}",
             accepted=(CREATED, ACCEPTED, BAD_REQUEST),
             headers={"Content-Type": "application/octet-stream"},
-            # Of an empty file requests would not say the length.
-            content=partial(_open_whole, content, file, self.location) if file.size_bytes else b"",
+            content=partial(_open_whole, content, file, self.location),
         )
         response.close()
         if response.status_code == BAD_REQUEST:
             raise _other_bytes(file, self.location)
 
-    def _place_of(self, started: requests.Response) -> str:
-        place = urljoin(started.url, started.headers.get("Location", ""))
+    def _place_of(self, started: httpx2.Response) -> str:
+        place = urljoin(str(started.url), started.headers.get("Location", ""))
         if urlsplit(place).scheme != self._server.scheme:
             raise ServerFault("it asks for an upload to be sent elsewhere, without encryption")
         return place
-
-
-class _Body(io.RawIOBase):
-    """The body of a response; one that is cut off ends, and whoever knows the size sees it."""
-
-    def __init__(self, response: requests.Response, where: str) -> None:
-        self._response = response
-        self._where = where
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]  # typed more narrowly than the base
-        try:
-            block = self._response.raw.read(len(buffer))
-        except urllib3.exceptions.ProtocolError:
-            return 0
-        except (urllib3.exceptions.HTTPError, OSError):
-            raise ModpmError(
-                "the registry does not send the rest of a file",
-                code="network-failed",
-                where=self._where,
-                why="the connection fails, or nothing comes in time",
-                hint="check the connection, and run the command again",
-            ) from None
-        buffer[: len(block)] = block
-        return len(block)
-
-    def close(self) -> None:
-        self._response.close()
-        super().close()
 
 
 def listed(server: Server, path: str, key: str) -> Iterator[list[str] | None]:
@@ -288,7 +253,7 @@ def _page(server: Server, path: str, key: str) -> tuple[list[str] | None, str | 
     texts = [text for text in found if isinstance(text, str)] if isinstance(found, list) else []
     link = response.links.get("next", {}).get("url")
     # A page without anything in it is the last, lest a server sends us round for ever.
-    return texts, urljoin(response.url, link) if link and texts else None
+    return texts, urljoin(str(response.url), link) if link and texts else None
 
 
 def _open_whole(content: Callable[[], BinaryIO], file: FileRecord, where: str) -> BinaryIO:
@@ -298,11 +263,6 @@ def _open_whole(content: Callable[[], BinaryIO], file: FileRecord, where: str) -
         raise _other_bytes(file, where)
     opened.seek(0)
     return opened
-
-
-def _skip(body: BinaryIO, n_bytes: int) -> None:
-    while n_bytes > 0 and (block := body.read(min(n_bytes, _BLOCK_BYTES))):
-        n_bytes -= len(block)
 
 
 def _other_bytes(file: FileRecord, where: str) -> ModpmError:

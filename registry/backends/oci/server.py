@@ -2,30 +2,24 @@
 
 from __future__ import annotations
 
-import ipaddress
 import json
 import os
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import closing
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, Self
-from urllib.parse import urlsplit
-
-import oras.provider
-import requests
-import urllib3
+from typing import TYPE_CHECKING, BinaryIO, Self
 
 from modpm.core.errors import ModpmError
-from modpm.registry.backends import retrying
+from modpm.registry.backends import plain_http
 from modpm.registry.backends.oci.credentials import Credentials
 from modpm.registry.backends.retrying import ServerFault, fault_of_status, persistently
+from modpm.registry.backends.web import NotEncryptedFault, Web, origin_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator, Mapping
+    from collections.abc import Callable, Collection, Mapping
 
-PLAIN_HTTP = "MODPM_OCI_PLAIN_HTTP"
-"""The variable that names servers, between commas, to speak to without encryption."""
+    import httpx2
 
 N_CONNECTIONS = 8
 
@@ -33,6 +27,7 @@ OK, CREATED, ACCEPTED, PARTIAL_CONTENT = 200, 201, 202, 206
 UNAUTHORISED, FORBIDDEN, NOT_FOUND, NOT_ALLOWED = 401, 403, 404, 405
 
 _MAX_MESSAGE_LENGTH = 200
+_OTHER_NAMES = {"docker.io": "registry-1.docker.io", "index.docker.io": "registry-1.docker.io"}
 
 
 @dataclass(frozen=True)
@@ -54,7 +49,13 @@ class Endpoint:
         """Return the endpoint as the environment of this process says."""
         folder = os.environ.get("DOCKER_CONFIG")
         config = str(Path(folder) / "config.json") if folder else None
-        return cls(host, "http" if _is_plain(host) else "https", config)
+        scheme = "http" if plain_http.is_expected(host) else "https"
+        return cls(_OTHER_NAMES.get(host, host), scheme, config)
+
+    @property
+    def key(self) -> str:
+        """Under what name its credentials are stored."""
+        return "index.docker.io" if self.host in _OTHER_NAMES.values() else self.host
 
 
 class Server:
@@ -64,18 +65,15 @@ class Server:
 
     Args:
         endpoint: Where it is.
+        web: What it is asked through; one for all servers of a registry saves connections.
     """
 
-    def __init__(self, endpoint: Endpoint) -> None:
-        self.host = host = endpoint.host
+    def __init__(self, endpoint: Endpoint, web: Web | None = None) -> None:
+        self._endpoint = endpoint
+        self.host = endpoint.host
         self.scheme = endpoint.scheme
-        client = oras.provider.Registry(hostname=host, insecure=self.scheme == "http")
-        self._session: requests.Session = client.session
-        # Otherwise requests puts what `.netrc` says in place of our own credentials.
-        self._session.auth = lambda request: request
-        for scheme in ("http://", "https://"):
-            self._session.mount(scheme, _Adapter(pool_maxsize=N_CONNECTIONS))
-        self._credentials = Credentials(self._session, endpoint)
+        self._web = web or Web(self.location)
+        self._credentials = Credentials(self._web, endpoint)
         self._authorisation: dict[str, str] = {}
 
     @property
@@ -94,8 +92,8 @@ class Server:
         *,
         accepted: Collection[int],
         headers: Mapping[str, str] | None = None,
-        content: Callable[[], BinaryIO] | bytes | None = None,
-    ) -> requests.Response:
+        content: Callable[[], BinaryIO] | bytes = b"",
+    ) -> httpx2.Response:
         """Return the response to a request, whose body is still to be read.
 
         Args:
@@ -121,39 +119,36 @@ class Server:
         *,
         accepted: Collection[int],
         headers: Mapping[str, str] | None = None,
-        content: Callable[[], BinaryIO] | bytes | None = None,
-    ) -> requests.Response:
+        content: Callable[[], BinaryIO] | bytes = b"",
+    ) -> httpx2.Response:
         """Do the same, and leave it to the caller to ask again.
 
         Raises:
             ServerFault: Asking again may help.
             ModpmError: As `ask`.
         """
-        url = self.url(path)
-        with self._faults():
-            response = self._send(method, url, headers, content)
-            if response.status_code in {UNAUTHORISED, FORBIDDEN}:
-                answer = self._answer(response)
-                if answer is not None:
-                    self._authorisation = answer
-                    response = self._send(method, url, headers, content)
+        send = partial(self._send, method, self.url(path), headers or {}, content)
+        response = send()
+        if response.status_code in {UNAUTHORISED, FORBIDDEN} and self._is_ours(str(response.url)):
+            # Whom we were sent on to is not asked who he wants to hear from.
+            answer = self._credentials.answer(response.headers.get_list("WWW-Authenticate"))
+            if answer is not None:
+                response.close()
+                self._authorisation = answer
+                response = send()
         if response.status_code in accepted:
             return response
-        with response:
+        with closing(response):
             raise self._refusal(response)
 
-    def read(self, response: requests.Response, max_size_bytes: int, what: str) -> bytes:
+    def read(self, response: httpx2.Response, max_size_bytes: int, what: str) -> bytes:
         """Return the body of a response, if it is no larger than it may be.
 
         Raises:
             ServerFault: The connection broke.
             ModpmError: `too-large`.
         """
-        data = b""
-        with response, self._faults():
-            # A body that was cut off shows itself by the read after its last byte.
-            while block := response.raw.read(max_size_bytes + 1 - len(data)):
-                data += block
+        data = self._web.read(response, max_size_bytes)
         if len(data) > max_size_bytes:
             raise ModpmError(
                 f"{what} is larger than {max_size_bytes} bytes",
@@ -163,63 +158,51 @@ class Server:
             )
         return data
 
+    def opened(self, response: httpx2.Response, offset: int, where: str) -> BinaryIO:
+        """Return the body of a response as a file, as `Web.opened` does."""
+        return self._web.opened(response, offset, where)
+
+    def message_of(self, response: httpx2.Response) -> str:
+        """Return what the server says, a few words of it that can be printed."""
+        try:
+            errors = json.loads(self._web.read(response, 4096))["errors"]
+            text = ", ".join(str(error.get("message") or error["code"]) for error in errors)
+        except (ValueError, KeyError, TypeError, AttributeError, ServerFault):
+            return ""
+        printable = "".join(c for c in text if c.isprintable())
+        return f": {printable[:_MAX_MESSAGE_LENGTH]}" if printable else ""
+
     def _send(
         self,
         method: str,
         url: str,
-        headers: Mapping[str, str] | None,
-        content: Callable[[], BinaryIO] | bytes | None,
-    ) -> requests.Response:
+        headers: Mapping[str, str],
+        content: Callable[[], BinaryIO] | bytes,
+    ) -> httpx2.Response:
         own = self._authorisation if self._is_ours(url) else {}
-        sent = {"Accept-Encoding": "identity", **(headers or {}), **own}
-        send = partial(
-            self._session.request,
-            method,
-            url,
-            headers=sent,
-            stream=True,
-        )
-        if not callable(content):
-            return send(data=content)
-        with content() as file:
-            return send(data=file)
-
-    def _answer(self, refusal: requests.Response) -> dict[str, str] | None:
         try:
-            answer = self._credentials.answer(refusal)
-        except BaseException:
-            refusal.close()
-            raise
-        if answer is not None:
-            refusal.close()
-        return answer
+            return self._web.ask(method, url, headers={**headers, **own}, content=content)
+        except NotEncryptedFault:
+            if not (self._is_ours(url) and plain_http.may_be(self.host)):
+                raise
+        self._speak_plainly()
+        return self._send(method, f"http{url.removeprefix('https')}", headers, content)
+
+    def _speak_plainly(self) -> None:
+        """Go on without encryption, which the server does not know and the user allows."""
+        self._authorisation, self.scheme = {}, "http"
+        self._credentials = Credentials(self._web, replace(self._endpoint, scheme="http"))
 
     def _is_ours(self, url: str) -> bool:
         """Say whether a token may be sent there: to nobody but the server that asked for it."""
-        parts = urlsplit(url)
-        return (parts.scheme, parts.netloc) == (self.scheme, self.host)
+        return origin_of(url) == origin_of(f"{self.scheme}://{self.host}")
 
-    @contextmanager
-    def _faults(self) -> Iterator[None]:
-        """Say in our own words what the network does; the library's may hold signed addresses."""
-        fault = None
-        try:
-            yield
-        except requests.exceptions.SSLError:
-            fault = "its certificate is not accepted, or it does not encrypt"
-        except requests.exceptions.Timeout:
-            fault = "it does not answer in time"
-        except (requests.exceptions.RequestException, urllib3.exceptions.HTTPError) as error:
-            fault = f"the connection fails ({type(error).__name__})"
-        if fault is not None:
-            raise ServerFault(fault)
-
-    def _refusal(self, response: requests.Response) -> Exception:
-        status = response.status_code
-        fault = fault_of_status(status, response.headers.get("Retry-After"))
+    def _refusal(self, response: httpx2.Response) -> Exception:
+        status, host = response.status_code, origin_of(str(response.url))
+        fault = fault_of_status(status, response.headers.get("Retry-After"), host)
         if fault is not None:
             return fault
-        why = f"it answers with status {status}{message_of(response)}"
+        why = f"it answers with status {status}{self.message_of(response)}"
         if status in {UNAUTHORISED, FORBIDDEN}:
             return ModpmError(
                 "the registry does not accept these credentials",
@@ -244,37 +227,3 @@ class Server:
             why=why,
             hint="check the address, and that an OCI registry is there",
         )
-
-
-class _Adapter(requests.adapters.HTTPAdapter):
-    """Waits for no answer for ever, not even where oras asks for a token."""
-
-    # What requests passes on is its own business.
-    def send(self, *args: Any, **options: Any) -> requests.Response:  # noqa: ANN401 -- passed on as they came
-        options["timeout"] = options.get("timeout") or retrying.TIMEOUT_SECONDS
-        return super().send(*args, **options)
-
-
-def message_of(response: requests.Response) -> str:
-    """Return what the server says, a few words of it that can be printed."""
-    try:
-        errors = json.loads(response.raw.read(4096))["errors"]
-        text = ", ".join(str(error.get("message") or error["code"]) for error in errors)
-    except (ValueError, KeyError, TypeError, AttributeError, urllib3.exceptions.HTTPError):
-        return ""
-    printable = "".join(c for c in text if c.isprintable())
-    return f": {printable[:_MAX_MESSAGE_LENGTH]}" if printable else ""
-
-
-def _is_plain(host: str) -> bool:
-    """Say whether a server is spoken to without encryption: one of this machine, or as asked."""
-    name = urlsplit(f"//{host}").hostname or ""
-    named = {part.strip() for part in os.environ.get(PLAIN_HTTP, "").split(",")}
-    return name == "localhost" or host in named or _is_loopback(name)
-
-
-def _is_loopback(name: str) -> bool:
-    try:
-        return ipaddress.ip_address(name).is_loopback
-    except ValueError:
-        return False

@@ -169,7 +169,7 @@ def test_a_prefix_may_be_absent() -> None:
 def test_only_this_machine_and_named_servers_are_spoken_to_in_the_open(
     host: str, scheme: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("MODPM_OCI_PLAIN_HTTP", "other, inside.example.org:5000")
+    monkeypatch.setenv("MODPM_ALLOW_HTTP", "other, inside.example.org:5000")
 
     assert OciRegistry(f"oci://{host}/modules")._endpoint.scheme == scheme
 

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-import requests
 
 from modpm.core.errors import ModpmError
 from modpm.core.formats.names import ModuleName
 from modpm.registry.backends.oci.credentials import Credentials
 from modpm.registry.backends.oci.registry import OciRegistry
 from modpm.registry.backends.oci.server import Endpoint
+from modpm.registry.backends.web import Web
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -147,11 +147,9 @@ def test_a_password_is_not_sent_in_the_open_because_a_server_asks_for_it(
 ) -> None:
     host = "registry.example.org"
     endpoint = Endpoint(host, "https", log_in(host, BASIC))
-    refusal = requests.Response()
-    refusal.status_code = 401
-    refusal.headers["WWW-Authenticate"] = f'Bearer realm="{server.realm}",scope="x"'
+    challenge = f'Bearer realm="{server.realm}",scope="x"'
 
-    assert Credentials(requests.Session(), endpoint).answer(refusal) is None
+    assert Credentials(Web(host), endpoint).answer([challenge]) is None
     assert server.scopes == []
 
 

@@ -24,6 +24,7 @@ from modpm.core.formats.names import ModuleName
 from modpm.registry.backends.directory import DirectoryRegistry
 from modpm.registry.backends.opening import locate
 from modpm.registry.backends.static import StaticRegistry
+from modpm.registry.backends.web import Web
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -210,12 +211,12 @@ def test_a_redirect_to_nowhere_good_is_refused(redirect: Callable[[str], str], t
 
 
 def test_a_server_does_not_lead_from_https_to_http() -> None:
-    server = StaticRegistry("https://modules.example")._server
+    server = Web("https://modules.example")
 
-    assert server._next_url("https://modules.example/a", "/b") == "https://modules.example/b"
-    assert server._next_url("http://modules.example/a", "https://b/c") == "https://b/c"
+    assert server.next_url("https://modules.example/a", "/b") == "https://modules.example/b"
+    assert server.next_url("http://modules.example/a", "https://b/c") == "https://b/c"
     for target in ("http://modules.example/a", "file:///etc/passwd"):
-        lead = partial(server._next_url, "https://modules.example/a", target)
+        lead = partial(server.next_url, "https://modules.example/a", target)
         assert code_of(lead) == "network-failed"
 
 

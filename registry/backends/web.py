@@ -1,0 +1,301 @@
+"""Asking servers over HTTP, as every kind of registry does it.
+
+One policy for all: no server is waited for without end, or listened to that sends next to nothing;
+none may send us back to plain text or to another scheme; what is secret goes to the origin that it
+is for (scheme, host and port), and to no other that this one names. Errors are in our own words:
+those of the client library may hold a token or a signed address.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+import time
+import weakref
+from contextlib import ExitStack, closing
+from functools import cached_property
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any, BinaryIO
+from urllib.parse import urljoin, urlsplit
+
+import httpcore2
+import httpx2
+
+from modpm.core.errors import ModpmError
+from modpm.registry.backends import plain_http, retrying, streaming
+from modpm.registry.backends.retrying import ServerFault
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+CONNECT_SECONDS = 5.0
+"""How long a server may take to be reached at all."""
+LOW_SPEED_SECONDS = 20.0
+"""For how long a server may send next to nothing."""
+LOW_SPEED_BYTES = 1000
+"""Fewer bytes in a second are next to nothing."""
+
+_MAX_REDIRECTS = 5
+_FIRST_BYTE = re.compile(r"bytes (\d{1,18})-")
+_MAY_LEAD_TO = {"http": {"http", "https"}, "https": {"https"}}
+_KEEPS_METHOD = {HTTPStatus.TEMPORARY_REDIRECT, HTTPStatus.PERMANENT_REDIRECT}
+_SECRETS = {"authorization", "cookie", "proxy-authorization"}
+
+
+class NotEncryptedFault(ServerFault):
+    """A server that does not answer in TLS."""
+
+
+def origin_of(url: str) -> str:
+    """Return the scheme, host and port of a URL: who it is that a secret is for."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc}".lower()
+
+
+class Web:
+    """Who asks servers for one registry; proxies and certificates are those of the environment.
+
+    Args:
+        where: The registry, for errors.
+    """
+
+    def __init__(self, where: str) -> None:
+        self._where = where
+
+    def ask(
+        self,
+        method: str,
+        url: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        content: bytes | Callable[[], BinaryIO] = b"",
+        is_led: bool = True,
+    ) -> httpx2.Response:
+        """Ask once, and follow where the server sends us; the body is still to be read.
+
+        Args:
+            method: Of HTTP.
+            url: An absolute address.
+            headers: Of the request.
+            content: What is sent, or what opens it.
+            is_led: Whether to follow; what `content` holds may be for this server alone.
+
+        Raises:
+            ServerFault: Asking again may help.
+            ModpmError: `network-failed`, or `insecure-http`.
+        """
+        sent = dict(headers or {})
+        for _ in range(_MAX_REDIRECTS + 1):
+            response = self._hop(method, url, sent, content)
+            is_followed = method in {"GET", "HEAD"} or response.status_code in _KEEPS_METHOD
+            if not (is_led and response.has_redirect_location and is_followed):
+                return response
+            response.close()
+            before, url = url, self.next_url(url, response.headers["Location"])
+            if origin_of(before) != origin_of(url):
+                sent = {name: text for name, text in sent.items() if name.lower() not in _SECRETS}
+        raise self.refused(f"it sends on more than {_MAX_REDIRECTS} times")
+
+    def next_url(self, url: str, location: str) -> str:
+        """Return where a server sends us, if it may.
+
+        Raises:
+            ModpmError: `network-failed`.
+        """
+        try:
+            target = urljoin(url, location)
+            before, after = urlsplit(url).scheme, urlsplit(target).scheme
+        except ValueError:
+            raise self.refused("it sends on to what is no address") from None
+        if after not in _MAY_LEAD_TO[before]:
+            raise self.refused(f"it sends on from {before} to {after[:20]}")
+        return target
+
+    def read(self, response: httpx2.Response, limit: int) -> bytes:
+        """Return what a response holds, or the beginning of it if that is more than the limit.
+
+        Raises:
+            ServerFault: It ended early.
+        """
+        content = bytearray()
+        with closing(response):
+            try:
+                for piece in response.iter_raw():
+                    content += piece
+                    if len(content) > limit:
+                        break
+            except httpx2.TransportError as error:
+                fault = ServerFault(_cut(error), origin_of(str(response.url)))
+            else:
+                return bytes(content[: limit + 1])
+        raise fault
+
+    def opened(self, response: httpx2.Response, offset: int, where: str) -> BinaryIO:
+        """Return what a response holds as a file, from the byte on that was asked for.
+
+        Args:
+            response: The answer to a request of a range; a server may send the whole all the same.
+            offset: The first byte that is wanted.
+            where: The file, for errors.
+
+        Raises:
+            ModpmError: `network-failed`. Reading raises it too, or `truncated`.
+        """
+        if response.status_code == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
+            response.close()
+            return io.BytesIO()  # what was asked for begins after the last byte
+        n_skipped = offset - self._first_byte(response) if offset else 0
+        pieces = streaming.skipped(self._pieces(response, where), n_skipped)
+        return streaming.opened(pieces, response.close)
+
+    def refused(self, why: str) -> ModpmError:
+        """Return the error of a server that asking again does not help with."""
+        return ModpmError(
+            "the registry cannot be read",
+            code="network-failed",
+            where=self._where,
+            why=why,
+            hint="check the address, and ask whoever keeps the registry",
+        )
+
+    def _hop(
+        self,
+        method: str,
+        url: str,
+        headers: Mapping[str, str],
+        content: bytes | Callable[[], BinaryIO],
+    ) -> httpx2.Response:
+        plain_http.check(url)
+        origin = origin_of(url)
+        retrying.check_host(origin)
+        with ExitStack() as stack:
+            body = stack.enter_context(content()) if callable(content) else content
+            try:
+                request = self._client.build_request(method, url, headers=headers, content=body)
+                response = self._client.send(request, stream=True)
+            except (httpx2.UnsupportedProtocol, httpx2.LocalProtocolError, httpx2.InvalidURL):
+                failure: Exception = self.refused("it sends on to what is no address")
+            except httpx2.TransportError as error:
+                failure = self._failure(error, origin)
+            else:
+                if response.status_code not in {*retrying.PASSING_STATUSES, 429}:
+                    retrying.host_answers(origin)
+                return response
+        raise failure
+
+    def _failure(self, error: httpx2.TransportError, origin: str) -> Exception:
+        text = str(error)
+        if "CERTIFICATE" in text:
+            return self.refused(f"its certificate is not accepted: {text}")
+        if "[SSL" in text:
+            return NotEncryptedFault("it does not encrypt, as https asks for", origin)
+        if isinstance(error, httpx2.TimeoutException):
+            why, is_lost = "it does not answer in time", isinstance(error, httpx2.ConnectTimeout)
+            return ServerFault(why, origin, is_unreachable=is_lost)
+        is_lost = isinstance(error, httpx2.ConnectError | httpx2.ProxyError)
+        return ServerFault(
+            f"no connection ({type(error).__name__})", origin, is_unreachable=is_lost
+        )
+
+    # A method, so that whoever reads keeps the connections from being closed.
+    def _pieces(self, response: httpx2.Response, where: str) -> Iterator[bytes]:
+        try:
+            yield from response.iter_raw()
+        except httpx2.TransportError as error:
+            raise streaming.cut(where, _cut(error)) from None
+
+    def _first_byte(self, response: httpx2.Response) -> int:
+        if response.status_code == HTTPStatus.OK:
+            return 0
+        match = _FIRST_BYTE.match(response.headers.get("Content-Range", ""))
+        if match is None:
+            response.close()
+            raise self.refused("it does not say which bytes it sends")
+        return int(match[1])
+
+    @cached_property
+    def _client(self) -> httpx2.Client:
+        seconds = retrying.TIMEOUT_SECONDS
+        try:
+            client = httpx2.Client(
+                headers={"User-Agent": "modpm", "Accept-Encoding": "identity"},
+                timeout=httpx2.Timeout(seconds, connect=min(CONNECT_SECONDS, seconds), pool=None),
+                follow_redirects=False,
+            )
+        except (ImportError, ValueError, OSError, httpx2.InvalidURL) as error:
+            raise _bad_settings(error) from None
+        for transport in (client._transport, *client._mounts.values()):  # noqa: SLF001 -- there is no other way to the bytes as they come
+            if isinstance(transport, httpx2.HTTPTransport):
+                pool = transport._pool  # noqa: SLF001 -- as above
+                pool._network_backend = _PacedBackend(pool._network_backend)  # noqa: SLF001 -- as above
+        weakref.finalize(self, client.close)
+        return client
+
+
+class _PacedBackend(httpcore2.NetworkBackend):
+    """Opens connections on which a server cannot be endlessly slow."""
+
+    def __init__(self, backend: httpcore2.NetworkBackend) -> None:
+        self._backend = backend
+
+    # What the library passes on is its own business.
+    def connect_tcp(self, *args: Any, **options: Any) -> httpcore2.NetworkStream:  # noqa: ANN401 -- passed on
+        return _PacedStream(self._backend.connect_tcp(*args, **options))
+
+
+class _PacedStream(httpcore2.NetworkStream):
+    """A connection that counts as timed out when next to nothing comes for too long.
+
+    A timeout alone is for each piece: one byte in nineteen seconds would never meet it.
+    """
+
+    def __init__(self, stream: httpcore2.NetworkStream) -> None:
+        self._stream = stream
+        self._restart()
+
+    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        start = time.monotonic()
+        data = self._stream.read(max_bytes, timeout)
+        self._waited_seconds += time.monotonic() - start
+        self._n_bytes += len(data)
+        if self._waited_seconds > LOW_SPEED_SECONDS:
+            if self._n_bytes < LOW_SPEED_BYTES * self._waited_seconds:
+                raise httpcore2.ReadTimeout
+            self._restart()
+        return data
+
+    def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        self._stream.write(buffer, timeout)
+        self._restart()
+
+    def close(self) -> None:
+        self._stream.close()
+
+    def start_tls(self, *args: Any, **options: Any) -> httpcore2.NetworkStream:  # noqa: ANN401 -- passed on
+        return _PacedStream(self._stream.start_tls(*args, **options))
+
+    def get_extra_info(self, info: str) -> Any:  # noqa: ANN401 -- the base's
+        return self._stream.get_extra_info(info)
+
+    def _restart(self) -> None:
+        self._waited_seconds, self._n_bytes = 0.0, 0
+
+
+def _cut(error: httpx2.TransportError) -> str:
+    is_late = isinstance(error, httpx2.TimeoutException)
+    return "nothing more comes, or next to nothing" if is_late else "the connection was cut"
+
+
+def _bad_settings(error: Exception) -> ModpmError:
+    about = {
+        ImportError: "proxies of SOCKS need the package `socksio`",
+        OSError: "the certificates that `SSL_CERT_FILE` or `SSL_CERT_DIR` names cannot be read",
+    }
+    why = next((text for kind, text in about.items() if isinstance(error, kind)), str(error))
+    return ModpmError(
+        "the network cannot be used as the environment says",
+        code="invalid-environment",
+        why=why,
+        hint="correct or unset the variables for proxies (`ALL_PROXY`, `HTTPS_PROXY`, "
+        "`HTTP_PROXY`) and certificates (`SSL_CERT_FILE`, `SSL_CERT_DIR`)",
+    )
