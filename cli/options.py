@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 import re
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_Command = TypeVar("_Command", bound="Callable[..., Any]")
 
 project_option = click.option(
     "--project",
@@ -18,27 +24,56 @@ offline_option = click.option("--offline", is_flag=True, help="Open no registry,
 dry_run_option = click.option(
     "--dry-run", is_flag=True, help="Say what would change, and change nothing."
 )
-added_registry_option = click.option(
-    "--registry",
-    "registries",
-    metavar="URL",
-    multiple=True,
-    help="A registry to look in first; it is added to modpm.toml. May be given several times. By "
-    "default those of modpm.toml, or else $MODPM_REGISTRY, or else $MODPM_HOME/registry.",
+
+
+def _allow_http(ctx: click.Context, _param: click.Parameter, is_allowed: bool) -> None:
+    if is_allowed:
+        from modpm.registry.backends.plain_http import allowed_everywhere  # noqa: PLC0415 -- rarely needed
+
+        ctx.with_resource(allowed_everywhere())
+
+
+allow_http_option = click.option(
+    "--allow-http",
+    is_flag=True,
+    expose_value=False,
+    callback=_allow_http,
+    help="Speak plain http to other machines than this; $MODPM_ALLOW_HTTP names single ones.",
 )
-asked_registry_option = click.option(
-    "--registry",
-    "registries",
-    metavar="URL",
-    multiple=True,
-    help="Ask this registry, and none of the project. May be given several times.",
+
+
+def _with_http(option: Callable[[_Command], _Command]) -> Callable[[_Command], _Command]:
+    """Let whoever names a registry allow plain http to it."""
+    return lambda command: option(allow_http_option(command))
+
+
+added_registry_option = _with_http(
+    click.option(
+        "--registry",
+        "registries",
+        metavar="URL",
+        multiple=True,
+        help="A registry to look in first; it is added to modpm.toml. May be given several times. "
+        "By default those of modpm.toml, or else $MODPM_REGISTRY, or else $MODPM_HOME/registry.",
+    )
 )
-helping_registry_option = click.option(
-    "--registry",
-    "registries",
-    metavar="URL",
-    multiple=True,
-    help="A registry that may help out with files. May be given several times.",
+asked_registry_option = _with_http(
+    click.option(
+        "--registry",
+        "registries",
+        metavar="URL",
+        multiple=True,
+        help="Ask this registry, and none of the project. May be given several times.",
+    )
+)
+helping_registry_option = _with_http(
+    click.option(
+        "--registry",
+        "registries",
+        metavar="URL",
+        multiple=True,
+        help="A registry that may help out with files. May be given several times.",
+    )
 )
 same_origin_option = click.option(
     "--same-origin/--no-same-origin",

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from modpm.cli.module_table import COLUMNS, module_data, module_row
+from modpm.cli.options import allow_http_option
 from modpm.cli.output import emit, say, table
 from modpm.cli.passphrase import ask_passphrase
 from modpm.registry.publication.publishing import publish
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     help="The folder or URL to publish to; by default $MODPM_REGISTRY, or else "
     "$MODPM_HOME/registry.",
 )
+@allow_http_option
 @click.option("--tag", metavar="TAG", help="Let a tag stand for each of the releases.")
 @click.option(
     "--sign",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from modpm.cli.options import allow_http_option
 from modpm.cli.output import emit, say
 from modpm.registry.publication.tagging import tag, untag
 
@@ -17,6 +18,7 @@ from modpm.registry.publication.tagging import tag, untag
     metavar="URL",
     help="The folder or URL; by default $MODPM_REGISTRY, or else $MODPM_HOME/registry.",
 )
+@allow_http_option
 @click.option("--json", "as_json", is_flag=True, help="Print the tags of the module as JSON.")
 def command(release: str, name: str, delete: bool, registry: str | None, as_json: bool) -> None:
     """Let a tag stand for a release, so that NAME@TAG asks for it.

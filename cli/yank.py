@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from modpm.cli.options import allow_http_option
 from modpm.cli.output import emit, say
 from modpm.core.errors import ModpmError
 from modpm.registry.publication.release_name import ReleaseName
@@ -19,6 +20,7 @@ from modpm.registry.publication.yanking import unyank, yank
     metavar="URL",
     help="The folder or URL; by default $MODPM_REGISTRY, or else $MODPM_HOME/registry.",
 )
+@allow_http_option
 @click.option("--json", "as_json", is_flag=True, help="Print what is now listed as JSON.")
 def command(
     release: str, reason: str | None, undo: bool, registry: str | None, as_json: bool

@@ -24,7 +24,7 @@ from obstore.store import from_url
 
 from modpm.core.errors import ModpmError
 from modpm.core.formats import canonical_json
-from modpm.registry.backends import retrying, streaming
+from modpm.registry.backends import plain_http, retrying, streaming
 from modpm.registry.backends.retry_after import retry_after
 from modpm.registry.system.transfer import receive, truncated, wrong_digest
 
@@ -168,7 +168,7 @@ class Bucket:
             "connect_timeout": timedelta(seconds=retrying.TIMEOUT_SECONDS),
             "read_timeout": timedelta(seconds=answer_seconds),
             "timeout": timedelta(days=1),  # of a whole file, however large
-            "allow_http": any(os.environ.get(e, "").startswith("http://") for e in _ENDPOINTS),
+            "allow_http": _is_plain(),
         }
         try:
             # Asking again is decided in one place for every kind of registry.
@@ -273,6 +273,26 @@ class Bucket:
             hint="set its credentials in the environment (for S3 AWS_ACCESS_KEY_ID, "
             "AWS_SECRET_ACCESS_KEY and AWS_REGION; AWS_SKIP_SIGNATURE=true for a public bucket)",
         )
+
+
+def _is_plain() -> bool:
+    """Say whether the environment names an endpoint that is asked without encryption.
+
+    Raises:
+        ModpmError: `insecure-http`, if nobody allowed that; `invalid-environment`, if it names
+            what is no address.
+    """
+    endpoints = {name: os.environ[name] for name in _ENDPOINTS if os.environ.get(name)}
+    for name, url in endpoints.items():
+        if not url.startswith(("http://", "https://")):
+            raise ModpmError(
+                f"`{name}` is not the address of an object store",
+                code="invalid-environment",
+                why="it has no `https://` at its beginning",
+                hint=f"write `https://` and the name of the server into `{name}`",
+            )
+        plain_http.check(url)
+    return any(url.startswith("http://") for url in endpoints.values())
 
 
 def _state(meta: ObjectMeta) -> UpdateVersion:
