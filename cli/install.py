@@ -8,6 +8,7 @@ from modpm.cli.installation_report import report_installation
 from modpm.cli.options import (
     added_registry_option,
     dry_run_option,
+    exclude_newer_option,
     json_option,
     offline_option,
     project_option,
@@ -32,6 +33,7 @@ from modpm.registry.installing.installation import install
 @offline_option
 @dry_run_option
 @click.option("--no-save", is_flag=True, help="Write neither modpm.toml nor modpm.lock.")
+@exclude_newer_option
 @resolve_timeout_option
 @project_option
 @json_option
@@ -45,6 +47,7 @@ def command(
     offline: bool,
     dry_run: bool,
     no_save: bool,
+    exclude_newer: str | None,
     resolve_timeout: float | None,
     project: str,
     as_json: bool,
@@ -68,6 +71,7 @@ def command(
             offline=offline,
             dry_run=dry_run,
             save=not no_save,
+            exclude_newer=exclude_newer,
             resolve_timeout=resolve_timeout,
             progress=progress,
         )

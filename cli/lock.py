@@ -11,6 +11,7 @@ from modpm.cli.module_table import pin_data
 from modpm.cli.options import (
     added_registry_option,
     dry_run_option,
+    exclude_newer_option,
     json_option,
     offline_option,
     project_option,
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 @click.option("--locked", is_flag=True, help="Fail if modpm.lock would have to change.")
 @offline_option
 @dry_run_option
+@exclude_newer_option
 @resolve_timeout_option
 @project_option
 @json_option
@@ -40,6 +42,7 @@ def command(
     locked: bool,
     offline: bool,
     dry_run: bool,
+    exclude_newer: str | None,
     resolve_timeout: float | None,
     project: str,
     as_json: bool,
@@ -55,6 +58,7 @@ def command(
         locked=locked,
         offline=offline,
         dry_run=dry_run,
+        exclude_newer=exclude_newer,
         resolve_timeout=resolve_timeout,
     )
     say_changes(locking.changes, dry_run=dry_run)

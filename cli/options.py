@@ -80,6 +80,12 @@ same_origin_option = click.option(
     default=None,
     help="Choose modules of one origin, so that they can be fused; kept in modpm.toml.",
 )
+exclude_newer_option = click.option(
+    "--exclude-newer",
+    metavar="DATE",
+    help="Choose nothing that was published after this date (2026-01-31, to its end in UTC) or "
+    "time (2026-01-31T12:00:00Z), as registries say; pins stay.",
+)
 resolve_timeout_option = click.option(
     "--resolve-timeout",
     metavar="SECONDS",

@@ -6,7 +6,12 @@ from typing import TYPE_CHECKING
 
 import click
 
-from modpm.cli.options import asked_registry_option, json_option, project_option
+from modpm.cli.options import (
+    asked_registry_option,
+    exclude_newer_option,
+    json_option,
+    project_option,
+)
 from modpm.cli.output import emit, say, table, warn
 from modpm.core.formats.records import to_plain
 from modpm.registry.discovery.outdated import outdated
@@ -19,15 +24,19 @@ COLUMNS = ("name", "installed", "fits", "newest", "measured")
 
 @click.command("outdated", epilog="Example: modpm outdated")
 @asked_registry_option
+@exclude_newer_option
 @project_option
 @json_option
-def command(registries: tuple[str, ...], project: str, as_json: bool) -> None:
+def command(
+    *, registries: tuple[str, ...], exclude_newer: str | None, project: str, as_json: bool
+) -> None:
     """Show modules that have newer releases, and how their accuracy changes.
 
     `fits` is the newest release that everybody who asks for the module allows; `modpm update`
     moves to it. `newest` is the newest at all.
     """
-    found = [standing for standing in outdated(project, registries) if standing.is_outdated]
+    standings = outdated(project, registries, exclude_newer=exclude_newer)
+    found = [standing for standing in standings if standing.is_outdated]
     if as_json:
         emit({"modules": [_data(standing) for standing in found]})
         return

@@ -8,6 +8,7 @@ from modpm.cli.installation_report import report_installation
 from modpm.cli.options import (
     added_registry_option,
     dry_run_option,
+    exclude_newer_option,
     json_option,
     offline_option,
     project_option,
@@ -24,6 +25,7 @@ from modpm.registry.installing.updating import update
 @same_origin_option
 @offline_option
 @dry_run_option
+@exclude_newer_option
 @resolve_timeout_option
 @project_option
 @json_option
@@ -34,6 +36,7 @@ def command(
     same_origin: bool | None,
     offline: bool,
     dry_run: bool,
+    exclude_newer: str | None,
     resolve_timeout: float | None,
     project: str,
     as_json: bool,
@@ -51,6 +54,7 @@ def command(
             same_origin=same_origin,
             offline=offline,
             dry_run=dry_run,
+            exclude_newer=exclude_newer,
             resolve_timeout=resolve_timeout,
             progress=progress,
         )

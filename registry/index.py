@@ -140,6 +140,10 @@ class Release(Record, frozen=True, kw_only=True):
         signer = claimed_signer(read_signature(signature), str(signature))
         return msgspec.structs.replace(release, signature=_record(signature), signer=signer)
 
+    def is_newer_than(self, time: Time | None) -> bool:
+        """Say whether it was published after a time, as far as its registry is to be believed."""
+        return time is not None and self.published > time
+
     @property
     def all_files(self) -> Mapping[str, FileRecord]:
         """Every file of the release, the manifest and the signature too."""
@@ -264,6 +268,22 @@ class Index(Record, frozen=True, kw_only=True):
     def find(self, version: Version) -> Release | None:
         """Return the release of a version; 1.0 and 1.0.0 are one."""
         return next((r for r in self.releases if Version(r.version) == version), None)
+
+    def until(self, time: Time | None, besides: Version | None = None) -> Self:
+        """Return what was listed at a time.
+
+        Args:
+            time: The time; None for now.
+            besides: A version that stays, whenever it was published.
+        """
+        if time is None:
+            return self
+        releases = [
+            release
+            for release in self.releases
+            if not release.is_newer_than(time) or Version(release.version) == besides
+        ]
+        return msgspec.structs.replace(self, releases=releases)
 
     def newest(self) -> Release | None:
         """Return the release that stands for the name where no version is asked for.

@@ -129,8 +129,8 @@ def _of_listed(
     given = given_addresses(registry, place.root, of_project)
     usable = given or addresses((), place.root, of_project)
     catalogue = RegistryCatalogue(usable, place.root)
-    release = newest_fitting(module, [requirement], catalogue)
     listing = catalogue.listing(module)
+    release = newest_fitting(listing.index, [requirement], listing.backend.location)
     return Information(
         manifest=_manifest(release, listing),
         digest=release.digest,

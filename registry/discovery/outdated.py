@@ -12,6 +12,7 @@ from modpm.core.formats.names import ModuleName
 from modpm.core.formats.requirements import Requirement
 from modpm.registry.index import CompositionRelease, ModuleRelease
 from modpm.registry.pins.pinning import Sources
+from modpm.registry.projects.bounds import Bounds
 from modpm.registry.projects.project import Project
 from modpm.registry.projects.requirement_graph import RequirementGraph
 from modpm.registry.projects.staleness import lock_missing
@@ -24,8 +25,7 @@ if TYPE_CHECKING:
     from modpm.core.formats.manifest import ClassMetrics
     from modpm.core.formats.measurement import Measurement
     from modpm.registry.addresses import Registries
-    from modpm.registry.catalogue import RegistryCatalogue
-    from modpm.registry.index import Release
+    from modpm.registry.index import Index, Release
     from modpm.registry.projects.lockfile import Lockfile, Pin
 
 
@@ -82,20 +82,27 @@ class Standing:
         return self.yanked is not None or {self.fitting, self.newest} != {self.version}
 
 
-def outdated(project: str | os.PathLike[str] = ".", registry: Registries = None) -> list[Standing]:
+def outdated(
+    project: str | os.PathLike[str] = ".",
+    registry: Registries = None,
+    *,
+    exclude_newer: str | None = None,
+) -> list[Standing]:
     """Compare installed modules with what there is, sorted by name.
 
     Args:
         project: A folder in the project.
         registry: One or more registries to look in first.
+        exclude_newer: As for `install`; what is installed is shown however new it is.
 
     Returns:
         All installed modules, those that are not outdated too.
 
     Raises:
-        ModpmError: `lock-missing`; `unknown-module` or `other-registry`; what the readers of
-            `modpm.toml`, `modpm.lock` and indexes raise.
+        ModpmError: `bad-setting`; `lock-missing`; `unknown-module` or `other-registry`; what
+            the readers of `modpm.toml`, `modpm.lock` and indexes raise.
     """
+    until = Bounds.of(exclude_newer).until
     place = Project.discover(project)
     lock = place.installed() or place.lock()
     if lock is None:
@@ -103,7 +110,14 @@ def outdated(project: str | os.PathLike[str] = ".", registry: Registries = None)
     catalogue = Sources.of(place, place.wishes(), registry).catalogue(lock.pins)
     catalogue.read_ahead([pin.module for pin in lock.pins])
     asked = _asked(place.lock() or lock)
-    return [_standing(pin, asked.get(pin.module, []), catalogue) for pin in lock.pins]
+    return [
+        _standing(
+            pin,
+            asked.get(pin.module, []),
+            catalogue.index(pin.module).until(until, besides=Version(pin.version)),
+        )
+        for pin in lock.pins
+    ]
 
 
 def _asked(lock: Lockfile) -> dict[ModuleName, list[Requirement]]:
@@ -116,10 +130,9 @@ def _asked(lock: Lockfile) -> dict[ModuleName, list[Requirement]]:
     return asked
 
 
-def _standing(pin: Pin, asked: Sequence[Requirement], catalogue: RegistryCatalogue) -> Standing:
-    index = catalogue.index(pin.module)
+def _standing(pin: Pin, asked: Sequence[Requirement], index: Index) -> Standing:
     present, best = index.find(Version(pin.version)), index.newest()
-    fitting = _newest_fitting(pin.module, asked, catalogue)
+    fitting = _newest_fitting(index, asked)
     is_moving = fitting is not None and fitting.version != pin.version
     return Standing(
         name=pin.module,
@@ -132,11 +145,9 @@ def _standing(pin: Pin, asked: Sequence[Requirement], catalogue: RegistryCatalog
     )
 
 
-def _newest_fitting(
-    module: ModuleName, asked: Sequence[Requirement], catalogue: RegistryCatalogue
-) -> Release | None:
+def _newest_fitting(index: Index, asked: Sequence[Requirement]) -> Release | None:
     try:
-        return newest_fitting(module, asked, catalogue)
+        return newest_fitting(index, asked, place="")
     except ModpmError as error:
         if error.code in {"no-version-fits", "conflict", "unknown-tag"}:
             return None

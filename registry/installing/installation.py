@@ -76,6 +76,7 @@ def install(
     offline: bool = False,
     dry_run: bool = False,
     save: bool = True,
+    exclude_newer: str | None = None,
     resolve_timeout: float | None = None,
     progress: Progress | None = None,
 ) -> Installation:
@@ -99,6 +100,8 @@ def install(
         dry_run: Change nothing.
         save: Write `modpm.toml` and `modpm.lock`; without, only `.modpm/` changes, until the
             next command that changes it.
+        exclude_newer: A date (RFC 3339, to its end in UTC) or time: what was published later is
+            as if absent, by the word of its registry; pins stay where they may, however new.
         resolve_timeout: How many seconds choosing releases may take, but for what registries are
             waited for; None for what `MODPM_RESOLVE_TIMEOUT` says, or else 20.
         progress: Told how many bytes have arrived.
@@ -113,7 +116,8 @@ def install(
     if frozen and (asked or locked or not save or same_origin is not None):
         raise _takes_nothing()
     conditions = Conditions(locked, frozen, offline, dry_run, save)
-    edit, bounds = Edit(add=asked, same_origin=same_origin), Bounds.of(resolve_timeout)
+    edit = Edit(add=asked, same_origin=same_origin)
+    bounds = Bounds.of(exclude_newer, resolve_timeout)
     request = Request(edit, registry, bounds=bounds)
     place = Project.discover(project)
 

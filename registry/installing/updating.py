@@ -30,6 +30,7 @@ def update(
     same_origin: bool | None = None,
     offline: bool = False,
     dry_run: bool = False,
+    exclude_newer: str | None = None,
     resolve_timeout: float | None = None,
     progress: Progress | None = None,
 ) -> Installation:
@@ -43,6 +44,7 @@ def update(
         same_origin: As for `install`.
         offline: Open no registry: there is nothing to move to then.
         dry_run: Change nothing.
+        exclude_newer: As for `install`.
         resolve_timeout: As for `install`.
         progress: As for `install`.
 
@@ -52,7 +54,7 @@ def update(
     moving = parse_selection(names)
     conditions = Conditions(offline=offline, dry_run=dry_run)
     edit = Edit(same_origin=same_origin)
-    bounds = Bounds.of(resolve_timeout)
+    bounds = Bounds.of(exclude_newer, resolve_timeout)
     request = Request(edit, registry, moving, moves_all=not moving, resolves=True, bounds=bounds)
     place = Project.discover(project)
 

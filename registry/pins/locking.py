@@ -52,6 +52,7 @@ def lock(
     locked: bool = False,
     offline: bool = False,
     dry_run: bool = False,
+    exclude_newer: str | None = None,
     resolve_timeout: float | None = None,
 ) -> Locking:
     """Choose releases for what `modpm.toml` asks, and pin them in `modpm.lock`.
@@ -65,6 +66,7 @@ def lock(
         locked: Fail if `modpm.lock` would have to change.
         offline: Open no registry.
         dry_run: Change nothing.
+        exclude_newer: As for `install`.
         resolve_timeout: As for `install`.
 
     Raises:
@@ -72,7 +74,7 @@ def lock(
     """
     place = Project.discover(project)
     conditions = Conditions(locked=locked, offline=offline, dry_run=dry_run)
-    bounds = Bounds.of(resolve_timeout)
+    bounds = Bounds.of(exclude_newer, resolve_timeout)
     request = Request(Edit(same_origin=same_origin), registry, resolves=True, bounds=bounds)
     with explained("lock"):
         while True:

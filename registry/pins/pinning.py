@@ -107,6 +107,7 @@ def resolved_pins(
         locked,
         same_origin=wishes.same_origin,
         limit_seconds=request.bounds.limit_seconds,
+        until=request.bounds.until,
     )
     pins = _pins(releases, catalogue)
     before = {pin.module: pin for pin in lock.pins}

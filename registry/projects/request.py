@@ -43,7 +43,7 @@ class Request:
         moving: What need not stay at its locked version, known by name.
         moves_all: Nothing needs to stay.
         resolves: Registries are asked even if the lockfile meets everything.
-        bounds: What resolving must keep to.
+        bounds: What choosing releases must keep to.
     """
 
     edit: Edit = field(default_factory=Edit)

@@ -39,8 +39,11 @@ class Candidates:
     Args:
         index: What is listed.
         locked: The version to keep, if there is one and it is listed.
+        until: Releases published after this are as if absent, but for the one to keep.
 
     Attributes:
+        until: That time.
+        newer: The versions of the releases that are left out.
         module: The name.
         releases: Ascending by version.
         versions: Their versions.
@@ -51,10 +54,17 @@ class Candidates:
         locked: The position of the locked release, or nothing.
     """
 
-    def __init__(self, index: Index, locked: Version | None = None) -> None:
+    def __init__(
+        self, index: Index, locked: Version | None = None, until: str | None = None
+    ) -> None:
         self.module = ModuleName.parse(index.name)
         self._tags = index.tags
-        parsed = [(*_parsed(release.version), release) for release in index.releases]
+        listed = index.until(until, besides=locked).releases
+        self.until, self.newer = until, list[str]()
+        if len(listed) < len(index.releases):
+            known = {release.version for release in listed}
+            self.newer = [r.version for r in index.releases if r.version not in known]
+        parsed = [(*_parsed(release.version), release) for release in listed]
         parsed.sort(key=itemgetter(0))
         self.versions = [version for version, _, _ in parsed]
         self.releases = [release for _, _, release in parsed]

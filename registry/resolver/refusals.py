@@ -94,14 +94,18 @@ def ruled_out(candidates: Candidates, requirements: Iterable[Requirement]) -> st
 
 
 def found(candidates: Candidates) -> str:
-    """List all releases, the yanked ones with their reasons."""
+    """List all releases, the yanked and the left out ones with reasons."""
     plain = [release.version for release in candidates.releases if release.yanked is None]
     yanked = [
         f"{release.version} is yanked: {release.yanked}"
         for release in candidates.releases
         if release.yanked is not None
     ]
-    return listed(plain) + (f" ({'; '.join(yanked)})" if yanked else "")
+    newer = (
+        [f"{listed(candidates.newer)} newer than {candidates.until}"] if candidates.newer else []
+    )
+    aside = "; ".join([*yanked, *newer])
+    return listed(plain) + (f" ({aside})" if aside else "")
 
 
 def hint(candidates: Candidates, requirements: Iterable[Requirement]) -> str:
@@ -115,6 +119,8 @@ def hint(candidates: Candidates, requirements: Iterable[Requirement]) -> str:
         if not (accepted & kind).is_empty:
             version = releases[(accepted & kind).last].version
             return f"to take the {name} all the same, ask for `{module}=={version}`"
+    if candidates.newer:
+        return "give a later time by `--exclude-newer`, or loosen the requirement"
     offered = candidates.everything - candidates.yanked
     if not offered.is_empty:
         newest = releases[offered.last].version

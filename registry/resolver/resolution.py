@@ -9,6 +9,7 @@ import math
 from typing import TYPE_CHECKING
 
 from modpm.core.errors import ModpmError
+from modpm.registry.resolver.candidates import Candidates
 from modpm.registry.resolver.demands import Asked, Catalogue, Demand
 from modpm.registry.resolver.refusals import refused
 from modpm.registry.resolver.shelves import Shelves
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
     from modpm.core.formats.names import ModuleName
     from modpm.core.formats.requirements import Requirement
-    from modpm.registry.index import Release
+    from modpm.registry.index import Index, Release
 
 
 def resolve(
@@ -30,6 +31,7 @@ def resolve(
     *,
     same_origin: bool = False,
     limit_seconds: float = math.inf,
+    until: str | None = None,
 ) -> dict[ModuleName, Release]:
     """Choose one release for every module that is asked for, directly or by a chosen release.
 
@@ -39,6 +41,8 @@ def resolve(
         locked: Versions to keep where they still satisfy what is asked, yanked or not.
         same_origin: Choose the modules that are asked for directly from one origin.
         limit_seconds: How long the search may take; waiting for registries does not count.
+        until: Releases published after this (as an index writes times) are as if absent, but for
+            those to keep.
 
     Returns:
         Module to release, by name.
@@ -52,7 +56,7 @@ def resolve(
     # The solver is not imported by who only lists, or installs what is locked.
     from modpm.registry.resolver.search import search  # noqa: PLC0415 -- nab_resolver is slow to start
 
-    shelves = Shelves(catalogue, locked or {})
+    shelves = Shelves(catalogue, locked or {}, until)
     asked = _asked(demands, shelves)
     for one in asked:
         shelves.admit(one.module, one.fitting)
@@ -61,24 +65,21 @@ def resolve(
     return search(asked, shelves, same_origin=same_origin, limit_seconds=limit_seconds)
 
 
-def newest_fitting(
-    module: ModuleName, requirements: Sequence[Requirement], catalogue: Catalogue
-) -> Release:
+def newest_fitting(index: Index, requirements: Sequence[Requirement], place: str) -> Release:
     """Return the release of one module that `resolve` would prefer, whatever it requires itself.
 
     Args:
-        module: The module.
-        requirements: Everything that is asked of it.
-        catalogue: What can be chosen from.
+        index: What is listed.
+        requirements: Everything that is asked of the module.
+        place: The registry, for errors.
 
     Raises:
-        ModpmError: `unknown-module` or `unknown-tag`.
+        ModpmError: `unknown-tag`.
         ResolutionError: `no-version-fits` or `conflict`.
     """
-    shelves = Shelves(catalogue, {})
+    candidates = Candidates(index)
     demands = [Demand(requirement, "you") for requirement in requirements]
-    asked = _asked_of(module, demands, shelves)
-    return shelves.candidates(module).releases[asked.fitting.last]
+    return candidates.releases[_asked_of(candidates, demands, place).fitting.last]
 
 
 def _asked(demands: Sequence[Demand], shelves: Shelves) -> list[Asked]:
@@ -88,16 +89,18 @@ def _asked(demands: Sequence[Demand], shelves: Shelves) -> list[Asked]:
         for module in shelves.modules(demand.requirement):
             one = Demand(demand.requirement.of(module), demand.asked_by)
             of_modules.setdefault(module, {})[one] = None
-    return [_asked_of(module, list(of_modules[module]), shelves) for module in sorted(of_modules)]
+    return [
+        _asked_of(shelves.candidates(module), list(demands_on), shelves.place_of(module))
+        for module, demands_on in sorted(of_modules.items())
+    ]
 
 
-def _asked_of(module: ModuleName, demands: Sequence[Demand], shelves: Shelves) -> Asked:
-    candidates = shelves.candidates(module)
+def _asked_of(candidates: Candidates, demands: Sequence[Demand], place: str) -> Asked:
     try:
         fitting = candidates.fitting([demand.requirement for demand in demands])
     except ModpmError as error:
         error.where = error.where or demands[0].asked_by
         raise
     if fitting.is_empty:
-        raise refused(candidates, demands, shelves.place_of(module))
-    return Asked(module, tuple(demands), fitting)
+        raise refused(candidates, demands, place)
+    return Asked(candidates.module, tuple(demands), fitting)

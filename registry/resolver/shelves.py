@@ -49,13 +49,20 @@ class Shelves:
     Args:
         catalogue: Where the indexes are.
         locked: Versions to keep.
+        until: Other releases published after this are as if absent.
 
     Attributes:
         reading_seconds: How long registries have been waited for.
     """
 
-    def __init__(self, catalogue: Catalogue, locked: Mapping[ModuleName, Version]) -> None:
+    def __init__(
+        self,
+        catalogue: Catalogue,
+        locked: Mapping[ModuleName, Version],
+        until: str | None = None,
+    ) -> None:
         self._catalogue = catalogue
+        self._until = until
         self.reading_seconds = 0.0
         self._locked = locked
         self._admitted: dict[ModuleName, VersionSet] = {}
@@ -74,7 +81,8 @@ class Shelves:
         if known is None:
             with self._reading():
                 index = self._catalogue.index(module)
-            known = self._candidates[module] = Candidates(index, self._locked.get(module))
+            known = Candidates(index, self._locked.get(module), self._until)
+            self._candidates[module] = known
         return known
 
     def place_of(self, module: ModuleName) -> str:
@@ -98,13 +106,18 @@ class Shelves:
     def modules(self, requirement: Requirement) -> Sequence[ModuleName]:
         """Return the modules that a requirement is on, sorted.
 
+        Those of a namespace that had no release yet are left out, unless that leaves none.
+
         Raises:
             ModpmError: `unknown-namespace`.
         """
         if requirement.module is not None:
             return [requirement.module]
         with self._reading():
-            return sorted(self._catalogue.modules(requirement.namespace))
+            names = sorted(self._catalogue.modules(requirement.namespace))
+        if self._until is None:
+            return names
+        return [name for name in names if self.candidates(name).releases] or names
 
     def fitting(self, module: ModuleName, texts: tuple[str, ...]) -> VersionSet:
         """Return the releases of a module that fit what one release requires of it.

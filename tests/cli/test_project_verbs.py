@@ -49,6 +49,25 @@ def test_init_makes_a_project_once(run: Run, here: Path) -> None:
     }
 
 
+@pytest.mark.parametrize("verb", ["install", "lock", "update", "outdated"])
+def test_verbs_that_choose_releases_take_a_time(verb: str, run: Run, registry: Path) -> None:
+    run("install", "digits/7", "--registry", registry)
+
+    refused = run(verb, "--exclude-newer", "soon", "--json")
+    taken = run(verb, "--exclude-newer", "2999-12-31", "--json")
+
+    assert (refused.code, error(refused)["code"]) == (2, "bad-setting")
+    assert taken.code == 0
+
+
+def test_a_later_release_is_as_if_absent(run: Run, registry: Path, here: Path) -> None:
+    refused = run("install", "digits/7", "--registry", registry, "--exclude-newer", "2020-01-01")
+
+    assert refused.code == 1
+    assert "releases found: none (1.0.0, 1.1.0 newer than 2020-01-01T23:59:59Z)" in refused.err
+    assert not (here / "modpm.toml").exists()
+
+
 def test_update_says_what_moved(run: Run, registry: Path, here: Path) -> None:
     run("install", "digits/7==1.0.0", "digits/8", "--registry", registry)
     toml = here / "modpm.toml"
