@@ -13,6 +13,7 @@ from PIL import Image, UnidentifiedImageError
 
 from modpm.core.data.pixels import to_array, to_eight_bits, upright
 from modpm.core.errors import ModpmError
+from modpm.core.formats.stand_ins import stand_in
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -59,10 +60,15 @@ def open_encoded(source: Path | BinaryIO) -> Image.Image:
     """Open an image without decoding its pixels.
 
     Raises:
-        BadImageError: It has too many pixels.
+        BadImageError: It has too many pixels, or stands in the place of an image.
         OSError: And whatever else PIL raises where it is no image.
     """
-    image = Image.open(source, formats=FORMATS)
+    try:
+        image = Image.open(source, formats=FORMATS)
+    except UnidentifiedImageError:
+        if (found := stand_in(source)) is None:
+            raise
+        raise BadImageError("; ".join(found)) from None
     if image.width * image.height > MAX_PIXELS:
         image.close()
         raise BadImageError(_enormous(image.width, image.height))

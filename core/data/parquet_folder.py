@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from modpm.core.data.labelled_images import LabelledImages, import_extra, missing_split
 from modpm.core.data.labelled_table import holds_bytes, open_tables
 from modpm.core.errors import ModpmError
+from modpm.core.formats.stand_ins import stand_in
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -106,6 +107,7 @@ def _parquet_file(path: Path) -> pq.ParquetFile:
 
 
 def _unreadable(path: Path, error: Exception) -> ModpmError:
+    why, hint = stand_in(path) or (str(error), None)
     return ModpmError(
-        "the parquet file cannot be read", code="bad-parquet", where=str(path), why=str(error)
+        "the parquet file cannot be read", code="bad-parquet", where=str(path), why=why, hint=hint
     )

@@ -14,6 +14,7 @@ import msgspec
 from modpm.core.errors import ModpmError
 from modpm.core.formats import canonical_json
 from modpm.core.formats.records import Problem, convert, problems_error
+from modpm.core.formats.stand_ins import stand_in
 from modpm.core.formats.whole_files import read_error
 
 if TYPE_CHECKING:
@@ -101,6 +102,11 @@ def read_header(path: Path) -> TensorHeader:
             head += file.read(_header_bytes(head, size_bytes, str(path)))
     except OSError as error:
         raise read_error(error, path) from error
+    except ModpmError as error:
+        if (found := stand_in(path)) is None:
+            raise
+        why, hint = found
+        raise ModpmError(_INVALID, code=error.code, where=error.where, why=why, hint=hint) from None
     return parse_header(head, size_bytes, str(path))
 
 

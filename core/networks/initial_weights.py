@@ -6,15 +6,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
+from safetensors import SafetensorError, safe_open
 
 from modpm.core.errors import ModpmError
+from modpm.core.formats.stand_ins import stand_in
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from torch import Tensor, nn
 
 _N_SHOWN = 6
+_WRAPPERS = ("module.", "_orig_mod.")
 _PICKLE_SUFFIXES = frozenset({".pt", ".pth", ".bin", ".ckpt", ".pkl", ".pickle"})
 _CONVERSION = (
     "convert it once where you trust its author: `safetensors.torch.save_file("
@@ -26,8 +29,10 @@ def load_initial_weights(network: nn.Module, path: Path | str) -> None:
     """Load a network's parameters and buffers from a safetensors file, in place.
 
     Every tensor of the network must be in the file with its shape, and nothing else; counters
-    of batch norm (`num_batches_tracked`) may be missing. A prefix `module.` on every name, as
-    `DataParallel` writes it, is taken off. Half-precision values are converted.
+    of batch norm (`num_batches_tracked`) may be missing. Prefixes on every name, as
+    `DataParallel` (`module.`) and `torch.compile` (`_orig_mod.`) write them, are taken off. A
+    tensor that the file's metadata names as another name of one in it, as safetensors'
+    `save_model` writes tied weights, is that one. Half-precision values are converted.
 
     Raises:
         ModpmError: The file is missing, no safetensors file, a pickle, or of another network, or
@@ -35,14 +40,8 @@ def load_initial_weights(network: nn.Module, path: Path | str) -> None:
     """
     path = Path(path)
     _refuse_other_formats(path)
-    try:
-        tensors = load_file(path)
-    except (SafetensorError, OSError) as error:
-        raise ModpmError(
-            "the weights cannot be read", code="bad-weights", where=str(path), why=str(error)
-        ) from error
-    tensors = _without_module_prefix(tensors)
     expected = network.state_dict()
+    tensors = _without_wrappers(_read(path), expected)
     _check_tensors(tensors, expected, path)
     tensors.update({name: expected[name] for name in expected.keys() - tensors.keys()})
     network.load_state_dict(tensors)
@@ -71,9 +70,27 @@ def _refuse_other_formats(path: Path) -> None:
         )
 
 
-def _without_module_prefix(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    if all(name.startswith("module.") for name in tensors):
-        return {name.removeprefix("module."): tensor for name, tensor in tensors.items()}
+def _read(path: Path) -> dict[str, Tensor]:
+    try:
+        with safe_open(path, "pt") as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 -- it is no dict
+            metadata = file.metadata() or {}
+    except (SafetensorError, OSError) as error:
+        why, hint = stand_in(path) or (str(error), None)
+        raise ModpmError(
+            "the weights cannot be read", code="bad-weights", where=str(path), why=why, hint=hint
+        ) from error
+    tied = {name: tensors[kept] for name, kept in metadata.items() if kept in tensors}
+    return {**tied, **tensors}
+
+
+def _without_wrappers(tensors: dict[str, Tensor], expected: Collection[str]) -> dict[str, Tensor]:
+    """Return tensors by their names in the network that wrappers were put around."""
+    while tensors and not tensors.keys() & set(expected):
+        prefix = next((p for p in _WRAPPERS if all(n.startswith(p) for n in tensors)), None)
+        if prefix is None:
+            break
+        tensors = {name.removeprefix(prefix): tensor for name, tensor in tensors.items()}
     return tensors
 
 

@@ -101,3 +101,16 @@ def test_image_of_numbers_without_a_range_is_refused(tmp_path: Path) -> None:
         open_image(tmp_path / "x.tiff")
     with pytest.raises(ModpmError, match="no agreed range"):
         prepare_image(Image.new("F", (4, 4)), _contract(3))
+
+
+def test_what_stands_in_the_place_of_an_image_is_named(tmp_path: Path) -> None:
+    pointer = b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n"
+    (tmp_path / "a.png").write_bytes(pointer)
+    with pytest.raises(ModpmError, match="Git LFS"):
+        open_image(tmp_path / "a.png")
+
+
+def test_what_stands_in_the_place_of_parquet_is_named(tmp_path: Path) -> None:
+    (tmp_path / "train.parquet").write_bytes(b"<html><body>Not found</body></html>")
+    with pytest.raises(ModpmError, match="a web page"):
+        load_data(tmp_path, "train")

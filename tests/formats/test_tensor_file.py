@@ -147,3 +147,10 @@ def test_a_changed_byte_is_refused_or_read_as_safetensors_reads_it(
 def test_nothing_but_a_modpm_error_comes_out(data: bytes) -> None:
     accepted(data)
     accepted(struct.pack("<Q", len(data)) + data)
+
+
+def test_a_pointer_in_the_place_of_tensors_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "module.safetensors"
+    path.write_bytes(b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n")
+    with pytest.raises(ModpmError, match="Git LFS"):
+        read_header(path)

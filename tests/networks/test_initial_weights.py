@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save_file, save_model
+from torch import nn
 
 from modpm.core.errors import ModpmError
 from modpm.core.networks import create, load_initial_weights
@@ -32,7 +33,7 @@ def _refusal(tensors: dict[str, Tensor], path: Path) -> ModpmError:
     return caught.value
 
 
-@pytest.mark.parametrize("prefix", ["", "module."])
+@pytest.mark.parametrize("prefix", ["", "module.", "_orig_mod.", "module._orig_mod."])
 @pytest.mark.parametrize("has_counters", [True, False])
 def test_saved_weights_are_loaded(tmp_path: Path, prefix: str, has_counters: bool) -> None:
     tensors = _tensors()
@@ -109,3 +110,33 @@ def test_missing_file_is_told(tmp_path: Path, make_folder: bool) -> None:
         (tmp_path / "w").mkdir()
     with pytest.raises(ModpmError, match="no weights file"):
         load_initial_weights(create("resnet20", 10), tmp_path / "w")
+
+
+class _Tied(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Conv2d(4, 4, 3), nn.Conv2d(4, 4, 3)
+        self.second.weight = self.first.weight
+
+
+def test_tied_weights_are_loaded_as_save_model_writes_them(tmp_path: Path) -> None:
+    source, network = _Tied(), _Tied()
+    save_model(source, str(tmp_path / "w.safetensors"))
+    load_initial_weights(network, tmp_path / "w.safetensors")
+    assert torch.equal(network.second.weight, source.first.weight)
+    assert torch.equal(network.state_dict()["second.bias"], source.state_dict()["second.bias"])
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n", "Git LFS"),
+        (b"<!DOCTYPE html><html><body>404</body></html>", "a web page"),
+    ],
+)
+def test_what_stands_in_the_place_of_weights_is_named(
+    tmp_path: Path, content: bytes, told: str
+) -> None:
+    (tmp_path / "w.safetensors").write_bytes(content)
+    with pytest.raises(ModpmError, match=told):
+        load_initial_weights(create("resnet20", 10, width=0.25), tmp_path / "w.safetensors")
