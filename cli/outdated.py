@@ -17,7 +17,9 @@ from modpm.core.formats.records import to_plain
 from modpm.registry.discovery.outdated import outdated
 
 if TYPE_CHECKING:
-    from modpm.registry.discovery.outdated import AccuracyChange, MetricsChange, Standing
+    from modpm.core.formats.manifest import ClassMetrics
+    from modpm.core.formats.measurement import Measurement
+    from modpm.registry.discovery.outdated import Change, Standing
 
 COLUMNS = ("name", "installed", "fits", "newest", "measured")
 
@@ -57,7 +59,7 @@ def _row(standing: Standing) -> list[str | None]:
     return [name, standing.version, standing.fitting, standing.newest, measured or None]
 
 
-def _in_words(change: MetricsChange) -> str:
+def _in_words(change: Change[ClassMetrics]) -> str:
     before, after = change
     return (
         f"{before.split}: recall {before.recall:.3f} -> {after.recall:.3f}, "
@@ -65,7 +67,7 @@ def _in_words(change: MetricsChange) -> str:
     )
 
 
-def _accuracy_in_words(change: AccuracyChange) -> str:
+def _accuracy_in_words(change: Change[Measurement]) -> str:
     before, after = change
     others = ", open set" if before.open_set else ""
     return (
@@ -89,7 +91,7 @@ def _data(standing: Standing) -> dict[str, object]:
     }
 
 
-def _change_data(change: MetricsChange) -> dict[str, object]:
+def _change_data(change: Change[ClassMetrics]) -> dict[str, object]:
     before, after = change
     keys = ("recall", "precision", "average_precision", "n")
     return {

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
 
 from packaging.version import Version
 
 from modpm.core.errors import ModpmError
-from modpm.core.formats.names import ModuleName
 from modpm.core.formats.requirements import Requirement
 from modpm.registry.index import CompositionRelease, ModuleRelease
 from modpm.registry.pins.pinning import Sources
@@ -20,37 +19,30 @@ from modpm.registry.resolver import newest_fitting
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from modpm.core.formats.manifest import ClassMetrics
     from modpm.core.formats.measurement import Measurement
+    from modpm.core.formats.names import ModuleName
     from modpm.registry.addresses import Registries
     from modpm.registry.index import Index, Release
-    from modpm.registry.projects.lockfile import Lockfile, Pin
+    from modpm.registry.projects.lockfile import Pin
+    from modpm.registry.projects.requirement_graph import Edge
 
 
-class AccuracyChange(NamedTuple):
-    """What the same images say of two releases of a composition.
-
-    Attributes:
-        before: Of the release that is installed.
-        after: Of the newer one.
-    """
-
-    before: Measurement
-    after: Measurement
+T = TypeVar("T")
 
 
-class MetricsChange(NamedTuple):
-    """What the same split says of two releases.
+class Change(NamedTuple, Generic[T]):
+    """What was measured of two releases on the same images.
 
     Attributes:
         before: Of the release that is installed.
         after: Of the newer one.
     """
 
-    before: ClassMetrics
-    after: ClassMetrics
+    before: T
+    after: T
 
 
 @dataclass(frozen=True)
@@ -73,8 +65,8 @@ class Standing:
     fitting: str | None
     newest: str | None
     yanked: str | None
-    metrics: tuple[MetricsChange, ...]
-    accuracies: tuple[AccuracyChange, ...] = ()
+    metrics: tuple[Change[ClassMetrics], ...]
+    accuracies: tuple[Change[Measurement], ...] = ()
 
     @property
     def is_outdated(self) -> bool:
@@ -109,39 +101,31 @@ def outdated(
         raise lock_missing(place)
     catalogue = Sources.of(place, place.wishes(), registry).catalogue(lock.pins)
     catalogue.read_ahead([pin.module for pin in lock.pins])
-    asked = _asked(place.lock() or lock)
+    asking = RequirementGraph(place.lock() or lock).required_by
     return [
         _standing(
             pin,
-            asked.get(pin.module, []),
+            asking.get(pin.module, ()),
             catalogue.index(pin.module).until(until, besides=Version(pin.version)),
         )
         for pin in lock.pins
     ]
 
 
-def _asked(lock: Lockfile) -> dict[ModuleName, list[Requirement]]:
-    """Return for each module all requirements on it."""
-    graph, asked = RequirementGraph(lock), dict[ModuleName, list[Requirement]]()
-    for edges in (graph.roots, *graph.requires.values()):
-        for edge in edges:
-            requirement = Requirement.parse(edge.requirement).of(edge.module)
-            asked.setdefault(edge.module, []).append(requirement)
-    return asked
-
-
-def _standing(pin: Pin, asked: Sequence[Requirement], index: Index) -> Standing:
+def _standing(pin: Pin, asking: Sequence[Edge], index: Index) -> Standing:
     present, best = index.find(Version(pin.version)), index.newest()
+    asked = [Requirement.parse(edge.requirement).of(pin.module) for edge in asking]
     fitting = _newest_fitting(index, asked)
     is_moving = fitting is not None and fitting.version != pin.version
+    other = fitting if is_moving else best
     return Standing(
         name=pin.module,
         version=pin.version,
         fitting=None if fitting is None else fitting.version,
         newest=None if best is None else best.version,
         yanked=None if present is None else present.yanked,
-        metrics=_metrics_changes(present, fitting if is_moving else best),
-        accuracies=_accuracy_changes(present, fitting if is_moving else best),
+        metrics=_changes(_metrics, present, other),
+        accuracies=_changes(_measurements, present, other),
     )
 
 
@@ -154,23 +138,22 @@ def _newest_fitting(index: Index, asked: Sequence[Requirement]) -> Release | Non
         raise
 
 
-def _metrics_changes(before: Release | None, after: Release | None) -> tuple[MetricsChange, ...]:
-    if not isinstance(before, ModuleRelease) or not isinstance(after, ModuleRelease):
-        return ()
-    if before.version == after.version:
-        return ()
-    of_split = {metrics.split: metrics for metrics in after.metrics}
-    pairs = [(metrics, of_split.get(metrics.split)) for metrics in before.metrics]
-    return tuple(MetricsChange(one, other) for one, other in pairs if other is not None)
+def _metrics(release: Release) -> Mapping[object, ClassMetrics]:
+    if not isinstance(release, ModuleRelease):
+        return {}
+    return {metrics.split: metrics for metrics in release.metrics}
 
 
-def _accuracy_changes(before: Release | None, after: Release | None) -> tuple[AccuracyChange, ...]:
-    if not isinstance(before, CompositionRelease) or not isinstance(after, CompositionRelease):
+def _measurements(release: Release) -> Mapping[object, Measurement]:
+    if not isinstance(release, CompositionRelease):
+        return {}
+    return {(one.fingerprint, one.open_set): one for one in release.composition.measured}
+
+
+def _changes(
+    measured: Callable[[Release], Mapping[object, T]], before: Release | None, after: Release | None
+) -> tuple[Change[T], ...]:
+    if before is None or after is None or before.version == after.version:
         return ()
-    if before.version == after.version:
-        return ()
-    found = {(one.fingerprint, one.open_set): one for one in after.composition.measured}
-    pairs = [
-        (one, found.get((one.fingerprint, one.open_set))) for one in before.composition.measured
-    ]
-    return tuple(AccuracyChange(one, other) for one, other in pairs if other is not None)
+    later = measured(after)
+    return tuple(Change(one, later[on]) for on, one in measured(before).items() if on in later)
