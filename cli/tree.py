@@ -11,6 +11,7 @@ from modpm.cli.output import emit, say, show
 from modpm.registry.projects.requirement_tree import requirements_of, tree
 
 if TYPE_CHECKING:
+    from modpm.core.formats.names import ModuleName
     from modpm.registry.projects.requirement_graph import Edge, RequirementGraph
     from modpm.registry.projects.requirement_tree import Branch
 
@@ -46,18 +47,17 @@ def _line(branch: Branch) -> str:
 
 
 def _data(graph: RequirementGraph) -> list[dict[str, object]]:
-    required_by = graph.required_by()
     return [
         {
             "name": str(module),
             "version": pin.version,
-            "asked": [edge.requirement for edge in graph.roots if edge.module == module],
-            "requires": [_edge_data(edge) for edge in graph.requires[module]],
-            "required_by": [_edge_data(edge) for edge in required_by[module]],
+            "asked": [e.requirement for e in graph.required_by[module] if e.by is None],
+            "requires": [_edge_data(e.module, e) for e in graph.requires[module]],
+            "required_by": [_edge_data(e.by, e) for e in graph.required_by[module] if e.by],
         }
         for module, pin in graph.pins.items()
     ]
 
 
-def _edge_data(edge: Edge) -> dict[str, str]:
-    return {"name": str(edge.module), "requirement": edge.requirement}
+def _edge_data(name: ModuleName, edge: Edge) -> dict[str, str]:
+    return {"name": str(name), "requirement": edge.requirement}

@@ -11,8 +11,7 @@ from modpm.cli.output import emit, show
 from modpm.registry.projects.requirement_tree import requirements_of, why
 
 if TYPE_CHECKING:
-    from modpm.registry.projects.requirement_graph import RequirementGraph
-    from modpm.registry.projects.requirement_tree import Step
+    from modpm.registry.projects.requirement_graph import Edge, RequirementGraph
 
 
 @click.command("why", epilog="Example: modpm why cifar10/cat")
@@ -33,11 +32,11 @@ def command(name: str, project: str, as_json: bool) -> None:
         show(" -> ".join(["modpm.toml", *(_in_words(step, graph) for step in chain)]))
 
 
-def _in_words(step: Step, graph: RequirementGraph) -> str:
+def _in_words(step: Edge, graph: RequirementGraph) -> str:
     return f"{step.module} {graph.pins[step.module].version} (as {step.requirement})"
 
 
-def _step_data(step: Step) -> dict[str, str | None]:
+def _step_data(step: Edge) -> dict[str, str | None]:
     return {
         "by": None if step.by is None else str(step.by),
         "requirement": step.requirement,

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from modpm.registry.projects.lockfile import Lockfile
-from modpm.registry.projects.requirement_graph import RequirementGraph, reached
+from modpm.registry.projects.requirement_graph import RequirementGraph
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -38,8 +38,7 @@ def kept(
         return None
     if not all(_is_met(requirement, graph) for requirement in new):
         return None
-    needed = reached((edge.module for edge in graph.roots), graph.requires)
-    pins = [pin for pin in lock.pins if pin.module in needed]
+    pins = [pin for pin in lock.pins if pin.module in graph.chains]
     return Lockfile.of(requirements, pins, same_origin=same_origin, signers=lock.signers)
 
 

@@ -3,25 +3,28 @@
 from __future__ import annotations
 
 from collections import deque
+from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
 from modpm.core.formats.requirements import Requirement
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from modpm.core.formats.names import ModuleName
     from modpm.registry.projects.lockfile import Lockfile, Pin
 
 
 class Edge(NamedTuple):
-    """One thing that a requirement asks for.
+    """Somebody requires a module.
 
     Attributes:
-        requirement: The requirement.
+        by: Who; None for `modpm.toml`.
+        requirement: In which words.
         module: What is pinned for it.
     """
 
+    by: ModuleName | None
     requirement: str
     module: ModuleName
 
@@ -31,8 +34,7 @@ class RequirementGraph:
 
     Attributes:
         pins: Module to pin, by name.
-        roots: What `modpm.toml` asks for.
-        requires: Module to what its release asks for.
+        requires: Module to what its release asks for; None to what `modpm.toml` does.
     """
 
     def __init__(self, lock: Lockfile) -> None:
@@ -40,41 +42,42 @@ class RequirementGraph:
         self.pins: Mapping[ModuleName, Pin] = {pin.module: pin for pin in lock.pins}
         for module in self.pins:
             self._of_namespace.setdefault(module.namespace, []).append(module)
-        self.roots: Sequence[Edge] = self.edges(lock.requirements)
-        self.requires = {module: self.edges(pin.requires) for module, pin in self.pins.items()}
+        asking: dict[ModuleName | None, Sequence[str]] = {
+            None: lock.requirements,
+            **{m: pin.requires for m, pin in self.pins.items()},
+        }
+        self.requires: Mapping[ModuleName | None, Sequence[Edge]] = {
+            by: [
+                Edge(by, text, module) for text in dict.fromkeys(texts) for module in self._of(text)
+            ]
+            for by, texts in asking.items()
+        }
 
-    def edges(self, requirements: Iterable[str]) -> list[Edge]:
-        """Return what is pinned for requirements; for a whole namespace, all modules of it."""
-        parsed = {text: Requirement.parse(text, "modpm.lock") for text in requirements}
-        return [
-            Edge(text, module)
-            for text, requirement in parsed.items()
-            for module in self._meant(requirement)
-        ]
-
-    def required_by(self) -> dict[ModuleName, list[Edge]]:
-        """Return for each module who asks for it, and how; `modpm.toml` is not among them."""
+    @cached_property
+    def required_by(self) -> Mapping[ModuleName, Sequence[Edge]]:
+        """For each module who asks for it: `modpm.toml` first, and then others by name."""
         found: dict[ModuleName, list[Edge]] = {module: [] for module in self.pins}
-        for module, edges in self.requires.items():
+        for edges in self.requires.values():
             for edge in edges:
-                found[edge.module].append(Edge(edge.requirement, module))
+                found[edge.module].append(edge)
         return found
 
-    def _meant(self, requirement: Requirement) -> list[ModuleName]:
+    @cached_property
+    def chains(self) -> Mapping[ModuleName | None, Sequence[Edge]]:
+        """To everything that `modpm.toml` leads to, the shortest chain from there."""
+        found: dict[ModuleName | None, Sequence[Edge]] = {None: ()}
+        waiting: deque[ModuleName | None] = deque(found)
+        while waiting:
+            by = waiting.popleft()
+            for edge in self.requires[by]:
+                if edge.module not in found:
+                    found[edge.module] = (*found[by], edge)
+                    waiting.append(edge.module)
+        return found
+
+    def _of(self, text: str) -> Sequence[ModuleName]:
+        """Return what is pinned for a requirement; for a whole namespace, all modules of it."""
+        requirement = Requirement.parse(text, "modpm.lock")
         if requirement.module is None:
             return self._of_namespace.get(requirement.namespace, [])
         return [requirement.module] if requirement.module in self.pins else []
-
-
-def reached(
-    modules: Iterable[ModuleName], edges: Mapping[ModuleName, Sequence[Edge]]
-) -> set[ModuleName]:
-    """Return modules and everything that edges lead to from them."""
-    found: set[ModuleName] = set()
-    waiting = deque(modules)
-    while waiting:
-        module = waiting.popleft()
-        if module not in found:
-            found.add(module)
-            waiting += [edge.module for edge in edges[module]]
-    return found

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections import deque
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from modpm.core.formats.names import ModuleName
 from modpm.registry.projects.project import Project
-from modpm.registry.projects.requirement_graph import Edge, RequirementGraph, reached
+from modpm.registry.projects.requirement_graph import RequirementGraph
 from modpm.registry.projects.selection import not_locked
 from modpm.registry.projects.staleness import lock_missing
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Sequence
+
+    from modpm.registry.projects.requirement_graph import Edge
 
 
 @dataclass(frozen=True)
@@ -34,20 +35,6 @@ class Branch:
     requirement: str | None
     lasts: tuple[bool, ...]
     is_repeated: bool
-
-
-class Step(NamedTuple):
-    """One link of a chain: somebody requires a module.
-
-    Attributes:
-        by: Who; None for `modpm.toml`.
-        requirement: In which words.
-        module: What.
-    """
-
-    by: ModuleName | None
-    requirement: str
-    module: ModuleName
 
 
 _Line = tuple[ModuleName | None, str | None]
@@ -77,20 +64,21 @@ def tree(graph: RequirementGraph, *, invert: bool = False) -> Iterator[Branch]:
         graph: Who requires whom.
         invert: Draw the modules that require nothing, and below each who requires it.
     """
+    drawn: set[ModuleName] = set()
     if not invert:
-        asked = {edge.module: edge.requirement for edge in reversed(graph.roots)}
-        tops: list[_Line] = [(module, asked[module]) for module in sorted(asked)]
-        yield from _walk(tops, _required(graph), graph)
+        asked = {edge.module: edge.requirement for edge in reversed(graph.requires[None])}
+        yield from _walk(sorted(asked.items()), _required(graph), graph, drawn)
         return
-    leaves = [module for module, edges in graph.requires.items() if not edges]
+    ends = [module for module in graph.pins if not graph.requires[module]]
     # Modules that require each other have no end to begin at.
-    circles = sorted(graph.pins.keys() - reached(leaves, graph.required_by()))
-    yield from _walk([(m, None) for m in (*leaves, *circles)], _requiring(graph), graph)
+    for module in (*ends, *graph.pins):
+        if module not in drawn:
+            yield from _walk([(module, None)], _requiring(graph), graph, drawn)
 
 
 def why(
     name: str, graph: RequirementGraph, project: str | os.PathLike[str] = "."
-) -> list[tuple[Step, ...]]:
+) -> list[tuple[Edge, ...]]:
     """Return why a module is locked: for everyone who requires it the shortest chain to there.
 
     Args:
@@ -104,14 +92,12 @@ def why(
     module = ModuleName.parse(name)
     if module not in graph.pins:
         raise not_locked(str(module), graph.pins, Project.discover(project))
-    shortest = _shortest_chains(graph)
-    direct = [(Step(None, e.requirement, module),) for e in graph.roots if e.module == module]
-    through = [
-        (*shortest[edge.module], Step(edge.module, edge.requirement, module))
-        for edge in graph.required_by()[module]
-        if module not in {step.module for step in shortest[edge.module]}
+    chains = [(graph.chains.get(edge.by, ()), edge) for edge in graph.required_by[module]]
+    return [
+        (*chain, edge)
+        for chain, edge in chains
+        if (chain or edge.by is None) and module not in {before.module for before in chain}
     ]
-    return [*direct, *through]
 
 
 def _required(graph: RequirementGraph) -> Callable[[ModuleName], Sequence[_Line]]:
@@ -119,22 +105,15 @@ def _required(graph: RequirementGraph) -> Callable[[ModuleName], Sequence[_Line]
 
 
 def _requiring(graph: RequirementGraph) -> Callable[[ModuleName], Sequence[_Line]]:
-    required_by = graph.required_by()
-    asked: dict[ModuleName, list[_Line]] = {}
-    for edge in graph.roots:
-        asked.setdefault(edge.module, []).append((None, edge.requirement))
-    return lambda module: [
-        *asked.get(module, []),
-        *((edge.module, edge.requirement) for edge in required_by[module]),
-    ]
+    return lambda module: [(edge.by, edge.requirement) for edge in graph.required_by[module]]
 
 
 def _walk(
     tops: Sequence[_Line],
     below: Callable[[ModuleName], Sequence[_Line]],
     graph: RequirementGraph,
+    drawn: set[ModuleName],
 ) -> Iterator[Branch]:
-    drawn: set[ModuleName] = set()
     waiting: list[tuple[_Line, tuple[bool, ...]]] = [(line, ()) for line in reversed(tops)]
     while waiting:
         (module, requirement), lasts = waiting.pop()
@@ -148,18 +127,3 @@ def _walk(
             drawn.add(module)
             ends = [(*lasts, i == len(lines) - 1) for i in range(len(lines))]
             waiting += reversed(list(zip(lines, ends, strict=True)))
-
-
-def _shortest_chains(graph: RequirementGraph) -> Mapping[ModuleName, tuple[Step, ...]]:
-    chains: dict[ModuleName, tuple[Step, ...]] = {}
-    waiting: deque[tuple[Step, tuple[Step, ...]]] = deque()
-    waiting += [(Step(None, edge.requirement, edge.module), ()) for edge in graph.roots]
-    while waiting:
-        step, before = waiting.popleft()
-        if step.module not in chains:
-            chains[step.module] = (*before, step)
-            edges: Sequence[Edge] = graph.requires[step.module]
-            for edge in edges:
-                link = Step(step.module, edge.requirement, edge.module)
-                waiting.append((link, chains[step.module]))
-    return chains

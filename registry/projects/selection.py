@@ -96,10 +96,9 @@ def _who_does(one: Requirement, place: Project) -> list[str]:
     lock, module = place.lock(), one.module
     if lock is None or module is None:
         return []
-    graph = RequirementGraph(lock)
-    roots = [e.requirement for e in graph.roots if e.module == module]
-    edges = graph.required_by().get(module, [])
     return [
-        *(f"it asks for `{text}`" for text in roots),
-        *(f"`{edge.module}` requires `{edge.requirement}`" for edge in edges),
+        f"it asks for `{edge.requirement}`"
+        if edge.by is None
+        else f"`{edge.by}` requires `{edge.requirement}`"
+        for edge in RequirementGraph(lock).required_by.get(module, ())
     ]
