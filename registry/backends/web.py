@@ -15,7 +15,7 @@ import weakref
 from contextlib import ExitStack, closing
 from functools import cached_property
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 from urllib.parse import urljoin, urlsplit
 
 import httpcore2
@@ -34,6 +34,9 @@ LOW_SPEED_SECONDS = 20.0
 """For how long a server may send next to nothing."""
 LOW_SPEED_BYTES = 1000
 """Fewer bytes in a second are next to nothing."""
+
+Led = Literal["anywhere", "here", "nowhere"]
+"""Where a server may send a request on to; `here` is its own scheme, host and port."""
 
 _MAX_REDIRECTS = 5
 _FIRST_BYTE = re.compile(r"bytes (\d{1,18})-")
@@ -69,7 +72,7 @@ class Web:
         *,
         headers: Mapping[str, str] | None = None,
         content: bytes | Callable[[], BinaryIO] = b"",
-        is_led: bool = True,
+        led: Led = "anywhere",
     ) -> httpx2.Response:
         """Ask once, and follow where the server sends us; the body is still to be read.
 
@@ -78,7 +81,7 @@ class Web:
             url: An absolute address.
             headers: Of the request.
             content: What is sent, or what opens it.
-            is_led: Whether to follow; what `content` holds may be for this server alone.
+            led: How far to follow; what `content` holds may be for this server alone.
 
         Raises:
             ServerFault: Asking again may help.
@@ -88,12 +91,14 @@ class Web:
         for _ in range(_MAX_REDIRECTS + 1):
             response = self._hop(method, url, sent, content)
             is_followed = method in {"GET", "HEAD"} or response.status_code in _KEEPS_METHOD
-            if not (is_led and response.has_redirect_location and is_followed):
+            if led == "nowhere" or not (response.has_redirect_location and is_followed):
                 return response
-            response.close()
             before, url = url, self.next_url(url, response.headers["Location"])
             if origin_of(before) != origin_of(url):
+                if led == "here":
+                    return response
                 sent = {name: text for name, text in sent.items() if name.lower() not in _SECRETS}
+            response.close()
         raise self.refused(f"it sends on more than {_MAX_REDIRECTS} times")
 
     def next_url(self, url: str, location: str) -> str:

@@ -1,45 +1,45 @@
-"""Asking the Hub through huggingface_hub, with answers and refusals as modpm's own.
+"""Asking the Hub, with answers and refusals as modpm's own.
 
-No error ever holds a token: what a server says is cleaned of it, since a server can say back what
-it was sent, and the library's exceptions, which hold the request, are left behind.
+huggingface_hub's session belongs to the whole process, waits without end and sleeps as long as a
+server says: it is not used here, and nothing of the library is changed. The token goes to the
+endpoint and nowhere else; what a server says is cleaned of it, since it can say it back.
 """
 
 from __future__ import annotations
 
-import re
-from typing import TYPE_CHECKING, TypeVar
+import json
+import os
+from functools import partial
+from importlib import metadata
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 
-import httpx2
-from huggingface_hub.errors import (
-    GatedRepoError,
-    HfHubHTTPError,
-    OfflineModeIsEnabled,
-    OIDCError,
-    RemoteEntryNotFoundError,
-    RepositoryNotFoundError,
-    RevisionNotFoundError,
+from huggingface_hub import constants, get_token
+from huggingface_hub.utils import (  # type: ignore[attr-defined]  # documented, not declared
+    parse_ratelimit_headers,
 )
 
 from modpm.core.errors import ModpmError
-from modpm.registry.backends.hub.session import patiently
+from modpm.registry.backends import plain_http
+from modpm.registry.backends.retrying import fault_of_status, persistently
+from modpm.registry.backends.web import Led, Web, origin_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection, Iterator, Mapping
+
+    import httpx2
 
 Answer = TypeVar("Answer")
 
-UNAUTHORISED, FORBIDDEN, MISSING, CONFLICT, STALE = 401, 403, 404, 409, 412
+BAD, UNAUTHORISED, FORBIDDEN, MISSING, CONFLICT, STALE = 400, 401, 403, 404, 409, 412
 
-_FOREIGN = (
-    httpx2.HTTPError,
-    OfflineModeIsEnabled,
-    OIDCError,
-    ValueError,
-    LookupError,
-    TypeError,
-)
 _MAX_TOLD = 500
-_ADDRESS = re.compile(r"\S*://\S*")  # it may be signed, and as good as a token
+_MAX_LISTING_BYTES = 64 * 1024 * 1024
+_WRONG_TOKEN = "Invalid credentials in Authorization header"  # noqa: S105 -- the Hub's words
+_NOT_THERE = {
+    "RepoNotFound": "there is no such repository, or it is private",
+    "RevisionNotFound": "the repository has no such tag or commit",
+    "EntryNotFound": "the repository has no such file",
+}
 
 
 class RefusalError(ModpmError):
@@ -61,88 +61,291 @@ class MissingError(RefusalError):
     """A repository, revision or file that is not there, or not for who asks."""
 
 
-def ask(call: Callable[[], Answer], where: str) -> Answer:
-    """Return what a call of huggingface_hub gives.
+class Hub:
+    """The Hub, as one user.
 
     Args:
-        call: The call.
-        where: The registry or repository, for errors.
+        endpoint: Its address.
+        token: The user's token; None for nobody's.
+    """
+
+    def __init__(self, endpoint: str, token: str | None) -> None:
+        self.endpoint = endpoint
+        self._token = token
+        self._web = Web(endpoint)
+
+    @classmethod
+    def of_environment(cls, location: str) -> Hub:
+        """Return the Hub of `HF_ENDPOINT`, as the user whose token huggingface_hub keeps.
+
+        Args:
+            location: The registry, for errors.
+
+        Raises:
+            ModpmError: `not-authorised`, if there should be a token and is none;
+                `insecure-http`; `invalid-environment`.
+        """
+        token = None
+        if not constants.HF_HUB_DISABLE_IMPLICIT_TOKEN:
+            token = kept_token(location)
+        return cls(endpoint(), token)
+
+    def ask(
+        self,
+        method: str,
+        path: str,
+        where: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        content: bytes | Callable[[], BinaryIO] = b"",
+        led: Led = "anywhere",
+        is_known: bool = True,
+    ) -> httpx2.Response:
+        """Return what the Hub answers, whose body is still to be read.
+
+        Args:
+            method: Of HTTP.
+            path: Below the endpoint, or an address that the Hub gave.
+            where: The registry or repository, for errors.
+            headers: Of the request, besides the token's.
+            content: As for `Web.ask`.
+            led: As for `Web.ask`.
+            is_known: Whether to say who asks; a signed address is enough by itself.
+
+        Raises:
+            MissingError: Code `missing-file`.
+            RefusalError: Any other answer that is an error: `not-authorised` or `network-failed`.
+            ModpmError: `network-failed`, `rate-limited`.
+        """
+        once = partial(
+            self._ask_once,
+            method,
+            path,
+            where,
+            headers=headers,
+            content=content,
+            led=led,
+            is_known=is_known,
+        )
+        return persistently(once, where)
+
+    def read(self, path: str, where: str, limit: int) -> bytes:
+        """Return a file, or the beginning of it if it is larger than the limit.
+
+        Raises:
+            ModpmError: As `ask`.
+        """
+        return self._read("GET", path, where, limit)[0]
+
+    def opened(self, path: str, where: str, offset: int) -> BinaryIO:
+        """Return a file to read, from one of its bytes on.
+
+        Raises:
+            ModpmError: As `ask`.
+        """
+        ranged = {"Range": f"bytes={offset}-"} if offset else {}
+        return self._web.opened(self.ask("GET", path, where, headers=ranged), offset, where)
+
+    def call(
+        self, method: str, path: str, where: str, said: Mapping[str, object] | None = None
+    ) -> Any:  # noqa: ANN401 -- any document
+        """Return the JSON that a call of the Hub's interface answers with.
+
+        Args:
+            method: Of HTTP.
+            path: As for `ask`.
+            where: As for `ask`.
+            said: The JSON that is sent.
+
+        Raises:
+            ModpmError: As `ask`.
+        """
+        headers = {} if said is None else {"Content-Type": "application/json"}
+        content = b"" if said is None else json.dumps(said).encode()
+        return self.sent(method, path, where, headers, content)
+
+    def sent(
+        self, method: str, path: str, where: str, headers: Mapping[str, str], content: bytes
+    ) -> Any:  # noqa: ANN401 -- any document
+        """Return the JSON that is the answer to any content."""
+        sending = partial(self._read, headers=headers, content=content)
+        return decoded(sending(method, path, where, _MAX_LISTING_BYTES)[0], where)
+
+    def listed(self, path: str, where: str) -> Iterator[Any]:
+        """Give what the pages of a list hold.
+
+        Raises:
+            ModpmError: As `ask`.
+        """
+        next_path: str | None = path
+        while next_path is not None:
+            data, response = self._read("GET", next_path, where, _MAX_LISTING_BYTES)
+            page = decoded(data, where)
+            if not isinstance(page, list):
+                raise nonsense(where)
+            yield from page
+            next_path = response.links.get("next", {}).get("url") if page else None
+
+    def _read(
+        self,
+        method: str,
+        path: str,
+        where: str,
+        limit: int,
+        *,
+        headers: Mapping[str, str] | None = None,
+        content: bytes = b"",
+    ) -> tuple[bytes, httpx2.Response]:
+        def once() -> tuple[bytes, httpx2.Response]:
+            response = self._ask_once(method, path, where, headers=headers, content=content)
+            return self._web.read(response, limit), response
+
+        return persistently(once, where)
+
+    def _ask_once(
+        self,
+        method: str,
+        path: str,
+        where: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        content: bytes | Callable[[], BinaryIO] = b"",
+        led: Led = "anywhere",
+        is_known: bool = True,
+    ) -> httpx2.Response:
+        if constants.is_offline_mode():
+            why, hint = "`HF_HUB_OFFLINE` is set", "unset it, or use what is in the store"
+            raise _failed(where, why, hint)
+        url = path if "://" in path else f"{self.endpoint}{path}"
+        sent = {**self._headers(url, is_known=is_known), **(headers or {})}
+        response = self._web.ask(method, url, headers=sent, content=content, led=led)
+        status = response.status_code
+        if status < BAD or status == 416:  # noqa: PLR2004 -- what begins after the last byte
+            return response
+        asked = _reset_of(response.headers) or response.headers.get("Retry-After")
+        fault = fault_of_status(status, asked, origin_of(str(response.url)))
+        if fault is not None:
+            response.close()
+            raise fault
+        raise _refusal(response, where, self._told(response))
+
+    def _headers(self, url: str, *, is_known: bool) -> dict[str, str]:
+        headers = {"User-Agent": f"modpm/{metadata.version('modpm')}"}
+        if is_known and self._token is not None and origin_of(url) == origin_of(self.endpoint):
+            headers["Authorization"] = f"Bearer {self._token}"
+        return headers
+
+    def _told(self, response: httpx2.Response) -> str:
+        """Return what the server said, on one line and without the token that it was sent."""
+        said = response.headers.get("X-Error-Message", "")
+        data = self._web.read(response, _MAX_LISTING_BYTES)
+        if not said:
+            try:
+                answer = json.loads(data)
+                errors = answer.get("errors") or [{"message": answer.get("error", "")}]
+                said = "; ".join(str(error.get("message")) for error in errors)
+            except (ValueError, AttributeError):
+                said = ""
+        said = " ".join(said.split()).replace(self._token or "\n", "(your token)")
+        said = "".join(c for c in said if c.isprintable())[:_MAX_TOLD]
+        status = f"it answers with status {response.status_code}"
+        return f"{status}: {said}" if said else status
+
+
+def endpoint() -> str:
+    """Return the address of the Hub that the environment names, or else of the only one.
 
     Raises:
-        MissingError: Code `missing-file`.
-        RefusalError: Any other answer that is an error: `not-authorised` or `network-failed`.
-        ModpmError: `network-failed`, `rate-limited` or `invalid-card`.
+        ModpmError: `invalid-environment`, `insecure-http`.
+    """
+    named: str = os.environ.get("HF_ENDPOINT", "").rstrip("/") or constants.ENDPOINT
+    if not named.startswith(("http://", "https://")):
+        raise ModpmError(
+            "`HF_ENDPOINT` is not the address of a Hub",
+            code="invalid-environment",
+            why="it has no `https://` at its beginning",
+            hint="write `https://` and the name of the server into `HF_ENDPOINT`",
+        )
+    plain_http.check(named)
+    return named
+
+
+def kept_token(where: str) -> str | None:
+    """Return the token that the environment, or huggingface_hub's store, has; None for none.
+
+    Raises:
+        ModpmError: `not-authorised`, if `HF_OIDC_RESOURCE` is set and gives none.
     """
     try:
-        with patiently():
-            return call()
-    except _FOREIGN as error:
-        failure = _failure(error, where)
-    except RuntimeError as error:
-        # What fails while a large file is uploaded is wrapped by huggingface_hub.
-        failure = _failure(error.__cause__ or error, where)
-    # Not where it was caught: what the library raises holds the request, and that the token.
-    raise failure
+        token: str | None = get_token()
+    except Exception:  # noqa: BLE001 -- a server may be asked for it, by the library's own means
+        token = None
+        failed = True
+    else:
+        failed = False
+    # Not where it was caught: what the library raises may hold a token.
+    if failed:
+        raise _not_authorised(UNAUTHORISED, where, "no token was given for `HF_OIDC_RESOURCE`")
+    return token
 
 
-def _failure(error: BaseException, where: str) -> ModpmError:
-    if isinstance(error, ModpmError):
-        return error
-    if isinstance(error, HfHubHTTPError):
-        return _refusal(error, where)
-    if isinstance(error, OIDCError):
-        return _not_authorised(UNAUTHORISED, where, "no token was given for `HF_OIDC_RESOURCE`")
-    if isinstance(error, ValueError) and str(error).startswith("Invalid metadata"):
-        return _invalid_card(error, where)
-    if isinstance(error, OfflineModeIsEnabled):
-        return _failed(where, "`HF_HUB_OFFLINE` is set", "unset it, or use what is in the store")
-    return _failed(where, _reason(error))
+def decoded(data: bytes, where: str) -> Any:  # noqa: ANN401 -- any document
+    """Return the JSON that was answered.
+
+    Raises:
+        ModpmError: `network-failed`.
+    """
+    try:
+        return json.loads(data or b"null")
+    except (ValueError, RecursionError):
+        raise nonsense(where) from None
 
 
-def _reason(error: BaseException) -> str:
-    kind = type(error).__name__
-    if isinstance(error, httpx2.HTTPError):
-        return f"the connection failed ({kind})"
-    if isinstance(error, RuntimeError):
-        return f"the upload failed: {_ADDRESS.sub('…', str(error))[:_MAX_TOLD]}"
-    return f"its answer cannot be understood ({kind})"
+def nonsense(where: str) -> ModpmError:
+    """Return the error of an answer that is not what was asked for."""
+    return _failed(where, "its answer cannot be understood")
 
 
-def _invalid_card(error: ValueError, where: str) -> ModpmError:
-    return ModpmError(
-        "the Hub does not accept the front matter of the card",
-        code="invalid-card",
-        where=f"{where}, README.md",
-        why=str(error).partition("\n")[2][:_MAX_TOLD],
-        hint="make the distribution again without a card of your own, or mend the card",
-    )
+def field(answer: object, names: Collection[str], where: str) -> Any:  # noqa: ANN401 -- any value
+    """Return what an answer holds under a chain of names.
+
+    Raises:
+        ModpmError: `network-failed`, if it does not.
+    """
+    for name in names:
+        if not isinstance(answer, dict) or name not in answer:
+            raise nonsense(where)
+        answer = answer[name]
+    return answer
 
 
-def _refusal(error: HfHubHTTPError, where: str) -> ModpmError:
-    status, told = error.response.status_code, _told(error)
-    if isinstance(error, GatedRepoError):
+def _reset_of(headers: Mapping[str, str]) -> str | None:
+    limit = parse_ratelimit_headers(headers)
+    return str(limit.reset_in_seconds) if limit is not None and limit.remaining == 0 else None
+
+
+def _refusal(response: httpx2.Response, where: str, told: str) -> RefusalError:
+    status, error_code = response.status_code, response.headers.get("X-Error-Code", "")
+    if error_code == "GatedRepo":
         return _not_authorised(status, where, "the repository is gated: its owner decides who")
-    if isinstance(error, RepositoryNotFoundError):
-        return _missing(status, where, "there is no such repository, or it is private")
-    if isinstance(error, RevisionNotFoundError):
-        return _missing(status, where, "the repository has no such tag or commit")
-    if isinstance(error, RemoteEntryNotFoundError):
-        return _missing(status, where, "the repository has no such file")
+    # Who is not known is told so of a repository that is missing, too.
+    is_reading = response.request.method in {"GET", "HEAD"} and "/whoami" not in str(response.url)
+    is_wrong_token = response.headers.get("X-Error-Message") == _WRONG_TOKEN
+    if not error_code and status == UNAUTHORISED and is_reading and not is_wrong_token:
+        error_code = "RepoNotFound"
+    if error_code in _NOT_THERE:
+        return MissingError(
+            status,
+            "this is not on the Hub",
+            code="missing-file",
+            where=where,
+            why=_NOT_THERE[error_code],
+            hint="if it is private, log in with `modpm login`",
+        )
     if status in {UNAUTHORISED, FORBIDDEN}:
         return _not_authorised(status, where, told)
     return RefusalError(
         status, "the Hub refuses the request", code="network-failed", where=where, why=told
-    )
-
-
-def _missing(status: int, where: str, why: str) -> MissingError:
-    return MissingError(
-        status,
-        "this is not on the Hub",
-        code="missing-file",
-        where=where,
-        why=why,
-        hint="if it is private, log in with `modpm login`",
     )
 
 
@@ -165,13 +368,3 @@ def _failed(where: str, why: str, hint: str | None = None) -> ModpmError:
         why=why,
         hint=hint or "check the connection, and run the command again",
     )
-
-
-def _told(error: HfHubHTTPError) -> str:
-    """Return what the server said, on one line and without the token that it was sent."""
-    status = f"it answers with status {error.response.status_code}"
-    said = " ".join((error.server_message or "").split())
-    if token := error.response.request.headers.get("authorization", "").partition(" ")[2]:
-        said = said.replace(token, "(your token)")
-    said = "".join(c for c in said if c.isprintable())[:_MAX_TOLD]
-    return f"{status}: {said}" if said else status

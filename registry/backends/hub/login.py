@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import partial
 
+import httpx2
 import huggingface_hub
-from huggingface_hub import HfApi, constants, get_token
+from huggingface_hub import get_token
 
 from modpm.core.errors import ModpmError
-from modpm.registry.backends.hub.asking import RefusalError, ask
-from modpm.registry.backends.hub.session import LIBRARY, prepare
+from modpm.registry.backends.hub.asking import Hub, RefusalError, endpoint, field, kept_token
 
 _ORGANISATIONS_PREFIX = "api_org"
 
@@ -40,14 +39,19 @@ def log_in(token: str) -> Identity:
     if not token.strip() or token.startswith(_ORGANISATIONS_PREFIX):
         raise _not_a_token("it is empty" if not token.strip() else "it is an organisation's")
     identity = _identity(token.strip())
-    save = partial(huggingface_hub.login, token=token.strip(), add_to_git_credential=False)
-    ask(save, constants.ENDPOINT)
+    failure = None
+    try:
+        huggingface_hub.login(token=token.strip(), add_to_git_credential=False)
+    except (httpx2.HTTPError, OSError, ValueError) as error:
+        failure = type(error).__name__
+    # Not where it was caught: what the library raises holds the request, and that the token.
+    if failure is not None:
+        raise _not_a_token(f"it cannot be kept ({failure})")
     return identity
 
 
 def log_out() -> bool:
     """Remove every token from the store; return whether the environment still gives one."""
-    prepare()
     try:
         huggingface_hub.logout()
     except OSError:
@@ -62,34 +66,34 @@ def who_am_i() -> Identity:
     Raises:
         ModpmError: `not-authorised`, if nobody is; `network-failed`, `rate-limited`.
     """
-    token = get_token()
+    token = kept_token(endpoint())
     if token is None:
         raise ModpmError(
             "nobody is logged in to the Hub",
             code="not-authorised",
-            where=constants.ENDPOINT,
+            where=endpoint(),
             hint="log in with `modpm login`",
         )
     return _identity(token)
 
 
 def _identity(token: str) -> Identity:
-    prepare()
-    api = HfApi(token=token, library_name=LIBRARY)
+    place = endpoint()
     try:
-        answer = ask(api.whoami, constants.ENDPOINT)
+        answer = Hub(place, token).call("GET", "/api/whoami-v2", place)
     except RefusalError as refusal:
         raise _not_a_token(refusal.why or "it is refused") from None
-    organisations = answer.get("orgs", []) if isinstance(answer, dict) else []
-    names = sorted(str(organisation["name"]) for organisation in organisations)
-    return Identity(str(answer["name"]), tuple(names), constants.ENDPOINT)
+    name = str(field(answer, ["name"], place))
+    organisations = answer.get("orgs") or []
+    names = sorted(str(field(each, ["name"], place)) for each in organisations)
+    return Identity(name, tuple(names), place)
 
 
 def _not_a_token(why: str) -> ModpmError:
     return ModpmError(
         "the Hub does not accept this token",
         code="not-authorised",
-        where=constants.ENDPOINT,
+        where=endpoint(),
         why=why,
-        hint=f"make one that may write at {constants.ENDPOINT}/settings/tokens",
+        hint=f"make one that may write at {endpoint()}/settings/tokens",
     )

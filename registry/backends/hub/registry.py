@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
-from functools import partial
-from importlib import metadata
 from itertools import chain
 from typing import TYPE_CHECKING, BinaryIO
+from urllib.parse import urlencode
 
-from huggingface_hub import HfApi, constants, get_token
 from packaging.version import Version
 
 from modpm.core.errors import ModpmError
 from modpm.core.formats.digest import digest_bytes
 from modpm.core.formats.manifest import MANIFEST_FILE, TENSOR_FILE
 from modpm.core.formats.names import ModuleName, normalise
-from modpm.registry.backends.hub.asking import ask
+from modpm.registry.backends.hub.asking import Hub, field, nonsense
 from modpm.registry.backends.hub.naming import (
     module_of,
     no_repository,
@@ -27,7 +24,6 @@ from modpm.registry.backends.hub.naming import (
 )
 from modpm.registry.backends.hub.releasing import INDEX_FILE, ReleaseWriter, taken_there
 from modpm.registry.backends.hub.repository import ModuleRepository
-from modpm.registry.backends.hub.session import LIBRARY, prepare
 from modpm.registry.backends.protocol import Published, Query
 from modpm.registry.backends.refusals import not_listed
 from modpm.registry.backends.scanning import meets
@@ -37,8 +33,6 @@ from modpm.registry.system.threads import in_threads
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
-
-    from huggingface_hub import ModelInfo
 
     from modpm.core.formats.distribution import Distribution
 
@@ -69,13 +63,7 @@ class HubRegistry:
     def __init__(self, location: str) -> None:
         self._location = location
         self._owner = owner_of(location)
-        prepare()
-        self._api = HfApi(
-            endpoint=os.environ.get("HF_ENDPOINT", "").rstrip("/") or None,
-            token=None if constants.HF_HUB_DISABLE_IMPLICIT_TOKEN else ask(get_token, location),
-            library_name=LIBRARY,
-            library_version=metadata.version(LIBRARY),
-        )
+        self._hub = Hub.of_environment(location)
         self._indexes: dict[ModuleName, Index] = {}
 
     @property
@@ -179,7 +167,7 @@ class HubRegistry:
 
     def _repository(self, module: ModuleName) -> ModuleRepository | None:
         repository = repository_of(self._owner, module)
-        return None if repository is None else ModuleRepository(self._api, repository)
+        return None if repository is None else ModuleRepository(self._hub, repository)
 
     def _required(self, module: ModuleName) -> ModuleRepository:
         repository = self._repository(module)
@@ -190,12 +178,18 @@ class HubRegistry:
     def _listed(self, namespace: str | None, class_tags: Sequence[str]) -> list[ModuleName]:
         tags = ["modpm", *class_tags]
         tags += [] if namespace is None else [f"modpm-namespace:{namespace}"]
-        models = ask(partial(self._models, tags), self._location)
-        found = (module_of(self._owner, model.id) for model in models if _has_index(model))
+        asked = [("author", self._owner), *(("filter", tag) for tag in tags), ("full", "true")]
+        models = self._hub.listed(f"/api/models?{urlencode(asked)}", self._location)
+        names = [str(field(m, ["id"], self._location)) for m in models if self._has_index(m)]
+        found = (module_of(self._owner, name) for name in names)
         return sorted(m for m in found if m is not None and namespace in {None, m.namespace})
 
-    def _models(self, tags: Sequence[str]) -> list[ModelInfo]:
-        return list(self._api.list_models(author=self._owner, filter=list(tags), full=True))
+    def _has_index(self, model: object) -> bool:
+        siblings = field(model, ["siblings"], self._location)
+        if not isinstance(siblings, list):
+            raise nonsense(self._location)
+        names = [field(sibling, ["rfilename"], self._location) for sibling in siblings]
+        return INDEX_FILE in names
 
     def _entered(self, distributions: Sequence[Distribution]) -> list[_Entry]:
         """Look at all of them before anything is published."""
@@ -245,10 +239,6 @@ def _find(
         if entry.module == module and Version(entry.release.version) == version:
             return entry.release
     return None if index is None else index.find(version)
-
-
-def _has_index(model: ModelInfo) -> bool:
-    return any(sibling.rfilename == INDEX_FILE for sibling in model.siblings or ())
 
 
 def _class_tags(query: Query) -> list[str]:

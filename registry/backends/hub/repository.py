@@ -2,40 +2,24 @@
 
 from __future__ import annotations
 
-import io
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING, BinaryIO
-
-from huggingface_hub import (
-    CommitOperationAdd,
-    CommitOperationDelete,
-    get_hf_file_metadata,
-    get_session,
-    hf_hub_url,
-)
-from huggingface_hub.utils import (  # type: ignore[attr-defined]  # documented, not declared
-    build_hf_headers,
-    hf_raise_for_status,
-)
+from urllib.parse import quote
 
 from modpm.core.errors import ModpmError
 from modpm.core.formats import canonical_json
-from modpm.registry.backends.hub.asking import CONFLICT, MissingError, RefusalError, ask
-from modpm.registry.backends.hub.body import as_file, read_whole
-from modpm.registry.backends.retrying import persistently
+from modpm.registry.backends.hub.asking import CONFLICT, Hub, MissingError, RefusalError, field
+from modpm.registry.backends.hub.committing import commit
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator
 
-    import httpx2
-    from huggingface_hub import HfApi
-    from huggingface_hub.hf_api import ModelInfo
+    from huggingface_hub import CommitOperationAdd
 
 MAIN = "main"
 
-_PARTIAL, _OUT_OF_RANGE = 206, 416
+_LINKED_ETAG, _ETAG, _COMMIT = "X-Linked-Etag", "ETag", "X-Repo-Commit"
 
 
 @dataclass(frozen=True)
@@ -68,28 +52,31 @@ class ModuleRepository:
     """A repository, whether it is there or not.
 
     Args:
-        api: The client, which knows the endpoint and the token.
+        hub: The Hub.
         id: `OWNER/NAME`.
     """
 
-    def __init__(self, api: HfApi, id: str) -> None:  # noqa: A002 -- the Hub's word
-        self._api = api
+    def __init__(self, hub: Hub, id: str) -> None:  # noqa: A002 -- the Hub's word
+        self._hub = hub
         self.id = id
 
     def create(self) -> None:
         """Make the repository, if it is not there."""
-        ask(partial(self._api.create_repo, self.id, exist_ok=True), self.id)
+        owner, _, name = self.id.partition("/")
+        with _there_already():
+            self._hub.call(
+                "POST", "/api/repos/create", self.id, {"name": name, "organization": owner}
+            )
 
     def head(self, revision: str = MAIN) -> Head | None:
         """Return what a branch or tag names; None if it, or the repository, is not there."""
         try:
-            info: ModelInfo = ask(
-                partial(self._api.model_info, self.id, revision=revision), self.id
-            )
+            info = self._hub.call("GET", self._api("revision", revision), self.id)
         except MissingError:
             return None
-        files = frozenset(sibling.rfilename for sibling in info.siblings or ())
-        return Head(str(info.sha), files)
+        siblings = field(info, ["siblings"], self.id) or ()
+        files = frozenset(str(field(sibling, ["rfilename"], self.id)) for sibling in siblings)
+        return Head(str(field(info, ["sha"], self.id)), files)
 
     def open(self, file: str, revision: str, offset: int = 0) -> BinaryIO:
         """Open a file to read its bytes.
@@ -97,26 +84,13 @@ class ModuleRepository:
         Raises:
             MissingError: It, the revision or the repository is not there.
         """
-        where = f"{self.id}, {file} at {revision}"
-        ranged = {"range": f"bytes={offset}-"} if offset else {}
-        try:
-            response = ask(partial(self._get, file, revision, ranged), where)
-        except RefusalError as refusal:
-            if refusal.status != _OUT_OF_RANGE:
-                raise
-            return io.BytesIO()  # what was asked for begins after the last byte
-        return as_file(response, 0 if response.status_code == _PARTIAL else offset)
+        return self._hub.opened(self._file(file, revision), self._where(file, revision), offset)
 
     def read(self, file: str, revision: str) -> bytes | None:
         """Return a JSON document, or as much of it as shows that it is too large."""
-        where = f"{self.id}, {file} at {revision}"
-
-        def read_once() -> bytes:
-            response = ask(partial(self._get, file, revision, {}), where)
-            return read_whole(response, canonical_json.MAX_SIZE_BYTES)
-
+        path, where = self._file(file, revision), self._where(file, revision)
         try:
-            return persistently(read_once, where)
+            return self._hub.read(path, where, canonical_json.MAX_SIZE_BYTES)
         except MissingError:
             return None
 
@@ -126,15 +100,15 @@ class ModuleRepository:
         Raises:
             MissingError: It, the revision or the repository is not there.
         """
-        where = f"{self.id}, {file} at {revision}"
-        url = self._url(file, revision)
-        metadata = ask(
-            partial(get_hf_file_metadata, url, token=False, headers=self._headers()), where
+        path, where = self._file(file, revision), self._where(file, revision)
+        response = self._hub.ask("HEAD", path, where, led="here")
+        response.close()
+        headers = response.headers
+        etag = (
+            str(headers.get(_LINKED_ETAG) or headers.get(_ETAG, "")).removeprefix("W/").strip('"')
         )
-        is_digest = metadata.etag is not None and len(metadata.etag) == len("0" * 64)
-        return LinkedFile(
-            str(metadata.commit_hash), f"sha256:{metadata.etag}" if is_digest else None
-        )
+        digest = f"sha256:{etag}" if len(etag) == len("0" * 64) else None
+        return LinkedFile(field(dict(headers), [_COMMIT.lower()], where), digest)
 
     def commit(
         self,
@@ -149,57 +123,47 @@ class ModuleRepository:
 
         Raises:
             RefusalError: With the status `STALE`, if somebody did.
+            ModpmError: `invalid-card`.
         """
-        gone = [CommitOperationDelete(name) for name in sorted(set(removes) & parent.files)]
-        commit = partial(
-            self._api.create_commit,
-            self.id,
-            [*adds, *gone],
-            commit_message=message,
-            revision=branch,
-            parent_commit=parent.commit,
-        )
-        return str(ask(commit, self.id).oid)
+        gone = sorted(set(removes) & parent.files)
+        header = {"summary": message, "description": "", "parentCommit": parent.commit}
+        return commit(self._hub, self.id, branch, header, adds=list(adds), gone=gone)
 
     def make_branch(self, branch: str, commit: str) -> None:
         """Make a branch, if it is not there."""
-        make = partial(
-            self._api.create_branch, self.id, branch=branch, revision=commit, exist_ok=True
-        )
-        ask(make, self.id)
+        with _there_already():
+            self._hub.call("POST", self._api("branch", branch), self.id, {"startingPoint": commit})
 
     def remove_branch(self, branch: str) -> None:
         """Remove a branch, if it is there; one that stays harms nobody."""
         with suppress(ModpmError):
-            ask(partial(self._api.delete_branch, self.id, branch=branch), self.id)
+            self._hub.call("DELETE", self._api("branch", branch), self.id)
 
     def make_tag(self, tag: str, commit: str) -> bool:
         """Make a tag; return whether it was free."""
         try:
-            ask(partial(self._api.create_tag, self.id, tag=tag, revision=commit), self.id)
+            self._hub.call("POST", self._api("tag", commit), self.id, {"tag": tag})
         except RefusalError as refusal:
             if refusal.status != CONFLICT:
                 raise
             return False
         return True
 
-    def _url(self, file: str, revision: str) -> str:
-        return hf_hub_url(self.id, file, revision=revision, endpoint=self._api.endpoint)
+    def _api(self, part: str, revision: str) -> str:
+        return f"/api/models/{self.id}/{part}/{quote(revision, safe='')}"
 
-    def _headers(self) -> dict[str, str]:
-        api = self._api
-        return build_hf_headers(
-            token=api.token, library_name=api.library_name, library_version=api.library_version
-        )
+    def _file(self, file: str, revision: str) -> str:
+        return f"/{self.id}/resolve/{quote(revision, safe='')}/{quote(file)}"
 
-    def _get(self, file: str, revision: str, headers: Mapping[str, str]) -> httpx2.Response:
-        session = get_session()
-        headers = {**self._headers(), "accept-encoding": "identity", **headers}
-        request = session.build_request("GET", self._url(file, revision), headers=headers)
-        response = session.send(request, stream=True)
-        try:
-            hf_raise_for_status(response)
-        except BaseException:
-            response.close()
+    def _where(self, file: str, revision: str) -> str:
+        return f"{self.id}, {file} at {revision}"
+
+
+@contextmanager
+def _there_already() -> Iterator[None]:
+    """Make something unless it is there."""
+    try:
+        yield
+    except RefusalError as refusal:
+        if refusal.status != CONFLICT:
             raise
-        return response

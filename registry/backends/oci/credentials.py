@@ -105,7 +105,7 @@ class Credentials:
             form = {"grant_type": "refresh_token", "client_id": "modpm", **asked}
             content = urlencode({**form, "refresh_token": login.refresh_token}).encode()
             headers = {"Content-Type": "application/x-www-form-urlencoded"}
-            response = self._web.ask("POST", realm, headers=headers, content=content, is_led=False)
+            response = self._web.ask("POST", realm, headers=headers, content=content, led="nowhere")
         else:
             joint = "&" if urlsplit(realm).query else "?"
             basic = {} if login.basic is None else {"Authorization": f"Basic {login.basic}"}

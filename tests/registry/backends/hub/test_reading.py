@@ -15,11 +15,10 @@ from tests.registry.backends.hub.conftest import TOKEN
 from modpm.core.errors import ModpmError
 from modpm.core.formats.names import ModuleName
 from modpm.registry.backends import retrying
-from modpm.registry.backends.hub import HubRegistry, session
+from modpm.registry.backends.hub import HubRegistry
 from modpm.registry.backends.hub.naming import module_of, repository_of
 from modpm.registry.backends.opening import open_backend
 from modpm.registry.backends.protocol import Query
-from modpm.registry.system.threads import in_threads
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -54,24 +53,6 @@ def unreachable_port() -> int:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         return int(taken.getsockname()[1])
-
-
-def test_registries_that_are_opened_at_once_prepare_the_client_once(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    made: list[object] = []
-
-    def slowly(factory: object) -> None:
-        time.sleep(0.05)
-        made.append(factory)
-
-    monkeypatch.setattr(session, "set_client_factory", slowly)
-    session._prepare_once.cache_clear()
-    try:
-        in_threads(lambda _: session.prepare(), range(8), "clients cannot be prepared")
-    finally:
-        session._prepare_once.cache_clear()
-    assert len(made) == 1
 
 
 @pytest.mark.parametrize("location", ["hf://acme/models", "hf://a--b", "hf://-x", "hf://a b"])
