@@ -68,6 +68,17 @@ class Requirement:
         """Return this requirement of a namespace as one of a module in it."""
         return Requirement(module.namespace, module.name, self.specifiers, self.tag)
 
+    def is_on(self, module: ModuleName) -> bool:
+        """Say whether it asks something of a module, by itself or with its namespace."""
+        return self.namespace == module.namespace and self.name in {None, module.name}
+
+    def admits(self, version: str) -> bool:
+        """Say whether a version satisfies it, pre-releases as any other (N-10).
+
+        What a tag stands for only a registry knows: as far as is known here, any version.
+        """
+        return self.specifiers.contains(version, prereleases=True)
+
     def __str__(self) -> str:
         versions = str(self.specifiers) if self.tag is None else f"@{self.tag}"
         return f"{self.namespace}/{self.name or '*'}{versions}"

@@ -110,7 +110,7 @@ def _installed(module: ModuleName, requirement: Requirement, place: Project) -> 
     pin = (place.installed() or Lockfile((), ())).find(module)
     if pin is None or requirement.tag is not None:
         return None
-    return pin if requirement.specifiers.contains(pin.version, prereleases=True) else None
+    return pin if requirement.admits(pin.version) else None
 
 
 def _not_here(requirement: Requirement, place: Project) -> ModpmError:

@@ -47,4 +47,4 @@ def _is_met(requirement: Requirement, graph: RequirementGraph) -> bool:
     if requirement.module is None or requirement.tag is not None:
         return False
     pin = graph.pins.get(requirement.module)
-    return pin is not None and requirement.specifiers.contains(pin.version, prereleases=True)
+    return pin is not None and requirement.admits(pin.version)

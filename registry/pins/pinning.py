@@ -147,7 +147,7 @@ def _known_modules(requirement: Requirement, request: Request, lock: Lockfile) -
     is_asked = requirement in request.edit.add or request.moves(requirement.namespace, None)
     if requirement.module is not None or is_asked or str(requirement) not in lock.requirements:
         return []
-    return [pin.module for pin in lock.of_namespace(requirement.namespace)]
+    return [pin.module for pin in lock.pins if requirement.is_on(pin.module)]
 
 
 def _pins(releases: Mapping[ModuleName, Release], catalogue: RegistryCatalogue) -> list[Pin]:

@@ -193,10 +193,6 @@ class Lockfile:
         kept = {namespace: both[namespace] for namespace in sorted(pinned & both.keys())}
         return replace(self, signers=MappingProxyType(kept))
 
-    def of_namespace(self, namespace: str) -> tuple[Pin, ...]:
-        """Return the pins of a namespace."""
-        return tuple(pin for pin in self.pins if pin.module.namespace == namespace)
-
     def find(self, module: ModuleName) -> Pin | None:
         """Return the pin of a module."""
         return next((pin for pin in self.pins if pin.module == module), None)

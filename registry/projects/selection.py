@@ -48,8 +48,7 @@ def check_locked(selection: Sequence[Requirement], place: Project) -> None:
     """
     lock = place.lock() or Lockfile((), ())
     for one in selection:
-        pins = lock.of_namespace(one.namespace)
-        if not [pin for pin in pins if one.name in {None, pin.module.name}]:
+        if not any(one.is_on(pin.module) for pin in lock.pins):
             raise not_locked(str(one), [pin.module for pin in lock.pins], place)
 
 

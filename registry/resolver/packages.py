@@ -134,7 +134,7 @@ class ModulePackage:
         module = ModuleName(*other.split("/"))
         releases = [self.candidates.releases[v] for v in versions & self.candidates.everything]
         texts = dict.fromkeys(text for release in releases for text in release.requires)
-        return [text for text in texts if self._is_on(text, module)]
+        return [text for text in texts if self._shelves.requirement(text).is_on(module)]
 
     def listed(self, versions: VersionSet) -> list[str]:
         """Return the versions of releases."""
@@ -148,16 +148,13 @@ class ModulePackage:
         """Return what releases require of a module, to the releases that require it."""
         if module not in self._on:
             groups: dict[tuple[str, ...], list[int]] = {}
+            parsed = self._shelves.requirement
             for position, release in enumerate(self.candidates.releases):
-                texts = tuple(text for text in release.requires if self._is_on(text, module))
+                texts = tuple(text for text in release.requires if parsed(text).is_on(module))
                 if texts:
                     groups.setdefault(texts, []).append(position)
             self._on[module] = {texts: VersionSet.of(group) for texts, group in groups.items()}
         return self._on[module]
-
-    def _is_on(self, text: str, module: ModuleName) -> bool:
-        requirement = self._shelves.requirement(text)
-        return requirement.namespace == module.namespace and requirement.name in {None, module.name}
 
     def _reason(self, wants: Wants) -> str:
         assert wants.refusal is not None

@@ -26,8 +26,9 @@ def test_a_requirement_names_its_module_and_versions() -> None:
     requirement = Requirement.parse("CIFAR10/Cat >=1.2, <2")
 
     assert requirement.module == ModuleName("cifar10", "cat")
-    assert requirement.specifiers.contains("1.9")
-    assert not requirement.specifiers.contains("2.0")
+    assert requirement.admits("1.9")
+    assert requirement.admits("1.3rc1")
+    assert not requirement.admits("2.0")
 
 
 def test_a_star_asks_for_the_whole_namespace() -> None:
@@ -35,6 +36,9 @@ def test_a_star_asks_for_the_whole_namespace() -> None:
 
     assert requirement.module is None
     assert str(requirement.of(ModuleName("cifar10", "dog"))) == "cifar10/dog<2"
+    assert requirement.is_on(ModuleName("cifar10", "dog"))
+    assert not requirement.is_on(ModuleName("mnist", "dog"))
+    assert not Requirement.parse("cifar10/cat").is_on(ModuleName("cifar10", "dog"))
 
 
 def test_a_tag_is_not_a_version() -> None:
