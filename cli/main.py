@@ -31,6 +31,7 @@ VERB_GROUPS = {
         "tag": "Let a tag stand for a release.",
         "yank": "Keep a release from being installed anew.",
         "mirror": "Copy what a lockfile needs into another registry.",
+        "registry": "Look after a registry: make its catalogue anew.",
         "key": "Make keys that sign releases.",
         "login": "Log in to the Hugging Face Hub.",
         "logout": "Forget the tokens of the Hugging Face Hub.",

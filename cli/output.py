@@ -79,6 +79,12 @@ def warn(text: str) -> None:
     click.echo(f"{click.style('warning:', fg='yellow', bold=True)} {as_text(text)}", err=True)
 
 
+def warn_of(problem: ModpmError) -> None:
+    """Tell of a problem that keeps the rest from nothing, as `warn` does."""
+    told = [problem.what, problem.where, problem.why, problem.hint]
+    warn("; ".join(text for text in told if text is not None))
+
+
 def counted(n: int, noun: str, plural: str | None = None) -> str:
     """Return a number of things in words (`1 module`, `2 modules`)."""
     return f"{n} {noun}" if n == 1 else f"{n} {plural or f'{noun}s'}"

@@ -8,7 +8,7 @@ import click
 
 from modpm.cli.module_table import size_in_words
 from modpm.cli.options import SizeType, asked_registry_option, json_option, project_option
-from modpm.cli.output import counted, emit, say, table
+from modpm.cli.output import counted, emit, say, table, warn_of
 from modpm.core.formats.records import to_plain
 from modpm.registry.discovery.searching import search
 
@@ -64,6 +64,7 @@ def command(
         namespace=namespace,
         min_recall=min_recall,
         max_size_bytes=max_size,
+        on_problem=warn_of,
     )
     if as_json:
         emit({"modules": [_data(one) for one in found]})

@@ -11,6 +11,7 @@ import msgspec
 from modpm.cli.error_document import ErrorDocument
 from modpm.core.formats.composition_manifest import CompositionManifest
 from modpm.core.formats.manifest import Manifest
+from modpm.registry.backends.shards import Entry
 from modpm.registry.index import CompositionRelease, Index, ModuleRelease
 from modpm.registry.projects.lockfile import LockDocument
 from modpm.registry.projects.project import Wishes
@@ -27,6 +28,7 @@ TYPES: dict[str, type] = {
     "manifest": Manifest,
     "composition": CompositionManifest,
     "index": Index,
+    "catalogue": Entry,
     "lockfile": LockDocument,
     "signature": Bundle,
     "statement": Statement,

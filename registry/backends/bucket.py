@@ -16,6 +16,7 @@ import obstore
 from obstore.exceptions import (
     AlreadyExistsError,
     BaseError,
+    NotModifiedError,
     PermissionDeniedError,
     PreconditionError,
     UnauthenticatedError,
@@ -93,15 +94,27 @@ class Bucket:
 
     def document(self, path: str) -> Document | None:
         """Return a small object, or enough of it to see that it is too large; None if absent."""
+        try:
+            return self.changed(path, None)
+        except FileNotFoundError:
+            return None
+
+    def changed(self, path: str, seen: str | None) -> Document | None:
+        """Return a small object as `document` does; None if it still has the ETag that was seen.
+
+        Raises:
+            FileNotFoundError: There is no such object.
+        """
+        options: GetOptions = {} if seen is None else {"if_none_match": seen}
 
         def ask() -> Document:
-            result = obstore.get(self._store, path)
+            result = obstore.get(self._store, path, options=options)
             data = _beginning(result, canonical_json.MAX_SIZE_BYTES + 1)
             return Document(data, _state(result.meta))
 
         try:
             return self._asked(ask)
-        except FileNotFoundError:
+        except NotModifiedError:
             return None
 
     def replace(self, path: str, data: bytes, seen: Document | None) -> bool:
@@ -203,7 +216,7 @@ class Bucket:
         def ask_once() -> _Answer:
             try:
                 return ask()
-            except (AlreadyExistsError, PreconditionError):
+            except (AlreadyExistsError, NotModifiedError, PreconditionError):
                 raise
             except (BaseError, OSError) as error:
                 raise self._explained(error) from None

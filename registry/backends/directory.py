@@ -18,10 +18,10 @@ from modpm.core.formats import canonical_json
 from modpm.core.formats.names import ModuleName
 from modpm.core.formats.whole_files import read_at_most, sync_folder, write_new
 from modpm.registry.backends import layout
-from modpm.registry.backends.layout import INDEX_FILE, NAMESPACES_FILE, REGISTRY_FILE
-from modpm.registry.backends.protocol import Published, Query
+from modpm.registry.backends.cataloguing import FileCatalogue, Reading
+from modpm.registry.backends.layout import INDEX_FILE, REGISTRY_FILE
+from modpm.registry.backends.protocol import Published
 from modpm.registry.backends.refusals import not_listed, taken_by
-from modpm.registry.backends.scanning import scan
 from modpm.registry.index import Index, Release
 from modpm.registry.system.durable import (
     exclusively,
@@ -35,10 +35,11 @@ from modpm.registry.system.threads import in_threads
 from modpm.registry.system.transfer import transfer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from pathlib import Path
 
     from modpm.core.formats.distribution import Distribution
+    from modpm.registry.backends.shards import Shard
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,7 @@ class DirectoryRegistry:
     def __init__(self, folder: Path) -> None:
         self._folder = folder.absolute()
         self._staging = self._folder / ".staging"
+        self._catalogue = FileCatalogue(self, self._read, self._update, is_near=True)
         self._has_layout = False
 
     @property
@@ -125,11 +127,19 @@ class DirectoryRegistry:
                 raise not_listed(module, self.location)
             changed = change(listed)
             replace_files({self._index_path(module): changed.to_bytes()}, self._staging)
+            self._catalogue.note([changed])
         return changed
 
-    def search(self, query: Query) -> Iterator[Index]:
-        """Give the indexes of the modules that meet a query, by reading them all."""
-        return scan(self, query)
+    def catalogue(self, namespace: str | None, seen: Mapping[str, str]) -> list[Shard]:
+        """Return what is shown of the modules, by the catalogue of the folder."""
+        self._check_layout()
+        return self._catalogue.parts(namespace, seen)
+
+    def reindex(self) -> list[Shard]:
+        """Make the catalogue anew, under the lock of the registry."""
+        self._check_layout()
+        with exclusively(self._folder / ".lock", self._staging):
+            return self._catalogue.rebuild()
 
     def _open_by_digest(self, module: ModuleName, version: str, file: str) -> BinaryIO:
         """Open a file in a copy of a registry that names files by their digests."""
@@ -198,26 +208,30 @@ class DirectoryRegistry:
         sync_folders(folders | above)
         for module in modules:
             move(self._staged_index(module), self._index_path(module))
-        self._list_names({entry.module for entry in entries})
+        self._note({entry.module for entry in entries})
 
-    def _list_names(self, modules: set[ModuleName]) -> None:
-        """Write down the names, for a copy of the folder on a server that cannot list."""
-        path = self._folder / NAMESPACES_FILE
-        if not path.exists():  # written last: the lists are being made for the first time
-            modules = modules.union(self.names())
-        namespaces = {module.namespace for module in modules}
-        for namespace in sorted(namespaces):
-            names = {module.name for module in modules if module.namespace == namespace}
-            self._add_names(self._folder / layout.names_path(namespace), "names", names)
-        self._add_names(path, "namespaces", namespaces)
+    def _note(self, modules: Iterable[ModuleName]) -> None:
+        """Bring the catalogue up to date, also of what was published before: it may lack that."""
+        indexes = (self.index(module) for module in sorted(modules))
+        self._catalogue.note(index for index in indexes if index is not None)
 
-    def _add_names(self, path: Path, kind: str, names: set[str]) -> None:
+    def _read(self, path: str, seen: str | None) -> Reading | None:
+        """Read a document unless it is the one that was seen; every one is a new file."""
         try:
-            listed = set(layout.decode_names(_read_regular(path), kind, str(path)))
-        except FileNotFoundError:
-            listed = set()
-        if not names <= listed:
-            replace_files({path: layout.encode_names(kind, listed | names)}, self._staging)
+            with _open_regular(self._folder / path) as file:
+                status = os.fstat(file.fileno())
+                state = f"{status.st_ino} {status.st_mtime_ns} {status.st_ctime_ns}"
+                data = None if state == seen else file.read(canonical_json.MAX_SIZE_BYTES + 1)
+                return Reading(data, state)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+
+    def _update(self, path: str, change: Callable[[bytes | None], bytes | None]) -> None:
+        """Replace a document by what `change` makes of it, under the lock that is held."""
+        reading = self._read(path, None)
+        changed = change(None if reading is None else reading.data)
+        if changed is not None:
+            replace_files({self._folder / path: changed}, self._staging)
 
     def _index_path(self, module: ModuleName) -> Path:
         return self._folder / module.namespace / module.name / INDEX_FILE

@@ -2,7 +2,7 @@
 
     registry.json                       what makes it a registry
     namespaces.json                     its namespaces
-    <namespace>/names.json              the names of a namespace
+    <namespace>/catalogue.json          what is shown of the modules of a namespace
     <namespace>/<name>/index.json       what is listed for a name
     <namespace>/<name>/<version>/…      the files of a release, where folders can be renamed
     files.sha256/<hex>                  or any file, by its digest, where they cannot
@@ -12,19 +12,13 @@ A folder, a bucket and a web server hold the same files, so that one can be copi
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from modpm.core.errors import ModpmError
 from modpm.core.formats import canonical_json
 from modpm.core.formats.names import ModuleName, normalise
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
 FORMAT_VERSION = 1
 REGISTRY_FILE = "registry.json"
 NAMESPACES_FILE = "namespaces.json"
-NAMES_FILE = "names.json"
 INDEX_FILE = "index.json"
 FILES_FOLDER = "files.sha256"
 
@@ -35,11 +29,6 @@ LAYOUT = canonical_json.encode({"format_version": FORMAT_VERSION})
 def index_path(module: ModuleName) -> str:
     """Return where the index of a module is."""
     return f"{module.namespace}/{module.name}/{INDEX_FILE}"
-
-
-def names_path(namespace: str) -> str:
-    """Return where the names of a namespace are."""
-    return f"{namespace}/{NAMES_FILE}"
 
 
 def release_path(module: ModuleName, version: str, file: str) -> str:
@@ -61,43 +50,6 @@ def check_layout(data: bytes, location: str) -> None:
     layout = canonical_json.decode(data, f"{location}/{REGISTRY_FILE}")
     if data != LAYOUT:
         raise not_a_registry(location, f"this modpm does not know its layout, {layout!r:.200}")
-
-
-def encode_names(kind: str, names: Iterable[str]) -> bytes:
-    """Return a document of names.
-
-    Args:
-        kind: `namespaces` or `names`.
-        names: In any order.
-    """
-    return canonical_json.encode({"format_version": FORMAT_VERSION, kind: sorted(set(names))})
-
-
-def decode_names(data: bytes, kind: str, where: str) -> list[str]:
-    """Read a document of names from bytes that nobody has vouched for.
-
-    Args:
-        data: The document.
-        kind: `namespaces` or `names`.
-        where: Where it is, for errors.
-
-    Returns:
-        Those that are names in normal form, sorted; anything else is passed over.
-
-    Raises:
-        ModpmError: `invalid-index`, `invalid-json` or `too-large`.
-    """
-    document = canonical_json.decode(data, where)
-    listed = document.get(kind) if isinstance(document, dict) else None
-    if not isinstance(listed, list):
-        raise ModpmError(
-            "the list of names cannot be used",
-            code="invalid-index",
-            where=where,
-            why=f"it has no list `{kind}`",
-            hint="ask whoever keeps the registry to publish to it again",
-        )
-    return sorted({name for name in listed if isinstance(name, str) and is_name(name)})
 
 
 def is_name(text: str) -> bool:

@@ -18,20 +18,21 @@ from modpm.core.errors import ModpmError
 from modpm.core.formats.names import ModuleName
 from modpm.registry.backends import layout, streaming
 from modpm.registry.backends.bucket import Bucket
-from modpm.registry.backends.layout import NAMESPACES_FILE, REGISTRY_FILE
-from modpm.registry.backends.protocol import Published, Query
+from modpm.registry.backends.cataloguing import FileCatalogue, Reading
+from modpm.registry.backends.layout import REGISTRY_FILE
+from modpm.registry.backends.protocol import Published
 from modpm.registry.backends.refusals import not_listed, taken_by
-from modpm.registry.backends.scanning import REMOTE_AT_ONCE, modules_in, scan
 from modpm.registry.backends.waves import in_waves
 from modpm.registry.index import Index, Release
 from modpm.registry.system.threads import in_threads
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from pathlib import Path
 
     from modpm.core.formats.distribution import Distribution
     from modpm.core.formats.manifest import FileRecord
+    from modpm.registry.backends.shards import Shard
 
 PATIENCE_SECONDS = 60.0
 """How long a writer tries to get its change into a document that others change, too."""
@@ -60,6 +61,7 @@ class ObjectStoreRegistry:
     def __init__(self, url: str) -> None:
         self._url = url
         self._bucket = Bucket(url)
+        self._catalogue = FileCatalogue(self, self._read, self._update)
         self._has_layout = False
         self._indexes: dict[ModuleName, Index] = {}
 
@@ -72,7 +74,9 @@ class ObjectStoreRegistry:
         """Return the modules, sorted: folders are listed, and not what is in them."""
         self._check_layout()
         namespaces = self._names_in(None) if namespace is None else [namespace]
-        return modules_in(namespaces, self._names_in)
+        listed = in_threads(self._names_in, namespaces, "names cannot be listed")
+        pairs = zip(namespaces, listed, strict=True)
+        return [ModuleName(space, name) for space, names in pairs for name in names]
 
     def index(self, module: ModuleName) -> Index | None:
         """Return what is listed for a name; None if nothing is."""
@@ -123,7 +127,8 @@ class ObjectStoreRegistry:
         in_threads(self._upload, _files(new), "files cannot be uploaded")
         groups = [[e for e in new if e.module == name] for name in sorted({e.module for e in new})]
         in_waves(self._list, groups, "modules cannot be published")
-        self._list_names(set(names))
+        # Also of what was published before: the catalogue may lack that.
+        self._catalogue.note(self._indexes[name] for name in sorted(set(names)))
         return [self._published(entry) for entry in entries]
 
     def change(self, module: ModuleName, change: Callable[[Index], Index]) -> Index:
@@ -134,11 +139,19 @@ class ObjectStoreRegistry:
                 raise not_listed(module, self.location)
             return change(listed)
 
-        return self._update_index(module, change_listed)
+        changed = self._update_index(module, change_listed)
+        self._catalogue.note([changed])
+        return changed
 
-    def search(self, query: Query) -> Iterator[Index]:
-        """Give the indexes of the modules that meet a query, by reading them all."""
-        return scan(self, query, REMOTE_AT_ONCE)
+    def catalogue(self, namespace: str | None, seen: Mapping[str, str]) -> list[Shard]:
+        """Return what is shown of the modules, by the catalogue of the bucket."""
+        self._check_layout()
+        return self._catalogue.parts(namespace, seen)
+
+    def reindex(self) -> list[Shard]:
+        """Make the catalogue anew; what is published meanwhile may be missing in it."""
+        self._check_layout()
+        return self._catalogue.rebuild()
 
     def _entered(self, distributions: Sequence[Distribution]) -> list[_Entry]:
         """Say of each distribution whether it is new; refuse one whose version is taken."""
@@ -182,23 +195,14 @@ class ObjectStoreRegistry:
 
         self._update_index(module, with_releases)
 
-    def _list_names(self, modules: set[ModuleName]) -> None:
-        """Write down the names, for who reads the bucket through a server that cannot list."""
-        if self._bucket.document(NAMESPACES_FILE) is None:
-            modules = modules.union(self.names())
-        namespaces = {module.namespace for module in modules}
-        for namespace in sorted(namespaces):
-            names = {module.name for module in modules if module.namespace == namespace}
-            self._add_names(layout.names_path(namespace), "names", names)
-        self._add_names(NAMESPACES_FILE, "namespaces", namespaces)
-
-    def _add_names(self, path: str, kind: str, names: set[str]) -> None:
-        def with_names(data: bytes | None) -> bytes | None:
-            where = f"{self._url}/{path}"
-            listed = set() if data is None else set(layout.decode_names(data, kind, where))
-            return None if names <= listed else layout.encode_names(kind, listed | names)
-
-        self._update(path, with_names)
+    def _read(self, path: str, seen: str | None) -> Reading | None:
+        try:
+            document = self._bucket.changed(path, seen)
+        except FileNotFoundError:
+            return None
+        if document is None:
+            return Reading(None, seen)
+        return Reading(document.data, document.state.get("e_tag"))
 
     def _record(self, module: ModuleName, version: str, file: str) -> FileRecord | None:
         """Return what a file of a release is; the index is read where that is not known yet."""

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from modpm.core.formats.distribution import Distribution
     from modpm.core.formats.names import ModuleName
+    from modpm.registry.backends.shards import Shard
     from modpm.registry.index import Index, Release
 
 
@@ -48,23 +49,6 @@ class Published:
             is_new=is_new,
             signer=release.signer,
         )
-
-
-@dataclass(frozen=True)
-class Query:
-    """What a search is for; a module must meet all of it.
-
-    Attributes:
-        text: Words, each of which the name, a label or the summary of the newest release holds,
-            whatever its case.
-        label: The class (`cat`), or the label with its namespace (`cifar10/cat`); a composition
-            has several.
-        namespace: The namespace.
-    """
-
-    text: str = ""
-    label: str | None = None
-    namespace: str | None = None
 
 
 class Backend(Protocol):
@@ -151,9 +135,27 @@ class Backend(Protocol):
             ModpmError: `unknown-module`, `read-only-registry`, `busy`, or what `change` raises.
         """
 
-    def search(self, query: Query) -> Iterator[Index]:
-        """Give the indexes of the modules that meet a query, sorted by name.
+    def catalogue(self, namespace: str | None, seen: Mapping[str, str]) -> list[Shard]:
+        """Return what is shown of the modules, in parts, and of a part that was seen nothing more.
+
+        A part that cannot be used is told with the reason, and hides no other.
+
+        Args:
+            namespace: Only this one; None for all.
+            seen: The states of parts that the caller has, by their keys.
+
+        Returns:
+            All parts that there are now.
 
         Raises:
             ModpmError: As `names`.
+        """
+
+    def reindex(self) -> list[Shard]:
+        """Make the catalogue anew from the indexes; return what was read of each module.
+
+        Where none is kept, since it is read from the indexes each time, nothing is made.
+
+        Raises:
+            ModpmError: As `change`.
         """

@@ -7,19 +7,23 @@ from typing import TYPE_CHECKING, BinaryIO, NoReturn
 from packaging.version import Version
 
 from modpm.core.errors import ModpmError
+from modpm.core.formats.digest import digest_bytes
 from modpm.registry.backends import layout
+from modpm.registry.backends.cataloguing import FileCatalogue, Reading
 from modpm.registry.backends.layout import NAMESPACES_FILE, REGISTRY_FILE
 from modpm.registry.backends.refusals import cannot_list
-from modpm.registry.backends.scanning import REMOTE_AT_ONCE, modules_in, scan
 from modpm.registry.backends.web_server import WebServer
 from modpm.registry.index import Index
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from modpm.core.formats.distribution import Distribution
     from modpm.core.formats.names import ModuleName
-    from modpm.registry.backends.protocol import Published, Query
+    from modpm.registry.backends.protocol import Published
+    from modpm.registry.backends.shards import Shard
+
+_DIGEST = "sha256:"
 
 
 class StaticRegistry:
@@ -32,6 +36,7 @@ class StaticRegistry:
     def __init__(self, url: str) -> None:
         self._url = url
         self._server = WebServer(url)
+        self._catalogue = FileCatalogue(self, self._read)
         self._has_layout = False
         self._is_by_digest = False
         self._indexes: dict[ModuleName, Index] = {}
@@ -42,11 +47,8 @@ class StaticRegistry:
         return self._url
 
     def names(self, namespace: str | None = None) -> list[ModuleName]:
-        """Return the modules that the lists of names hold, sorted."""
-        self._check_layout()
-        known = self._list(NAMESPACES_FILE, "namespaces")
-        namespaces = [each for each in known if namespace in {None, each}]
-        return modules_in(namespaces, self._names_in)
+        """Return the modules that the catalogue has, sorted."""
+        return self._catalogue.names(self._counts(namespace))
 
     def index(self, module: ModuleName) -> Index | None:
         """Return what is listed for a name; None if nothing is."""
@@ -91,9 +93,13 @@ class StaticRegistry:
         """Refuse: a copy is only read."""
         self._refuse()
 
-    def search(self, query: Query) -> Iterator[Index]:
-        """Give the indexes of the modules that meet a query, by reading them all."""
-        return scan(self, query, REMOTE_AT_ONCE)
+    def catalogue(self, namespace: str | None, seen: Mapping[str, str]) -> list[Shard]:
+        """Return what is shown of the modules, by the catalogue that was copied."""
+        return self._catalogue.shards(self._counts(namespace), seen)
+
+    def reindex(self) -> list[Shard]:
+        """Refuse: a copy is only read."""
+        self._refuse()
 
     def _path_by_digest(self, module: ModuleName, version: str, file: str) -> str | None:
         """Return where the file is in a copy of a bucket; None if it is not listed."""
@@ -102,19 +108,27 @@ class StaticRegistry:
         record = None if release is None else release.all_files.get(file)
         return None if record is None else layout.content_path(record.digest)
 
-    def _names_in(self, namespace: str) -> list[str]:
-        return self._list(layout.names_path(namespace), "names")
-
-    def _list(self, path: str, kind: str) -> list[str]:
-        data = self._server.document(path)
-        if data is None:
+    def _counts(self, namespace: str | None) -> dict[str, int]:
+        self._check_layout()
+        counts = self._catalogue.counts(namespace)
+        if counts is None:
             raise cannot_list(
                 self._url,
-                f"the server has no `{path}`",
-                ", or ask whoever keeps the registry to publish to it with this version of modpm "
+                f"the server has no `{NAMESPACES_FILE}`",
+                ", or ask whoever keeps the registry to run `modpm registry reindex` "
                 "and to copy it again",
             )
-        return layout.decode_names(data, kind, f"{self._url}/{path}")
+        return counts
+
+    def _read(self, path: str, seen: str | None) -> Reading | None:
+        e_tag = None if seen is None or seen.startswith(_DIGEST) else seen
+        try:
+            data, e_tag = self._server.changed(path, e_tag)
+        except FileNotFoundError:
+            return None
+        # A server that gives no ETag sends all of it, and need not be believed to have changed it.
+        state = e_tag if data is None else e_tag or digest_bytes(data)
+        return Reading(None if state == seen else data, state)
 
     def _check_layout(self) -> None:
         if self._has_layout:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from http import HTTPStatus
 from typing import TYPE_CHECKING, BinaryIO
 from urllib.parse import quote
@@ -14,7 +15,11 @@ from modpm.registry.backends.web import Web, origin_of
 if TYPE_CHECKING:
     import httpx2
 
-_FOUND = {HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT, HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE}
+_FOUND = {
+    *(HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT, HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE),
+    HTTPStatus.NOT_MODIFIED,
+}
+_E_TAG = re.compile(r'(W/)?"[\x21\x23-\x7e]{0,200}"')
 _ABSENT = {HTTPStatus.NOT_FOUND, HTTPStatus.GONE}
 _DENIED = {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.PROXY_AUTHENTICATION_REQUIRED}
 
@@ -40,14 +45,32 @@ class WebServer:
         Raises:
             ModpmError: `network-failed`, `rate-limited`, `not-authorised`.
         """
-
-        def ask() -> bytes:
-            return self._web.read(self._get(path, {}), canonical_json.MAX_SIZE_BYTES)
-
         try:
-            return retrying.persistently(ask, self._url)
+            return self.changed(path, None)[0]
         except FileNotFoundError:
             return None
+
+    def changed(self, path: str, seen: str | None) -> tuple[bytes | None, str | None]:
+        """Return a small file as `document` does, and its ETag, if the server gives one.
+
+        Args:
+            path: The file.
+            seen: An ETag; there are no bytes if the file still has it.
+
+        Raises:
+            FileNotFoundError: There is no such file.
+            ModpmError: As `document`.
+        """
+
+        def ask() -> tuple[bytes | None, str | None]:
+            response = self._get(path, {} if seen is None else {"If-None-Match": seen})
+            e_tag = response.headers.get("ETag", "")
+            data = self._web.read(response, canonical_json.MAX_SIZE_BYTES)
+            if seen is not None and response.status_code == HTTPStatus.NOT_MODIFIED:
+                return None, seen
+            return data, e_tag if _E_TAG.fullmatch(e_tag) else None
+
+        return retrying.persistently(ask, self._url)
 
     def opened(self, path: str, offset: int) -> BinaryIO | None:
         """Return a file to read, from one of its bytes on; None if there is no such file.

@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from modpm.core.formats.names import ModuleName, normalise
 from modpm.registry.addresses import addresses, given_addresses
-from modpm.registry.backends.protocol import Query
-from modpm.registry.backends.scanning import labels_of
-from modpm.registry.index import CompositionRelease, ModuleRelease
+from modpm.registry.discovery.local_catalogue import Query, consult, known_names
 from modpm.registry.projects.project import Project
 from modpm.registry.system.errors import explained
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Sequence
+    from collections.abc import Callable
 
+    from modpm.core.errors import ModpmError
     from modpm.core.formats.manifest import ClassMetrics
     from modpm.core.formats.measurement import Measurement
-    from modpm.registry.addresses import Address, Registries
-    from modpm.registry.backends.protocol import Backend
-    from modpm.registry.index import Release
+    from modpm.registry.addresses import Registries
+    from modpm.registry.backends.shards import Entry
+    from modpm.registry.discovery.local_catalogue import LocalCatalogue
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Found:
         license: Its license.
         size_bytes: What all its files take; those of a composition's class modules not.
         metrics: How well a module recognises its class, on each split that was measured.
-        measured: What a composition was measured at.
+        measured: What a composition was measured at, without the names of the classes.
         registry: The registry that owns the name.
     """
 
@@ -53,6 +53,23 @@ class Found:
     metrics: tuple[ClassMetrics, ...]
     measured: tuple[Measurement, ...]
     registry: str
+
+    @classmethod
+    def of(cls, module: ModuleName, entry: Entry, registry: str) -> Found:
+        """Return what a catalogue says of a module."""
+        return cls(
+            name=module,
+            version=entry.version,
+            digest=entry.digest,
+            labels=tuple(entry.labels),
+            is_composition=entry.kind == "composition",
+            summary=entry.summary,
+            license=entry.license,
+            size_bytes=entry.size_bytes,
+            metrics=tuple(entry.metrics),
+            measured=tuple(entry.measured),
+            registry=registry,
+        )
 
     @property
     def recall(self) -> float | None:
@@ -70,6 +87,10 @@ class Found:
         return min((one.accuracy for one in self.measured), default=None)
 
 
+def _pass_over(_problem: ModpmError) -> None:
+    pass
+
+
 def search(
     text: str = "",
     project: str | os.PathLike[str] = ".",
@@ -79,6 +100,7 @@ def search(
     namespace: str | None = None,
     min_recall: float | None = None,
     max_size_bytes: int | None = None,
+    on_problem: Callable[[ModpmError], None] = _pass_over,
 ) -> list[Found]:
     """Find modules in the registries of a project, sorted by name.
 
@@ -91,6 +113,8 @@ def search(
         min_recall: Measured recall on every split at least; what was not measured, and
             compositions, are left out.
         max_size_bytes: Size of all files at most.
+        on_problem: Told why a part of a registry's catalogue, which then hides nothing else,
+            cannot be used.
 
     Raises:
         ModpmError: `invalid-name`, or what a registry raises.
@@ -98,46 +122,45 @@ def search(
     place = Project.discover(project)
     of_project = place.wishes().registries
     given = given_addresses(registry, place.root, of_project)
-    query = Query(text, label, None if namespace is None else normalise(namespace))
-    with explained("search"):
-        found = _search(given or addresses((), place.root, of_project), query, place)
-    return [
-        one
-        for one in found
-        if (min_recall is None or (one.recall is not None and one.recall >= min_recall))
-        and (max_size_bytes is None or one.size_bytes <= max_size_bytes)
-    ]
-
-
-def _search(usable: Sequence[Address], query: Query, place: Project) -> list[Found]:
+    space = None if namespace is None else normalise(namespace)
+    query = Query(text, label, space, min_recall, max_size_bytes)
+    usable = given or addresses((), place.root, of_project)
     found: dict[ModuleName, Found] = {}
-    searched: list[Backend] = []
-    for address in usable:
-        backend = address.open(place.root)
-        for index in backend.search(query):
-            module = ModuleName.parse(index.name)
-            # The first registry that has a name owns it, also where its module is another.
-            is_elsewhere = module in found or any(b.index(module) is not None for b in searched)
-            release = index.newest()
-            if release is not None and not is_elsewhere:
-                found[module] = _found(module, release, backend.location)
-        searched.append(backend)
+    with explained("search"):
+        # The first registry that has a name owns it, also where its module is another.
+        for backend in [address.open(place.root) for address in reversed(usable)]:
+            entries, problems = consult(backend, space, partial(_found, query, found))
+            for problem in problems:
+                on_problem(problem)
+            for module, entry in entries.items():
+                found[module] = Found.of(module, entry, backend.location)
     return [found[module] for module in sorted(found)]
 
 
-def _found(module: ModuleName, release: Release, location: str) -> Found:
-    of_module = release if isinstance(release, ModuleRelease) else None
-    composed = release.composition if isinstance(release, CompositionRelease) else None
-    return Found(
-        name=module,
-        version=release.version,
-        digest=release.digest,
-        labels=labels_of(release),
-        is_composition=composed is not None,
-        summary=release.summary,
-        license=release.license,
-        size_bytes=release.size_bytes,
-        metrics=tuple(of_module.metrics if of_module is not None else ()),
-        measured=tuple(composed.measured if composed is not None else ()),
-        registry=location,
-    )
+def complete(
+    prefix: str = "", project: str | os.PathLike[str] = ".", registry: Registries = None
+) -> list[str]:
+    """Return names of modules that earlier searches have seen, without asking any registry.
+
+    Args:
+        prefix: What the names begin with.
+        project: A folder in the project.
+        registry: As for `search`.
+
+    Raises:
+        ModpmError: What reading the project raises.
+    """
+    place = Project.discover(project)
+    of_project = place.wishes().registries
+    given = given_addresses(registry, place.root, of_project)
+    usable = given or addresses((), place.root, of_project)
+    return known_names([address.location(place.root) for address in usable], prefix)
+
+
+def _found(
+    query: Query, later: dict[ModuleName, Found], catalogue: LocalCatalogue
+) -> dict[ModuleName, Entry]:
+    """Return what a registry has that meets the query, and take what it owns from later ones."""
+    for module in [module for module in later if catalogue.has(module)]:
+        del later[module]
+    return catalogue.find(query)

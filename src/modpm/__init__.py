@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from modpm.registry.discovery.searching import search
     from modpm.registry.installing.installation import install
     from modpm.registry.publication.publishing import publish
+    from modpm.registry.publication.reindexing import reindex
 
 __version__ = "0.1.0"
 
@@ -33,6 +34,7 @@ __all__ = [
     "modularize",
     "pack",
     "publish",
+    "reindex",
     "search",
     "train",
 ]
@@ -46,6 +48,7 @@ _HOMES = {
     "modularize": "modpm.core.modularizing.modularize",
     "pack": "modpm.packing",
     "publish": "modpm.registry.publication.publishing",
+    "reindex": "modpm.registry.publication.reindexing",
     "search": "modpm.registry.discovery.searching",
     "train": "modpm.core.training.loop",
 }

@@ -8,12 +8,12 @@ import pytest
 from modpm.core.errors import ModpmError
 from modpm.core.formats.names import ModuleName
 from modpm.core.formats.requirements import Requirement, parse_version
-from modpm.registry.backends import layout
+from modpm.registry.backends import layout, shards
 from modpm.registry.index import Index
 from modpm.registry.projects.lockfile import Lockfile
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
 SEVEN = ModuleName("digits", "7")
@@ -82,22 +82,25 @@ def test_golden_bad_indexes_are_refused(vectors: Path) -> None:
         assert caught.value.code == case["code"], name
 
 
-def decode_layout(kind: str, data: bytes) -> list[str]:
-    if kind == "names.json":
-        return layout.decode_names(data, "names", kind)
+def decode_layout(kind: str, data: bytes) -> Mapping[str, int | str | None]:
+    if kind == "namespaces.json":
+        return shards.decode_namespaces(data, kind)
+    if kind == "catalogue.json":
+        entries, _ = shards.read_entries(shards.decode_shard(data, kind))
+        return {name: entry.version if entry else None for name, entry in entries.items()}
     layout.check_layout(data, kind)
-    return []
+    return {}
 
 
 def layout_cases(vectors: Path, which: str) -> list[tuple[str, dict[str, Any]]]:
     documents = json.loads((vectors / "layout.json").read_bytes())
-    assert set(documents) == {layout.REGISTRY_FILE, layout.NAMES_FILE}
+    assert set(documents) == {layout.REGISTRY_FILE, layout.NAMESPACES_FILE, "catalogue.json"}
     return [(kind, case) for kind, found in documents.items() for case in found[which]]
 
 
 def test_golden_layouts_are_read(vectors: Path) -> None:
     for kind, case in layout_cases(vectors, "valid"):
-        assert decode_layout(kind, case["input"].encode()) == case.get("names", []), case
+        assert decode_layout(kind, case["input"].encode()) == case.get("names", {}), case
 
 
 def test_golden_bad_layouts_are_refused(vectors: Path) -> None:

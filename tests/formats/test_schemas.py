@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 NAMES = [
-    *("composition", "error", "index", "lockfile", "manifest", "project", "signature"),
+    *("catalogue", "composition", "error", "index", "lockfile", "manifest", "project", "signature"),
     *("statement", "trust"),
 ]
 

@@ -17,7 +17,7 @@ from modpm.core.formats.names import ModuleName
 from modpm.core.formats.requirements import Requirement, parse_version
 from modpm.core.formats.tensor_file import parse_header
 from modpm.core.training.run import Run
-from modpm.registry.backends import layout, opening
+from modpm.registry.backends import layout, opening, shards
 from modpm.registry.backends.oci import naming
 from modpm.registry.backends.oci.modelpack import pack, unpack
 from modpm.registry.index import Index, Release
@@ -75,6 +75,10 @@ def _config(data: bytes) -> object:
     return saving._parse(saving.ClassifierConfig, data, Path("config.json"))
 
 
+def _catalogue(data: bytes) -> object:
+    return shards.read_entries(shards.decode_shard(data, "catalogue.json"))
+
+
 OF_BYTES: Mapping[str, Callable[[bytes], object]] = {
     "canonical_json": canonical_json.decode,
     "manifest": parse_manifest,
@@ -83,7 +87,8 @@ OF_BYTES: Mapping[str, Callable[[bytes], object]] = {
     "lockfile": _lockfile,
     "modpm.toml": _project,
     "registry.json": partial(layout.check_layout, location="here"),
-    "names.json": partial(layout.decode_names, kind="names", where="names.json"),
+    "namespaces.json": partial(shards.decode_namespaces, where="namespaces.json"),
+    "catalogue.json": _catalogue,
     "signature": partial(claimed_signer, where="signature.json"),
     "bundle": partial(Bundle.from_bytes, where="signature.json"),
     "statement": partial(Statement.from_bytes, where="signature.json"),
@@ -127,7 +132,8 @@ def goldens() -> dict[str, list[bytes]]:
         "signature": _valid("signature"),
         "bundle": _valid("signature"),
         "registry.json": [layout.LAYOUT],
-        "names.json": [layout.encode_names("names", ["cat", "dog"])],
+        "namespaces.json": [shards.encode_namespaces({"digits": 1, "cifar10": 4})],
+        "catalogue.json": [_shard()],
         "oci_manifest": [_oci_manifest(manifest), _oci_manifest(composition)],
     }
 
@@ -137,6 +143,12 @@ def _oci_manifest(data: bytes) -> bytes:
     manifest = parse_manifest(data)
     record = FileRecord(size_bytes=len(data), digest=digest_bytes(data))
     return pack(manifest, Release.of(manifest, record, "2026-01-01T00:00:00Z"))[0].data
+
+
+def _shard() -> bytes:
+    indexes = [Index.from_bytes(data, CAT, "index.json") for data in _valid("index")]
+    entries = {f"module-{i}": shards.Entry.of(index) for i, index in enumerate(indexes)}
+    return shards.encode_shard(shards.plain(entries))
 
 
 def _valid(kind: str) -> list[bytes]:

@@ -12,7 +12,8 @@ from packaging.version import Version
 from modpm.core.errors import ModpmError
 from modpm.core.formats.digest import digest_bytes
 from modpm.core.formats.manifest import MANIFEST_FILE, TENSOR_FILE
-from modpm.core.formats.names import ModuleName, normalise
+from modpm.core.formats.names import ModuleName
+from modpm.registry.backends.cataloguing import scanned_module
 from modpm.registry.backends.hub.asking import Hub, field, nonsense
 from modpm.registry.backends.hub.naming import (
     module_of,
@@ -24,15 +25,15 @@ from modpm.registry.backends.hub.naming import (
 )
 from modpm.registry.backends.hub.releasing import INDEX_FILE, ReleaseWriter, taken_there
 from modpm.registry.backends.hub.repository import ModuleRepository
-from modpm.registry.backends.protocol import Published, Query
+from modpm.registry.backends.protocol import Published
 from modpm.registry.backends.refusals import not_listed
-from modpm.registry.backends.scanning import meets
+from modpm.registry.backends.shards import Shard
 from modpm.registry.backends.waves import in_waves
 from modpm.registry.index import CompositionRelease, Index, Release
 from modpm.registry.system.threads import in_threads
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from modpm.core.formats.distribution import Distribution
 
@@ -73,7 +74,7 @@ class HubRegistry:
 
     def names(self, namespace: str | None = None) -> list[ModuleName]:
         """Return the modules that have an index, sorted."""
-        return self._listed(namespace, ())
+        return sorted(self._listed(namespace))
 
     def index(self, module: ModuleName) -> Index | None:
         """Return what is listed for a name; None if nothing is."""
@@ -154,16 +155,22 @@ class HubRegistry:
             raise not_listed(module, self._location)
         return changed
 
-    def search(self, query: Query) -> Iterator[Index]:
-        """Give the indexes of the modules that meet a query, sorted by name.
+    def catalogue(self, namespace: str | None, seen: Mapping[str, str]) -> list[Shard]:
+        """Return what is shown of the modules: one part each, whose state is its last commit."""
+        states = self._listed(namespace)
 
-        The Hub is asked by namespace and class; words are looked for in the indexes, since it
-        knows nothing of labels and summaries.
-        """
-        names = self._listed(query.namespace, _class_tags(query))
-        for index in in_threads(self.index, names, "indexes cannot be read"):
-            if index is not None and meets(index, query):
-                yield index
+        def part(module: ModuleName) -> Shard:
+            state = states[module]
+            if state is not None and seen.get(str(module)) == state:
+                return Shard(str(module), module.namespace, state, None)
+            shard = scanned_module(self, module)
+            return shard if shard.problem is not None else shard._replace(state=state)
+
+        return in_threads(part, sorted(states), "indexes cannot be read")
+
+    def reindex(self) -> list[Shard]:
+        """Return what the indexes say: there is no other catalogue."""
+        return self.catalogue(None, {})
 
     def _repository(self, module: ModuleName) -> ModuleRepository | None:
         repository = repository_of(self._owner, module)
@@ -175,14 +182,18 @@ class HubRegistry:
             raise no_repository(module, self._location)
         return repository
 
-    def _listed(self, namespace: str | None, class_tags: Sequence[str]) -> list[ModuleName]:
-        tags = ["modpm", *class_tags]
-        tags += [] if namespace is None else [f"modpm-namespace:{namespace}"]
+    def _listed(self, namespace: str | None) -> dict[ModuleName, str | None]:
+        """Return the modules that have an index, each with the last commit of its repository."""
+        tags = ["modpm"] if namespace is None else ["modpm", f"modpm-namespace:{namespace}"]
         asked = [("author", self._owner), *(("filter", tag) for tag in tags), ("full", "true")]
         models = self._hub.listed(f"/api/models?{urlencode(asked)}", self._location)
-        names = [str(field(m, ["id"], self._location)) for m in models if self._has_index(m)]
-        found = (module_of(self._owner, name) for name in names)
-        return sorted(m for m in found if m is not None and namespace in {None, m.namespace})
+        found: dict[ModuleName, str | None] = {}
+        for model in filter(self._has_index, models):
+            module = module_of(self._owner, str(field(model, ["id"], self._location)))
+            if module is not None and namespace in {None, module.namespace}:
+                commit = model.get("sha") if isinstance(model, dict) else None
+                found[module] = commit if isinstance(commit, str) else None
+        return found
 
     def _has_index(self, model: object) -> bool:
         siblings = field(model, ["siblings"], self._location)
@@ -239,13 +250,3 @@ def _find(
         if entry.module == module and Version(entry.release.version) == version:
             return entry.release
     return None if index is None else index.find(version)
-
-
-def _class_tags(query: Query) -> list[str]:
-    """Return the tag of the class that is searched for, if classes of that name have one."""
-    if query.label is None or "/" in query.label:
-        return []
-    try:
-        return [f"modpm-class:{normalise(query.label)}"]
-    except ModpmError:
-        return []

@@ -23,6 +23,7 @@ from packaging.version import Version
 
 from modpm.core.errors import ModpmError
 from modpm.core.formats.names import ModuleName
+from modpm.registry.backends.cataloguing import scanned
 from modpm.registry.backends.oci import naming
 from modpm.registry.backends.oci.claims import Claims
 from modpm.registry.backends.oci.modelpack import Artifact, annotation, pack, unpack
@@ -37,9 +38,8 @@ from modpm.registry.backends.oci.server import (
     Endpoint,
     Server,
 )
-from modpm.registry.backends.protocol import Published, Query
+from modpm.registry.backends.protocol import Published
 from modpm.registry.backends.refusals import cannot_list, not_listed, taken_by
-from modpm.registry.backends.scanning import scan
 from modpm.registry.backends.web import Web
 from modpm.registry.index import Index, Release, format_version_of
 
@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from modpm.core.formats.distribution import Distribution
+    from modpm.registry.backends.shards import Shard
 
 YANK_ANNOTATION = "modpm.yanked"
 HELP_AFTER_SECONDS = 2.0
@@ -177,9 +178,13 @@ class OciRegistry:
         self._write_yanks(module, index, changed)
         return self.index(module) or changed
 
-    def search(self, query: Query) -> Iterator[Index]:
-        """Give the indexes of the modules that meet a query, by reading them all."""
-        return scan(self, query)
+    def catalogue(self, namespace: str | None, seen: Mapping[str, str]) -> list[Shard]:  # noqa: ARG002 -- Backend's
+        """Return what is shown of the modules, by reading all they have."""
+        return scanned(self, namespace)
+
+    def reindex(self) -> list[Shard]:
+        """Return what the OCI tags say: there is no other catalogue."""
+        return scanned(self)
 
     # Reading
 

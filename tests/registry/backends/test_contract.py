@@ -17,7 +17,8 @@ from tests.registry.backends.contenders import publish_at_once, tag_at_once
 
 from modpm.core.errors import ModpmError
 from modpm.core.formats.names import ModuleName
-from modpm.registry.backends.protocol import Query
+from modpm.registry.backends.shards import Entry
+from modpm.registry.discovery.local_catalogue import Query, consult
 from modpm.registry.index import CompositionRelease, ModuleRelease
 from modpm.registry.system.transfer import receive
 
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from tests.registry.conftest import MakeComposition, MakeDistribution
 
     from modpm.registry.backends.protocol import Backend
+    from modpm.registry.backends.shards import Entries
     from modpm.registry.index import Index, Release
 
 CAT, DOG = ModuleName("digits", "cat"), ModuleName("digits", "dog")
@@ -55,6 +57,12 @@ def content(backend: Backend, file: str, *, offset: int = 0, version: str = "1.0
     revision = backend.revision(CAT, version)
     with backend.open_file(CAT, version, file, offset=offset, revision=revision) as opened:
         return opened.read()
+
+
+def found(backend: Backend, query: Query) -> list[str]:
+    names, problems = consult(backend, query.namespace, lambda known: list(known.find(query)))
+    assert problems == []
+    return list(map(str, names))
 
 
 def code_of(work: Callable[[], object]) -> str:
@@ -173,13 +181,10 @@ def test_a_composition_is_found_by_each_of_its_labels(
     kind.writer().publish([dog, make_composition("acme/pets", [dog])])
     reader = kind.again()
 
-    def found(query: Query) -> list[str]:
-        return [index.name for index in reader.search(query)]
-
-    assert found(Query(label="dog")) == ["acme/pets"]
-    assert found(Query(label="digits/dog")) == ["acme/pets"]
-    assert found(Query("pets")) == ["acme/pets"]
-    assert "acme/pets" not in found(Query(label="cat"))
+    assert found(reader, Query(label="dog")) == ["acme/pets"]
+    assert found(reader, Query(label="digits/dog")) == ["acme/pets"]
+    assert found(reader, Query("pets")) == ["acme/pets"]
+    assert "acme/pets" not in found(reader, Query(label="cat"))
 
 
 def test_names_are_sorted_and_can_be_those_of_a_namespace(
@@ -228,7 +233,7 @@ def test_a_missing_file_is_an_error(
 
 
 @pytest.mark.parametrize(
-    ("query", "found"),
+    ("query", "names"),
     [
         (Query(), ["cifar10/dog", "digits/cat", "digits/dog"]),
         (Query(text="BARK"), ["cifar10/dog", "digits/dog"]),
@@ -241,7 +246,7 @@ def test_a_missing_file_is_an_error(
     ],
 )
 def test_a_search_gives_the_modules_that_meet_all_of_it(
-    kind: Kind, make_distribution: MakeDistribution, query: Query, found: list[str]
+    kind: Kind, make_distribution: MakeDistribution, query: Query, names: list[str]
 ) -> None:
     summaries = {
         "digits/cat": "Purrs",
@@ -250,7 +255,46 @@ def test_a_search_gives_the_modules_that_meet_all_of_it(
     }
     kind.writer().publish([make_distribution(n, summary=s) for n, s in summaries.items()])
 
-    assert [index.name for index in kind.again().search(query)] == found
+    assert found(kind.again(), query) == names
+
+
+def test_the_catalogue_is_what_the_indexes_say_whatever_was_done(
+    writable: Kind, make_distribution: MakeDistribution
+) -> None:
+    def all_of(reader: Backend) -> Entries:
+        shards = reader.catalogue(None, {})
+        return {
+            f"{shard.namespace}/{name}": entry
+            for shard in shards
+            for name, entry in (shard.entries or {}).items()
+        }
+
+    def shown() -> list[tuple[str, str | None]]:
+        reader = writable.again()
+        indexes = {str(module): reader.index(module) for module in reader.names()}
+        catalogue = all_of(reader)
+        assert catalogue == {n: index and Entry.of(index) for n, index in indexes.items()}
+        return [(name, one.version if one else None) for name, one in sorted(catalogue.items())]
+
+    def set_yanked(version: str, reason: str | None) -> None:
+        writable.again().change(CAT, lambda index: yanked(index, version, reason))
+
+    writer = writable.again()
+    writer.publish([make_distribution("digits/cat"), make_distribution("cifar10/dog")])
+    assert shown() == [("cifar10/dog", "1.0.0"), ("digits/cat", "1.0.0")]
+    writable.again().publish([make_distribution("digits/cat", "1.1.0", summary="Purrs")])
+    writable.again().publish([make_distribution("digits/cat", "2.0.0rc1")])
+    assert shown() == [("cifar10/dog", "1.0.0"), ("digits/cat", "1.1.0")]
+    set_yanked("1.1.0", "labels swapped")
+    assert shown() == [("cifar10/dog", "1.0.0"), ("digits/cat", "1.0.0")]
+    set_yanked("1.0.0", "so are these")
+    set_yanked("2.0.0rc1", "and these")
+    assert shown() == [("cifar10/dog", "1.0.0"), ("digits/cat", None)]
+    set_yanked("1.1.0", None)
+    assert shown() == [("cifar10/dog", "1.0.0"), ("digits/cat", "1.1.0")]
+
+    assert len(writable.again().reindex()) >= 1
+    assert shown() == [("cifar10/dog", "1.0.0"), ("digits/cat", "1.1.0")]
 
 
 # Writing

@@ -174,37 +174,6 @@ def test_a_release_that_no_index_lists_is_replaced(
     assert not (registry / ".staging").exists()
 
 
-def test_names_are_written_down_for_copies_that_cannot_be_listed(
-    registry: Path, make_distribution: MakeDistribution
-) -> None:
-    names = ["digits/dog", "cifar10/dog", "digits/cat"]
-    for name in names:
-        DirectoryRegistry(registry).publish([make_distribution(name)])
-
-    assert (registry / "namespaces.json").read_bytes() == (
-        b'{"format_version":1,"namespaces":["cifar10","digits"]}'
-    )
-    assert (registry / "digits" / "names.json").read_bytes() == (
-        b'{"format_version":1,"names":["cat","dog"]}'
-    )
-
-
-def test_an_older_registry_gets_its_lists_with_the_next_release(
-    registry: Path, make_distribution: MakeDistribution
-) -> None:
-    names = ["digits/dog", "cifar10/dog", "digits/cat"]
-    DirectoryRegistry(registry).publish([make_distribution(name) for name in names])
-    lists = sorted(registry.rglob("name*.json"))
-    assert len(lists) == 3
-    written = [path.read_bytes() for path in lists]
-    for path in lists:
-        path.unlink()
-
-    DirectoryRegistry(registry).publish([make_distribution("digits/cat", "1.1.0")])
-
-    assert [path.read_bytes() for path in lists] == written
-
-
 @pytest.mark.skipif(os.name == "nt", reason="this system has no file modes")
 def test_a_group_can_share_a_registry(registry: Path, make_distribution: MakeDistribution) -> None:
     before = os.umask(0o002)

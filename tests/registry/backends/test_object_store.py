@@ -84,7 +84,7 @@ def test_files_are_named_by_their_digests(
     assert set(there) == set(by_digest) | {
         "registry.json",
         "namespaces.json",
-        "digits/names.json",
+        "digits/catalogue.json",
         "digits/cat/index.json",
     }
     assert {path: there[path] for path in by_digest} == by_digest

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -131,11 +132,10 @@ def test_a_server_without_ranges_is_read_from_any_byte(
             assert file.read() == whole[offset:]
 
 
-def test_an_older_registry_without_lists_can_be_read_but_not_listed(
+def test_a_registry_without_a_catalogue_can_be_read_but_not_listed(
     registry: Path, cat: Distribution, serve: Callable[..., str]
 ) -> None:
-    for path in registry.rglob("name*.json"):
-        path.unlink()
+    (registry / "namespaces.json").unlink()
     reader = StaticRegistry(serve(registry))
 
     index = reader.index(CAT)
@@ -148,21 +148,22 @@ def test_what_is_no_name_in_a_list_is_passed_over(
     registry: Path, serve: Callable[..., str], make_distribution: MakeDistribution
 ) -> None:
     DirectoryRegistry(registry).publish([make_distribution("digits/cat")])
-    names = ["cat", "../etc", "Cat", "", 7, None]
-    document = canonical_json.encode({"format_version": 1, "names": names})
-    (registry / "digits" / "names.json").write_bytes(document)
+    path = registry / "digits" / "catalogue.json"
+    modules = json.loads(path.read_bytes())["modules"]
+    modules |= dict.fromkeys(["../etc", "Cat", ""], modules["cat"])
+    path.write_bytes(canonical_json.encode({"format_version": 1, "modules": modules}))
 
     assert StaticRegistry(serve(registry)).names() == [CAT]
 
 
-@pytest.mark.parametrize("document", [b"[]", b"{}", b'{"namespaces":{}}'])
+@pytest.mark.parametrize("document", [b"[]", b"{}", b'{"namespaces":["digits"]}'])
 def test_a_list_that_is_none_is_an_error(
     registry: Path, cat: Distribution, serve: Callable[..., str], document: bytes
 ) -> None:
     assert cat.manifest.name == "digits/cat"
     (registry / "namespaces.json").write_bytes(document)
 
-    assert code_of(StaticRegistry(serve(registry)).names) == "invalid-index"
+    assert code_of(StaticRegistry(serve(registry)).names) == "invalid-catalogue"
 
 
 def test_a_server_without_a_registry_is_explained(

@@ -18,7 +18,6 @@ from modpm.registry.backends import retrying
 from modpm.registry.backends.hub import HubRegistry
 from modpm.registry.backends.hub.naming import module_of, repository_of
 from modpm.registry.backends.opening import open_backend
-from modpm.registry.backends.protocol import Query
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,7 +30,7 @@ CAT = ModuleName("digits", "cat")
 READS: dict[str, Callable[[HubRegistry], object]] = {
     "index": lambda registry: registry.index(CAT),
     "names": lambda registry: registry.names(),
-    "search": lambda registry: list(registry.search(Query())),
+    "catalogue": lambda registry: registry.catalogue(None, {}),
     "revision": lambda registry: registry.revision(CAT, "1.0.0"),
     "file": lambda registry: registry.open_file(CAT, "1.0.0", "manifest.json"),
 }
@@ -90,21 +89,24 @@ def test_repositories_that_are_no_modules_are_passed_over(
         api.create_commit(name, [add], commit_message="A card alone")
 
     assert acme().names() == [CAT]
-    assert [index.name for index in acme().search(Query())] == ["digits/cat"]
+    assert [shard.key for shard in acme().catalogue(None, {})] == ["digits/cat"]
 
 
-def test_a_search_by_class_asks_the_hub_for_that_class_alone(
+def test_what_has_not_changed_since_it_was_seen_is_not_read_again(
     hub: HubServer, make_distribution: MakeDistribution
 ) -> None:
     acme().publish([make_distribution(f"digits/{n}") for n in ("cat", "dog")])
+    seen = {shard.key: shard.state or "" for shard in acme().catalogue(None, {})}
     hub.requests.clear()
 
-    assert [i.name for i in acme().search(Query(label="7"))] == ["digits/cat", "digits/dog"]
-    assert list(acme().search(Query(label="8"))) == []
+    assert [shard.entries for shard in acme().catalogue(None, seen)] == [None, None]
+    assert len(hub.requests) == 1
 
-    listings = [request for request in hub.requests if request.startswith("GET /api/models?")]
-    assert "modpm-class%3A7" in listings[0]
-    assert len(hub.requests) == len(listings) + 2
+    acme().publish([make_distribution("digits/dog", "1.1.0")])
+    cat, dog = acme().catalogue(None, seen)
+    assert cat.entries is None
+    assert dog.entries is not None
+    assert [entry and entry.version for entry in dog.entries.values()] == ["1.1.0"]
 
 
 @each_read

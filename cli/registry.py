@@ -1,0 +1,41 @@
+"""`modpm registry`."""
+
+from __future__ import annotations
+
+import click
+
+from modpm.cli.output import counted, emit, say, warn_of
+from modpm.registry.publication.reindexing import reindex
+
+
+@click.group("registry", epilog="Example: modpm registry reindex --registry /srv/modules")
+def command() -> None:
+    """Look after a registry."""
+
+
+@command.command("reindex", epilog="Example: modpm registry reindex --registry s3://acme/modules")
+@click.option(
+    "--registry",
+    metavar="URL",
+    help="The folder or URL; by default $MODPM_REGISTRY, or else $MODPM_HOME/registry.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+def make_anew(registry: str | None, as_json: bool) -> None:
+    """Make anew what search and completion know of a registry.
+
+    Publishing and yanking keep it current. This mends what a crash, or a change by hand, has left
+    behind.
+    """
+    made = reindex(registry)
+    for problem in made.problems:
+        warn_of(problem)
+    if as_json:
+        emit(
+            {
+                "registry": made.registry,
+                "n_modules": made.n_modules,
+                "n_unreadable": len(made.problems),
+            }
+        )
+    else:
+        say(f"the catalogue of {made.registry} has {counted(made.n_modules, 'module')}")

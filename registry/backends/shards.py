@@ -1,0 +1,218 @@
+"""The catalogue: what search shows of the modules of a registry (`specs/catalogue.md`).
+
+A registry of files has one document for each namespace, its shard; a large namespace has several.
+They are made from the indexes, and nothing is installed by them.
+"""
+
+import hashlib
+from collections.abc import Mapping
+from typing import Annotated, Literal, NamedTuple, Self
+
+import msgspec
+
+from modpm.core.errors import ModpmError
+from modpm.core.formats import canonical_json
+from modpm.core.formats.composition_manifest import MAX_MODULES
+from modpm.core.formats.digest import Digest
+from modpm.core.formats.manifest import ClassMetrics, Count, Label, License, Text
+from modpm.core.formats.measurement import Measurement
+from modpm.core.formats.records import Record, check_format_version, convert, to_plain
+from modpm.registry.backends.layout import is_name
+from modpm.registry.index import CompositionRelease, Index, ModuleRelease, Release
+
+FORMAT_VERSION = 1
+MAX_SHARD_BYTES = 2 * 1024 * 1024
+MAX_SHARDS = 1024
+"""Of one namespace."""
+
+MAX_ENTRY_BYTES = 32 * 1024
+_NUMBERS_OF_SHARDS = frozenset(2**i for i in range(MAX_SHARDS.bit_length()))
+_KEPT_LABELS, _KEPT_SUMMARY = 16, 500
+DAMAGED = frozenset(
+    {
+        *("invalid-catalogue", "invalid-index", "invalid-json", "too-large"),
+        *("not-a-regular-file", "unknown-format-version"),
+    }
+)
+"""What is wrong with one document and says nothing of any other."""
+
+
+class Entry(Record, frozen=True, kw_only=True):
+    """What is shown of a module: its newest release that is offered.
+
+    Attributes:
+        version, digest, summary, license: Of that release.
+        kind: `module` or `composition`.
+        labels: The class of a module; all that a composition tells apart.
+        size_bytes: What all its files take.
+        metrics: How well a module recognises its class, on each split that was measured.
+        measured: What a composition was measured at, without the names of the classes.
+    """
+
+    version: Text
+    digest: Digest
+    kind: Literal["module", "composition"]
+    labels: Annotated[list[Label], msgspec.Meta(max_length=MAX_MODULES)]
+    summary: str = ""
+    license: License
+    size_bytes: Count
+    metrics: list[ClassMetrics] = msgspec.field(default_factory=list)
+    measured: list[Measurement] = msgspec.field(default_factory=list)
+
+    @classmethod
+    def of(cls, index: Index) -> Self | None:
+        """Return the entry of a module; None if no release of it is offered."""
+        release = index.newest()
+        if release is None:
+            return None
+        composed = release.composition if isinstance(release, CompositionRelease) else None
+        measured = composed.measured if composed is not None else []
+        entry = cls(
+            version=release.version,
+            digest=release.digest,
+            kind="module" if composed is None else "composition",
+            labels=list(labels_of(release)),
+            summary=release.summary,
+            license=release.license,
+            size_bytes=release.size_bytes,
+            metrics=release.metrics if isinstance(release, ModuleRelease) else [],
+            measured=[msgspec.structs.replace(one, classes=[]) for one in measured],
+        )
+        return entry._bounded()
+
+    def _bounded(self) -> Self:
+        """Return the entry, or so much of it that it leaves room for others (clause C-5)."""
+        if len(canonical_json.encode(to_plain(self))) <= MAX_ENTRY_BYTES:
+            return self
+        labels, summary = self.labels[:_KEPT_LABELS], self.summary[:_KEPT_SUMMARY]
+        return msgspec.structs.replace(
+            self, metrics=[], measured=[], labels=labels, summary=summary
+        )
+
+
+Entries = dict[str, Entry | None]
+"""By the names of modules; None where no release is offered."""
+
+
+class Shard(NamedTuple):
+    """A part of a catalogue, as a backend gives it.
+
+    Attributes:
+        key: Names the part, for ever.
+        namespace: Whose modules it has.
+        state: Names what it holds now; None if only reading it tells.
+        entries: What it holds; None if that is what was seen under this state.
+        problem: Why some of it cannot be used.
+    """
+
+    key: str
+    namespace: str
+    state: str | None
+    entries: Entries | None
+    problem: ModpmError | None = None
+
+
+def labels_of(release: Release) -> tuple[str, ...]:
+    """Return what a release recognises: one label, or those of a composition."""
+    if isinstance(release, CompositionRelease):
+        return tuple(release.composition.labels)
+    return (release.label,) if isinstance(release, ModuleRelease) else ()
+
+
+def shard_paths(namespace: str, n_shards: int) -> list[str]:
+    """Return where the shards of a namespace are (clause C-2)."""
+    if n_shards == 1:
+        return [f"{namespace}/catalogue.json"]
+    return [f"{namespace}/catalogue-{i}-of-{n_shards}.json" for i in range(n_shards)]
+
+
+def shard_of(name: str, n_shards: int) -> int:
+    """Return the number of the shard that has a name (clause C-2)."""
+    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:4]) % n_shards
+
+
+def split(entries: Entries, n_shards: int) -> list[Entries]:
+    """Return the entries of each shard."""
+    parts: list[Entries] = [{} for _ in range(n_shards)]
+    for name, entry in entries.items():
+        parts[shard_of(name, n_shards)][name] = entry
+    return parts
+
+
+def plain(entries: Entries) -> dict[str, canonical_json.Json]:
+    """Return entries as a shard holds them."""
+    return {name: None if one is None else to_plain(one) for name, one in entries.items()}
+
+
+def encode_shard(modules: Mapping[str, canonical_json.Json]) -> bytes:
+    """Return the bytes of a shard."""
+    return canonical_json.encode({"format_version": FORMAT_VERSION, "modules": modules})
+
+
+def decode_shard(data: bytes, where: str) -> dict[str, canonical_json.Json]:
+    """Return what a shard holds by name, from bytes that nobody has vouched for.
+
+    Raises:
+        ModpmError: `invalid-catalogue`, `unknown-format-version`, `invalid-json`, `too-large`.
+    """
+    return _listed(data, "modules", where)
+
+
+def read_entries(modules: Mapping[str, canonical_json.Json]) -> tuple[Entries, list[str]]:
+    """Return the entries of a shard, and the names of those that cannot be used (clause C-7).
+
+    What is no name is passed over.
+    """
+    entries: Entries = {}
+    damaged = []
+    for name, raw in modules.items():
+        if not is_name(name):
+            continue
+        try:
+            entries[name] = convert(raw, Entry) if raw is not None else None
+        except msgspec.ValidationError:
+            entries[name] = None
+            damaged.append(name)
+    return entries, damaged
+
+
+def encode_namespaces(counts: Mapping[str, int]) -> bytes:
+    """Return the document that says how many shards each namespace has."""
+    namespaces = {namespace: {"n_shards": n} for namespace, n in counts.items()}
+    return canonical_json.encode({"format_version": FORMAT_VERSION, "namespaces": namespaces})
+
+
+def decode_namespaces(data: bytes, where: str) -> dict[str, int]:
+    """Return how many shards each namespace has; what is no namespace is passed over.
+
+    Raises:
+        ModpmError: As `decode_shard`.
+    """
+    listed = _listed(data, "namespaces", where)
+    counts = {name: _n_shards(one) for name, one in listed.items() if is_name(name)}
+    return {name: n for name, n in sorted(counts.items()) if n is not None}
+
+
+def invalid_catalogue(where: str, why: str) -> ModpmError:
+    """Return the error of a catalogue that cannot be used."""
+    return ModpmError(
+        "the catalogue cannot be used",
+        code="invalid-catalogue",
+        where=where,
+        why=why,
+        hint="ask whoever keeps the registry to run `modpm registry reindex`",
+    )
+
+
+def _listed(data: bytes, kind: str, where: str) -> dict[str, canonical_json.Json]:
+    raw = canonical_json.decode(data, where)
+    check_format_version(raw, FORMAT_VERSION, what="the catalogue", where=where)
+    listed = raw.get(kind) if isinstance(raw, dict) else None
+    if not isinstance(listed, dict):
+        raise invalid_catalogue(where, f"it has no object `{kind}`")
+    return listed
+
+
+def _n_shards(raw: canonical_json.Json) -> int | None:
+    n = raw.get("n_shards") if isinstance(raw, dict) else None
+    return n if type(n) is int and n in _NUMBERS_OF_SHARDS else None

@@ -1,0 +1,299 @@
+"""What this machine has seen of the catalogues of registries: SQLite, with full-text search.
+
+One file for each registry, under `MODPM_HOME`. It is brought up to date shard by shard, and
+nothing is lost with it: where it cannot be used, the catalogue is read into memory instead.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sqlite3
+from contextlib import closing, suppress
+from functools import cache
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
+
+import msgspec
+
+from modpm.core.formats.names import ModuleName
+from modpm.core.formats.records import convert
+from modpm.registry.backends.shards import Entry
+from modpm.registry.system.home import home
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+    from pathlib import Path
+
+    from modpm.core.errors import ModpmError
+    from modpm.registry.backends.protocol import Backend
+    from modpm.registry.backends.shards import Shard
+
+FOLDER = "catalogues"
+_VERSION = 1
+"""Of the tables; those of another version are in another file."""
+
+_PATIENCE_SECONDS, _PATIENCE_OF_COMPLETION_SECONDS = 2.0, 0.1
+_MAX_COMPLETIONS = 1000
+_TRIGRAM, _WITH_TRIGRAMS = 3, (3, 34)
+_PRIMARY_CODE = 0xFF
+_NO_DAMAGE = {
+    *(sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM),
+    *(sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR),
+}
+"""What keeps a file from being used now, and says nothing against what it holds."""
+
+_TABLES = """
+CREATE TABLE IF NOT EXISTS shards (
+    id INTEGER PRIMARY KEY, key TEXT UNIQUE, namespace TEXT, state TEXT);
+CREATE TABLE IF NOT EXISTS modules (
+    id INTEGER PRIMARY KEY, shard INTEGER, namespace TEXT, name TEXT,
+    text TEXT, labels TEXT, recall REAL, size_bytes INTEGER, entry TEXT);
+CREATE INDEX IF NOT EXISTS by_name ON modules (namespace, name);
+CREATE INDEX IF NOT EXISTS by_shard ON modules (shard);
+"""
+_WORDS = """
+CREATE VIRTUAL TABLE IF NOT EXISTS words USING fts5 (
+    text, content='modules', content_rowid='id', tokenize='trigram case_sensitive 1');
+"""
+
+Result = TypeVar("Result")
+
+
+class Query(NamedTuple):
+    """What a search is for; a module must meet all of it.
+
+    Attributes:
+        text: Words, each of which the name, a label or the summary holds, whatever its case.
+        label: The class (`cat`), or the label with its namespace (`cifar10/cat`); a composition
+            has several.
+        namespace: The namespace.
+        min_recall: Recall on every split at least; what was not measured is left out.
+        max_size_bytes: Size of all files at most.
+    """
+
+    text: str = ""
+    label: str | None = None
+    namespace: str | None = None
+    min_recall: float | None = None
+    max_size_bytes: int | None = None
+
+
+class LocalCatalogue:
+    """The catalogue of one registry, as it was when it was last brought up to date.
+
+    Args:
+        database: Where it is kept.
+    """
+
+    def __init__(self, database: sqlite3.Connection) -> None:
+        self._database = database
+        database.executescript(_TABLES + (_WORDS if _has_words() else ""))
+
+    def refresh(self, backend: Backend, namespace: str | None = None) -> list[ModpmError]:
+        """Read what has changed in the registry; return why some of it cannot be used.
+
+        Raises:
+            ModpmError: What `Backend.catalogue` raises.
+        """
+        states = self._states(namespace)
+        shards = backend.catalogue(namespace, {k: s for k, s in states.items() if s is not None})
+        changed = [shard for shard in shards if shard.entries is not None]
+        outdated = (states.keys() - {shard.key for shard in shards}) | {s.key for s in changed}
+        if outdated:
+            with self._database:
+                self._database.execute("BEGIN IMMEDIATE")
+                for key in outdated:
+                    self._forget(key)
+                for shard in changed:
+                    self._learn(shard)
+        return [shard.problem for shard in shards if shard.problem is not None]
+
+    def find(self, query: Query) -> dict[ModuleName, Entry]:
+        """Return the modules that meet a query, sorted by name."""
+        conditions = list(_conditions(query))
+        wanted = " AND ".join(["entry IS NOT NULL", *(condition for condition, _ in conditions)])
+        rows = self._database.execute(
+            f"SELECT namespace, name, entry FROM modules WHERE {wanted} ORDER BY namespace, name",  # noqa: S608 -- the conditions are ours
+            [value for _, value in conditions],
+        )
+        return {ModuleName(space, name): _entry(text) for space, name, text in rows}
+
+    def has(self, module: ModuleName) -> bool:
+        """Tell whether the registry lists a name."""
+        found = self._database.execute(
+            "SELECT 1 FROM modules WHERE namespace = ? AND name = ?",
+            (module.namespace, module.name),
+        )
+        return found.fetchone() is not None
+
+    def names(self, prefix: str = "") -> list[str]:
+        """Return the first names that begin with a text, sorted."""
+        rows = self._database.execute(
+            "SELECT namespace || '/' || name AS whole FROM modules "
+            "WHERE substr(whole, 1, ?) = ? ORDER BY whole LIMIT ?",
+            (len(prefix), prefix, _MAX_COMPLETIONS),
+        )
+        return [whole for (whole,) in rows]
+
+    def _states(self, namespace: str | None) -> dict[str, str | None]:
+        rows = self._database.execute(
+            "SELECT key, state FROM shards WHERE ? IS NULL OR namespace = ?",
+            (namespace, namespace),
+        )
+        return dict(rows.fetchall())
+
+    def _forget(self, key: str) -> None:
+        found = self._database.execute("SELECT id FROM shards WHERE key = ?", (key,)).fetchone()
+        if found is None:
+            return
+        if _has_words():
+            self._database.execute(
+                "INSERT INTO words (words, rowid, text) "
+                "SELECT 'delete', id, text FROM modules WHERE shard = ?",
+                found,
+            )
+        self._database.execute("DELETE FROM modules WHERE shard = ?", found)
+        self._database.execute("DELETE FROM shards WHERE id = ?", found)
+
+    def _learn(self, shard: Shard) -> None:
+        added = self._database.execute(
+            "INSERT INTO shards (key, namespace, state) VALUES (?, ?, ?)",
+            (shard.key, shard.namespace, shard.state),
+        )
+        entries = (shard.entries or {}).items()
+        self._database.executemany(
+            "INSERT INTO modules (shard, namespace, name, text, labels, recall, size_bytes, entry) "
+            "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            (
+                (added.lastrowid, shard.namespace, name, *_columns(shard.namespace, name, entry))
+                for name, entry in entries
+            ),
+        )
+        if _has_words():
+            self._database.execute(
+                "INSERT INTO words (rowid, text) SELECT id, text FROM modules WHERE shard = ?",
+                (added.lastrowid,),
+            )
+
+
+def consult(
+    backend: Backend, namespace: str | None, work: Callable[[LocalCatalogue], Result]
+) -> tuple[Result, list[ModpmError]]:
+    """Bring what is known of a registry up to date, and look something up in it.
+
+    Args:
+        backend: The registry.
+        namespace: Only this namespace is brought up to date; None for all.
+        work: Looks it up; may be called again.
+
+    Returns:
+        What `work` returned, and why some of the catalogue cannot be used.
+
+    Raises:
+        ModpmError: What `Backend.catalogue` raises.
+    """
+
+    def consulted(place: str) -> tuple[Result, list[ModpmError]]:
+        with closing(_connected(place)) as database:
+            local = LocalCatalogue(database)
+            problems = local.refresh(backend, namespace)
+            return work(local), problems
+
+    path = _path(backend.location)
+    for _ in range(2):  # as it is, and made anew where it is damaged
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            return consulted(str(path))
+        except OSError:
+            break
+        except sqlite3.Error as error:
+            if _code(error) in _NO_DAMAGE:
+                break
+            with suppress(OSError):
+                path.unlink(missing_ok=True)
+    return consulted(":memory:")
+
+
+def known_names(locations: Iterable[str], prefix: str = "") -> list[str]:
+    """Return names of modules that were seen in some registries, without asking these.
+
+    Args:
+        locations: The registries.
+        prefix: What the names begin with.
+    """
+    found: set[str] = set()
+    for path in map(_path, locations):
+        # Whoever types a name waits for no lock, and is told of no damage.
+        with suppress(sqlite3.Error, OSError):
+            if path.is_file():
+                with closing(_connected(str(path), _PATIENCE_OF_COMPLETION_SECONDS)) as database:
+                    found.update(LocalCatalogue(database).names(prefix))
+    return sorted(found)
+
+
+@cache
+def _has_words() -> bool:
+    with closing(sqlite3.connect(":memory:")) as database:
+        options = {option for (option,) in database.execute("PRAGMA compile_options")}
+    return "ENABLE_FTS5" in options and sqlite3.sqlite_version_info >= _WITH_TRIGRAMS
+
+
+def _path(location: str) -> Path:
+    digits = hashlib.sha256(location.encode(errors="surrogateescape")).hexdigest()
+    with_words = "-words" if _has_words() else ""
+    return home() / FOLDER / f"{digits[:32]}-{_VERSION}{with_words}.sqlite3"
+
+
+def _connected(place: str, patience_seconds: float = _PATIENCE_SECONDS) -> sqlite3.Connection:
+    return sqlite3.connect(place, timeout=patience_seconds, isolation_level=None)
+
+
+def _code(error: sqlite3.Error) -> int:
+    return getattr(error, "sqlite_errorcode", 0) & _PRIMARY_CODE
+
+
+def _conditions(query: Query) -> Iterator[tuple[str, str | float]]:
+    """Give what a module must meet in SQL, and the value that each condition is about."""
+    words = [_storable(word) for word in query.text.casefold().split()]
+    long = [_phrase(word) for word in words if len(word) >= _TRIGRAM]
+    if long and _has_words():
+        yield "id IN (SELECT rowid FROM words WHERE words MATCH ?)", " ".join(long)
+    for word in words:
+        yield "instr(text, ?) > 0", word
+    if query.label is not None:
+        yield "instr(labels, ?) > 0", f"\n{_storable(query.label)}\n"
+    if query.namespace is not None:
+        yield "namespace = ?", query.namespace
+    if query.min_recall is not None:
+        yield "recall >= ?", query.min_recall
+    if query.max_size_bytes is not None:
+        yield "size_bytes <= ?", query.max_size_bytes
+
+
+def _columns(
+    namespace: str, name: str, entry: Entry | None
+) -> tuple[str | None, str | None, float | None, int | None, str | None]:
+    if entry is None:
+        return "", None, None, None, None
+    text = f"{namespace}/{name} {' '.join(entry.labels)} {entry.summary}".casefold()
+    labels = {part for label in entry.labels for part in (label, label.partition("/")[2])}
+    recall = min((metrics.recall for metrics in entry.metrics), default=None)
+    listed = "".join(f"\n{label}" for label in sorted(labels)) + "\n"
+    return _storable(text), listed, recall, entry.size_bytes, msgspec.json.encode(entry).decode()
+
+
+def _phrase(word: str) -> str:
+    doubled = word.replace('"', '""')
+    return f'"{doubled}"'
+
+
+def _storable(text: str) -> str:
+    """Return a text as SQLite can hold and look for it: none of its words ends at a NUL."""
+    return text.replace("\0", " ").encode(errors="backslashreplace").decode()
+
+
+def _entry(text: str) -> Entry:
+    try:
+        return convert(json.loads(text), Entry)
+    except (ValueError, msgspec.ValidationError) as error:
+        raise sqlite3.DatabaseError("an entry is damaged") from error
