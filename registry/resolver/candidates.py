@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import cached_property, lru_cache, reduce
+from functools import cache, cached_property, lru_cache, partial, reduce
 from operator import itemgetter
 from typing import TYPE_CHECKING, TypeVar
 
@@ -14,7 +14,7 @@ from modpm.registry.index import ModuleRelease
 from modpm.registry.resolver.version_sets import VersionSet, satisfying
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 
     from packaging.specifiers import Specifier
 
@@ -74,7 +74,9 @@ class Candidates:
         self.yanked = VersionSet.of(yanked)
         self.plain = self.everything - self.prereleases - self.yanked
         self.locked = self._positions_of(locked) if locked is not None else VersionSet.empty()
-        self._admitted_by_specifier: dict[Specifier, VersionSet] = {}
+        self._satisfying: Callable[[Specifier], VersionSet] = cache(
+            partial(satisfying, versions=self.versions)
+        )
 
     def accepted(self, requirements: Iterable[Requirement]) -> VersionSet:
         """Return what satisfies all requirements, yanked and pre-releases too.
@@ -114,7 +116,7 @@ class Candidates:
     @cached_property
     def of_origin(self) -> Mapping[str, VersionSet]:
         """Origins, to the releases of each."""
-        return _grouped(
+        return grouped(
             (position, release.origin)
             for position, release in enumerate(self.releases)
             if isinstance(release, ModuleRelease)
@@ -142,16 +144,8 @@ class Candidates:
     def _accepted(self, requirement: Requirement) -> VersionSet:
         if requirement.tag is not None:
             return self._positions_of(self._tagged(requirement.tag))
-        return self._matching(requirement.specifiers)
-
-    def _matching(self, specifiers: Iterable[Specifier]) -> VersionSet:
-        return reduce(VersionSet.__and__, map(self._satisfying, specifiers), self.everything)
-
-    def _satisfying(self, specifier: Specifier) -> VersionSet:
-        known = self._admitted_by_specifier.get(specifier)
-        if known is None:
-            known = self._admitted_by_specifier[specifier] = satisfying(specifier, self.versions)
-        return known
+        sets = map(self._satisfying, requirement.specifiers)
+        return reduce(VersionSet.__and__, sets, self.everything)
 
     def _tagged(self, tag: str) -> Version:
         if tag in self._tags:
@@ -168,14 +162,11 @@ class Candidates:
 
     def _named_exactly(self, requirements: Iterable[Requirement]) -> VersionSet:
         exact = [s for r in requirements for s in r.specifiers if _is_exact(s)]
-        return _union(map(self._satisfying, exact))
+        return reduce(VersionSet.__or__, map(self._satisfying, exact), VersionSet.empty())
 
 
-def _union(sets: Iterable[VersionSet]) -> VersionSet:
-    return reduce(VersionSet.__or__, sets, VersionSet.empty())
-
-
-def _grouped(keys: Iterable[tuple[int, K]]) -> dict[K, VersionSet]:
+def grouped(keys: Iterable[tuple[int, K]]) -> dict[K, VersionSet]:
+    """Return the positions that have each key."""
     bits: dict[K, int] = {}
     for position, key in keys:
         bits[key] = bits.get(key, 0) | 1 << position

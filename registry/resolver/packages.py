@@ -6,12 +6,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from modpm.core.formats.names import ModuleName
+from modpm.registry.resolver.candidates import grouped
 from modpm.registry.resolver.refusals import ruled_out
 from modpm.registry.resolver.version_sets import VersionSet
 from modpm.registry.resolver.wording import named, plural
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from modpm.core.errors import ModpmError
     from modpm.registry.resolver.candidates import Candidates
@@ -76,7 +77,7 @@ class ModulePackage:
     def __init__(self, candidates: Candidates, shelves: Shelves) -> None:
         self.candidates = candidates
         self._shelves = shelves
-        self._on: dict[ModuleName, dict[tuple[str, ...], VersionSet]] = {}
+        self._requiring_of: dict[ModuleName, Mapping[tuple[str, ...], VersionSet]] = {}
 
     def preferred(self, allowed: VersionSet) -> int | None:
         """Return the locked version, or else the newest."""
@@ -134,7 +135,7 @@ class ModulePackage:
         module = ModuleName(*other.split("/"))
         releases = [self.candidates.releases[v] for v in versions & self.candidates.everything]
         texts = dict.fromkeys(text for release in releases for text in release.requires)
-        return [text for text in texts if self._shelves.requirement(text).is_on(module)]
+        return list(self._on(module, texts))
 
     def listed(self, versions: VersionSet) -> list[str]:
         """Return the versions of releases."""
@@ -144,17 +145,16 @@ class ModulePackage:
     def _requires(self, version: int) -> tuple[str, ...]:
         return tuple(self.candidates.releases[version].requires)
 
-    def _requiring(self, module: ModuleName) -> dict[tuple[str, ...], VersionSet]:
+    def _requiring(self, module: ModuleName) -> Mapping[tuple[str, ...], VersionSet]:
         """Return what releases require of a module, to the releases that require it."""
-        if module not in self._on:
-            groups: dict[tuple[str, ...], list[int]] = {}
-            parsed = self._shelves.requirement
-            for position, release in enumerate(self.candidates.releases):
-                texts = tuple(text for text in release.requires if parsed(text).is_on(module))
-                if texts:
-                    groups.setdefault(texts, []).append(position)
-            self._on[module] = {texts: VersionSet.of(group) for texts, group in groups.items()}
-        return self._on[module]
+        if module not in self._requiring_of:
+            texts = (tuple(self._on(module, r.requires)) for r in self.candidates.releases)
+            groups = grouped((i, group) for i, group in enumerate(texts) if group)
+            self._requiring_of[module] = groups
+        return self._requiring_of[module]
+
+    def _on(self, module: ModuleName, texts: Iterable[str]) -> Iterator[str]:
+        return (text for text in texts if self._shelves.requirement(text).is_on(module))
 
     def _reason(self, wants: Wants) -> str:
         assert wants.refusal is not None
