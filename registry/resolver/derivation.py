@@ -12,9 +12,8 @@ from nab_resolver.types import Incompatibility, IncompatibilityCause, Term
 from modpm.registry.resolver.demands import Demand
 from modpm.registry.resolver.origins import ORIGIN
 from modpm.registry.resolver.packages import ModulePackage, Obstacle
-from modpm.registry.resolver.refusals import END, demand_facts
+from modpm.registry.resolver.refusals import END, demand_facts, plural
 from modpm.registry.resolver.version_sets import VersionSet
-from modpm.registry.resolver.wording import plural
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

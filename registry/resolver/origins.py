@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from modpm.core.errors import ModpmError
 from modpm.core.formats.names import ModuleName
 from modpm.registry.resolver.packages import Obstacle
+from modpm.registry.resolver.refusals import listed, named
 from modpm.registry.resolver.version_sets import VersionSet
-from modpm.registry.resolver.wording import listed, named
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

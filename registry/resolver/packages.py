@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Protocol
 
 from modpm.core.formats.names import ModuleName
 from modpm.registry.resolver.candidates import grouped
-from modpm.registry.resolver.refusals import ruled_out
+from modpm.registry.resolver.refusals import named, plural, ruled_out
 from modpm.registry.resolver.version_sets import VersionSet
-from modpm.registry.resolver.wording import named, plural
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping

@@ -42,14 +42,16 @@ def search(
         ResolutionError: As `resolve` says.
     """
     packages: dict[str, Package] = {}
+    roots = list(_roots(asked, shelves))
     bound = _bound_to_an_origin(asked, shelves) if same_origin else []
     if bound:
-        packages[ORIGIN] = OriginPackage(bound)
+        packages[ORIGIN] = origins = OriginPackage(bound)
+        roots.append(RootRequirement(ORIGIN, origins.everything, "one origin is asked for"))
     provider = Provider(shelves, [one.module for one in asked], packages, limit_seconds)
     # What ends a search that goes on is the time.
     resolver = Resolver(provider, max_iterations=sys.maxsize, range_type=VersionSet)
     try:
-        pins = resolver.resolve([*_roots(asked, shelves), *_origin_roots(packages)])
+        pins = resolver.resolve(roots)
     except ResolutionError as failure:
         proof = failure.incompatibility
         if proof is None or isinstance(failure, ResolutionTerminatedError):
@@ -74,12 +76,6 @@ def _roots(asked: Sequence[Asked], shelves: Shelves) -> Iterator[RootRequirement
         for demand in one.demands:
             accepted = candidates.accepted([demand.requirement])
             yield RootRequirement(str(one.module), accepted & choice, demand)
-
-
-def _origin_roots(packages: Mapping[str, Package]) -> Iterator[RootRequirement[str, int]]:
-    for name, package in packages.items():
-        assert isinstance(package, OriginPackage)
-        yield RootRequirement(name, package.everything, "one origin is asked for")
 
 
 def _releases(pins: Mapping[str, int], shelves: Shelves) -> dict[ModuleName, Release]:
