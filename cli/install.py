@@ -10,6 +10,7 @@ from modpm.cli.options import (
     dry_run_option,
     exclude_newer_option,
     json_option,
+    move_namespace_option,
     offline_option,
     project_option,
     resolve_timeout_option,
@@ -25,6 +26,7 @@ from modpm.registry.installing.installation import install
 )
 @click.argument("requirements", nargs=-1, metavar="[REQ]...")
 @added_registry_option
+@move_namespace_option
 @same_origin_option
 @click.option("--locked", is_flag=True, help="Fail if modpm.lock would have to change.")
 @click.option(
@@ -41,6 +43,7 @@ def command(
     *,
     requirements: tuple[str, ...],
     registries: tuple[str, ...],
+    move_namespaces: tuple[str, ...],
     same_origin: bool | None,
     locked: bool,
     frozen: bool,
@@ -71,6 +74,7 @@ def command(
             offline=offline,
             dry_run=dry_run,
             save=not no_save,
+            move_namespace=move_namespaces,
             exclude_newer=exclude_newer,
             resolve_timeout=resolve_timeout,
             progress=progress,

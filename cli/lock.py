@@ -13,6 +13,7 @@ from modpm.cli.options import (
     dry_run_option,
     exclude_newer_option,
     json_option,
+    move_namespace_option,
     offline_option,
     project_option,
     resolve_timeout_option,
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 @click.command("lock", epilog="Example: modpm lock --locked")
 @added_registry_option
+@move_namespace_option
 @same_origin_option
 @click.option("--locked", is_flag=True, help="Fail if modpm.lock would have to change.")
 @offline_option
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
 def command(
     *,
     registries: tuple[str, ...],
+    move_namespaces: tuple[str, ...],
     same_origin: bool | None,
     locked: bool,
     offline: bool,
@@ -58,6 +61,7 @@ def command(
         locked=locked,
         offline=offline,
         dry_run=dry_run,
+        move_namespace=move_namespaces,
         exclude_newer=exclude_newer,
         resolve_timeout=resolve_timeout,
     )

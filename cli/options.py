@@ -54,8 +54,17 @@ added_registry_option = _with_http(
         metavar="URL",
         multiple=True,
         help="A registry to look in first; it is added to modpm.toml. May be given several times. "
-        "By default those of modpm.toml, or else $MODPM_REGISTRY, or else $MODPM_HOME/registry.",
+        "By default those of modpm.toml, or else $MODPM_REGISTRY; then those of your config.toml; "
+        "where there is none, $MODPM_HOME/registry.",
     )
+)
+move_namespace_option = click.option(
+    "--move-namespace",
+    "move_namespaces",
+    metavar="NAMESPACE",
+    multiple=True,
+    help="Let a namespace belong to the registry that --registry names; modpm.toml says so from "
+    "then on. May be given several times.",
 )
 asked_registry_option = _with_http(
     click.option(

@@ -10,6 +10,7 @@ from modpm.cli.options import (
     dry_run_option,
     exclude_newer_option,
     json_option,
+    move_namespace_option,
     offline_option,
     project_option,
     resolve_timeout_option,
@@ -22,6 +23,7 @@ from modpm.registry.installing.updating import update
 @click.command("update", epilog="Example: modpm update cifar10/cat")
 @click.argument("names", nargs=-1, metavar="[NAME]...")
 @added_registry_option
+@move_namespace_option
 @same_origin_option
 @offline_option
 @dry_run_option
@@ -33,6 +35,7 @@ def command(
     *,
     names: tuple[str, ...],
     registries: tuple[str, ...],
+    move_namespaces: tuple[str, ...],
     same_origin: bool | None,
     offline: bool,
     dry_run: bool,
@@ -54,6 +57,7 @@ def command(
             same_origin=same_origin,
             offline=offline,
             dry_run=dry_run,
+            move_namespace=move_namespaces,
             exclude_newer=exclude_newer,
             resolve_timeout=resolve_timeout,
             progress=progress,

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from modpm.registry.backends.protocol import Backend
 
 DEFAULT_NAME = "default"
+"""What every user's registry under `MODPM_HOME` is called."""
+
+RegistryName = Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
 
 Place = str | os.PathLike[str]
 Registries = Place | Sequence[Place] | None
@@ -33,7 +36,7 @@ class Address(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         url: A path, relative to the project, or a URL (`registry.backends.opening`).
     """
 
-    name: Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
+    name: RegistryName
     url: Annotated[str, msgspec.Meta(min_length=1, max_length=4096)]
 
     def open(self, base: Path) -> Backend:
@@ -63,17 +66,34 @@ def given_address(
 
     Args:
         registry: A URL, or a path relative to the current folder.
-        project: The project's root; a registry inside it is addressed relative to it.
+        project: The project's root; a path that is relative, or leads into the project, is
+            addressed relative to it.
         of_project: The registries that the project names; one that is meant keeps its name.
     """
-    location = locate(os.fspath(registry), Path.cwd())
-    for address in of_project:
-        if address.location(project) == location:
-            return address
-    name = _free_name(location, {address.name for address in of_project})
-    if is_remote(location) or not Path(location).is_relative_to(project):
-        return Address(name, location if is_remote(location) else Path(location).as_posix())
-    return Address(name, Path(location).relative_to(project).as_posix())
+    text = os.fspath(registry)
+    location = locate(text, Path.cwd())
+    is_relative = "://" not in text and not text.startswith(("/", "~"))
+    url = location if is_remote(location) else Path(location).as_posix()
+    if not is_remote(location) and (is_relative or Path(location).is_relative_to(project)):
+        url = Path(os.path.relpath(location, project)).as_posix()
+    return known_address(Address(_name(location), url), project, of_project)
+
+
+def known_address(address: Address, project: Path, known: Sequence[Address]) -> Address:
+    """Return an address as it is called beside others: as one of the same place, or by a free name.
+
+    Args:
+        address: The address.
+        project: The project's root.
+        known: The others.
+    """
+    location = address.location(project)
+    for other in known:
+        if other.location(project) == location:
+            return other
+    taken = {DEFAULT_NAME, *(other.name for other in known)}
+    names = (address.name if i == 1 else f"{address.name[:60]}-{i}" for i in count(1))
+    return Address(next(name for name in names if name not in taken), address.url)
 
 
 def given_addresses(
@@ -105,19 +125,6 @@ def default_address() -> Address:
     return Address(DEFAULT_NAME, (home() / "registry").as_posix())
 
 
-def addresses(
-    given: Sequence[Address], project: Path, of_project: Sequence[Address]
-) -> tuple[Address, ...]:
-    """Return the registries to look in, the first first, each once.
-
-    Those that a command names, else the one of `MODPM_REGISTRY`, go before those of the
-    project; the default registry is used where no other is named.
-    """
-    environment = None if given else environment_address(project, of_project)
-    first = given if environment is None else (environment,)
-    return tuple(dict.fromkeys([*first, *of_project])) or (default_address(),)
-
-
 def publish_target(registry: str | os.PathLike[str] | None) -> Backend:
     """Return the registry to publish to: the given, else `MODPM_REGISTRY`, else the default."""
     here = Path.cwd()
@@ -125,10 +132,8 @@ def publish_target(registry: str | os.PathLike[str] | None) -> Backend:
     return (address or environment_address(here) or default_address()).open(here)
 
 
-def _free_name(location: str, taken: set[str]) -> str:
+def _name(location: str) -> str:
     try:
-        name = normalise(location.rstrip("/").rpartition("/")[2])
+        return normalise(location.rstrip("/").rpartition("/")[2])
     except ModpmError:
-        name = "registry"
-    names = (name if i == 1 else f"{name[:60]}-{i}" for i in count(1))
-    return next(free for free in names if free not in taken)
+        return "registry"

@@ -1,10 +1,12 @@
-"""Several registries as one: the first that has a name owns it."""
+"""Several registries as one: each namespace belongs to one of them (W-4)."""
 
 from __future__ import annotations
 
 import difflib
 from contextlib import suppress
 from dataclasses import dataclass
+from threading import RLock
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from modpm.core.errors import ModpmError
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Listing:
-    """What the registry that owns a name lists for it."""
+    """What the registry that a name belongs to lists for it."""
 
     address: Address
     backend: Backend
@@ -36,28 +38,33 @@ class RegistryCatalogue:
     Args:
         addresses: The registries, the first first.
         base: What their relative paths are relative to.
-        owners: The registry that a module was locked from; no other is asked for it (L-7).
+        bound: The registries that namespaces belong to.
+        refused: Why nothing may be taken for a namespace.
     """
 
     def __init__(
         self,
         addresses: Sequence[Address],
         base: Path,
-        owners: Mapping[ModuleName, Address] | None = None,
+        bound: Mapping[str, Address] = MappingProxyType({}),
+        refused: Mapping[str, ModpmError] = MappingProxyType({}),
     ) -> None:
         self._addresses = tuple(dict.fromkeys(addresses))
         self._base = base
+        self._bound = dict(bound)
+        self._refused = refused
         self._opened: dict[Address, Backend] = {}
-        self._owners = owners or {}
-        self._listings: dict[ModuleName, Listing] = {}
+        self._listings: dict[tuple[Address, ModuleName], Listing | None] = {}
+        self._deciding = RLock()
 
     def modules(self, namespace: str) -> Sequence[ModuleName]:
-        """Return the modules of a namespace, in whichever registry.
+        """Return the modules of a namespace.
 
         Raises:
-            ModpmError: `unknown-namespace`, if there are none.
+            ModpmError: `unknown-namespace`, if there are none; what `listing` raises.
         """
-        found = {name for b in self._backends for name in b.names(namespace)}
+        owner = self._owner(namespace)
+        found = [] if owner is None else self._open(owner).names(namespace)
         if found:
             return sorted(found)
         namespaces = {name.namespace for b in self._backends for name in b.names()}
@@ -70,7 +77,7 @@ class RegistryCatalogue:
         )
 
     def index(self, module: ModuleName) -> Index:
-        """Return what its owner lists for a module.
+        """Return what the registry of its namespace lists for a module.
 
         Raises:
             ModpmError: As `listing`.
@@ -78,7 +85,7 @@ class RegistryCatalogue:
         return self.listing(module).index
 
     def place_of(self, module: ModuleName) -> str:
-        """Return where the registry is that owns a module."""
+        """Return where the registry is that a module belongs to."""
         return self.listing(module).backend.location
 
     def read_ahead(self, modules: Sequence[ModuleName]) -> None:
@@ -96,15 +103,18 @@ class RegistryCatalogue:
         in_threads(read, modules, "indexes cannot be read")
 
     def listing(self, module: ModuleName) -> Listing:
-        """Return the registry that owns a module, and what it lists.
+        """Return the registry that a module belongs to, and what it lists.
 
         Raises:
-            ModpmError: `unknown-module`; `other-registry`, if it would not come from the registry
-                that it is locked from.
+            ModpmError: `unknown-module`; `other-registry`, if the project does not have the
+                registry that the namespace is locked from; `cannot-list`, if a registry does not
+                tell whether it has the namespace.
         """
-        if module not in self._listings:
-            self._listings[module] = self._find(module)
-        return self._listings[module]
+        owner = self._owner(module.namespace, module)
+        listing = None if owner is None else self._listing_of(owner, module)
+        if listing is None:
+            raise self._unknown(module, owner)
+        return listing
 
     @property
     def _backends(self) -> list[Backend]:
@@ -116,57 +126,82 @@ class RegistryCatalogue:
             self._opened[address] = address.open(self._base)
         return self._opened[address]
 
-    def _find(self, module: ModuleName) -> Listing:
-        owner = self._owners.get(module)
-        is_lost = owner is not None and owner not in self._addresses
-        listing = self._listing_of(owner, module) if owner is not None and not is_lost else None
-        if listing is not None:
-            return listing
-        first = self._first_that_has(module)
-        if owner is not None and (is_lost or first is not None):
-            raise self._other_registry(module, owner, first)
-        if first is None:
-            raise self._unknown(module)
-        return first
+    def _owner(self, namespace: str, module: ModuleName | None = None) -> Address | None:
+        """Return the registry that a namespace belongs to; None if none has it.
 
-    def _first_that_has(self, module: ModuleName) -> Listing | None:
-        found = (self._listing_of(address, module) for address in self._addresses)
-        return next((listing for listing in found if listing is not None), None)
+        One of which nothing is said belongs to the first that has any module of it: which one is
+        asked for first must not decide, and neither must what is away.
+        """
+        with self._deciding:
+            if namespace in self._refused:
+                raise self._refused[namespace]
+            if namespace not in self._bound:
+                having = (a for a in self._addresses if self._has(a, namespace, module))
+                owner = next(having, None)
+                if owner is None:
+                    return None
+                self._bound[namespace] = owner
+            return self._bound[namespace]
+
+    def _has(self, address: Address, namespace: str, module: ModuleName | None) -> bool:
+        if len(self._addresses) == 1:
+            return True
+        if module is not None and self._listing_of(address, module) is not None:
+            return True
+        try:
+            return bool(self._open(address).names(namespace))
+        except ModpmError as error:
+            if error.code != "cannot-list":
+                raise
+            raise self._undecided(address, namespace, error) from None
 
     def _listing_of(self, address: Address, module: ModuleName) -> Listing | None:
-        backend = self._open(address)
-        index = backend.index(module)
-        return None if index is None else Listing(address, backend, index)
+        if (address, module) not in self._listings:
+            backend = self._open(address)
+            index = backend.index(module)
+            listing = None if index is None else Listing(address, backend, index)
+            self._listings[address, module] = listing
+        return self._listings[address, module]
 
-    def _other_registry(
-        self, module: ModuleName, owner: Address, first: Listing | None
-    ) -> ModpmError:
-        place = f"`{owner.name}` ({owner.location(self._base)})"
-        is_used = owner in self._addresses
+    def _undecided(self, address: Address, namespace: str, cause: ModpmError) -> ModpmError:
         return ModpmError(
-            f"`{module}` would come from another registry than the one it is locked from",
-            code="other-registry",
-            where=self._places(),
-            why=f"it is locked from {place}, which "
-            + ("does not list it any more" if is_used else "is not one of these"),
-            hint=f"name that registry by `--registry {owner.url}`"
-            if first is None
-            else f"if it is the same module, move it by `modpm install {module} "
-            f"--registry {first.backend.location}`",
+            f"it is not known whether `{namespace}` belongs to `{address.name}`",
+            code=cause.code,
+            where=address.location(self._base),
+            why=cause.what,
+            hint="name the registry that has it by `--registry`, or write it into the table "
+            "`[namespaces]` of modpm.toml",
         )
 
-    def _unknown(self, module: ModuleName) -> ModpmError:
-        names = sorted({str(name) for b in self._backends for name in b.names()})
+    def _unknown(self, module: ModuleName, owner: Address | None) -> ModpmError:
+        backends = self._backends if owner is None else [self._open(owner)]
+        names = sorted({str(name) for backend in backends for name in backend.names()})
         close = difflib.get_close_matches(str(module), names, n=3)
         meant = " or ".join(f"`{name}`" for name in close)
+        why = f"of the {len(names)} modules there, none has this name"
+        other = None if owner is None else self._elsewhere(module, owner)
+        if owner is not None and other is not None:
+            why = (
+                f"`{module.namespace}` belongs to `{owner.name}`, which does not list it; "
+                f"`{other.name}` ({other.location(self._base)}) does, and is not taken instead"
+            )
         return ModpmError(
             f"there is no module `{module}`",
             code="unknown-module",
-            where=self._places(),
-            why=f"of the {len(names)} modules there, none has this name",
+            where=self._places(owner),
+            why=why,
             hint=f"did you mean {meant}?" if close else "name another registry by `--registry`",
         )
 
-    def _places(self) -> str:
-        places = ", ".join(backend.location for backend in self._backends)
-        return f"registry {places}" if len(self._backends) == 1 else f"registries {places}"
+    def _elsewhere(self, module: ModuleName, owner: Address) -> Address | None:
+        """Return another registry that lists a module, to tell of it."""
+        for address in self._addresses:
+            with suppress(ModpmError):
+                if address != owner and self._open(address).index(module) is not None:
+                    return address
+        return None
+
+    def _places(self, owner: Address | None = None) -> str:
+        addresses = self._addresses if owner is None else (owner,)
+        places = ", ".join(address.location(self._base) for address in addresses)
+        return f"registry {places}" if len(addresses) == 1 else f"registries {places}"

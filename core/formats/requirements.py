@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from packaging.version import InvalidVersion, Version
@@ -63,6 +63,27 @@ class Requirement:
     def module(self) -> ModuleName | None:
         """The one module that is asked for; None for a whole namespace."""
         return None if self.name is None else ModuleName(self.namespace, self.name)
+
+    @property
+    def is_bare(self) -> bool:
+        """Whether it is the name of one module, and says nothing of its versions."""
+        return self.name is not None and self.tag is None and not str(self.specifiers)
+
+    def compatible_with(self, version: Version) -> Requirement:
+        """Return it with the bound that keeps the first number of a version (`~=1.2` of 1.2.3).
+
+        A release with the same first number has the same label and input (N-6, V-9), before 1.0
+        too; those before the second number are left out, since scores may be others.
+
+        Args:
+            version: One that satisfies the result; of a pre-release, the bound names it.
+        """
+        pre = "".join(map(str, version.pre or ())) + (
+            "" if version.dev is None else f".dev{version.dev}"
+        )
+        epoch = f"{version.epoch}!" if version.epoch else ""
+        bound = SpecifierSet(f"~={epoch}{version.major}.{version.minor}{pre}")
+        return replace(self, specifiers=bound)
 
     def of(self, module: ModuleName) -> Requirement:
         """Return this requirement of a namespace as one of a module in it."""

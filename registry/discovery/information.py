@@ -11,12 +11,12 @@ from modpm.core.formats.distribution import read_distribution
 from modpm.core.formats.manifest import MANIFEST_FILE
 from modpm.core.formats.names import ModuleName
 from modpm.core.formats.requirements import Requirement
-from modpm.registry.addresses import addresses, given_addresses
 from modpm.registry.catalogue import Listing, RegistryCatalogue
 from modpm.registry.installing.installed import InstalledModule
 from modpm.registry.pins.yanked import yanked_reasons
 from modpm.registry.projects.lockfile import Lockfile
 from modpm.registry.projects.project import Project
+from modpm.registry.projects.sources import Sources
 from modpm.registry.resolver import newest_fitting
 from modpm.registry.system.errors import explained
 from modpm.registry.system.transfer import receive
@@ -125,10 +125,10 @@ def _not_here(requirement: Requirement, place: Project) -> ModpmError:
 def _of_listed(
     module: ModuleName, requirement: Requirement, place: Project, registry: Registries
 ) -> Information:
-    of_project = place.wishes().registries
-    given = given_addresses(registry, place.root, of_project)
-    usable = given or addresses((), place.root, of_project)
-    catalogue = RegistryCatalogue(usable, place.root)
+    sources = Sources.of(place, place.wishes(), registry)
+    pins = (place.lock() or Lockfile((), ())).pins
+    asked = RegistryCatalogue(sources.given, place.root) if sources.given else None
+    catalogue = asked or sources.catalogue(pins)
     listing = catalogue.listing(module)
     release = newest_fitting(listing.index, [requirement], listing.backend.location)
     return Information(

@@ -7,9 +7,9 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from modpm.core.formats.names import ModuleName, normalise
-from modpm.registry.addresses import addresses, given_addresses
 from modpm.registry.discovery.local_catalogue import Query, consult, known_names
 from modpm.registry.projects.project import Project
+from modpm.registry.projects.sources import Sources
 from modpm.registry.system.errors import explained
 
 if TYPE_CHECKING:
@@ -120,11 +120,10 @@ def search(
         ModpmError: `invalid-name`, or what a registry raises.
     """
     place = Project.discover(project)
-    of_project = place.wishes().registries
-    given = given_addresses(registry, place.root, of_project)
+    sources = Sources.of(place, place.wishes(), registry)
     space = None if namespace is None else normalise(namespace)
     query = Query(text, label, space, min_recall, max_size_bytes)
-    usable = given or addresses((), place.root, of_project)
+    usable = sources.given or sources.usable
     found: dict[ModuleName, Found] = {}
     with explained("search"):
         # The first registry that has a name owns it, also where its module is another.
@@ -151,9 +150,8 @@ def complete(
         ModpmError: What reading the project raises.
     """
     place = Project.discover(project)
-    of_project = place.wishes().registries
-    given = given_addresses(registry, place.root, of_project)
-    usable = given or addresses((), place.root, of_project)
+    sources = Sources.of(place, place.wishes(), registry)
+    usable = sources.given or sources.usable
     return known_names([address.location(place.root) for address in usable], prefix)
 
 

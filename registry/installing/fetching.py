@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from modpm.core.errors import ModpmError
 from modpm.registry.backends.opening import is_remote
-from modpm.registry.backends.retrying import hurried
 from modpm.registry.installing.progress import Meter
 from modpm.registry.installing.verification import verify_stored
 from modpm.registry.storage.downloading import Source
@@ -129,7 +128,7 @@ class _Registries:
         """Return where a file may come from: its own registry, and then the others."""
         addresses = dict.fromkeys([file.pin.registry, *self._addresses])
         return [
-            Source(f"{file}, registry {address.url}", partial(self._open, address, file), hurried)
+            Source(f"{file}, registry {address.url}", partial(self._open, address, file))
             for address in addresses
         ]
 

@@ -76,6 +76,7 @@ def install(
     offline: bool = False,
     dry_run: bool = False,
     save: bool = True,
+    move_namespace: str | Sequence[str] = (),
     exclude_newer: str | None = None,
     resolve_timeout: float | None = None,
     progress: Progress | None = None,
@@ -100,6 +101,8 @@ def install(
         dry_run: Change nothing.
         save: Write `modpm.toml` and `modpm.lock`; without, only `.modpm/` changes, until the
             next command that changes it.
+        move_namespace: Namespaces that are to belong to the first of `registry` from now on, if
+            they belong to another (W-5).
         exclude_newer: A date (RFC 3339, to its end in UTC) or time: what was published later is
             as if absent, by the word of its registry; pins stay where they may, however new.
         resolve_timeout: How many seconds choosing releases may take, but for what registries are
@@ -113,12 +116,12 @@ def install(
     """
     texts = [requirements] if isinstance(requirements, str) else requirements
     asked = tuple(Requirement.parse(text) for text in texts)
-    if frozen and (asked or locked or not save or same_origin is not None):
+    if frozen and (asked or locked or not save or same_origin is not None or move_namespace):
         raise _takes_nothing()
     conditions = Conditions(locked, frozen, offline, dry_run, save)
     edit = Edit(add=asked, same_origin=same_origin)
     bounds = Bounds.of(exclude_newer, resolve_timeout)
-    request = Request(edit, registry, bounds=bounds)
+    request = Request(edit, registry, moved_namespaces=move_namespace, bounds=bounds)
     place = Project.discover(project)
 
     def make_plan() -> Plan:
@@ -133,7 +136,8 @@ def _takes_nothing() -> ModpmError:
     return ModpmError(
         "a frozen lockfile is installed as it is",
         code="usage",
-        why="`--frozen` takes no requirements, and no `--locked`, `--no-save` or `--same-origin`",
+        why="`--frozen` takes no requirements, and no `--locked`, `--no-save`, `--same-origin` or "
+        "`--move-namespace`",
         hint="leave one of them out",
         exit_code=2,
     )

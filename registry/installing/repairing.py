@@ -9,10 +9,10 @@ from modpm.core.errors import ModpmError
 from modpm.registry.installing.fetching import fetch
 from modpm.registry.installing.installation import carry_out
 from modpm.registry.installing.module_folders import is_verified
-from modpm.registry.pins.pinning import Sources
 from modpm.registry.pins.planning import Plan
 from modpm.registry.projects.project import Project
 from modpm.registry.projects.request import Conditions
+from modpm.registry.projects.sources import Sources
 from modpm.registry.projects.staleness import lock_missing
 from modpm.registry.storage.store import Store
 from modpm.registry.system.errors import explained
@@ -74,7 +74,7 @@ def repair(
     conditions = Conditions(offline=offline, dry_run=dry_run)
     with explained("repair"):
         lock = _lock_of(place)
-        usable = Sources.of(place, place.wishes(), registry).usable
+        usable = Sources.of(place, place.wishes(), registry).helping
         damaged = _damaged_in_store(lock.pins)
         if not dry_run:
             fetch(damaged, usable, place.root, offline=offline, progress=progress)

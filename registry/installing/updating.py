@@ -30,6 +30,7 @@ def update(
     same_origin: bool | None = None,
     offline: bool = False,
     dry_run: bool = False,
+    move_namespace: str | Sequence[str] = (),
     exclude_newer: str | None = None,
     resolve_timeout: float | None = None,
     progress: Progress | None = None,
@@ -44,6 +45,7 @@ def update(
         same_origin: As for `install`.
         offline: Open no registry: there is nothing to move to then.
         dry_run: Change nothing.
+        move_namespace: As for `install`.
         exclude_newer: As for `install`.
         resolve_timeout: As for `install`.
         progress: As for `install`.
@@ -55,7 +57,15 @@ def update(
     conditions = Conditions(offline=offline, dry_run=dry_run)
     edit = Edit(same_origin=same_origin)
     bounds = Bounds.of(exclude_newer, resolve_timeout)
-    request = Request(edit, registry, moving, moves_all=not moving, resolves=True, bounds=bounds)
+    request = Request(
+        edit,
+        registry,
+        moving,
+        moves_all=not moving,
+        resolves=True,
+        moved_namespaces=move_namespace,
+        bounds=bounds,
+    )
     place = Project.discover(project)
 
     def make_plan() -> Plan:

@@ -17,7 +17,7 @@ from modpm.registry.system.errors import explained
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from modpm.core.formats.names import ModuleName
@@ -52,6 +52,7 @@ def lock(
     locked: bool = False,
     offline: bool = False,
     dry_run: bool = False,
+    move_namespace: str | Sequence[str] = (),
     exclude_newer: str | None = None,
     resolve_timeout: float | None = None,
 ) -> Locking:
@@ -66,6 +67,7 @@ def lock(
         locked: Fail if `modpm.lock` would have to change.
         offline: Open no registry.
         dry_run: Change nothing.
+        move_namespace: As for `install`.
         exclude_newer: As for `install`.
         resolve_timeout: As for `install`.
 
@@ -75,7 +77,8 @@ def lock(
     place = Project.discover(project)
     conditions = Conditions(locked=locked, offline=offline, dry_run=dry_run)
     bounds = Bounds.of(exclude_newer, resolve_timeout)
-    request = Request(Edit(same_origin=same_origin), registry, resolves=True, bounds=bounds)
+    edit = Edit(same_origin=same_origin)
+    request = Request(edit, registry, resolves=True, moved_namespaces=move_namespace, bounds=bounds)
     with explained("lock"):
         while True:
             chosen = plan(place, request, conditions)

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from types import MappingProxyType
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from packaging.version import Version
 
 from modpm.core.errors import ModpmError
-from modpm.registry.addresses import addresses, environment_address, given_addresses
 from modpm.registry.backends.opening import is_remote
 from modpm.registry.pins.keeping import kept
 from modpm.registry.projects.lockfile import Lockfile, Pin
@@ -16,65 +15,23 @@ from modpm.registry.projects.project import LOCK_FILE, PROJECT_FILE
 from modpm.registry.system.threads import in_threads
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
-    from pathlib import Path
+    from collections.abc import Mapping, Sequence
 
     from modpm.core.formats.names import ModuleName
     from modpm.core.formats.requirements import Requirement
-    from modpm.registry.addresses import Address, Registries
     from modpm.registry.catalogue import RegistryCatalogue
     from modpm.registry.index import Release
-    from modpm.registry.projects.project import Project, Wishes
+    from modpm.registry.projects.project import Wishes
     from modpm.registry.projects.request import Request
+    from modpm.registry.projects.sources import Sources
     from modpm.registry.resolver import Demand
-
-
-class Sources(NamedTuple):
-    """The registries that modules may come from.
-
-    Attributes:
-        root: What their relative paths are relative to.
-        given: Those that the user names now.
-        usable: All of them, the first first.
-        named: Those that the project knows by name.
-    """
-
-    root: Path
-    given: Sequence[Address]
-    usable: tuple[Address, ...]
-    named: Mapping[str, Address]
-
-    @classmethod
-    def of(cls, place: Project, wishes: Wishes, registries: Registries) -> Sources:
-        """Return the registries of a project, and before them those that the user names."""
-        given = given_addresses(registries, place.root, wishes.registries)
-        usable = addresses(given, place.root, wishes.registries)
-        # A registry that is named for this time only is not known by its name.
-        environment = environment_address(place.root, wishes.registries)
-        passing = {environment, *given} - {*wishes.registries}
-        named = {address.name: address for address in usable if address not in passing}
-        return cls(place.root, given, usable, named)
-
-    def owner(self, pin: Pin) -> Address:
-        """Return the registry that a locked module stays with (W-5)."""
-        location = pin.registry.location(self.root)
-        there = (a for a in self.usable if a.location(self.root) == location)
-        # Who gives a registry of the project another address means the same registry.
-        return next(there, self.named.get(pin.registry.name, pin.registry))
-
-    def catalogue(self, pins: Iterable[Pin]) -> RegistryCatalogue:
-        """Return everything that is listed, for a project with these modules."""
-        from modpm.registry.catalogue import RegistryCatalogue  # noqa: PLC0415 -- slow to import
-
-        owners = {pin.module: self.owner(pin) for pin in pins}
-        return RegistryCatalogue(self.usable, self.root, owners)
 
 
 def kept_pins(
     request: Request, wishes: Wishes, lock: Lockfile, sources: Sources
 ) -> Lockfile | None:
     """Return the part of a lockfile that meets a request; None if registries have to be asked."""
-    if request.looks_up or any(_is_free(pin, request, sources) for pin in lock.pins):
+    if request.looks_up or any(sources.problems(lock.pins)):
         return None
     return kept(lock, wishes.all_requirements(), same_origin=wishes.same_origin)
 
@@ -92,7 +49,7 @@ def resolved_pins(
     """
     from modpm.registry.resolver import resolve  # noqa: PLC0415 -- slow to import
 
-    catalogue = sources.catalogue(p for p in lock.pins if not _is_free(p, request, sources))
+    catalogue = sources.catalogue(lock.pins)
     catalogue.read_ahead([pin.module for pin in lock.pins])
     locked = {
         pin.module: Version(pin.version)
@@ -117,16 +74,6 @@ def resolved_pins(
     same_origin, signers = wishes.same_origin, lock.signers
     chosen = Lockfile.of(wanted, pins, same_origin=same_origin, signers=signers)
     return chosen, MappingProxyType(yanked)
-
-
-def _is_free(pin: Pin, request: Request, sources: Sources) -> bool:
-    """Tell whether a module may come from another registry than the one it is locked from.
-
-    It may if a registry is named together with it, and is not the one that it came from.
-    """
-    if not sources.given or not request.names(pin.module):
-        return False
-    return pin.registry.location(sources.root) != sources.given[0].location(sources.root)
 
 
 def _demands(wanted: Sequence[Requirement], request: Request, lock: Lockfile) -> list[Demand]:
@@ -169,7 +116,9 @@ def _check_unchanged(pin: Pin, locked: Pin | None, place: str) -> None:
     why = None
     if locked.digest != pin.digest:
         why = f"its digest is {pin.digest}, and {LOCK_FILE} has {locked.digest}"
-    elif None not in {locked.revision, pin.revision} and locked.revision != pin.revision:
+    elif locked.registry == pin.registry and (
+        None not in {locked.revision, pin.revision} and locked.revision != pin.revision
+    ):
         why = f"its commit is {pin.revision}, and {LOCK_FILE} has {locked.revision}"
     if why is not None:
         raise ModpmError(

@@ -5,18 +5,24 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple
 
+from packaging.version import Version
+
 from modpm.core.errors import ModpmError
-from modpm.registry.pins.pinning import Sources, kept_pins, resolved_pins
+from modpm.core.formats.names import normalise
+from modpm.registry.addresses import given_addresses
+from modpm.registry.pins.pinning import kept_pins, resolved_pins
 from modpm.registry.projects.editing import edited
 from modpm.registry.projects.lockfile import Lockfile
 from modpm.registry.projects.project import LOCK_FILE, PROJECT_FILE
+from modpm.registry.projects.sources import Sources
 from modpm.registry.projects.staleness import is_in_step, lock_missing, out_of_date
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from modpm.core.formats.names import ModuleName
+    from modpm.core.formats.requirements import Requirement
     from modpm.registry.addresses import Address, Registries
     from modpm.registry.projects.editing import Edit
     from modpm.registry.projects.project import Project, Wishes
@@ -64,18 +70,24 @@ def plan(place: Project, request: Request, conditions: Conditions) -> Plan:
     if before[0] is None and not request.edit.add:
         raise _nothing_asked(place.root)
     old = place.parse_wishes(before[0] or b"")
-    sources = Sources.of(place, old, request.registries)
-    toml = _edited(before[0], replace(request.edit, registries=tuple(sources.given)), old)
-    wishes = place.parse_wishes(toml)
-    lock = place.lock()
+    request = replace(request, edit=request.edit.keeping(old))
+    lock, given = place.lock(), given_addresses(request.registries, place.root, old.registries)
+    edit = replace(request.edit, registries=given, namespaces=_moved(request, given))
+    wishes = edit.applied(old)
+    sources = Sources.of(place, wishes, request.registries)
+    sources.check_given(request.named_namespaces, (lock or _NOTHING).pins)
     if conditions.locked and lock is None:
         raise lock_missing(place)
-    asked = _Asked(request, conditions, wishes, sources)
-    chosen, yanked = _chosen(place, asked, lock)
+    chosen, yanked = _chosen(place, _Asked(request, conditions, wishes, sources), lock)
+    edit = _settled(edit, chosen, sources.learned(chosen.pins, wishes))
+    texts = Lockfile.of(edit.applied(old).all_requirements(), ()).requirements
+    chosen = replace(chosen, requirements=texts)
     if conditions.locked and chosen != lock:
-        raise out_of_date(place, wishes, lock or _NOTHING, chosen)
+        problems = tuple(sources.problems((lock or _NOTHING).pins))
+        raise out_of_date(place, wishes, lock or _NOTHING, chosen, problems)
+    toml = before[0] or b"" if edit.applied(old) == old else edited(before[0] or b"", edit)
     saves = conditions.save and not conditions.locked
-    return Plan(before, toml, chosen, saves, sources.usable, yanked)
+    return Plan(before, toml, chosen, saves, sources.helping, yanked)
 
 
 def plan_of_lock(place: Project, registries: Registries, *, frozen: bool) -> Plan:
@@ -94,10 +106,11 @@ def plan_of_lock(place: Project, registries: Registries, *, frozen: bool) -> Pla
     lock, wishes = place.lock(), place.parse_wishes(before[0] or b"")
     if lock is None:
         raise lock_missing(place)
-    if not frozen and not is_in_step(lock, wishes):
-        raise out_of_date(place, wishes, lock)
-    usable = Sources.of(place, wishes, registries).usable
-    return Plan(before, before[0] or b"", lock, saves=False, addresses=usable)
+    sources = Sources.of(place, wishes, registries)
+    problems = () if frozen else tuple(sources.problems(lock.pins))
+    if not frozen and (problems or not is_in_step(lock, wishes)):
+        raise out_of_date(place, wishes, lock, problems=problems)
+    return Plan(before, before[0] or b"", lock, saves=False, addresses=sources.helping)
 
 
 class _Asked(NamedTuple):
@@ -121,7 +134,8 @@ def _chosen(
     if conditions.offline:
         raise _needs_registries(place)
     if conditions.locked and not request.resolves:
-        raise out_of_date(place, wishes, lock or _NOTHING)
+        pins = lock or _NOTHING
+        raise out_of_date(place, wishes, pins, problems=tuple(sources.problems(pins.pins)))
     return resolved_pins(request, wishes, lock or _NOTHING, sources)
 
 
@@ -129,10 +143,33 @@ def _may_keep(request: Request, conditions: Conditions) -> bool:
     return not request.resolves or (conditions.offline and not request.moves_any)
 
 
-def _edited(toml: bytes | None, edit: Edit, wishes: Wishes) -> bytes:
-    if toml is not None and edit.is_done_in(wishes):
-        return toml
-    return edited(toml or b"", edit)
+def _moved(request: Request, given: Sequence[Address]) -> Mapping[str, str]:
+    """Return the first registry that the user names, for the namespaces that move to it (W-5)."""
+    texts = request.moved_namespaces
+    namespaces = [normalise(text) for text in ((texts,) if isinstance(texts, str) else texts)]
+    if namespaces and not given:
+        raise ModpmError(
+            f"nothing says where `{namespaces[0]}` moves to",
+            code="usage",
+            hint="name its registry too, by `--registry URL`",
+            exit_code=2,
+        )
+    return {namespace: given[0].name for namespace in namespaces}  # noqa: C420 -- given may be empty
+
+
+def _settled(edit: Edit, chosen: Lockfile, learned: Edit) -> Edit:
+    """Return an edit with what only choosing tells: bounds, and whose namespaces there are."""
+    return replace(
+        edit,
+        add=tuple(_bounded(requirement, chosen) for requirement in edit.add),
+        registries=(*edit.registries, *learned.registries),
+        namespaces={**learned.namespaces, **edit.namespaces},
+    )
+
+
+def _bounded(requirement: Requirement, chosen: Lockfile) -> Requirement:
+    pins = [pin for pin in chosen.pins if requirement.is_bare and pin.module == requirement.module]
+    return requirement.compatible_with(Version(pins[0].version)) if pins else requirement
 
 
 def _needs_registries(place: Project) -> ModpmError:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from modpm.core.formats.requirements import Requirement
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from tomlkit import TOMLDocument
 
     from modpm.registry.addresses import Address
@@ -23,22 +27,36 @@ class Edit:
         remove: Requirements, known by their names.
         registries: Registries; one that is listed already stays where it is, another goes last,
             where it takes no name from the others.
+        namespaces: The registries that namespaces belong to, by name.
         same_origin: The setting `same-origin`; None to leave it.
     """
 
     add: tuple[Requirement, ...] = ()
     remove: tuple[Requirement, ...] = ()
     registries: tuple[Address, ...] = ()
+    namespaces: Mapping[str, str] = field(default_factory=dict)
     same_origin: bool | None = None
 
-    def is_done_in(self, wishes: Wishes) -> bool:
-        """Tell whether a project wishes all this already."""
-        listed = wishes.all_requirements()
-        return (
-            all(requirement in listed for requirement in self.add)
-            and not {_key(r) for r in listed} & {_key(r) for r in self.remove}
-            and {a.name for a in self.registries} <= {a.name for a in wishes.registries}
-            and self.same_origin in {None, wishes.same_origin}
+    def keeping(self, wishes: Wishes) -> Edit:
+        """Return the edit without the bare names of what is asked for already (W-3)."""
+        listed = {_key(requirement) for requirement in wishes.all_requirements()}
+        add = (r for r in self.add if not (r.is_bare and _key(r) in listed))
+        return replace(self, add=tuple(add))
+
+    def applied(self, wishes: Wishes) -> Wishes:
+        """Return what a project wishes after the edit."""
+        requirements = list(wishes.requirements)
+        for requirement in self.add:
+            _put(requirements, requirement)
+        for requirement in self.remove:
+            _take(requirements, requirement)
+        names = {address.name for address in wishes.registries}
+        return msgspec.structs.replace(
+            wishes,
+            requirements=tuple(requirements),
+            registries=(*wishes.registries, *(a for a in self.registries if a.name not in names)),
+            namespaces={**wishes.namespaces, **self.namespaces},
+            same_origin=wishes.same_origin if self.same_origin is None else self.same_origin,
         )
 
 
@@ -62,6 +80,8 @@ def edited(toml: bytes, edit: Edit) -> bytes:
         _set_same_origin(document, is_on=edit.same_origin)
     for registry in edit.registries:
         _put_registry(document, registry)
+    if edit.namespaces:
+        _put_namespaces(document, edit.namespaces)
     return tomlkit.dumps(document).encode()
 
 
@@ -102,3 +122,14 @@ def _put_registry(document: TOMLDocument, registry: Address) -> None:
             document.add(tomlkit.nl())
         document["registries"] = tomlkit.aot()
     document["registries"].append({"name": registry.name, "url": registry.url})
+
+
+def _put_namespaces(document: TOMLDocument, namespaces: Mapping[str, str]) -> None:
+    import tomlkit  # noqa: PLC0415 -- as above
+
+    if "namespaces" not in document:
+        if len(document) > 0:
+            document.add(tomlkit.nl())
+        document["namespaces"] = tomlkit.table()
+    for namespace, name in sorted(namespaces.items()):
+        document["namespaces"][namespace] = name

@@ -8,8 +8,9 @@ modpm.lock                      the releases that it got
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 from typing import Self
 
@@ -18,8 +19,8 @@ import msgspec
 from modpm.core.errors import ModpmError
 from modpm.core.formats.requirements import Requirement
 from modpm.core.formats.whole_files import read_at_most
-from modpm.registry.addresses import Address
-from modpm.registry.projects.lockfile import Lockfile, Pin
+from modpm.registry.addresses import DEFAULT_NAME, Address, RegistryName
+from modpm.registry.projects.lockfile import Lockfile, Namespace, Pin
 from modpm.registry.projects.toml_file import MAX_SIZE_BYTES, convert_toml, parse_toml
 from modpm.registry.system.durable import exclusively
 
@@ -37,12 +38,14 @@ class Wishes(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="ke
     Attributes:
         requirements: What the project asks for.
         registries: Where to look, the first first.
+        namespaces: The registry that a namespace belongs to, by name.
         same_origin: Modules that are asked for together come from one origin, so that they can
             be fused.
     """
 
     requirements: tuple[str, ...] = ()
     registries: tuple[Address, ...] = ()
+    namespaces: dict[Namespace, RegistryName] = {}
     same_origin: bool = False
 
     def all_requirements(self) -> tuple[Requirement, ...]:
@@ -179,16 +182,34 @@ class Project:
 
 def _check(wishes: Wishes, path: Path) -> None:
     wishes.all_requirements()
-    names = [address.name for address in wishes.registries]
-    twice = next((name for name in names if names.count(name) > 1), None)
-    if twice is not None:
-        raise ModpmError(
-            f"`{PROJECT_FILE}` has two registries of one name",
-            code="invalid-project",
-            where=str(path),
-            why=f"both are called `{twice}`",
-            hint=_TOML_HINT,
-        )
+    check_registries(wishes.registries, wishes.namespaces, path, _TOML_HINT)
+
+
+def check_registries(
+    registries: Sequence[Address], namespaces: Mapping[str, str], path: Path, hint: str
+) -> None:
+    """Check that registries have names of their own, and that namespaces belong to them.
+
+    Args:
+        registries: What a file names.
+        namespaces: The registries that its namespaces belong to, by name.
+        path: The file, for errors.
+        hint: How to mend it.
+
+    Raises:
+        ModpmError: `invalid-project`.
+    """
+    names = [address.name for address in registries]
+    twice = (f"two registries are called `{n}`" for n in names if names.count(n) > 1)
+    unknown = (
+        f"`{namespace}` belongs to `{name}`, and no registry is called so"
+        for namespace, name in namespaces.items()
+        if name not in {DEFAULT_NAME, *names}
+    )
+    why = next(chain(twice, unknown), None)
+    if why is not None:
+        what = f"`{path.name}` names registries that it does not have, or two by one name"
+        raise ModpmError(what, code="invalid-project", where=str(path), why=why, hint=hint)
 
 
 def read(path: Path) -> bytes | None:

@@ -9,7 +9,8 @@ from modpm.registry.projects.bounds import Bounds
 from modpm.registry.projects.editing import Edit
 
 if TYPE_CHECKING:
-    from modpm.core.formats.names import ModuleName
+    from collections.abc import Sequence
+
     from modpm.core.formats.requirements import Requirement
     from modpm.registry.addresses import Registries
 
@@ -38,11 +39,12 @@ class Request:
     """What a command asks of a project.
 
     Attributes:
-        edit: What is to change in `modpm.toml`, but for registries.
+        edit: What is to change in `modpm.toml`, but for registries and namespaces.
         registries: Registries that the user names.
         moving: What need not stay at its locked version, known by name.
         moves_all: Nothing needs to stay.
         resolves: Registries are asked even if the lockfile meets everything.
+        moved_namespaces: Namespaces that are to belong to the first of the registries.
         bounds: What choosing releases must keep to.
     """
 
@@ -51,6 +53,7 @@ class Request:
     moving: tuple[Requirement, ...] = ()
     moves_all: bool = False
     resolves: bool = False
+    moved_namespaces: str | Sequence[str] = ()
     bounds: Bounds = field(default_factory=Bounds.of)
 
     @property
@@ -68,7 +71,7 @@ class Request:
         asked = {(r.namespace, r.name) for r in self.moving}
         return self.moves_all or bool({(namespace, name), (namespace, None)} & asked)
 
-    def names(self, module: ModuleName) -> bool:
-        """Tell whether the user names a module, by itself or with its namespace."""
-        asked = {(r.namespace, r.name) for r in (*self.edit.add, *self.moving)}
-        return bool({(module.namespace, module.name), (module.namespace, None)} & asked)
+    @property
+    def named_namespaces(self) -> set[str]:
+        """The namespaces of what the user names."""
+        return {r.namespace for r in (*self.edit.add, *self.moving)}

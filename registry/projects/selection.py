@@ -12,7 +12,7 @@ from modpm.registry.projects.project import PROJECT_FILE
 from modpm.registry.projects.requirement_graph import RequirementGraph
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Collection, Iterable, Sequence
 
     from modpm.core.formats.names import ModuleName
     from modpm.registry.projects.project import Project
@@ -78,9 +78,9 @@ def _parse(text: str) -> Requirement:
     )
 
 
-def _not_asked(one: Requirement, asked: Iterable[Requirement], place: Project) -> ModpmError:
-    texts = sorted(map(str, asked))
-    close = difflib.get_close_matches(str(one), texts, n=1)
+def _not_asked(one: Requirement, asked: Collection[Requirement], place: Project) -> ModpmError:
+    texts, names = sorted(map(str, asked)), [str(Requirement(r.namespace, r.name)) for r in asked]
+    close = difflib.get_close_matches(str(one), names, n=1)
     hint = f"did you mean `{close[0]}`?" if close else f"`{PROJECT_FILE}` is there to be edited"
     return ModpmError(
         f"`{PROJECT_FILE}` does not ask for `{one}`",

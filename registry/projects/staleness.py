@@ -10,7 +10,7 @@ from modpm.registry.projects.lockfile import Lockfile
 from modpm.registry.projects.project import LOCK_FILE, PROJECT_FILE, Project, Wishes
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
 
 def is_in_step(lock: Lockfile, wishes: Wishes) -> bool:
@@ -19,7 +19,11 @@ def is_in_step(lock: Lockfile, wishes: Wishes) -> bool:
 
 
 def out_of_date(
-    place: Project, wishes: Wishes, lock: Lockfile, chosen: Lockfile | None = None
+    place: Project,
+    wishes: Wishes,
+    lock: Lockfile,
+    chosen: Lockfile | None = None,
+    problems: Sequence[str] = (),
 ) -> ModpmError:
     """Return the error of a lockfile that may not change, and has to.
 
@@ -28,8 +32,9 @@ def out_of_date(
         wishes: What `modpm.toml` says, or would say.
         lock: The lockfile.
         chosen: What it would become; None if that was not found out.
+        problems: What is wrong with its registries.
     """
-    lines = [*_other_wishes(wishes, lock), *_other_pins(lock, chosen or lock)]
+    lines = [*problems, *_other_wishes(wishes, lock), *_other_pins(lock, chosen or lock)]
     return ModpmError(
         f"`{LOCK_FILE}` is out of step with `{PROJECT_FILE}`",
         code="lock-out-of-date",

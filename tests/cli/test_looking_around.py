@@ -14,13 +14,13 @@ if TYPE_CHECKING:
 
 
 def test_a_tree_shows_what_requires_what(run: Run, pets: Path) -> None:
-    run("install", "digits/pets", "digits/8", "--registry", pets)
+    run("install", "digits/pets>=1", "digits/8>=1", "--registry", pets)
 
     assert run("tree") == (
         0,
         (
-            "digits/8 1.0.0 (as digits/8)\n"
-            "digits/pets 1.0.0 (as digits/pets)\n"
+            "digits/8 1.0.0 (as digits/8>=1)\n"
+            "digits/pets 1.0.0 (as digits/pets>=1)\n"
             "├── digits/7 1.1.0 (as digits/7<2)\n"
             "└── digits/8 1.0.0 (as digits/8)\n"
         ),
@@ -31,9 +31,9 @@ def test_a_tree_shows_what_requires_what(run: Run, pets: Path) -> None:
         (
             "digits/7 1.1.0\n"
             "└── digits/pets 1.0.0 (as digits/7<2)\n"
-            "    └── modpm.toml (as digits/pets)\n"
+            "    └── modpm.toml (as digits/pets>=1)\n"
             "digits/8 1.0.0\n"
-            "├── modpm.toml (as digits/8)\n"
+            "├── modpm.toml (as digits/8>=1)\n"
             "└── digits/pets 1.0.0 (as digits/8) (*)\n"
         ),
         "(*) what hangs on it is shown further up\n",
@@ -53,20 +53,20 @@ def test_a_tree_as_json_is_a_graph(run: Run, pets: Path) -> None:
         "required_by": [{"name": "digits/pets", "requirement": "digits/7<2"}],
     }
     assert [module["name"] for module in modules] == ["digits/7", "digits/8", "digits/pets"]
-    assert modules[2]["asked"] == ["digits/pets"]
+    assert modules[2]["asked"] == ["digits/pets~=1.0"]
 
 
 def test_why_shows_the_way_from_the_project(run: Run, pets: Path) -> None:
     run("install", "digits/pets", "digits/7", "--registry", pets)
 
     assert run("why", "digits/7").out == (
-        "modpm.toml -> digits/7 1.1.0 (as digits/7)\n"
-        "modpm.toml -> digits/pets 1.0.0 (as digits/pets) -> digits/7 1.1.0 (as digits/7<2)\n"
+        "modpm.toml -> digits/7 1.1.0 (as digits/7~=1.1)\n"
+        "modpm.toml -> digits/pets 1.0.0 (as digits/pets~=1.0) -> digits/7 1.1.0 (as digits/7<2)\n"
     )
     assert json.loads(run("why", "digits/8", "--json").out) == {
         "chains": [
             [
-                {"by": None, "requirement": "digits/pets", "name": "digits/pets"},
+                {"by": None, "requirement": "digits/pets~=1.0", "name": "digits/pets"},
                 {"by": "digits/pets", "requirement": "digits/8", "name": "digits/8"},
             ]
         ]

@@ -5,7 +5,9 @@ from pathlib import Path
 import pytest
 
 from modpm.core.errors import ModpmError
-from modpm.registry.addresses import Address, addresses, given_address, publish_target
+from modpm.registry.addresses import Address, given_address, publish_target
+from modpm.registry.projects.project import Project, Wishes
+from modpm.registry.projects.sources import Sources
 
 
 def test_a_registry_in_the_project_is_addressed_relative_to_it(project: Path) -> None:
@@ -15,8 +17,19 @@ def test_a_registry_in_the_project_is_addressed_relative_to_it(project: Path) ->
     assert address.location(project) == str(project / "shared" / "registry")
 
 
-def test_a_registry_outside_is_addressed_by_its_whole_path(project: Path, registry: Path) -> None:
+def test_a_path_that_is_given_whole_stays_whole_outside_of_the_project(
+    project: Path, registry: Path
+) -> None:
     assert given_address(registry, project) == Address("registry", str(registry))
+
+
+def test_a_path_that_is_given_relative_stays_relative_to_the_project(
+    project: Path, registry: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(project.parent)
+
+    assert given_address("registry", project) == Address("registry", "../registry")
+    assert Address("registry", "../registry").location(project) == str(registry)
 
 
 def test_a_relative_path_is_meant_from_here(
@@ -47,17 +60,29 @@ def test_two_registries_never_have_one_name(project: Path, tmp_path: Path) -> No
     assert given_address("/", project).name == "registry"
 
 
-def test_the_given_registry_goes_before_those_of_the_project(
-    project: Path, monkeypatch: pytest.MonkeyPatch, home: Path
-) -> None:
-    given, listed = Address("given", "g"), Address("listed", "l")
+def usable(project: Path, *listed: Address, given: Path | None = None) -> tuple[Address, ...]:
+    return Sources.of(Project(project), Wishes(registries=listed), given).usable
 
-    assert addresses([given], project, [listed, given]) == (given, listed)
-    assert addresses([], project, [listed]) == (listed,)
-    assert addresses([], project, []) == (Address("default", str(home / "registry")),)
+
+def test_registries_are_looked_in_in_the_order_of_the_help(
+    project: Path, monkeypatch: pytest.MonkeyPatch, home: Path, tmp_path: Path
+) -> None:
+    given, listed = Address("given", "given"), Address("listed", "l")
+
+    assert usable(project, listed, given=project / "given") == (given, listed)
+    assert usable(project, listed) == (listed,)
+    assert usable(project) == (Address("default", str(home / "registry")),)
     monkeypatch.setenv("MODPM_REGISTRY", str(project / "e"))
-    assert addresses([], project, [listed]) == (Address("e", "e"), listed)
-    assert addresses([given], project, [listed]) == (given, listed)
+    assert usable(project) == (Address("e", "e"),)
+    assert usable(project, listed) == (listed,)  # the variable is for projects that name none
+    assert usable(project, given=project / "given") == (given,)
+    settings = tmp_path / "config" / "config.toml"
+    settings.parent.mkdir()
+    settings.write_text('[[registries]]\nname = "listed"\nurl = "../mine"\n')
+    monkeypatch.setenv("MODPM_CONFIG", str(settings))
+    mine = Address("listed-2", str(tmp_path / "mine"))
+    assert usable(project, listed, given=project / "given") == (given, listed, mine)
+    assert usable(project) == (Address("e", "e"), Address("listed", str(tmp_path / "mine")))
 
 
 def test_publishing_goes_to_the_given_registry_or_the_environments_or_the_default(

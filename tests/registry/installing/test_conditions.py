@@ -118,14 +118,14 @@ def test_locked_refuses_whatever_would_change_the_lockfile(cat: Path) -> None:
 
 def test_a_locked_lock_says_what_would_be_other(cat: Path, registry: Path) -> None:
     toml = cat / "modpm.toml"
-    toml.write_text(toml.read_text().replace('"digits/cat"', '"digits/cat>1.0", "digits/dog"'))
+    toml.write_text(toml.read_text().replace('"digits/cat~=1.0"', '"digits/cat>1.0", "digits/dog"'))
 
     error = refused(lambda: lock(cat, locked=True))
 
     assert str(error.why).splitlines() == [
         "`digits/cat>1.0` is asked for, and not locked",
         "`digits/dog` is asked for, and not locked",
-        "`digits/cat` is locked, and not asked for",
+        "`digits/cat~=1.0` is locked, and not asked for",
         "`digits/cat` 1.0.0 would be 1.1.0",
         "`digits/dog` 1.0.0 would come",
     ]

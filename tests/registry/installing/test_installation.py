@@ -65,8 +65,9 @@ def test_the_newest_release_is_installed_and_pinned(
     assert find("Digits/CAT", project) == module.path
     assert pins(project) == present(project) == {"digits/cat": "1.2.0"}
     assert tomllib.loads((project / "modpm.toml").read_text()) == {
-        "requirements": ["digits/cat"],
+        "requirements": ["digits/cat~=1.2"],
         "registries": [{"name": "registry", "url": str(registry)}],
+        "namespaces": {"digits": "registry"},
     }
 
 
@@ -217,7 +218,7 @@ def test_requirements_that_people_write_are_installed(
     put("digits/dog")
     install(["digits/cat"], project, registry)
     path = project / "modpm.toml"
-    path.write_text(path.read_text().replace('"digits/cat"', '"digits/dog"  # a dog person'))
+    path.write_text(path.read_text().replace('"digits/cat~=1.0"', '"digits/dog"  # a dog person'))
 
     install((), project)
 
@@ -265,15 +266,16 @@ def test_another_registry_may_help_out_with_the_same_bytes(
     assert present(project) == {"digits/cat": "1.0.0"}
 
 
-def test_the_first_registry_that_has_a_name_owns_it(
+def test_a_namespace_belongs_to_the_first_registry_that_has_it(
     put: Put, project: Path, registry: Path, tmp_path: Path
 ) -> None:
     public = tmp_path / "public"
     put("digits/cat", "1.0.0")
     put("digits/cat", "9.0.0", to=public)
     put("digits/dog", "9.0.0", to=public)
+    put("mnist/7", to=public)
     (project / "modpm.toml").write_text(f"""
-        requirements = ["digits/*"]
+        requirements = ["digits/*", "mnist/7"]
         registries = [
             {{ name = "own", url = "{registry}" }},
             {{ name = "public", url = "{public}" }},
@@ -282,11 +284,13 @@ def test_the_first_registry_that_has_a_name_owns_it(
 
     result = install((), project)
 
-    assert present(project) == {"digits/cat": "1.0.0", "digits/dog": "9.0.0"}
+    assert present(project) == {"digits/cat": "1.0.0", "mnist/7": "1.0.0"}
     assert [module.registry for module in result.modules] == [str(registry), str(public)]
+    toml = tomllib.loads((project / "modpm.toml").read_text())
+    assert toml["namespaces"] == {"digits": "own", "mnist": "public"}
 
 
-def test_a_module_stays_with_its_registry_unless_it_is_asked_for_with_another(
+def test_a_namespace_stays_with_its_registry_unless_it_is_moved(
     put: Put, project: Path, registry: Path, tmp_path: Path
 ) -> None:
     other = tmp_path / "other"
@@ -295,10 +299,12 @@ def test_a_module_stays_with_its_registry_unless_it_is_asked_for_with_another(
     put("digits/dog", "2.0.0", to=other)
     install(["digits/cat"], project, registry)
 
-    install(["digits/dog"], project, other)
-    assert present(project) == {"digits/cat": "1.0.0", "digits/dog": "2.0.0"}
-    install(["digits/cat>1"], project, other)
+    assert refused(project, "digits/dog", registry=other).code == "other-registry"
+    assert refused(project, "digits/cat>1", registry=other).code == "other-registry"
+    assert present(project) == {"digits/cat": "1.0.0"}
+    install(["digits/cat>1", "digits/dog"], project, other, move_namespace="digits")
     assert present(project) == {"digits/cat": "2.0.0", "digits/dog": "2.0.0"}
+    assert tomllib.loads((project / "modpm.toml").read_text())["namespaces"] == {"digits": "other"}
 
 
 def test_a_release_that_changed_under_its_version_is_refused(
@@ -328,7 +334,7 @@ def test_a_registry_inside_the_project_is_locked_by_its_relative_path(
     assert 'url = "modules"' in (project / "modpm.toml").read_text()
 
 
-def test_the_environment_names_a_registry_for_this_time_only(
+def test_the_environments_registry_is_named_by_the_project_once_something_belongs_to_it(
     put: Put, project: Path, registry: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     put("digits/cat")
@@ -336,7 +342,9 @@ def test_the_environment_names_a_registry_for_this_time_only(
 
     install(["digits/cat"], project)
 
-    assert "registries" not in (project / "modpm.toml").read_text()
+    toml = tomllib.loads((project / "modpm.toml").read_text())
+    assert toml["registries"] == [{"name": "registry", "url": str(registry)}]
+    assert toml["namespaces"] == {"digits": "registry"}
     assert str(registry) in (project / "modpm.lock").read_text()
 
 

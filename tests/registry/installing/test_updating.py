@@ -137,7 +137,7 @@ def test_remove_takes_out_what_only_the_removed_required(
     ]
     assert sorted(present(project)) == ["digits/bird", "digits/birds", "digits/dog"]
     toml = tomllib.loads((project / "modpm.toml").read_text())
-    assert toml["requirements"] == ["digits/birds"]
+    assert toml["requirements"] == ["digits/birds~=1.0"]
     assert sync(project).changes == ()
 
 
@@ -177,9 +177,9 @@ def test_a_module_whose_registry_is_gone_from_the_project_is_not_moved(
         error = refused(command)
         assert error.code == "other-registry"
         assert str(registry) in str(error.why)
-        assert f"modpm install digits/cat --registry {other}" in str(error.hint)
+        assert "--move-namespace digits" in str(error.hint)
     assert present(project) == {"digits/cat": "1.0.0"}
-    install(["digits/cat>1"], project, other)
+    install(["digits/cat>1"], project, other, move_namespace=["digits"])
     assert present(project) == {"digits/cat": "3.0.0"}
 
 
@@ -195,8 +195,8 @@ def test_a_module_that_its_registry_lists_no_more_is_not_taken_from_another(
 
     error = refused(lambda: update((), project))
 
-    assert error.code == "other-registry"
-    assert "which does not list it any more" in str(error.why)
+    assert error.code == "unknown-module"
+    assert f"`other` ({other}) does, and is not taken instead" in str(error.why)
 
 
 def test_a_registry_that_moves_stays_the_same_while_it_keeps_its_name(
@@ -236,11 +236,11 @@ def test_several_registries_are_added_in_their_order(
     other = tmp_path / "other" / "registry"
     put("digits/cat", "1.0.0")
     put("digits/cat", "9.0.0", to=other)
-    put("digits/dog", "9.0.0", to=other)
+    put("mnist/7", "9.0.0", to=other)
 
-    install(["digits/*"], project, [registry, other])
+    install(["digits/*", "mnist/*"], project, [registry, other])
 
-    assert present(project) == {"digits/cat": "1.0.0", "digits/dog": "9.0.0"}
+    assert present(project) == {"digits/cat": "1.0.0", "mnist/7": "9.0.0"}
     listed = tomllib.loads((project / "modpm.toml").read_text())["registries"]
     assert listed == [
         {"name": "registry", "url": str(registry)},

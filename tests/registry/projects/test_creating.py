@@ -58,4 +58,4 @@ def test_what_is_installed_stands_below_the_comment(
 
     lines = path.read_text().splitlines()
     assert lines[0] == comment
-    assert lines[2] == '    "digits/cat"'
+    assert lines[2] == '    "digits/cat~=1.0"'

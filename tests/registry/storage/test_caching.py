@@ -69,7 +69,7 @@ def test_only_what_no_project_uses_is_pruned(used: list[Path], project: Path) ->
     assert prune().unused == Share(0, 0)
     assert stored() == used
 
-    (project / "modpm.toml").write_text('requirements = ["digits/cat"]\n')
+    ask_for_a_cat_alone(project)
     before = verify_after_install(project)
     pruned = prune()
 
@@ -79,12 +79,18 @@ def test_only_what_no_project_uses_is_pruned(used: list[Path], project: Path) ->
     assert len(verify(project)) == 1
 
 
+def ask_for_a_cat_alone(project: Path) -> None:
+    toml = project / "modpm.toml"
+    rest = toml.read_text().partition("]\n")[2]
+    toml.write_text('requirements = ["digits/cat"]\n' + rest)
+
+
 def verify_after_install(project: Path) -> list[str]:
     return [str(module.name) for module in install([], project).modules]
 
 
 def test_a_dry_run_removes_nothing(used: list[Path], project: Path) -> None:
-    (project / "modpm.toml").write_text('requirements = ["digits/cat"]\n')
+    ask_for_a_cat_alone(project)
     install([], project)
 
     foreseen = prune(is_dry_run=True)
@@ -120,7 +126,7 @@ def test_old_partial_files_are_pruned(home: Path, age: float, is_pruned: bool) -
 
 
 def test_pruning_waits_for_whoever_takes_files(used: list[Path], project: Path) -> None:
-    (project / "modpm.toml").write_text('requirements = ["digits/cat"]\n')
+    ask_for_a_cat_alone(project)
     install([], project)
     store = Store.of_user()
 
