@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
 from modpm.cli.module_table import size_in_words
 from modpm.cli.output import emit, say, show, table
-from modpm.registry.storage.caching import Share, StoredFile, measure, prune, verify_store
-from modpm.registry.storage.store import Store
+from modpm.verbs import cache
+
+if TYPE_CHECKING:
+    from modpm.registry.storage.caching import Removed, Share, StoredFile
 
 _as_json = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 
@@ -26,7 +30,7 @@ def command() -> None:
 @_as_json
 def folder(as_json: bool) -> None:
     """Print where the store is."""
-    path = str(Store.of_user().folder)
+    path = str(cache.dir())
     if as_json:
         emit({"folder": path})
     else:
@@ -40,7 +44,7 @@ def size(as_json: bool) -> None:
 
     Files are in use if a project on the same file system has them by hard links.
     """
-    measured = measure()
+    measured = cache.size()
     shares = {"used": measured.used, "unused": measured.unused, "partial": measured.partial}
     if as_json:
         data = {name: _share_data(share) for name, share in shares.items()}
@@ -53,23 +57,40 @@ def size(as_json: bool) -> None:
     say(f"in {measured.folder}")
 
 
+_dry_run = click.option("--dry-run", is_flag=True, help="Only say what would be removed.")
+
+
 @command.command("prune", epilog="Example: modpm cache prune --dry-run")
-@click.option("--dry-run", is_flag=True, help="Only say what would be removed.")
+@_dry_run
 @_as_json
-def prune_store(dry_run: bool, as_json: bool) -> None:
+def prune(dry_run: bool, as_json: bool) -> None:
     """Remove files that no project uses.
 
     These are the files without a hard link in a project, and partial downloads of more than a day
     ago. A project that got reflinks or copies keeps them; what is needed again is fetched again.
     """
-    pruned = prune(is_dry_run=dry_run)
-    unused, partial = pruned.unused, pruned.partial
+    _report(cache.prune(dry_run=dry_run), "files that no project uses", dry_run, as_json)
+
+
+@command.command("clean", epilog="Example: modpm cache clean --dry-run")
+@_dry_run
+@_as_json
+def clean(dry_run: bool, as_json: bool) -> None:
+    """Remove every file of the store.
+
+    Projects keep what they have; what is needed again is fetched again.
+    """
+    _report(cache.clean(dry_run=dry_run), "files", dry_run, as_json)
+
+
+def _report(removed: Removed, what: str, dry_run: bool, as_json: bool) -> None:
+    files, partial = removed.files, removed.partial
     if as_json:
-        shares = {"unused": _share_data(unused), "partial": _share_data(partial)}
-        emit({"folder": str(pruned.folder), "is_dry_run": dry_run, **shares})
+        shares = {"files": _share_data(files), "partial": _share_data(partial)}
+        emit({"folder": str(removed.folder), "dry_run": dry_run, **shares})
         return
     done = "would remove" if dry_run else "removed"
-    say(f"{done} {unused.n_files} files that no project uses, {size_in_words(unused.size_bytes)}")
+    say(f"{done} {files.n_files} {what}, {size_in_words(files.size_bytes)}")
     if partial.n_files:
         n_bytes = size_in_words(partial.size_bytes)
         say(f"{done} {partial.n_files} old partial downloads, {n_bytes}")
@@ -80,7 +101,7 @@ def prune_store(dry_run: bool, as_json: bool) -> None:
 @_as_json
 def verify(repair: bool, as_json: bool) -> None:
     """Check every file of the store against its digest."""
-    removed = verify_store(is_repairing=repair)
+    removed = cache.verify(repair=repair)
     if as_json:
         emit({"removed": [_file_data(file) for file in removed]})
         return

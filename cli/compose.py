@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 @click.command("compose", epilog="Example: modpm compose cifar10/cat cifar10/dog mnist/7 -o pets")
-@click.argument("names", nargs=-1, metavar="[NAME]...")
+@click.argument("sources", nargs=-1, metavar="[NAME]...")
 @click.option(
     "--strategy",
     metavar="[auto|independent|fused]",
@@ -50,7 +50,7 @@ if TYPE_CHECKING:
 @click.option("--json", "as_json", is_flag=True, help="Print what was made as JSON.")
 def command(
     *,
-    names: tuple[str, ...],
+    sources: tuple[str, ...],
     strategy: str | None,
     reject: float | None,
     aliases: dict[str, str],
@@ -68,9 +68,9 @@ def command(
     labels. Without names, and in a namespace, compositions are passed over: their class modules
     are installed, too.
     """
-    from modpm.composing import compose  # noqa: PLC0415 -- so that --help needs no torch
+    from modpm.verbs.composing import compose  # noqa: PLC0415 -- so that --help needs no torch
 
-    classifier = compose(names, strategy, reject, aliases=aliases, project=project)
+    classifier = compose(sources, strategy, reject, aliases=aliases, project=project)
     classifier.save(output)
     if as_json:
         emit(_data(classifier, output))

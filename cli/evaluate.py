@@ -72,9 +72,9 @@ def command(
     of classes that no label meets are left out and counted. A class module alone answers yes or
     no: yes where its score is above 0.
     """
-    from modpm.judging import measure  # noqa: PLC0415 -- so that --help needs no torch
+    from modpm.verbs.judging import evaluate  # noqa: PLC0415 -- so that --help needs no torch
 
-    measured = measure(
+    measured = evaluate(
         subject,
         data,
         split,

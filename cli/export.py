@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import click
 
 from modpm.cli.output import emit, say
@@ -11,7 +13,6 @@ from modpm.cli.output import emit, say
 @click.argument("classifier", metavar="CLF")
 @click.option(
     "--format",
-    "file_format",
     type=click.Choice(["onnx"]),
     default="onnx",
     show_default=True,
@@ -19,21 +20,20 @@ from modpm.cli.output import emit, say
 )
 @click.option("-o", "--output", required=True, metavar="FILE", help="The file to write.")
 @click.option("--json", "as_json", is_flag=True, help="Print what was written as JSON.")
-def command(classifier: str, file_format: str, output: str, as_json: bool) -> None:  # noqa: ARG001 -- there is one format so far
+def command(classifier: str, format: Literal["onnx"], output: str, as_json: bool) -> None:  # noqa: A002 -- the option's name
     """Write a classifier as one ordinary file, checked against the classifier's own outputs.
 
     An ONNX file reads `images`, float32 (N, 3, height, width), red, green and blue from 0 to 1,
     and gives `scores` (log-odds) and `probabilities`, both (N, labels). It runs without modpm.
     """
-    from modpm.core.composition.classifier import Classifier  # noqa: PLC0415 -- torch is slow
-    from modpm.core.composition.onnx_export import export_onnx  # noqa: PLC0415 -- torch is slow
+    from modpm.verbs.exporting import export  # noqa: PLC0415 -- so that --help needs no torch
 
-    written = export_onnx(Classifier.from_folder(classifier), output)
+    written = export(classifier, output, format=format)
     if as_json:
         emit(
             {
                 "path": str(written.path),
-                "format": "onnx",
+                "format": format,
                 "size_bytes": written.size_bytes,
                 "input_shape": list(written.input_shape),
                 "labels": list(written.labels),

@@ -16,7 +16,7 @@ from modpm.cli.options import (
 from modpm.cli.output import counted, emit, show, warn
 from modpm.core.formats.manifest import Manifest
 from modpm.core.formats.records import to_plain
-from modpm.registry.discovery.information import inform
+from modpm.registry.discovery.information import info
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -37,14 +37,14 @@ _SHOWN_DIGITS = 12
 @project_option
 @json_option
 def command(
-    name: str, registries: tuple[str, ...], offline: bool, project: str, as_json: bool
+    name: str, registry: tuple[str, ...], offline: bool, project: str, as_json: bool
 ) -> None:
     """Show what a class module or a composition recognises, and how well.
 
     NAME is a module or a composition, or that and its version (cifar10/cat==1.0.0). Shows the
     installed release, or else the one that would be installed.
     """
-    information = inform(name, project, registries, offline=offline)
+    information = info(name, project, registry, offline=offline)
     if as_json:
         emit(_data(information))
         return

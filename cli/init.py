@@ -13,16 +13,15 @@ from modpm.registry.projects.creating import init
 @click.argument("folder", default=".", metavar="[PATH]")
 @click.option(
     "--registry",
-    "registries",
     metavar="URL",
     multiple=True,
     help="A registry that the project uses. May be given several times, the first first.",
 )
 @click.option("--same-origin", is_flag=True, help="Choose modules of one origin together.")
 @json_option
-def command(folder: str, registries: tuple[str, ...], same_origin: bool, as_json: bool) -> None:
+def command(folder: str, registry: tuple[str, ...], same_origin: bool, as_json: bool) -> None:
     """Make a folder a project: write a modpm.toml that asks for nothing yet."""
-    path = init(folder, registries, same_origin=same_origin)
+    path = init(folder, registry, same_origin=same_origin)
     if as_json:
         emit({"project": str(path.parent), "file": str(path)})
     else:

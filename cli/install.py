@@ -34,7 +34,13 @@ from modpm.registry.installing.installation import install
 )
 @offline_option
 @dry_run_option
-@click.option("--no-save", is_flag=True, help="Write neither modpm.toml nor modpm.lock.")
+@click.option(
+    "--no-save",
+    "save",
+    flag_value=False,
+    default=True,
+    help="Write neither modpm.toml nor modpm.lock.",
+)
 @exclude_newer_option
 @resolve_timeout_option
 @project_option
@@ -42,14 +48,14 @@ from modpm.registry.installing.installation import install
 def command(
     *,
     requirements: tuple[str, ...],
-    registries: tuple[str, ...],
-    move_namespaces: tuple[str, ...],
+    registry: tuple[str, ...],
+    move_namespace: tuple[str, ...],
     same_origin: bool | None,
     locked: bool,
     frozen: bool,
     offline: bool,
     dry_run: bool,
-    no_save: bool,
+    save: bool,
     exclude_newer: str | None,
     resolve_timeout: float | None,
     project: str,
@@ -67,14 +73,14 @@ def command(
         installation = install(
             requirements,
             project,
-            registries,
+            registry,
             same_origin=same_origin,
             locked=locked,
             frozen=frozen,
             offline=offline,
             dry_run=dry_run,
-            save=not no_save,
-            move_namespace=move_namespaces,
+            save=save,
+            move_namespace=move_namespace,
             exclude_newer=exclude_newer,
             resolve_timeout=resolve_timeout,
             progress=progress,

@@ -39,8 +39,8 @@ if TYPE_CHECKING:
 @json_option
 def command(
     *,
-    registries: tuple[str, ...],
-    move_namespaces: tuple[str, ...],
+    registry: tuple[str, ...],
+    move_namespace: tuple[str, ...],
     same_origin: bool | None,
     locked: bool,
     offline: bool,
@@ -56,12 +56,12 @@ def command(
     """
     locking = lock(
         project,
-        registries,
+        registry,
         same_origin=same_origin,
         locked=locked,
         offline=offline,
         dry_run=dry_run,
-        move_namespace=move_namespaces,
+        move_namespace=move_namespace,
         exclude_newer=exclude_newer,
         resolve_timeout=resolve_timeout,
     )

@@ -8,7 +8,7 @@ import sys
 import click
 
 from modpm.cli.output import say
-from modpm.registry.backends.hub.login import log_in
+from modpm.registry.backends.hub.login import login
 
 
 @click.command("login", epilog="Example: modpm login; printf %s $TOKEN | modpm login --token-stdin")
@@ -23,7 +23,7 @@ def command(*, token_stdin: bool) -> None:
         token = sys.stdin.readline()
     else:
         token = click.prompt("Token of the Hub (not shown)", hide_input=True, err=True)
-    identity = log_in(token)
+    identity = login(token)
     say(f"logged in to {identity.endpoint} as {identity.name}")
     if os.environ.get("HF_TOKEN"):
         say("the token of the environment, HF_TOKEN, is used before it")

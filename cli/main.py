@@ -50,8 +50,7 @@ VERB_GROUPS = {
     },
     "Look around": {
         "list": "List the installed class modules and compositions.",
-        "tree": "Show which module requires which.",
-        "why": "Show why a module is there.",
+        "tree": "Show which module requires which, and why one is there.",
         "outdated": "Show modules that have newer releases.",
         "search": "Search registries for class modules and compositions.",
         "info": "Show what a module or composition recognises, and how well.",

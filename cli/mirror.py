@@ -39,7 +39,7 @@ def command(to: str, lockfile: Path | None, project: str, dry_run: bool, as_json
     registry. What is there already is left as it is; after an interruption, run it again.
     """
     with download_bar() as progress:
-        copied = mirror(to, lockfile, project, is_dry_run=dry_run, progress=progress)
+        copied = mirror(to, lockfile, project, dry_run=dry_run, progress=progress)
     if as_json:
         emit({"modules": [{**module_data(c), "is_new": c.is_new} for c in copied]})
         return

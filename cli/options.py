@@ -50,7 +50,6 @@ def _with_http(option: Callable[[_Command], _Command]) -> Callable[[_Command], _
 added_registry_option = _with_http(
     click.option(
         "--registry",
-        "registries",
         metavar="URL",
         multiple=True,
         help="A registry to look in first; it is added to modpm.toml. May be given several times. "
@@ -60,7 +59,6 @@ added_registry_option = _with_http(
 )
 move_namespace_option = click.option(
     "--move-namespace",
-    "move_namespaces",
     metavar="NAMESPACE",
     multiple=True,
     help="Let a namespace belong to the registry that --registry names; modpm.toml says so from "
@@ -69,7 +67,6 @@ move_namespace_option = click.option(
 asked_registry_option = _with_http(
     click.option(
         "--registry",
-        "registries",
         metavar="URL",
         multiple=True,
         help="Ask this registry, and none of the project. May be given several times.",
@@ -78,7 +75,6 @@ asked_registry_option = _with_http(
 helping_registry_option = _with_http(
     click.option(
         "--registry",
-        "registries",
         metavar="URL",
         multiple=True,
         help="A registry that may help out with files. May be given several times.",

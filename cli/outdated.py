@@ -30,14 +30,14 @@ COLUMNS = ("name", "installed", "fits", "newest", "measured")
 @project_option
 @json_option
 def command(
-    *, registries: tuple[str, ...], exclude_newer: str | None, project: str, as_json: bool
+    *, registry: tuple[str, ...], exclude_newer: str | None, project: str, as_json: bool
 ) -> None:
     """Show modules that have newer releases, and how their accuracy changes.
 
     `fits` is the newest release that everybody who asks for the module allows; `modpm update`
     moves to it. `newest` is the newest at all.
     """
-    standings = outdated(project, registries, exclude_newer=exclude_newer)
+    standings = outdated(project, registry, exclude_newer=exclude_newer)
     found = [standing for standing in standings if standing.is_outdated]
     if as_json:
         emit({"modules": [_data(standing) for standing in found]})

@@ -56,7 +56,7 @@ def command(
     manifest that requires the same releases of its class modules, a card and a license, and no
     weights: whoever installs it gets its class modules, and composing it gives this classifier.
     """
-    from modpm.packing import pack  # noqa: PLC0415 -- so that --help needs no torch
+    from modpm.verbs.packing import pack  # noqa: PLC0415 -- so that --help needs no torch
 
     made = pack(
         classifier,

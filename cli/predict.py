@@ -23,9 +23,9 @@ def command(classifier: str, images: tuple[str, ...], as_json: bool) -> None:
 
     CLF is the folder of a classifier. Images may have any size and colours.
     """
-    from modpm.judging import predict_files  # noqa: PLC0415 -- so that --help needs no torch
+    from modpm.verbs.judging import predict  # noqa: PLC0415 -- so that --help needs no torch
 
-    predictions = predict_files(classifier, images)
+    predictions = predict(classifier, images)
     if as_json:
         emit([_data(path, one) for path, one in zip(images, predictions, strict=True)])
     else:

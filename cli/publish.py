@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     epilog="Example: modpm publish dist/cifar10 --registry /srv/modules --tag stable",
 )
 @click.argument(
-    "distributions", nargs=-1, required=True, metavar="DIST...", type=click.Path(path_type=Path)
+    "paths", nargs=-1, required=True, metavar="DIST...", type=click.Path(path_type=Path)
 )
 @click.option(
     "--registry",
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 @click.option("--tag", metavar="TAG", help="Let a tag stand for each of the releases.")
 @click.option(
     "--sign",
-    "key_file",
+    "key",
     metavar="KEY",
     type=click.Path(path_type=Path),
     help="Sign them with this key (`modpm key new`).",
@@ -60,10 +60,10 @@ if TYPE_CHECKING:
 @click.option("--json", "as_json", is_flag=True, help="Print the releases as JSON.")
 def command(
     *,
-    distributions: tuple[Path, ...],
+    paths: tuple[Path, ...],
     registry: str | None,
     tag: str | None,
-    key_file: Path | None,
+    key: Path | None,
     check_version: bool,
     budget: float,
     dry_run: bool,
@@ -76,9 +76,8 @@ def command(
     is refused. A release never changes: publishing the same bytes again does nothing, and other
     bytes need another version.
     """
-    checks = _checks(distributions, registry, budget) if check_version else []
-    key = _key(key_file)
-    published = publish(distributions, registry, tag=tag, key=key, dry_run=dry_run)
+    checks = _checks(paths, registry, budget) if check_version else []
+    published = publish(paths, registry, tag=tag, key=_key(key), dry_run=dry_run)
     if as_json:
         emit(_data(published, checks, dry_run=dry_run))
         return
@@ -87,12 +86,10 @@ def command(
     _print(published, dry_run=dry_run)
 
 
-def _checks(
-    distributions: Sequence[Path], registry: str | None, budget: float
-) -> list[VersionCheck]:
-    from modpm.releases import check_versions  # noqa: PLC0415 -- torch is for this option alone
+def _checks(paths: Sequence[Path], registry: str | None, budget: float) -> list[VersionCheck]:
+    from modpm.verbs.releases import check_versions  # noqa: PLC0415 -- torch is for this option alone
 
-    return check_versions(distributions, registry, budget_points=budget)
+    return check_versions(paths, registry, budget_points=budget)
 
 
 def _key(path: Path | None) -> SigningKey | None:

@@ -24,14 +24,14 @@ from modpm.registry.installing.repairing import repair
 @project_option
 @json_option
 def command(
-    *, registries: tuple[str, ...], offline: bool, dry_run: bool, project: str, as_json: bool
+    *, registry: tuple[str, ...], offline: bool, dry_run: bool, project: str, as_json: bool
 ) -> None:
     """Fetch and make anew what is damaged, in .modpm/ and in the store.
 
     Every byte is read. What is installed stays the same releases.
     """
     with download_bar() as progress:
-        repaired = repair(project, registries, offline=offline, dry_run=dry_run, progress=progress)
+        repaired = repair(project, registry, offline=offline, dry_run=dry_run, progress=progress)
     is_done = "is damaged" if dry_run else "was repaired"
     for name in repaired.in_store:
         say(f"! {name} {is_done} in the store")

@@ -36,7 +36,13 @@ _SHOWN_LABELS = 3
     type=click.FloatRange(0, 1),
     help="Measured recall at least; what was not measured is left out.",
 )
-@click.option("--max-size", metavar="SIZE", type=SizeType(), help="Size at most, such as 2MB.")
+@click.option(
+    "--max-size",
+    "max_size_bytes",
+    metavar="SIZE",
+    type=SizeType(),
+    help="Size at most, such as 2MB.",
+)
 @asked_registry_option
 @project_option
 @json_option
@@ -46,8 +52,8 @@ def command(
     label: str | None,
     namespace: str | None,
     min_recall: float | None,
-    max_size: int | None,
-    registries: tuple[str, ...],
+    max_size_bytes: int | None,
+    registry: tuple[str, ...],
     project: str,
     as_json: bool,
 ) -> None:
@@ -59,11 +65,11 @@ def command(
     found = search(
         " ".join(text),
         project,
-        registries,
+        registry,
         label=label,
         namespace=namespace,
         min_recall=min_recall,
-        max_size_bytes=max_size,
+        max_size_bytes=max_size_bytes,
         on_problem=warn_of,
     )
     if as_json:

@@ -31,7 +31,7 @@ from modpm.registry.installing.syncing import sync
 @json_option
 def command(
     *,
-    registries: tuple[str, ...],
+    registry: tuple[str, ...],
     frozen: bool,
     offline: bool,
     dry_run: bool,
@@ -46,7 +46,7 @@ def command(
     with download_bar() as progress:
         installation = sync(
             project,
-            registries,
+            registry,
             frozen=frozen,
             offline=offline,
             dry_run=dry_run,

@@ -8,7 +8,7 @@ import click
 
 from modpm.cli.options import json_option, project_option
 from modpm.cli.output import emit, say, show
-from modpm.registry.projects.requirement_tree import requirements_of, tree
+from modpm.registry.projects.requirement_tree import tree
 
 if TYPE_CHECKING:
     from modpm.core.formats.names import ModuleName
@@ -16,19 +16,28 @@ if TYPE_CHECKING:
     from modpm.registry.projects.requirement_tree import Branch
 
 
-@click.command("tree", epilog="Example: modpm tree --invert")
+@click.command("tree", epilog="Example: modpm tree; modpm tree cifar10/cat --invert")
+@click.argument("names", nargs=-1, metavar="[NAME]...")
 @click.option(
     "--invert", is_flag=True, help="Show below each module who requires it, not what it requires."
 )
+@click.option(
+    "--depth", type=click.IntRange(min=0), metavar="N", help="Levels to show below the first."
+)
 @project_option
 @json_option
-def command(invert: bool, project: str, as_json: bool) -> None:
-    """Show which module requires which, as modpm.lock has them."""
-    graph = requirements_of(project)
+def command(
+    *, names: tuple[str, ...], invert: bool, depth: int | None, project: str, as_json: bool
+) -> None:
+    """Show which module requires which, as modpm.lock has them.
+
+    Begins at what modpm.toml asks for, or at each NAME. `modpm tree NAME --invert` shows why a
+    module is there: who requires it, and who requires them.
+    """
+    graph, branches = tree(names, project, invert=invert, depth=depth)
     if as_json:
-        emit({"modules": _data(graph)})
+        emit({"modules": _data(graph, {branch.module for branch in branches})})
         return
-    branches = list(tree(graph, invert=invert))
     for branch in branches:
         show(_line(branch))
     if any(branch.is_repeated for branch in branches):
@@ -46,7 +55,7 @@ def _line(branch: Branch) -> str:
     return f"{stems}{joint}{name}{words}{' (*)' if branch.is_repeated else ''}"
 
 
-def _data(graph: RequirementGraph) -> list[dict[str, object]]:
+def _data(graph: RequirementGraph, drawn: set[ModuleName | None]) -> list[dict[str, object]]:
     return [
         {
             "name": str(module),
@@ -56,6 +65,7 @@ def _data(graph: RequirementGraph) -> list[dict[str, object]]:
             "required_by": [_edge_data(e.by, e) for e in graph.required_by[module] if e.by],
         }
         for module, pin in graph.pins.items()
+        if module in drawn
     ]
 
 

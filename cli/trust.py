@@ -5,15 +5,8 @@ from __future__ import annotations
 import click
 
 from modpm.cli.output import emit, say, table
-from modpm.core.errors import ModpmError
-from modpm.registry.signing.trusted_keys import (
-    TrustFile,
-    accept_unsigned,
-    distrust_key,
-    refuse_unsigned,
-    trust_key,
-)
-from modpm.registry.system.errors import explained
+from modpm.core.formats.names import normalise
+from modpm.verbs import trust
 
 _UNSIGNED = "(unsigned releases)"
 
@@ -36,13 +29,11 @@ def add(namespace: str, key: str | None, unsigned: bool) -> None:
 
     KEY.pub is the file of a public key, or the id of a key (sha256:...).
     """
-    _check_named(key, unsigned)
-    with explained("change whom you trust"):
-        if unsigned:
-            say(f"unsigned releases of {accept_unsigned(namespace)} are accepted")
-        if key is not None:
-            trusted = trust_key(namespace, key)
-            say(f"{trusted.namespace} may be signed with {trusted.key_id}")
+    trusted = trust.add(namespace, key, unsigned=unsigned)
+    if unsigned:
+        say(f"unsigned releases of {normalise(namespace)} are accepted")
+    if trusted is not None:
+        say(f"{trusted.namespace} may be signed with {trusted.key_id}")
 
 
 @command.command("remove", epilog="Example: modpm trust remove cifar10 owner.pub")
@@ -54,20 +45,18 @@ def remove(namespace: str, key: str | None, unsigned: bool) -> None:
 
     KEY.pub is the file of a public key, or the id of a key (sha256:...).
     """
-    _check_named(key, unsigned)
-    with explained("change whom you trust"):
-        if unsigned:
-            say(f"unsigned releases of {refuse_unsigned(namespace)} are accepted no longer")
-        if key is not None:
-            trusted = distrust_key(namespace, key)
-            say(f"{trusted.namespace} may no longer be signed with {trusted.key_id}")
+    trusted = trust.remove(namespace, key, unsigned=unsigned)
+    if unsigned:
+        say(f"unsigned releases of {normalise(namespace)} are accepted no longer")
+    if trusted is not None:
+        say(f"{trusted.namespace} may no longer be signed with {trusted.key_id}")
 
 
 @command.command("list", epilog="Example: modpm trust list")
 @click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")
 def list_trusted(as_json: bool) -> None:
     """List the keys that are trusted, and with what."""
-    file = TrustFile.of_user()
+    file = trust.list()
     if as_json:
         keys = [{"namespace": key.namespace, "key_id": key.key_id} for key in file.keys]
         emit({"keys": keys, "unsigned": file.unsigned})
@@ -78,13 +67,3 @@ def list_trusted(as_json: bool) -> None:
         table(sorted(rows), ("namespace", "key"))
     else:
         say("no keys are trusted; projects trust the first that they see")
-
-
-def _check_named(key: str | None, unsigned: bool) -> None:
-    if key is None and not unsigned:
-        raise ModpmError(
-            "neither a key nor `--unsigned` is named",
-            code="usage",
-            hint="give the file of a public key, its key id, or `--unsigned`",
-            exit_code=2,
-        )

@@ -51,7 +51,7 @@ class Information:
     yanked: str | None = None
 
 
-def inform(
+def info(
     name: str,
     project: str | os.PathLike[str] = ".",
     registry: Registries = None,

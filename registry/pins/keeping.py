@@ -38,7 +38,7 @@ def kept(
         return None
     if not all(_is_met(requirement, graph) for requirement in new):
         return None
-    pins = [pin for pin in lock.pins if pin.module in graph.chains]
+    pins = [pin for pin in lock.pins if pin.module in graph.reached]
     return Lockfile.of(requirements, pins, same_origin=same_origin, signers=lock.signers)
 
 

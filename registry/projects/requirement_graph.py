@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -63,16 +62,14 @@ class RequirementGraph:
         return found
 
     @cached_property
-    def chains(self) -> Mapping[ModuleName | None, Sequence[Edge]]:
-        """To everything that `modpm.toml` leads to, the shortest chain from there."""
-        found: dict[ModuleName | None, Sequence[Edge]] = {None: ()}
-        waiting: deque[ModuleName | None] = deque(found)
+    def reached(self) -> set[ModuleName | None]:
+        """Everything that `modpm.toml` leads to."""
+        found: set[ModuleName | None] = {None}
+        waiting: list[ModuleName | None] = [None]
         while waiting:
-            by = waiting.popleft()
-            for edge in self.requires[by]:
-                if edge.module not in found:
-                    found[edge.module] = (*found[by], edge)
-                    waiting.append(edge.module)
+            new = [e.module for e in self.requires[waiting.pop()] if e.module not in found]
+            found.update(new)
+            waiting += new
         return found
 
     def _of(self, text: str) -> Sequence[ModuleName]:

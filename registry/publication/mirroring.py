@@ -65,10 +65,10 @@ class _Mirror:
 
 def mirror(
     to: str | os.PathLike[str],
-    lock: str | os.PathLike[str] | None = None,
+    lockfile: str | os.PathLike[str] | None = None,
     project: str | os.PathLike[str] = ".",
     *,
-    is_dry_run: bool = False,
+    dry_run: bool = False,
     progress: Progress | None = None,
 ) -> list[Published]:
     """Copy what a lockfile needs into another registry.
@@ -78,9 +78,9 @@ def mirror(
 
     Args:
         to: The registry to copy to.
-        lock: The lockfile; by default that of the project.
+        lockfile: The lockfile; by default that of the project.
         project: A folder in the project.
-        is_dry_run: Copy nothing.
+        dry_run: Copy nothing.
         progress: As for `fetch`.
 
     Returns:
@@ -90,13 +90,15 @@ def mirror(
         ModpmError: `lock-missing` or `invalid-lock`; `version-taken`, if the other registry has
             other bytes under a version; what `fetch` and `Backend.publish` raise.
     """
-    place = Project.discover(project) if lock is None else Project(Path(lock).absolute().parent)
-    path = place.lock_path if lock is None else Path(lock).absolute()
+    place = (
+        Project.discover(project) if lockfile is None else Project(Path(lockfile).absolute().parent)
+    )
+    path = place.lock_path if lockfile is None else Path(lockfile).absolute()
     with explained("mirror"):
         pins = _locked(place, path).pins
         target = publish_target(to)
         copy = _Mirror(target, pins, _missing(target, pins))
-        if copy.missing and not is_dry_run:
+        if copy.missing and not dry_run:
             with Store.of_user().in_use():
                 registries = place.wishes().registries
                 verified = fetch(copy.missing, registries, place.root, progress=progress)

@@ -19,7 +19,7 @@ from modpm.registry.system.errors import explained
 from modpm.registry.system.threads import in_threads
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
 PARTIAL_AGE_SECONDS = 24 * 60 * 60.0
@@ -82,11 +82,17 @@ class StoreSize:
 
 
 @dataclass(frozen=True)
-class Pruned:
-    """What `prune` removed, or would remove."""
+class Removed:
+    """What was removed from a store, or would be.
+
+    Attributes:
+        folder: Where the store is.
+        files: Whole files.
+        partial: What interrupted downloads had left.
+    """
 
     folder: Path
-    unused: Share
+    files: Share
     partial: Share
 
 
@@ -103,40 +109,56 @@ def measure() -> StoreSize:
     return StoreSize(store.folder, Share.of(used), Share.of(unused), Share.of(partial))
 
 
-def prune(*, is_dry_run: bool = False) -> Pruned:
+def prune(*, dry_run: bool = False) -> Removed:
     """Remove the files that no project uses, and old partial files.
 
     Nobody loses anything: a file that is needed again is fetched again.
 
     Args:
-        is_dry_run: Remove nothing.
+        dry_run: Remove nothing.
 
     Raises:
         ModpmError: `busy`, if others take files from the store; `permission-denied`.
     """
+    return _remove(lambda file: not file.is_used, PARTIAL_AGE_SECONDS, dry_run)
+
+
+def clean(*, dry_run: bool = False) -> Removed:
+    """Remove every file of the store; what projects have stays in them.
+
+    Args:
+        dry_run: Remove nothing.
+
+    Raises:
+        ModpmError: As `prune`.
+    """
+    return _remove(lambda _file: True, float("-inf"), dry_run)
+
+
+def _remove(is_going: Callable[[StoredFile], bool], age_seconds: float, dry_run: bool) -> Removed:
     store = Store.of_user()
     if not store.folder.is_dir():
-        return Pruned(store.folder, Share(0, 0), Share(0, 0))
-    with explained("prune the store"), store.unused():
-        old = time.time() - PARTIAL_AGE_SECONDS
-        unused = [file for file in _files(store) if not file.is_used]
+        return Removed(store.folder, Share(0, 0), Share(0, 0))
+    with explained("clear the store"), store.unused():
+        old = time.time() - age_seconds
+        files = [file for file in _files(store) if is_going(file)]
         partial = [file for file in _files(store, ".part") if file.mtime < old]
-        if not is_dry_run:
-            for file in [*unused, *partial, *_files(store, ".lock")]:
+        if not dry_run:
+            for file in [*files, *partial, *_files(store, ".lock")]:
                 file.path.unlink(missing_ok=True)
-    return Pruned(store.folder, Share.of(unused), Share.of(partial))
+    return Removed(store.folder, Share.of(files), Share.of(partial))
 
 
-def verify_store(*, is_repairing: bool = False) -> list[StoredFile]:
+def verify_store(*, repair: bool = False) -> list[StoredFile]:
     """Read every file of the store and compare it with the digest that its name says.
 
     Where all are what they should be, the disk has them then (S-18).
 
     Args:
-        is_repairing: Remove damaged files, so that they are fetched again when they are needed.
+        repair: Remove damaged files, so that they are fetched again when they are needed.
 
     Returns:
-        All damaged files with `is_repairing`, else none.
+        All damaged files with `repair`, else none.
 
     Raises:
         ModpmError: `damaged-store`, naming all damaged files; `permission-denied`.
@@ -146,12 +168,12 @@ def verify_store(*, is_repairing: bool = False) -> list[StoredFile]:
         files = list(_files(store))
         are_damaged = in_threads(_is_damaged, files, "files cannot be read")
         damaged = [file for file, it_is in zip(files, are_damaged, strict=True) if it_is]
-        if is_repairing:
+        if repair:
             for file in damaged:
                 file.path.unlink(missing_ok=True)
-        if is_repairing or not damaged:
+        if repair or not damaged:
             store.settle(is_thorough=True)
-    if damaged and not is_repairing:
+    if damaged and not repair:
         raise _damaged(damaged, store)
     return damaged
 

@@ -1,26 +1,43 @@
 """A registry and package manager for CNN class modules.
 
-The verbs of the command line, as functions. Each loads what it needs at first use, so
-that `import modpm` costs nothing and torch starts only where tensors are handled.
+The verbs of the command line, as functions of the same names and options. Each loads what it needs
+at first use, so that `import modpm` costs nothing and torch starts only where tensors are handled.
 """
 
-from __future__ import annotations
-
 from importlib import import_module
-from typing import TYPE_CHECKING
 
+TYPE_CHECKING = False  # typing's own takes longer to import than all of this
 if TYPE_CHECKING:
-    from modpm.composing import compose
     from modpm.core.composition.class_module import ClassModule
     from modpm.core.composition.classifier import Classifier
     from modpm.core.modularizing.modularize import modularize
     from modpm.core.training.loop import train
-    from modpm.loading import load
-    from modpm.packing import pack
+    from modpm.registry.backends.hub.login import login, logout, whoami
+    from modpm.registry.discovery.information import info
+    from modpm.registry.discovery.outdated import outdated
     from modpm.registry.discovery.searching import search
     from modpm.registry.installing.installation import install
+    from modpm.registry.installing.installed import installed
+    from modpm.registry.installing.removing import remove
+    from modpm.registry.installing.repairing import repair
+    from modpm.registry.installing.syncing import sync
+    from modpm.registry.installing.updating import update
+    from modpm.registry.installing.verification import verify
+    from modpm.registry.pins.locking import lock
+    from modpm.registry.projects.creating import init
+    from modpm.registry.projects.requirement_tree import tree
+    from modpm.registry.publication.mirroring import mirror
     from modpm.registry.publication.publishing import publish
     from modpm.registry.publication.reindexing import reindex
+    from modpm.registry.publication.tagging import tag, untag
+    from modpm.registry.publication.yanking import unyank, yank
+    from modpm.verbs import cache, key, trust
+    from modpm.verbs.composing import compose
+    from modpm.verbs.exporting import export
+    from modpm.verbs.judging import evaluate, predict
+    from modpm.verbs.loading import load
+    from modpm.verbs.packing import pack
+    from modpm.verbs.releases import check_versions
 
 __version__ = "0.1.0"
 
@@ -28,34 +45,85 @@ __all__ = [
     "ClassModule",
     "Classifier",
     "__version__",
+    "cache",
+    "check_versions",
     "compose",
+    "evaluate",
+    "export",
+    "info",
+    "init",
     "install",
+    "installed",
+    "key",
     "load",
+    "lock",
+    "login",
+    "logout",
+    "mirror",
     "modularize",
+    "outdated",
     "pack",
+    "predict",
     "publish",
     "reindex",
+    "remove",
+    "repair",
     "search",
+    "sync",
+    "tag",
     "train",
+    "tree",
+    "trust",
+    "untag",
+    "unyank",
+    "update",
+    "verify",
+    "whoami",
+    "yank",
 ]
 
 _HOMES = {
     "ClassModule": "modpm.core.composition.class_module",
     "Classifier": "modpm.core.composition.classifier",
-    "compose": "modpm.composing",
+    "check_versions": "modpm.verbs.releases",
+    "compose": "modpm.verbs.composing",
+    "evaluate": "modpm.verbs.judging",
+    "export": "modpm.verbs.exporting",
+    "info": "modpm.registry.discovery.information",
+    "init": "modpm.registry.projects.creating",
     "install": "modpm.registry.installing.installation",
-    "load": "modpm.loading",
+    "installed": "modpm.registry.installing.installed",
+    "load": "modpm.verbs.loading",
+    "lock": "modpm.registry.pins.locking",
+    "login": "modpm.registry.backends.hub.login",
+    "logout": "modpm.registry.backends.hub.login",
+    "mirror": "modpm.registry.publication.mirroring",
     "modularize": "modpm.core.modularizing.modularize",
-    "pack": "modpm.packing",
+    "outdated": "modpm.registry.discovery.outdated",
+    "pack": "modpm.verbs.packing",
+    "predict": "modpm.verbs.judging",
     "publish": "modpm.registry.publication.publishing",
     "reindex": "modpm.registry.publication.reindexing",
+    "remove": "modpm.registry.installing.removing",
+    "repair": "modpm.registry.installing.repairing",
     "search": "modpm.registry.discovery.searching",
+    "sync": "modpm.registry.installing.syncing",
+    "tag": "modpm.registry.publication.tagging",
     "train": "modpm.core.training.loop",
+    "tree": "modpm.registry.projects.requirement_tree",
+    "untag": "modpm.registry.publication.tagging",
+    "unyank": "modpm.registry.publication.yanking",
+    "update": "modpm.registry.installing.updating",
+    "verify": "modpm.registry.installing.verification",
+    "whoami": "modpm.registry.backends.hub.login",
+    "yank": "modpm.registry.publication.yanking",
 }
 
 
 def __getattr__(name: str) -> object:
     """Import a public name from its home at first use."""
+    if name in {"cache", "key", "trust"}:
+        return import_module(f"modpm.verbs.{name}")
     if name not in _HOMES:
         raise AttributeError(f"module 'modpm' has no attribute {name!r}")
     return getattr(import_module(_HOMES[name]), name)

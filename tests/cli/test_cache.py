@@ -51,8 +51,8 @@ def test_pruning_is_told(run: Run, registry: Path, tmp_path: Path, here: Path) -
     assert foreseen.err.startswith(f"would remove {n} files")
     assert len(stored(tmp_path)) == n
     data = json.loads(run("cache", "prune", "--json").out)
-    assert data["unused"]["n_files"] == n
-    assert data["is_dry_run"] is False
+    assert data["files"]["n_files"] == n
+    assert data["dry_run"] is False
     assert stored(tmp_path) == []
 
 
@@ -77,3 +77,18 @@ def test_a_damaged_store_exits_with_1_and_is_repaired(
         "removed": [{"digest": f"sha256:{path.name}", "size_bytes": 5}]
     }
     assert run("cache", "verify") == (0, "", "every file is intact\n")
+
+
+def test_cleaning_empties_the_store_and_leaves_projects_as_they_are(
+    run: Run, registry: Path, tmp_path: Path
+) -> None:
+    run("install", "digits/7", "--registry", registry)
+    n = len(stored(tmp_path))
+    assert run("cache", "clean", "--dry-run").err.startswith(f"would remove {n} files, ")
+    assert len(stored(tmp_path)) == n
+
+    data = json.loads(run("cache", "clean", "--json").out)
+
+    assert (data["files"]["n_files"], data["dry_run"], stored(tmp_path)) == (n, False, [])
+    assert run("verify").code == 0
+    assert run("cache", "clean") == (0, "", "removed 0 files, 0 bytes\n")

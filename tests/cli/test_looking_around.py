@@ -56,25 +56,25 @@ def test_a_tree_as_json_is_a_graph(run: Run, pets: Path) -> None:
     assert modules[2]["asked"] == ["digits/pets~=1.0"]
 
 
-def test_why_shows_the_way_from_the_project(run: Run, pets: Path) -> None:
+def test_a_tree_shows_why_a_module_is_there(run: Run, pets: Path) -> None:
     run("install", "digits/pets", "digits/7", "--registry", pets)
 
-    assert run("why", "digits/7").out == (
-        "modpm.toml -> digits/7 1.1.0 (as digits/7~=1.1)\n"
-        "modpm.toml -> digits/pets 1.0.0 (as digits/pets~=1.0) -> digits/7 1.1.0 (as digits/7<2)\n"
+    assert run("tree", "digits/7", "--invert").out == (
+        "digits/7 1.1.0\n"
+        "├── modpm.toml (as digits/7~=1.1)\n"
+        "└── digits/pets 1.0.0 (as digits/7<2)\n"
+        "    └── modpm.toml (as digits/pets~=1.0)\n"
     )
-    assert json.loads(run("why", "digits/8", "--json").out) == {
-        "chains": [
-            [
-                {"by": None, "requirement": "digits/pets~=1.0", "name": "digits/pets"},
-                {"by": "digits/pets", "requirement": "digits/8", "name": "digits/8"},
-            ]
-        ]
-    }
-    assert run("why", "digits/9").code == 1
+    assert run("tree", "digits/7", "--invert", "--depth", "0").out == "digits/7 1.1.0\n"
+    found = json.loads(run("tree", "digits/8", "--invert", "--json").out)["modules"]
+    assert [module["name"] for module in found] == ["digits/8", "digits/pets"]
+    outcome = run("tree", "digits/9")
+    assert (outcome.code, outcome.out) == (1, "")
+    assert outcome.err.startswith("error: `digits/9` is not locked\n")
+    assert "hint: did you mean `digits/" in outcome.err
 
 
-@pytest.mark.parametrize("verb", [["tree"], ["why", "digits/7"], ["outdated"]])
+@pytest.mark.parametrize("verb", [["tree"], ["tree", "digits/7"], ["outdated"]])
 def test_without_a_lockfile_there_is_nothing_to_tell(run: Run, verb: list[str]) -> None:
     outcome = run(*verb)
 

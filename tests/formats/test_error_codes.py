@@ -39,7 +39,13 @@ def documented_codes(tree: ast.AST) -> Iterator[str]:
 def trees(repository: Path) -> dict[Path, ast.AST]:
     return {
         path: ast.parse(path.read_text(encoding="utf-8"))
-        for pattern in ("core/**/*.py", "registry/**/*.py", "cli/**/*.py", "src/modpm/*.py")
+        for pattern in (
+            "core/**/*.py",
+            "registry/**/*.py",
+            "cli/**/*.py",
+            "verbs/*.py",
+            "src/modpm/*.py",
+        )
         for path in sorted(repository.glob(pattern))
     }
 

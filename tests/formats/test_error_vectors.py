@@ -43,7 +43,13 @@ def written(keyword: ast.expr | None) -> set[int]:
 
 
 def calls_with_a_code() -> Iterator[tuple[ast.expr, set[int]]]:
-    for pattern in ("core/**/*.py", "registry/**/*.py", "cli/**/*.py", "src/modpm/*.py"):
+    for pattern in (
+        "core/**/*.py",
+        "registry/**/*.py",
+        "cli/**/*.py",
+        "verbs/*.py",
+        "src/modpm/*.py",
+    ):
         for path in REPOSITORY.glob(pattern):
             for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
                 if isinstance(node, ast.Call):

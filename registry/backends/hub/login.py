@@ -29,8 +29,11 @@ class Identity:
     endpoint: str
 
 
-def log_in(token: str) -> Identity:
+def login(token: str) -> Identity:
     """Check a token and keep it where every program of the Hub finds it.
+
+    Args:
+        token: The token; it is shown nowhere.
 
     Raises:
         ModpmError: `not-authorised`, if the Hub does not know the token; `network-failed`,
@@ -50,7 +53,7 @@ def log_in(token: str) -> Identity:
     return identity
 
 
-def log_out() -> bool:
+def logout() -> bool:
     """Remove every token from the store; return whether the environment still gives one."""
     try:
         huggingface_hub.logout()
@@ -60,7 +63,7 @@ def log_out() -> bool:
     return False
 
 
-def who_am_i() -> Identity:
+def whoami() -> Identity:
     """Return who is logged in.
 
     Raises:

@@ -6,7 +6,7 @@ import pytest
 
 from modpm.core.errors import ModpmError
 from modpm.registry.addresses import Address
-from modpm.registry.discovery.information import inform
+from modpm.registry.discovery.information import info
 from modpm.registry.installing.installation import install
 from modpm.registry.publication.publishing import publish
 from modpm.registry.publication.yanking import yank
@@ -25,7 +25,7 @@ def releases(make_distribution: MakeDistribution, registry: Path) -> None:
 def test_the_installed_release_is_described(project: Path, registry: Path) -> None:
     (module,) = install(["digits/cat<1.1"], project, registry).modules
 
-    information = inform("digits/cat", project)
+    information = info("digits/cat", project)
 
     assert information.manifest.version == "1.0.0"
     assert information.path == module.path
@@ -36,7 +36,7 @@ def test_another_version_is_described_from_the_registry(project: Path, registry:
     install(["digits/cat<1.1"], project, registry)
 
     for name, given in (("digits/cat==1.1.0", None), ("digits/cat", registry)):
-        information = inform(name, project, given)
+        information = info(name, project, given)
         assert information.manifest.version == "1.1.0"
         assert information.path is None
         assert information.registry == str(registry)
@@ -44,10 +44,10 @@ def test_another_version_is_described_from_the_registry(project: Path, registry:
 
 def test_an_installed_release_that_was_yanked_since_says_why(project: Path, registry: Path) -> None:
     install(["digits/cat<1.1"], project, registry)
-    assert inform("digits/cat", project).yanked is None
+    assert info("digits/cat", project).yanked is None
     yank("digits/cat==1.0.0", "wrong labels", registry)
 
-    information = inform("digits/cat", project)
+    information = info("digits/cat", project)
 
     assert information.path is not None
     assert information.yanked == "wrong labels"
@@ -55,7 +55,7 @@ def test_an_installed_release_that_was_yanked_since_says_why(project: Path, regi
 
 @pytest.mark.usefixtures("registry_that_is_not_asked")
 def test_offline_no_registry_is_asked_whether_a_release_is_yanked(project: Path) -> None:
-    assert inform("digits/cat", project, offline=True).yanked is None
+    assert info("digits/cat", project, offline=True).yanked is None
 
 
 @pytest.fixture
@@ -76,7 +76,7 @@ def test_a_registry_that_is_away_is_not_missed_for_an_installed_release(
     install(["digits/cat"], project, registry)
     registry.rename(registry.with_name("elsewhere"))
 
-    information = inform("digits/cat", project)
+    information = info("digits/cat", project)
 
     assert (information.manifest.version, information.yanked) == ("1.1.0", None)
 
@@ -89,7 +89,7 @@ def test_what_is_not_known_is_an_error(project: Path, registry: Path) -> None:
         ("digits/*", "invalid-requirement"),
     ):
         with pytest.raises(ModpmError) as caught:
-            inform(name, project, registry)
+            info(name, project, registry)
         assert caught.value.code == code
 
 
@@ -99,5 +99,5 @@ def test_a_manifest_of_another_digest_is_refused(project: Path, registry: Path) 
     (folder / "1.1.0" / "manifest.json").write_bytes(old)
 
     with pytest.raises(ModpmError) as caught:
-        inform("digits/cat", project, registry)
+        info("digits/cat", project, registry)
     assert caught.value.code in {"wrong-digest", "truncated"}

@@ -13,7 +13,7 @@ from modpm.core.formats.measurement import Measurement
 from modpm.core.formats.names import ModuleName
 from modpm.core.formats.records import convert
 from modpm.registry.backends.directory import DirectoryRegistry
-from modpm.registry.discovery.information import inform
+from modpm.registry.discovery.information import info
 from modpm.registry.discovery.outdated import outdated
 from modpm.registry.discovery.searching import search
 from modpm.registry.index import CompositionRelease, Index, ModuleRelease
@@ -22,7 +22,7 @@ from modpm.registry.installing.installed import installed
 from modpm.registry.installing.removing import remove
 from modpm.registry.installing.syncing import sync
 from modpm.registry.installing.verification import verify
-from modpm.registry.projects.requirement_tree import requirements_of, tree, why
+from modpm.registry.projects.requirement_tree import tree
 from modpm.registry.publication.mirroring import mirror
 from modpm.registry.publication.publishing import publish
 from modpm.registry.publication.tagging import tag
@@ -275,15 +275,14 @@ def test_one_origin_does_not_bind_a_composition(registry: Path, project: Path) -
 def test_who_requires_what_is_shown(registry: Path, project: Path) -> None:
     install(["acme/pets"], project, registry)
 
-    graph = requirements_of(project)
-    drawn = [(str(one.module), one.requirement) for one in tree(graph)]
+    drawn = [(str(one.module), one.requirement) for one in tree((), project).branches]
     assert drawn == [
         ("acme/pets", "acme/pets~=1.0"),
         ("digits/cat", "digits/cat==1.2.0"),
         ("digits/dog", "digits/dog==1.0.0"),
     ]
-    ((first, second),) = why("digits/cat", graph, project)
-    assert (str(first.module), str(second.module)) == ("acme/pets", "digits/cat")
+    above = [one.module for one in tree(["digits/cat"], project, invert=True).branches]
+    assert list(map(str, above)) == ["digits/cat", "acme/pets", "None"]
 
 
 @pytest.mark.usefixtures("pets")
@@ -390,7 +389,7 @@ def test_a_class_module_that_a_composition_holds_back_is_outdated(
 def test_information_of_what_is_not_installed_is_read_from_the_registry(
     pets: Distribution, registry: Path, project: Path
 ) -> None:
-    information = inform("acme/pets", project, registry)
+    information = info("acme/pets", project, registry)
 
     assert information.manifest == pets.manifest
     assert information.path is None

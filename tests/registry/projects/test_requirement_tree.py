@@ -15,7 +15,7 @@ from modpm.registry.addresses import Address
 from modpm.registry.pins.keeping import kept
 from modpm.registry.projects.lockfile import Lockfile, Pin
 from modpm.registry.projects.requirement_graph import RequirementGraph
-from modpm.registry.projects.requirement_tree import requirements_of, tree, why
+from modpm.registry.projects.requirement_tree import draw, tree
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -48,7 +48,7 @@ def drawn(branch: Branch) -> tuple[int, str]:
 def test_a_tree_has_what_is_asked_at_the_top_and_below_what_that_requires() -> None:
     graph = graph_of(["a/top"], top=["a/left", "a/right"], left=["a/end"], right=["a/end"], end=[])
 
-    assert list(map(drawn, tree(graph))) == [
+    assert list(map(drawn, draw(graph))) == [
         (0, "top"),
         (1, "left"),
         (2, "end"),
@@ -60,13 +60,13 @@ def test_a_tree_has_what_is_asked_at_the_top_and_below_what_that_requires() -> N
 def test_what_was_drawn_is_not_drawn_again() -> None:
     graph = graph_of(["a/x", "a/y"], x=["a/y"], y=["a/z"], z=[])
 
-    assert list(map(drawn, tree(graph))) == [(0, "x"), (1, "y"), (2, "z"), (0, "y*")]
+    assert list(map(drawn, draw(graph))) == [(0, "x"), (1, "y"), (2, "z"), (0, "y*")]
 
 
 def test_an_inverted_tree_ends_with_who_asks() -> None:
     graph = graph_of(["a/top", "a/end"], top=["a/end"], end=[])
 
-    assert list(map(drawn, tree(graph, invert=True))) == [
+    assert list(map(drawn, draw(graph, invert=True))) == [
         (0, "end"),
         (1, "toml"),
         (1, "top"),
@@ -77,44 +77,46 @@ def test_an_inverted_tree_ends_with_who_asks() -> None:
 def test_a_namespace_asks_for_all_that_it_had() -> None:
     graph = graph_of(["a/*"], x=[], y=["b/*"])
 
-    assert [b.requirement for b in tree(graph)] == ["a/*", "a/*"]
+    assert [b.requirement for b in draw(graph)] == ["a/*", "a/*"]
 
 
 def test_modules_that_require_each_other_are_drawn_once() -> None:
     graph = graph_of(["a/x"], x=["a/y"], y=["a/x"])
 
-    assert list(map(drawn, tree(graph))) == [(0, "x"), (1, "y"), (2, "x*")]
-    assert {b.module for b in tree(graph, invert=True) if b.module} == set(graph.pins)
-    assert len(why("a/y", graph)) == 1
+    assert list(map(drawn, draw(graph))) == [(0, "x"), (1, "y"), (2, "x*")]
+    assert {b.module for b in draw(graph, invert=True) if b.module} == set(graph.pins)
 
 
-def test_why_gives_the_shortest_chain_through_everyone_who_requires_it() -> None:
-    graph = graph_of(["a/p", "a/end"], p=["a/q", "a/r"], q=["a/r<2"], r=["a/end>=1"], end=[])
+def test_a_tree_begins_where_it_is_told_to() -> None:
+    graph = graph_of(["a/p"], p=["a/q", "a/r"], q=["a/r<2"], r=["a/end>=1"], end=[])
+    named = [ModuleName("a", "r")]
 
-    chains = [[step.requirement for step in chain] for chain in why("a/end", graph)]
-
-    assert chains == [["a/end"], ["a/p", "a/r", "a/end>=1"]]
-    through_r = [[step.requirement for step in chain] for chain in why("a/r", graph)]
-    assert through_r == [["a/p", "a/r"], ["a/p", "a/q", "a/r<2"]]
-
-
-def test_who_is_locked_for_nothing_is_no_reason() -> None:
-    graph = graph_of(["a/end"], stray=["a/end"], end=[])
-
-    assert [[step.requirement for step in chain] for chain in why("a/end", graph)] == [["a/end"]]
-    assert why("a/stray", graph) == []
+    assert list(map(drawn, draw(graph, named))) == [(0, "r"), (1, "end")]
+    assert list(map(drawn, draw(graph, named, invert=True))) == [
+        (0, "r"),
+        (1, "p"),
+        (2, "toml"),
+        (1, "q"),
+        (2, "p*"),
+    ]
 
 
-def test_what_is_not_locked_has_no_reason() -> None:
-    with pytest.raises(ModpmError) as caught:
-        why("a/enb", graph_of(["a/end"], end=[]))
-    assert caught.value.code == "not-locked"
-    assert caught.value.hint == "did you mean `a/end`?"
+def test_a_tree_has_no_more_levels_than_were_asked_for() -> None:
+    graph = graph_of(["a/x", "a/z"], x=["a/y"], y=["a/z"], z=["a/end"], end=[])
+
+    assert [drawn(b) for b in draw(graph, depth=0)] == [(0, "x"), (0, "z")]
+    assert [drawn(b) for b in draw(graph, depth=1)] == [(0, "x"), (1, "y"), (0, "z"), (1, "end")]
+    # What was cut off below one line is not said to be further up at another.
+    assert [drawn(b) for b in draw(graph, depth=2)] == [
+        *[(0, "x"), (1, "y"), (2, "z")],
+        *[(0, "z"), (1, "end")],
+    ]
+    assert list(draw(graph, depth=9)) == list(draw(graph))
 
 
 def test_without_a_lockfile_there_is_no_tree(project: Path) -> None:
     with pytest.raises(ModpmError) as caught:
-        requirements_of(project)
+        tree((), project)
     assert caught.value.code == "lock-missing"
 
 
@@ -129,15 +131,10 @@ def test_every_module_is_drawn_and_reached_from_the_top(seed: int, n: int) -> No
     graph = RequirementGraph(part)
 
     for invert in (False, True):
-        branches = list(tree(graph, invert=invert))
+        branches = list(draw(graph, invert=invert))
         assert {b.module for b in branches if b.module is not None} == set(graph.pins)
         n_edges = sum(map(len, graph.requires.values()))
         assert len(branches) <= n_edges + len(graph.pins)
-    for module in graph.pins:
-        for chain in why(str(module), graph):
-            assert chain[0].by is None
-            assert chain[-1].module == module
-            assert [step.module for step in chain[:-1]] == [step.by for step in chain[1:]]
 
 
 def lock_requirements(lock: Lockfile) -> list[Requirement]:

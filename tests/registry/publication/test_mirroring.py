@@ -105,7 +105,7 @@ def test_a_mirroring_that_was_interrupted_is_completed(locked: Path, tmp_path: P
 
 
 def test_a_dry_run_copies_nothing(locked: Path, tmp_path: Path) -> None:
-    copied = mirror(tmp_path / "mirror", project=locked.parent, is_dry_run=True)
+    copied = mirror(tmp_path / "mirror", project=locked.parent, dry_run=True)
 
     assert [c.is_new for c in copied] == [True, True]
     assert not (tmp_path / "mirror").exists()

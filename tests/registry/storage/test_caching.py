@@ -60,20 +60,20 @@ def test_a_store_is_measured(used: list[Path]) -> None:
 def test_where_there_is_no_store_there_is_nothing(home: Path) -> None:
     nothing = Share(0, 0)
     assert (measure().used, measure().unused, measure().partial) == (nothing, nothing, nothing)
-    assert prune().unused == nothing
+    assert prune().files == nothing
     assert verify_store() == []
     assert not home.exists()
 
 
 def test_only_what_no_project_uses_is_pruned(used: list[Path], project: Path) -> None:
-    assert prune().unused == Share(0, 0)
+    assert prune().files == Share(0, 0)
     assert stored() == used
 
     ask_for_a_cat_alone(project)
     before = verify_after_install(project)
     pruned = prune()
 
-    assert pruned.unused.n_files == len(used) - len(stored()) > 0
+    assert pruned.files.n_files == len(used) - len(stored()) > 0
     assert measure().unused == Share(0, 0)
     assert before == ["digits/cat"]
     assert len(verify(project)) == 1
@@ -93,9 +93,9 @@ def test_a_dry_run_removes_nothing(used: list[Path], project: Path) -> None:
     ask_for_a_cat_alone(project)
     install([], project)
 
-    foreseen = prune(is_dry_run=True)
+    foreseen = prune(dry_run=True)
 
-    assert foreseen.unused.n_files > 0
+    assert foreseen.files.n_files > 0
     assert stored() == used
     assert prune() == foreseen
 
@@ -111,7 +111,7 @@ def test_a_project_with_copies_keeps_them(
     publish([make_distribution("digits/cat").folder], registry)
     install(["digits/cat"], project, registry)
 
-    assert prune().unused.n_files > 0
+    assert prune().files.n_files > 0
     assert stored() == []
     assert len(verify(project)) == 1
 
@@ -166,7 +166,7 @@ def test_a_damaged_file_is_named_and_removed_and_fetched_again(
     assert (caught.value.why or "").startswith(f"sha256:{path.name} ")
     assert path.exists()
 
-    assert [file.path for file in verify_store(is_repairing=True)] == [path]
+    assert [file.path for file in verify_store(repair=True)] == [path]
     assert stored() == used[1:]
     assert verify_store() == []
 

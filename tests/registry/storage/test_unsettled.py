@@ -279,7 +279,7 @@ def test_what_is_damaged_stays_noted_until_it_is_repaired(new_project: Path, not
         verify_store()
     assert list(notes.glob("*/*"))
 
-    verify_store(is_repairing=True)
+    verify_store(repair=True)
     assert not list(notes.glob("*/*"))
 
 

@@ -5,24 +5,24 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from modpm.composing import compose
-from modpm.core.composition import saving
+from modpm.core.composition import evaluation, saving
 from modpm.core.composition.class_module import ClassModule
 from modpm.core.composition.classifier import Classifier
-from modpm.core.composition.evaluation import Evaluation, evaluate
 from modpm.core.composition.run_network import as_classifier
 from modpm.core.data import load_data, open_image
 from modpm.core.errors import ModpmError
 from modpm.core.formats.manifest import MANIFEST_FILE
 from modpm.core.formats.measurement import Measurement
 from modpm.core.training.run import Run
-from modpm.loading import composition_of, installed_module, load
 from modpm.registry.installing.installed import installed
+from modpm.verbs.composing import compose
+from modpm.verbs.loading import composition_of, installed_module, load
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Callable, Mapping, Sequence
 
+    from modpm.core.composition.evaluation import Evaluation
     from modpm.core.composition.prediction import Prediction
     from modpm.core.data import ImageData
 
@@ -60,8 +60,8 @@ def open_subject(
     )
 
 
-def measure(
-    source: str | os.PathLike[str],
+def evaluate(
+    subject: str | os.PathLike[str],
     data: str,
     split: str = "test",
     *,
@@ -76,29 +76,33 @@ def measure(
     """Measure a classifier, a run's network or a class module on a data set.
 
     Args:
-        source: As for `open_subject`.
-        data: As for `load_data`.
+        subject: The folder of a classifier, of a run or of a distribution, or an installed name.
+        data: `digits`, a folder of parquet files, a folder of class-named folders of images, or a
+            data set of the Hugging Face Hub.
         split: Which images of it.
-        classes: As for `evaluate`.
-        mapping: As for `evaluate`.
-        open_set: As for `evaluate`.
+        classes: Restrict images and outputs to these classes, named as the data set names them.
+        mapping: Label to the class it meets, where their names differ.
+        open_set: Judge images of classes that no label meets too: they must be none of the above.
         skip_bad: Leave out images that cannot be decoded.
         record: Write the accuracy into the classifier's folder.
         project: A folder in the project.
         report: Is told what was done to the images, in sentences.
 
     Raises:
-        ModpmError: What `open_subject`, `load_data` and `evaluate` raise; `cannot-record`.
+        ModpmError: `not-a-subject`; `cannot-record`; what loading the images raises, and
+            matching labels with their classes.
     """
-    subject = open_subject(source, project)
+    judged = open_subject(subject, project)
     if record:
-        _check_recordable(subject, classes, mapping)
-    images = load_data(data, split, skip_bad=skip_bad, image_size=_image_size(subject))
+        _check_recordable(judged, classes, mapping)
+    images = load_data(data, split, skip_bad=skip_bad, image_size=_image_size(judged))
     for note in images.notes:
         report(note)
-    measured = evaluate(subject, images, classes=classes, mapping=mapping, open_set=open_set)
-    if record and isinstance(subject, Classifier):
-        saving.record(Path(source).expanduser(), subject, _measurement(images, measured, open_set))
+    measured = evaluation.evaluate(
+        judged, images, classes=classes, mapping=mapping, open_set=open_set
+    )
+    if record and isinstance(judged, Classifier):
+        saving.record(Path(subject).expanduser(), judged, _measurement(images, measured, open_set))
     return measured
 
 
@@ -142,7 +146,7 @@ def _measurement(images: ImageData, measured: Evaluation, open_set: bool) -> Mea
     )
 
 
-def predict_files(
+def predict(
     classifier: str | os.PathLike[str], images: Sequence[str | os.PathLike[str]]
 ) -> list[Prediction]:
     """Say what the images in some files show.

@@ -21,8 +21,8 @@ from modpm.core.formats.release_terms import (
     checked_version,
     license_text,
 )
-from modpm.loading import load_members
 from modpm.registry.installing.installed import installed
+from modpm.verbs.loading import load_members
 
 if TYPE_CHECKING:
     import os

@@ -14,8 +14,8 @@ from modpm.core.composition.compose import AUTO, compose_modules
 from modpm.core.composition.rebuilding import rebuild
 from modpm.core.errors import ModpmError
 from modpm.core.formats.names import normalise
-from modpm.loading import composition_of, load, load_members
 from modpm.registry.installing.installed import installed
+from modpm.verbs.loading import composition_of, load, load_members
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
