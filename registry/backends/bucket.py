@@ -44,7 +44,6 @@ PART_BYTES = 8 * 1024 * 1024
 _N_PARTS_AT_ONCE = 2
 _UPLOAD_PATIENCE = 30  # times the time for an answer: the client counts sending as waiting for it
 _SMALL_BYTES = 64 * 1024
-_STREAM_BYTES = 1024 * 1024
 _ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT", "AZURE_STORAGE_ENDPOINT")
 _STATUS = re.compile(r"status code: (\d{3})")
 _ERROR_CODE = re.compile(r"<Code>(\w{1,60})</Code>")
@@ -207,19 +206,30 @@ class Bucket:
         )
 
     def _received(self, result: GetResult, path: str) -> Iterator[bytes]:
+        pieces, pace, is_kept = iter(result.stream(min_chunk_size=1)), streaming.Pace(), True
         try:
-            yield from result.stream(min_chunk_size=_STREAM_BYTES)
+            while is_kept:
+                piece, is_kept = pace.is_kept(lambda: bytes(next(pieces, b"")))
+                if not piece:
+                    return
+                yield piece
         except (BaseError, OSError):
             raise streaming.cut(f"{self._url}/{path}") from None
+        fault = retrying.ServerFault("it sends next to nothing", self._url, is_unreachable=True)
+        retrying.suspect(fault)
+        raise streaming.cut(f"{self._url}/{path}", fault.why)
 
     def _asked(self, ask: Callable[[], _Answer]) -> _Answer:
         def ask_once() -> _Answer:
+            retrying.check_host(self._url)
             try:
-                return ask()
+                answer = ask()
             except (AlreadyExistsError, NotModifiedError, PreconditionError):
                 raise
             except (BaseError, OSError) as error:
                 raise self._explained(error) from None
+            retrying.host_answers(self._url)
+            return answer
 
         return retrying.persistently(ask_once, self._url)
 
@@ -253,7 +263,8 @@ class Bucket:
             return retrying.ServerFault("other writers are at the same object")
         if "HTTP error" in text and status is None:
             late = "timed out" in text or "TimedOut" in text
-            return retrying.ServerFault("it does not answer in time" if late else "no connection")
+            why = "it does not answer in time" if late else "no connection"
+            return retrying.ServerFault(why, self._url, is_unreachable=True)
         fault = None if status is None else self._fault_of_status(status)
         return fault or ModpmError(
             "the object store refuses a request",
@@ -265,8 +276,9 @@ class Bucket:
 
     def _fault_of_status(self, status: int) -> retrying.ServerFault | None:
         if status != retrying.TOO_MANY_REQUESTS:
-            return retrying.fault_of_status(status)
-        return retrying.fault_of_status(status, retry_after(self._store, _PROBED))
+            return retrying.fault_of_status(status, None, self._url)
+        header = retry_after(self._store, _PROBED)
+        return retrying.fault_of_status(status, header, self._url)
 
     def _missing(self) -> ModpmError:
         return ModpmError(

@@ -44,7 +44,7 @@ class ServerFault(Exception):  # noqa: N818 - it is no error yet
     Attributes:
         why: What the server did; without a token or a signed address in it.
         host: Whose fault it is; none, if others are to be asked by it all the same.
-        is_unreachable: Whether there was no connection at all.
+        is_unreachable: Whether there was no connection, or no answer.
         is_rate_limit: Whether the server has had too many requests.
         wait_seconds: How long the server asks to wait; None if it does not say.
     """
@@ -84,6 +84,12 @@ def check_host(host: str) -> None:
     found = _given_up_now(host)
     if found is not None and found.is_unreachable:
         raise replace(found)
+
+
+def suspect(fault: ServerFault) -> None:
+    """Note that a host fails, so that who is in a hurry asks others."""
+    if _given_up_now(fault.host) is None:
+        _give_up(fault, is_tried=False)
 
 
 def host_answers(host: str) -> None:
@@ -144,8 +150,8 @@ def _wait_after(fault: ServerFault, pause: float | None) -> float | None:
     """Return how long to wait before the server is asked again; None if it is not worth it."""
     if pause is None or _given_up_now(fault.host) is not None:
         return None
-    if _is_hurried.get() and fault.is_unreachable:
-        _give_up(fault, is_tried=False)
+    if _is_hurried.get() and (fault.is_unreachable or fault.is_rate_limit):
+        suspect(fault)
         return None
     asked_for = fault.wait_seconds or 0.0
     wait = max(asked_for, pause * _jitter.uniform(0.5, 1.0))

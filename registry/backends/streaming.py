@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import time
 from typing import TYPE_CHECKING, BinaryIO
 
 from modpm.core.errors import ModpmError
@@ -11,6 +12,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from typing_extensions import Buffer
+
+LOW_SPEED_SECONDS = 20.0
+"""For how long a server may send next to nothing."""
+LOW_SPEED_BYTES = 1000
+"""Fewer bytes in a second are next to nothing."""
 
 _BUFFER_BYTES = 256 * 1024
 
@@ -44,6 +50,36 @@ def cut(where: str, why: str = "the connection was cut") -> ModpmError:
         why=why,
         hint="run the command again",
     )
+
+
+class Pace:
+    """Whether bytes come fast enough; a timeout alone is for each piece.
+
+    One byte in nineteen seconds would never meet a timeout of twenty.
+    """
+
+    def __init__(self) -> None:
+        self.restart()
+
+    def restart(self) -> None:
+        """Forget what came before."""
+        self._n_seconds, self._n_bytes = 0.0, 0
+
+    def is_kept(self, read: Callable[[], bytes]) -> tuple[bytes, bool]:
+        """Return what is read, and whether there is more than next to nothing of late.
+
+        Args:
+            read: Waits for bytes.
+        """
+        start = time.monotonic()
+        data = read()
+        self._n_seconds += time.monotonic() - start
+        self._n_bytes += len(data)
+        is_kept = self._n_bytes >= LOW_SPEED_BYTES * self._n_seconds
+        if self._n_seconds <= LOW_SPEED_SECONDS:
+            return data, True
+        self.restart()
+        return data, is_kept
 
 
 class _Pieces(io.RawIOBase):

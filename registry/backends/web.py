@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import io
 import re
-import time
 import weakref
 from contextlib import ExitStack, closing
 from functools import cached_property
@@ -30,11 +29,6 @@ if TYPE_CHECKING:
 
 CONNECT_SECONDS = 5.0
 """How long a server may take to be reached at all."""
-LOW_SPEED_SECONDS = 20.0
-"""For how long a server may send next to nothing."""
-LOW_SPEED_BYTES = 1000
-"""Fewer bytes in a second are next to nothing."""
-
 Led = Literal["anywhere", "here", "nowhere"]
 """Where a server may send a request on to; `here` is its own scheme, host and port."""
 
@@ -130,7 +124,7 @@ class Web:
                     if len(content) > limit:
                         break
             except httpx2.TransportError as error:
-                fault = ServerFault(_cut(error), origin_of(str(response.url)))
+                fault = _cut(error, response)
             else:
                 return bytes(content[: limit + 1])
         raise fault
@@ -195,8 +189,7 @@ class Web:
         if "[SSL" in text:
             return NotEncryptedFault("it does not encrypt, as https asks for", origin)
         if isinstance(error, httpx2.TimeoutException):
-            why, is_lost = "it does not answer in time", isinstance(error, httpx2.ConnectTimeout)
-            return ServerFault(why, origin, is_unreachable=is_lost)
+            return ServerFault("it does not answer in time", origin, is_unreachable=True)
         is_lost = isinstance(error, httpx2.ConnectError | httpx2.ProxyError)
         return ServerFault(
             f"no connection ({type(error).__name__})", origin, is_unreachable=is_lost
@@ -207,7 +200,11 @@ class Web:
         try:
             yield from response.iter_raw()
         except httpx2.TransportError as error:
-            raise streaming.cut(where, _cut(error)) from None
+            fault = _cut(error, response)
+        else:
+            return
+        retrying.suspect(fault)
+        raise streaming.cut(where, fault.why)
 
     def _first_byte(self, response: httpx2.Response) -> int:
         if response.status_code == HTTPStatus.OK:
@@ -249,29 +246,21 @@ class _PacedBackend(httpcore2.NetworkBackend):
 
 
 class _PacedStream(httpcore2.NetworkStream):
-    """A connection that counts as timed out when next to nothing comes for too long.
-
-    A timeout alone is for each piece: one byte in nineteen seconds would never meet it.
-    """
+    """A connection that counts as timed out when next to nothing comes for too long."""
 
     def __init__(self, stream: httpcore2.NetworkStream) -> None:
         self._stream = stream
-        self._restart()
+        self._pace = streaming.Pace()
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        start = time.monotonic()
-        data = self._stream.read(max_bytes, timeout)
-        self._waited_seconds += time.monotonic() - start
-        self._n_bytes += len(data)
-        if self._waited_seconds > LOW_SPEED_SECONDS:
-            if self._n_bytes < LOW_SPEED_BYTES * self._waited_seconds:
-                raise httpcore2.ReadTimeout
-            self._restart()
+        data, is_kept = self._pace.is_kept(lambda: self._stream.read(max_bytes, timeout))
+        if not is_kept:
+            raise httpcore2.ReadTimeout
         return data
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
         self._stream.write(buffer, timeout)
-        self._restart()
+        self._pace.restart()
 
     def close(self) -> None:
         self._stream.close()
@@ -282,13 +271,11 @@ class _PacedStream(httpcore2.NetworkStream):
     def get_extra_info(self, info: str) -> Any:  # noqa: ANN401 -- the base's
         return self._stream.get_extra_info(info)
 
-    def _restart(self) -> None:
-        self._waited_seconds, self._n_bytes = 0.0, 0
 
-
-def _cut(error: httpx2.TransportError) -> str:
+def _cut(error: httpx2.TransportError, response: httpx2.Response) -> ServerFault:
     is_late = isinstance(error, httpx2.TimeoutException)
-    return "nothing more comes, or next to nothing" if is_late else "the connection was cut"
+    why = "nothing more comes, or next to nothing" if is_late else "the connection was cut"
+    return ServerFault(why, origin_of(str(response.url)), is_unreachable=is_late)
 
 
 def _bad_settings(error: Exception) -> ModpmError:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from modpm.core.errors import ModpmError
 from modpm.registry.backends.opening import is_remote
+from modpm.registry.backends.retrying import hurried
 from modpm.registry.installing.progress import Meter
 from modpm.registry.installing.verification import verify_stored
 from modpm.registry.storage.downloading import Source
@@ -128,7 +129,7 @@ class _Registries:
         """Return where a file may come from: its own registry, and then the others."""
         addresses = dict.fromkeys([file.pin.registry, *self._addresses])
         return [
-            Source(f"{file}, registry {address.url}", partial(self._open, address, file))
+            Source(f"{file}, registry {address.url}", partial(self._open, address, file), hurried)
             for address in addresses
         ]
 

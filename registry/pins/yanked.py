@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from packaging.version import Version
 
 from modpm.core.errors import ModpmError
+from modpm.registry.backends.retrying import hurried
 from modpm.registry.system.threads import in_threads
 
 if TYPE_CHECKING:
@@ -22,8 +23,8 @@ if TYPE_CHECKING:
 def yanked_reasons(pins: Iterable[Pin], base: Path) -> dict[ModuleName, str]:
     """Return for releases that their registries have yanked since they were locked why (W-8).
 
-    A registry that does not answer, or may not be read, is no fault here: whoever needs its files
-    will say so.
+    A registry that does not answer, or may not be read, is no fault here, and not waited for:
+    whoever needs its files will say so.
 
     Args:
         pins: The releases.
@@ -35,7 +36,8 @@ def yanked_reasons(pins: Iterable[Pin], base: Path) -> dict[ModuleName, str]:
     found: dict[ModuleName, str] = {}
     for address, locked in of_registry.items():
         try:
-            found |= _reasons(address.open(base), locked)
+            with hurried():
+                found |= _reasons(address.open(base), locked)
         except (ModpmError, OSError):
             continue
     return found
@@ -47,6 +49,5 @@ def _reasons(backend: Backend, pins: Sequence[Pin]) -> dict[ModuleName, str]:
         release = None if index is None else index.find(Version(pin.version))
         return None if release is None else release.yanked
 
-    # The first is asked alone: a registry that is away is waited for once, and not once a pin.
-    reasons = [reason(pins[0]), *in_threads(reason, pins[1:], "indexes cannot be read")]
+    reasons = in_threads(reason, pins, "indexes cannot be read")
     return {pin.module: why for pin, why in zip(pins, reasons, strict=True) if why is not None}

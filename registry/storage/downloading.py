@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import os
 import time
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -27,6 +28,7 @@ N_RESUMES = 4
 
 _MUCH_BYTES = 1024 * 1024
 _PAUSE_SECONDS = 0.1
+_PASSING = {"network-failed", "rate-limited", "truncated"}
 
 
 @dataclass(frozen=True)
@@ -36,10 +38,12 @@ class Source:
     Attributes:
         where: What it is called in errors.
         open: Opens the file from a byte on.
+        hurried: As long as it is entered, nobody is waited for who has failed once.
     """
 
     where: str
     open: Callable[[int], BinaryIO]
+    hurried: Callable[[], AbstractContextManager[None]] = nullcontext
 
 
 def download(
@@ -55,7 +59,8 @@ def download(
     Args:
         part: The partial file; absent, or what an interrupted download has left.
         record: The size and digest that the file must have.
-        sources: Where to get it; each is tried only if those before it fail.
+        sources: Where to get it; each is tried only if those before it fail, and none is waited
+            for before all were tried.
         advance: Told how many bytes have arrived.
         is_synced: Write it down to the disk.
 
@@ -80,15 +85,19 @@ def download(
 
 
 def _complete(partial: _Partial, sources: Sequence[Source]) -> None:
-    errors: list[ModpmError] = []
-    for source in sources:
-        try:
-            partial.complete(source)
-        except ModpmError as error:
-            errors.append(error)
-        else:
-            return
-    raise errors[0]
+    errors: dict[Source, ModpmError] = {}
+    for is_hurried in (True, False)[len(sources) == 1 :]:
+        for source in sources:
+            if source in errors and errors[source].code not in _PASSING:
+                continue
+            try:
+                with source.hurried() if is_hurried else nullcontext():
+                    partial.complete(source, 0 if is_hurried else N_RESUMES)
+            except ModpmError as error:
+                errors[source] = error
+            else:
+                return
+    raise errors[sources[0]]
 
 
 class _Partial:
@@ -102,12 +111,18 @@ class _Partial:
         self._advance = advance
         self._hashed = hashlib.sha256()
         self._n_bytes = 0
-        self._n_fruitless = 0
+        self._n_fruitless = self._n_resumes = 0
         self._cause: str | None = None
         self._take_up(path)
 
-    def complete(self, source: Source) -> None:
-        """Append what a source has, until the file is what the record says."""
+    def complete(self, source: Source, n_resumes: int) -> None:
+        """Append what a source has, until the file is what the record says.
+
+        Args:
+            source: The source.
+            n_resumes: How often in a row to go on after next to nothing came.
+        """
+        self._n_resumes = n_resumes
         is_continued = self._n_bytes > 0
         is_longer = self._fill(source)
         if is_continued and not self._is_right():
@@ -146,7 +161,7 @@ class _Partial:
         while self._n_bytes < self._record.size_bytes:
             with source.open(self._n_bytes) as stream:
                 is_longer = self._append(stream)
-            if self._n_bytes < self._record.size_bytes and self._n_fruitless > N_RESUMES:
+            if self._n_bytes < self._record.size_bytes and self._n_fruitless > self._n_resumes:
                 raise truncated(self._n_bytes, self._record, source.where, self._cause)
         return is_longer
 
@@ -177,6 +192,6 @@ class _Partial:
     def _count_cut(self, n_brought: int) -> None:
         self._n_fruitless = self._n_fruitless + 1 if n_brought < _MUCH_BYTES else 0
         if n_brought == 0 and self._cause is None:
-            self._n_fruitless = N_RESUMES + 1  # that is all there is
-        elif self._cause is not None and self._n_fruitless <= N_RESUMES:
+            self._n_fruitless = self._n_resumes + 1  # that is all there is
+        elif self._cause is not None and self._n_fruitless <= self._n_resumes:
             time.sleep(_PAUSE_SECONDS * 2**self._n_fruitless)

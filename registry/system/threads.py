@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextvars import copy_context
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
@@ -74,7 +75,8 @@ def in_threads(
         from concurrent.futures import ThreadPoolExecutor, as_completed  # noqa: PLC0415 -- slow to start, and not always needed
 
         with ThreadPoolExecutor(min(n_threads, len(long))) as pool:
-            futures = {pool.submit(work, items[place]): place for place in long}
+            # Each in a copy of the context of whoever asks: what is set there holds here too.
+            futures = {pool.submit(copy_context().run, work, items[place]): place for place in long}
             try:
                 do_brief()
                 for future in as_completed(futures):
