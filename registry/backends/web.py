@@ -12,6 +12,7 @@ import io
 import re
 import weakref
 from contextlib import ExitStack, closing
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal
@@ -22,10 +23,11 @@ import httpx2
 
 from modpm.core.errors import ModpmError
 from modpm.registry.backends import plain_http, retrying, streaming
-from modpm.registry.backends.retrying import ServerFault
+from modpm.registry.backends.retrying import ServerFault, fault_of_status
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
+    from contextlib import AbstractContextManager
 
 CONNECT_SECONDS = 5.0
 """How long a server may take to be reached at all."""
@@ -36,7 +38,27 @@ _MAX_REDIRECTS = 5
 _FIRST_BYTE = re.compile(r"bytes (\d{1,18})-")
 _MAY_LEAD_TO = {"http": {"http", "https"}, "https": {"https"}}
 _KEEPS_METHOD = {HTTPStatus.TEMPORARY_REDIRECT, HTTPStatus.PERMANENT_REDIRECT}
+_RATE_LIMIT = re.compile(r"r\s*=\s*0\s*;\s*t\s*=\s*(\d{1,9})")
 _SECRETS = {"authorization", "cookie", "proxy-authorization"}
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a server is asked.
+
+    Attributes:
+        method: Of HTTP.
+        url: The address.
+        headers: What is said of it.
+        content: What is sent, or what opens a file of that.
+        led: How far to follow where it is sent on to; its content may be for one server alone.
+    """
+
+    method: str
+    url: str
+    headers: Mapping[str, str] = field(default_factory=dict)
+    content: bytes | Callable[[], AbstractContextManager[BinaryIO]] = b""
+    led: Led = "anywhere"
 
 
 class NotEncryptedFault(ServerFault):
@@ -59,40 +81,26 @@ class Web:
     def __init__(self, where: str) -> None:
         self._where = where
 
-    def ask(
-        self,
-        method: str,
-        url: str,
-        *,
-        headers: Mapping[str, str] | None = None,
-        content: bytes | Callable[[], BinaryIO] = b"",
-        led: Led = "anywhere",
-    ) -> httpx2.Response:
+    def ask(self, request: Request) -> httpx2.Response:
         """Ask once, and follow where the server sends us; the body is still to be read.
-
-        Args:
-            method: Of HTTP.
-            url: An absolute address.
-            headers: Of the request.
-            content: What is sent, or what opens it.
-            led: How far to follow; what `content` holds may be for this server alone.
 
         Raises:
             ServerFault: Asking again may help.
             ModpmError: `network-failed`, or `insecure-http`.
         """
-        sent = dict(headers or {})
         for _ in range(_MAX_REDIRECTS + 1):
-            response = self._hop(method, url, sent, content)
-            is_followed = method in {"GET", "HEAD"} or response.status_code in _KEEPS_METHOD
-            if led == "nowhere" or not (response.has_redirect_location and is_followed):
+            response = self._hop(request)
+            is_read = request.method in {"GET", "HEAD"}
+            is_followed = is_read or response.status_code in _KEEPS_METHOD
+            if request.led == "nowhere" or not (response.has_redirect_location and is_followed):
                 return response
-            before, url = url, self.next_url(url, response.headers["Location"])
-            if origin_of(before) != origin_of(url):
-                if led == "here":
+            url, headers = self.next_url(request.url, response.headers["Location"]), request.headers
+            if origin_of(request.url) != origin_of(url):
+                if request.led == "here":
                     return response
-                sent = {name: text for name, text in sent.items() if name.lower() not in _SECRETS}
+                headers = {name: v for name, v in headers.items() if name.lower() not in _SECRETS}
             response.close()
+            request = replace(request, url=url, headers=headers)
         raise self.refused(f"it sends on more than {_MAX_REDIRECTS} times")
 
     def next_url(self, url: str, location: str) -> str:
@@ -157,29 +165,28 @@ class Web:
             hint="check the address, and ask whoever keeps the registry",
         )
 
-    def _hop(
-        self,
-        method: str,
-        url: str,
-        headers: Mapping[str, str],
-        content: bytes | Callable[[], BinaryIO],
-    ) -> httpx2.Response:
-        plain_http.check(url)
-        origin = origin_of(url)
+    def _hop(self, request: Request) -> httpx2.Response:
+        plain_http.check(request.url)
+        origin, content = origin_of(request.url), request.content
         retrying.check_host(origin)
         with ExitStack() as stack:
             body = stack.enter_context(content()) if callable(content) else content
             try:
-                request = self._client.build_request(method, url, headers=headers, content=body)
-                response = self._client.send(request, stream=True)
+                built = self._client.build_request(
+                    request.method, request.url, headers=request.headers, content=body
+                )
+                response = self._client.send(built, stream=True)
             except (httpx2.UnsupportedProtocol, httpx2.LocalProtocolError, httpx2.InvalidURL):
                 failure: Exception = self.refused("it sends on to what is no address")
             except httpx2.TransportError as error:
                 failure = self._failure(error, origin)
             else:
-                if response.status_code not in {*retrying.PASSING_STATUSES, 429}:
+                fault = fault_of_status(response.status_code, _return_of(response), origin)
+                if fault is None:
                     retrying.host_answers(origin)
-                return response
+                    return response
+                response.close()
+                failure = fault
         raise failure
 
     def _failure(self, error: httpx2.TransportError, origin: str) -> Exception:
@@ -270,6 +277,12 @@ class _PacedStream(httpcore2.NetworkStream):
 
     def get_extra_info(self, info: str) -> Any:  # noqa: ANN401 -- the base's
         return self._stream.get_extra_info(info)
+
+
+def _return_of(response: httpx2.Response) -> str | None:
+    """Return when a server that has had too many requests wants to be asked again."""
+    limit = _RATE_LIMIT.search(response.headers.get("RateLimit", ""))
+    return limit[1] if limit else response.headers.get("Retry-After")
 
 
 def _cut(error: httpx2.TransportError, response: httpx2.Response) -> ServerFault:

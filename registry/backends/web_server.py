@@ -10,7 +10,7 @@ from urllib.parse import quote
 from modpm.core.errors import ModpmError
 from modpm.core.formats import canonical_json
 from modpm.registry.backends import plain_http, retrying
-from modpm.registry.backends.web import Web, origin_of
+from modpm.registry.backends.web import Request, Web
 
 if TYPE_CHECKING:
     import httpx2
@@ -86,7 +86,7 @@ class WebServer:
         return self._web.opened(response, offset, f"{self._url}/{path}")
 
     def _get(self, path: str, headers: dict[str, str]) -> httpx2.Response:
-        response = self._web.ask("GET", f"{self._url}/{quote(path)}", headers=headers)
+        response = self._web.ask(Request("GET", f"{self._url}/{quote(path)}", headers))
         status = response.status_code
         if status in _FOUND:
             return response
@@ -101,6 +101,4 @@ class WebServer:
                 why=f"it answers with status {status}",
                 hint="registries on web servers are read without credentials",
             )
-        host = origin_of(str(response.url))
-        fault = retrying.fault_of_status(status, response.headers.get("Retry-After"), host)
-        raise fault or self._web.refused(f"it answers with status {status}")
+        raise self._web.refused(f"it answers with status {status}")

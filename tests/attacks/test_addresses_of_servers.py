@@ -14,6 +14,7 @@ from tests.attacks.web_servers import serving
 from modpm.core.errors import ModpmError
 from modpm.registry.backends.oci.server import Endpoint, Server
 from modpm.registry.backends.opening import open_backend
+from modpm.registry.backends.web import NotEncryptedFault, Request
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -122,13 +123,11 @@ def test_a_server_without_tls_is_asked_in_the_open_only_if_that_is_allowed(
     with serving(answer) as running:
         server = Server(Endpoint(f"127.0.0.1:{running.port}", "https", None))
         monkeypatch.setattr("modpm.registry.backends.plain_http.may_be", lambda _: False)
-        monkeypatch.setattr("modpm.registry.backends.retrying.PAUSES_SECONDS", ())
-        with pytest.raises(ModpmError) as caught:
-            server.ask("GET", "/v2/", accepted=(200,))
-        assert caught.value.code == "network-failed"
+        with pytest.raises(NotEncryptedFault):
+            server.ask(Request("GET", "/v2/"), 200)
         assert running.asked == []
         monkeypatch.undo()
-        server.ask("GET", "/v2/", accepted=(200,)).close()
+        server.ask(Request("GET", "/v2/"), 200).close()
         assert [asked.path for asked in running.asked] == ["/v2/"]
 
 

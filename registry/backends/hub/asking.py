@@ -9,29 +9,26 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import replace
 from functools import partial
 from importlib import metadata
-from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from huggingface_hub import constants, get_token
-from huggingface_hub.utils import (  # type: ignore[attr-defined]  # documented, not declared
-    parse_ratelimit_headers,
-)
 
 from modpm.core.errors import ModpmError
 from modpm.registry.backends import plain_http
-from modpm.registry.backends.retrying import fault_of_status, persistently
-from modpm.registry.backends.web import Led, Web, origin_of
+from modpm.registry.backends.retrying import persistently
+from modpm.registry.backends.web import Request, Web, origin_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator, Mapping
+    from collections.abc import Collection, Iterator, Mapping
 
     import httpx2
 
-Answer = TypeVar("Answer")
-
 BAD, UNAUTHORISED, FORBIDDEN, MISSING, CONFLICT, STALE = 400, 401, 403, 404, 409, 412
 
+_BEYOND_THE_END = 416
 _MAX_TOLD = 500
 _MAX_LISTING_BYTES = 64 * 1024 * 1024
 _WRONG_TOKEN = "Invalid credentials in Authorization header"  # noqa: S105 -- the Hub's words
@@ -90,26 +87,12 @@ class Hub:
             token = kept_token(location)
         return cls(endpoint(), token)
 
-    def ask(
-        self,
-        method: str,
-        path: str,
-        where: str,
-        *,
-        headers: Mapping[str, str] | None = None,
-        content: bytes | Callable[[], BinaryIO] = b"",
-        led: Led = "anywhere",
-        is_known: bool = True,
-    ) -> httpx2.Response:
+    def ask(self, request: Request, where: str, *, is_known: bool = True) -> httpx2.Response:
         """Return what the Hub answers, whose body is still to be read.
 
         Args:
-            method: Of HTTP.
-            path: Below the endpoint, or an address that the Hub gave.
+            request: What is asked; its address is below the endpoint, or one that the Hub gave.
             where: The registry or repository, for errors.
-            headers: Of the request, besides the token's.
-            content: As for `Web.ask`.
-            led: As for `Web.ask`.
             is_known: Whether to say who asks; a signed address is enough by itself.
 
         Raises:
@@ -117,25 +100,22 @@ class Hub:
             RefusalError: Any other answer that is an error: `not-authorised` or `network-failed`.
             ModpmError: `network-failed`, `rate-limited`.
         """
-        once = partial(
-            self._ask_once,
-            method,
-            path,
-            where,
-            headers=headers,
-            content=content,
-            led=led,
-            is_known=is_known,
-        )
-        return persistently(once, where)
+        return persistently(partial(self._ask_once, request, where, is_known=is_known), where)
 
-    def read(self, path: str, where: str, limit: int) -> bytes:
-        """Return a file, or the beginning of it if it is larger than the limit.
+    def read(
+        self, request: Request, where: str, limit: int = _MAX_LISTING_BYTES
+    ) -> tuple[bytes, httpx2.Response]:
+        """Return what the answer holds, or its beginning if that is more than the limit.
 
         Raises:
             ModpmError: As `ask`.
         """
-        return self._read("GET", path, where, limit)[0]
+
+        def once() -> tuple[bytes, httpx2.Response]:
+            response = self._ask_once(request, where)
+            return self._web.read(response, limit), response
+
+        return persistently(once, where)
 
     def opened(self, path: str, where: str, offset: int) -> BinaryIO:
         """Return a file to read, from one of its bytes on.
@@ -144,32 +124,31 @@ class Hub:
             ModpmError: As `ask`.
         """
         ranged = {"Range": f"bytes={offset}-"} if offset else {}
-        return self._web.opened(self.ask("GET", path, where, headers=ranged), offset, where)
+        return self._web.opened(self.ask(Request("GET", path, ranged), where), offset, where)
 
     def call(
-        self, method: str, path: str, where: str, said: Mapping[str, object] | None = None
+        self,
+        method: str,
+        path: str,
+        where: str,
+        said: Mapping[str, object] | bytes = b"",
+        kind: str = "application/json",
     ) -> Any:  # noqa: ANN401 -- any document
         """Return the JSON that a call of the Hub's interface answers with.
 
         Args:
             method: Of HTTP.
-            path: As for `ask`.
-            where: As for `ask`.
-            said: The JSON that is sent.
+            path: Below the endpoint, or an address that the Hub gave.
+            where: The registry or repository, for errors.
+            said: What is sent, as JSON or as it is.
+            kind: The media type of that.
 
         Raises:
             ModpmError: As `ask`.
         """
-        headers = {} if said is None else {"Content-Type": "application/json"}
-        content = b"" if said is None else json.dumps(said).encode()
-        return self.sent(method, path, where, headers, content)
-
-    def sent(
-        self, method: str, path: str, where: str, headers: Mapping[str, str], content: bytes
-    ) -> Any:  # noqa: ANN401 -- any document
-        """Return the JSON that is the answer to any content."""
-        sending = partial(self._read, headers=headers, content=content)
-        return decoded(sending(method, path, where, _MAX_LISTING_BYTES)[0], where)
+        content = said if isinstance(said, bytes) else json.dumps(said).encode()
+        headers = {"Content-Type": kind, "Accept": kind} if content else {}
+        return _decoded(self.read(Request(method, path, headers, content), where)[0], where)
 
     def listed(self, path: str, where: str) -> Iterator[Any]:
         """Give what the pages of a list hold.
@@ -179,54 +158,22 @@ class Hub:
         """
         next_path: str | None = path
         while next_path is not None:
-            data, response = self._read("GET", next_path, where, _MAX_LISTING_BYTES)
-            page = decoded(data, where)
+            data, response = self.read(Request("GET", next_path), where)
+            page = _decoded(data, where)
             if not isinstance(page, list):
                 raise nonsense(where)
             yield from page
             next_path = response.links.get("next", {}).get("url") if page else None
 
-    def _read(
-        self,
-        method: str,
-        path: str,
-        where: str,
-        limit: int,
-        *,
-        headers: Mapping[str, str] | None = None,
-        content: bytes = b"",
-    ) -> tuple[bytes, httpx2.Response]:
-        def once() -> tuple[bytes, httpx2.Response]:
-            response = self._ask_once(method, path, where, headers=headers, content=content)
-            return self._web.read(response, limit), response
-
-        return persistently(once, where)
-
-    def _ask_once(
-        self,
-        method: str,
-        path: str,
-        where: str,
-        *,
-        headers: Mapping[str, str] | None = None,
-        content: bytes | Callable[[], BinaryIO] = b"",
-        led: Led = "anywhere",
-        is_known: bool = True,
-    ) -> httpx2.Response:
+    def _ask_once(self, request: Request, where: str, *, is_known: bool = True) -> httpx2.Response:
         if constants.is_offline_mode():
             why, hint = "`HF_HUB_OFFLINE` is set", "unset it, or use what is in the store"
             raise _failed(where, why, hint)
-        url = path if "://" in path else f"{self.endpoint}{path}"
-        sent = {**self._headers(url, is_known=is_known), **(headers or {})}
-        response = self._web.ask(method, url, headers=sent, content=content, led=led)
-        status = response.status_code
-        if status < BAD or status == 416:  # noqa: PLR2004 -- what begins after the last byte
+        url = request.url if "://" in request.url else f"{self.endpoint}{request.url}"
+        headers = {**self._headers(url, is_known=is_known), **request.headers}
+        response = self._web.ask(replace(request, url=url, headers=headers))
+        if response.status_code < BAD or response.status_code == _BEYOND_THE_END:
             return response
-        asked = _reset_of(response.headers) or response.headers.get("Retry-After")
-        fault = fault_of_status(status, asked, origin_of(str(response.url)))
-        if fault is not None:
-            response.close()
-            raise fault
         raise _refusal(response, where, self._told(response))
 
     def _headers(self, url: str, *, is_known: bool) -> dict[str, str]:
@@ -289,7 +236,7 @@ def kept_token(where: str) -> str | None:
     return token
 
 
-def decoded(data: bytes, where: str) -> Any:  # noqa: ANN401 -- any document
+def _decoded(data: bytes, where: str) -> Any:  # noqa: ANN401 -- any document
     """Return the JSON that was answered.
 
     Raises:
@@ -317,11 +264,6 @@ def field(answer: object, names: Collection[str], where: str) -> Any:  # noqa: A
             raise nonsense(where)
         answer = answer[name]
     return answer
-
-
-def _reset_of(headers: Mapping[str, str]) -> str | None:
-    limit = parse_ratelimit_headers(headers)
-    return str(limit.reset_in_seconds) if limit is not None and limit.remaining == 0 else None
 
 
 def _refusal(response: httpx2.Response, where: str, told: str) -> RefusalError:

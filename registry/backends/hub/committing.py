@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import base64
 import json
-from typing import TYPE_CHECKING, BinaryIO, cast
+from typing import TYPE_CHECKING
 
 from modpm.core.errors import ModpmError
 from modpm.core.formats.manifest import CARD_FILE
 from modpm.registry.backends.hub.asking import BAD, Hub, RefusalError, field, nonsense
+from modpm.registry.backends.web import Request
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -49,7 +50,7 @@ def commit(
     lines = [("header", header), *_operations(adds, gone, large)]
     content = b"".join(json.dumps({"key": k, "value": v}).encode() + b"\n" for k, v in lines)
     path = f"/api/models/{repository}/commit/{branch}"
-    answer = hub.sent("POST", path, repository, {"Content-Type": "application/x-ndjson"}, content)
+    answer = hub.call("POST", path, repository, content, "application/x-ndjson")
     return str(field(answer, ["commitOid"], repository))
 
 
@@ -104,8 +105,7 @@ def _upload(hub: Hub, repository: str, branch: str, adds: Sequence[CommitOperati
         "ref": {"name": branch},
     }
     path = f"/{repository}.git/info/lfs/objects/batch"
-    headers = {"Content-Type": _LFS, "Accept": _LFS}
-    answer = hub.sent("POST", path, repository, headers, json.dumps(said).encode())
+    answer = hub.call("POST", path, repository, said, _LFS)
     for wanted in field(answer, ["objects"], repository):
         add = by_digest.get(field(wanted, ["oid"], repository))
         if add is None or "error" in wanted:
@@ -118,9 +118,8 @@ def _upload_one(hub: Hub, repository: str, add: CommitOperationAdd, actions: obj
     # The address is signed: it needs no token, and must not get it.
     upload = field(actions, ["upload"], repository)
     headers = {str(k): str(v) for k, v in (upload.get("header") or {}).items()}
-    content = lambda: cast("BinaryIO", add.as_file())  # noqa: E731 -- opened for each attempt
     place = str(field(upload, ["href"], repository))
-    hub.ask("PUT", place, repository, headers=headers, content=content, is_known=False).close()
+    hub.ask(Request("PUT", place, headers, add.as_file), repository, is_known=False).close()
     if isinstance(actions, dict) and actions.get("verify"):
         place = str(field(actions, ["verify", "href"], repository))
         size, digest = add.upload_info.size, add.upload_info.sha256.hex()

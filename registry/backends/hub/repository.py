@@ -11,6 +11,7 @@ from modpm.core.errors import ModpmError
 from modpm.core.formats import canonical_json
 from modpm.registry.backends.hub.asking import CONFLICT, Hub, MissingError, RefusalError, field
 from modpm.registry.backends.hub.committing import commit
+from modpm.registry.backends.web import Request
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -90,7 +91,7 @@ class ModuleRepository:
         """Return a JSON document, or as much of it as shows that it is too large."""
         path, where = self._file(file, revision), self._where(file, revision)
         try:
-            return self._hub.read(path, where, canonical_json.MAX_SIZE_BYTES)
+            return self._hub.read(Request("GET", path), where, canonical_json.MAX_SIZE_BYTES)[0]
         except MissingError:
             return None
 
@@ -101,7 +102,7 @@ class ModuleRepository:
             MissingError: It, the revision or the repository is not there.
         """
         path, where = self._file(file, revision), self._where(file, revision)
-        response = self._hub.ask("HEAD", path, where, led="here")
+        response = self._hub.ask(Request("HEAD", path, led="here"), where)
         response.close()
         headers = response.headers
         etag = (

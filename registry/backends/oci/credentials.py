@@ -15,7 +15,7 @@ from urllib.parse import urlencode, urlsplit
 from modpm.core.errors import ModpmError
 from modpm.core.formats import canonical_json
 from modpm.registry.backends import plain_http
-from modpm.registry.backends.web import origin_of
+from modpm.registry.backends.web import Request, origin_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -105,12 +105,12 @@ class Credentials:
             form = {"grant_type": "refresh_token", "client_id": "modpm", **asked}
             content = urlencode({**form, "refresh_token": login.refresh_token}).encode()
             headers = {"Content-Type": "application/x-www-form-urlencoded"}
-            response = self._web.ask("POST", realm, headers=headers, content=content, led="nowhere")
+            request = Request("POST", realm, headers, content, led="nowhere")
         else:
             joint = "&" if urlsplit(realm).query else "?"
             basic = {} if login.basic is None else {"Authorization": f"Basic {login.basic}"}
-            response = self._web.ask("GET", f"{realm}{joint}{urlencode(asked)}", headers=basic)
-        return _token_in(response, self._web)
+            request = Request("GET", f"{realm}{joint}{urlencode(asked)}", basic)
+        return _token_in(self._web.ask(request), self._web)
 
     def _is_safe(self, realm: str) -> bool:
         """Say whether a password may be sent there.

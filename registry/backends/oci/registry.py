@@ -40,7 +40,8 @@ from modpm.registry.backends.oci.server import (
 )
 from modpm.registry.backends.protocol import Published
 from modpm.registry.backends.refusals import cannot_list, not_listed, taken_by
-from modpm.registry.backends.web import Web
+from modpm.registry.backends.retrying import persistently
+from modpm.registry.backends.web import Request, Web
 from modpm.registry.index import Index, Release, format_version_of
 
 if TYPE_CHECKING:
@@ -363,7 +364,8 @@ class OciRegistry:
     def _answers(self) -> bool:
         """Whether the server speaks the OCI distribution protocol."""
         accepted = (OK, UNAUTHORISED, FORBIDDEN, NOT_FOUND, NOT_ALLOWED)
-        response = self._server.ask("GET", "/v2/", accepted=accepted)
+        ask = partial(self._server.ask, Request("GET", "/v2/"), *accepted)
+        response = persistently(ask, self.location)
         response.close()
         return response.status_code not in {NOT_FOUND, NOT_ALLOWED}
 

@@ -25,6 +25,7 @@ from modpm.registry.backends.oci.server import (
     Server,
 )
 from modpm.registry.backends.retrying import ServerFault, persistently
+from modpm.registry.backends.web import Request
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -147,8 +148,9 @@ class Repository:
         Raises:
             ModpmError: `wrong-digest`, if it is something else; as `Server.ask`.
         """
-        path = f"/v2/{self._name}/blobs/{file.digest}"
-        response = self._server.ask("HEAD", path, accepted=(OK, NOT_FOUND))
+        look = Request("HEAD", f"/v2/{self._name}/blobs/{file.digest}")
+        ask = partial(self._server.ask, look, OK, NOT_FOUND)
+        response = persistently(ask, self.location)
         response.close()
         if response.status_code == OK:
             return
@@ -161,9 +163,9 @@ class Repository:
             ModpmError: As `Server.ask`.
         """
         headers = {"Range": f"bytes={offset}-"} if offset else {}
+        request = Request("GET", f"/v2/{self._name}/blobs/{digest}", headers)
         accepted = (OK, PARTIAL_CONTENT, NOT_FOUND, RANGE_NOT_SATISFIABLE)
-        path = f"/v2/{self._name}/blobs/{digest}"
-        response = self._server.ask("GET", path, accepted=accepted, headers=headers)
+        response = persistently(partial(self._server.ask, request, *accepted), self.location)
         if response.status_code == NOT_FOUND:
             response.close()
             return None
@@ -172,7 +174,7 @@ class Repository:
     def _manifest_once(self, reference: str) -> bytes | None:
         path = f"/v2/{self._name}/manifests/{reference}"
         headers = {"Accept": f"{MANIFEST_TYPE}, */*;q=0.1"}
-        response = self._server.ask_once("GET", path, accepted=(OK, NOT_FOUND), headers=headers)
+        response = self._server.ask(Request("GET", path, headers), OK, NOT_FOUND)
         if response.status_code == NOT_FOUND:
             response.close()
             return None
@@ -180,13 +182,9 @@ class Repository:
         return self._server.read(response, limit, "an OCI manifest")
 
     def _put_manifest_once(self, reference: str, data: bytes) -> None:
-        response = self._server.ask_once(
-            "PUT",
-            f"/v2/{self._name}/manifests/{reference}",
-            accepted=(OK, CREATED, BAD_REQUEST, NOT_FOUND),
-            headers={"Content-Type": MANIFEST_TYPE},
-            content=data,
-        )
+        path, headers = f"/v2/{self._name}/manifests/{reference}", {"Content-Type": MANIFEST_TYPE}
+        request = Request("PUT", path, headers, data)
+        response = self._server.ask(request, OK, CREATED, BAD_REQUEST, NOT_FOUND)
         with closing(response):
             if response.status_code in {BAD_REQUEST, NOT_FOUND}:
                 # docker-registry misses a blob for a moment when another writer uploads it again.
@@ -195,19 +193,17 @@ class Repository:
                 )
 
     def _upload_once(self, file: FileRecord, content: Callable[[], BinaryIO]) -> None:
-        started = self._server.ask_once(
-            "POST", f"/v2/{self._name}/blobs/uploads/", accepted=(ACCEPTED,)
-        )
+        started = self._server.ask(Request("POST", f"/v2/{self._name}/blobs/uploads/"), ACCEPTED)
         started.close()
         place = self._place_of(started)
         joint = "&" if urlsplit(place).query else "?"
-        response = self._server.ask_once(
+        request = Request(
             "PUT",
             f"{place}{joint}{urlencode({'digest': file.digest})}",
-            accepted=(CREATED, ACCEPTED, BAD_REQUEST),
-            headers={"Content-Type": "application/octet-stream"},
-            content=partial(_open_whole, content, file, self.location),
+            {"Content-Type": "application/octet-stream"},
+            partial(_open_whole, content, file, self.location),
         )
+        response = self._server.ask(request, CREATED, ACCEPTED, BAD_REQUEST)
         response.close()
         if response.status_code == BAD_REQUEST:
             raise _other_bytes(file, self.location)
@@ -242,7 +238,7 @@ def is_digest(reference: str) -> bool:
 
 
 def _page(server: Server, path: str, key: str) -> tuple[list[str] | None, str | None]:
-    response = server.ask_once("GET", path, accepted=(OK, NOT_FOUND))
+    response = server.ask(Request("GET", path), OK, NOT_FOUND)
     if response.status_code == NOT_FOUND:
         response.close()
         return None, None

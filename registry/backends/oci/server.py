@@ -6,19 +6,16 @@ import json
 import os
 from contextlib import closing
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Self
 
 from modpm.core.errors import ModpmError
 from modpm.registry.backends import plain_http
 from modpm.registry.backends.oci.credentials import Credentials
-from modpm.registry.backends.retrying import ServerFault, fault_of_status, persistently
-from modpm.registry.backends.web import NotEncryptedFault, Web, origin_of
+from modpm.registry.backends.retrying import ServerFault
+from modpm.registry.backends.web import NotEncryptedFault, Request, Web, origin_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping
-
     import httpx2
 
 N_CONNECTIONS = 8
@@ -85,57 +82,26 @@ class Server:
         """Return the URL of a path, or of what the server gave as the next place to go."""
         return path if "://" in path else f"{self.scheme}://{self.host}{path}"
 
-    def ask(
-        self,
-        method: str,
-        path: str,
-        *,
-        accepted: Collection[int],
-        headers: Mapping[str, str] | None = None,
-        content: Callable[[], BinaryIO] | bytes = b"",
-    ) -> httpx2.Response:
+    def ask(self, request: Request, *accepted: int) -> httpx2.Response:
         """Return the response to a request, whose body is still to be read.
 
         Args:
-            method: Of HTTP.
-            path: As for `url`.
+            request: What is asked; its address is as for `url`.
             accepted: The statuses that are answers.
-            headers: Of the request.
-            content: Its body, or what opens it.
-
-        Raises:
-            ModpmError: `network-failed`, `rate-limited`, `not-authorised`,
-                `read-only-registry`.
-        """
-        once = partial(
-            self.ask_once, method, path, accepted=accepted, headers=headers, content=content
-        )
-        return persistently(once, self.location)
-
-    def ask_once(
-        self,
-        method: str,
-        path: str,
-        *,
-        accepted: Collection[int],
-        headers: Mapping[str, str] | None = None,
-        content: Callable[[], BinaryIO] | bytes = b"",
-    ) -> httpx2.Response:
-        """Do the same, and leave it to the caller to ask again.
 
         Raises:
             ServerFault: Asking again may help.
-            ModpmError: As `ask`.
+            ModpmError: `network-failed`, `not-authorised`, `read-only-registry`.
         """
-        send = partial(self._send, method, self.url(path), headers or {}, content)
-        response = send()
+        request = replace(request, url=self.url(request.url))
+        response = self._send(request)
         if response.status_code in {UNAUTHORISED, FORBIDDEN} and self._is_ours(str(response.url)):
             # Whom we were sent on to is not asked who he wants to hear from.
             answer = self._credentials.answer(response.headers.get_list("WWW-Authenticate"))
             if answer is not None:
                 response.close()
                 self._authorisation = answer
-                response = send()
+                response = self._send(request)
         if response.status_code in accepted:
             return response
         with closing(response):
@@ -172,21 +138,16 @@ class Server:
         printable = "".join(c for c in text if c.isprintable())
         return f": {printable[:_MAX_MESSAGE_LENGTH]}" if printable else ""
 
-    def _send(
-        self,
-        method: str,
-        url: str,
-        headers: Mapping[str, str],
-        content: Callable[[], BinaryIO] | bytes,
-    ) -> httpx2.Response:
-        own = self._authorisation if self._is_ours(url) else {}
+    def _send(self, request: Request) -> httpx2.Response:
+        is_ours = self._is_ours(request.url)
+        own = self._authorisation if is_ours else {}
         try:
-            return self._web.ask(method, url, headers={**headers, **own}, content=content)
+            return self._web.ask(replace(request, headers={**request.headers, **own}))
         except NotEncryptedFault:
-            if not (self._is_ours(url) and plain_http.may_be(self.host)):
+            if not (is_ours and plain_http.may_be(self.host)):
                 raise
         self._speak_plainly()
-        return self._send(method, f"http{url.removeprefix('https')}", headers, content)
+        return self._send(replace(request, url=f"http{request.url.removeprefix('https')}"))
 
     def _speak_plainly(self) -> None:
         """Go on without encryption, which the server does not know and the user allows."""
@@ -197,11 +158,8 @@ class Server:
         """Say whether a token may be sent there: to nobody but the server that asked for it."""
         return origin_of(url) == origin_of(f"{self.scheme}://{self.host}")
 
-    def _refusal(self, response: httpx2.Response) -> Exception:
-        status, host = response.status_code, origin_of(str(response.url))
-        fault = fault_of_status(status, response.headers.get("Retry-After"), host)
-        if fault is not None:
-            return fault
+    def _refusal(self, response: httpx2.Response) -> ModpmError:
+        status = response.status_code
         why = f"it answers with status {status}{self.message_of(response)}"
         if status in {UNAUTHORISED, FORBIDDEN}:
             return ModpmError(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 from huggingface_hub import CommitOperationAdd, HfApi
@@ -16,7 +16,7 @@ from modpm.core.formats.distribution import write_distribution
 from modpm.core.formats.names import ModuleName
 from modpm.registry.backends.hub import HubRegistry
 from modpm.registry.backends.retrying import ServerFault
-from modpm.registry.backends.web import Web
+from modpm.registry.backends.web import Request, Web
 from modpm.registry.publication.yanking import yank
 from modpm.registry.system.transfer import receive
 
@@ -44,8 +44,8 @@ def of_cat(hub: HubServer) -> Repository:
     return hub.repositories["acme/digits.cat"]
 
 
-def is_change(method: str, url: str) -> bool:
-    return method != "GET" and "validate-yaml" not in url
+def is_change(request: Request) -> bool:
+    return request.method != "GET" and "validate-yaml" not in request.url
 
 
 def is_whole(hub: HubServer, cat: Distribution) -> bool:
@@ -134,9 +134,9 @@ def test_a_publish_that_crashes_anywhere_is_completed_by_publishing_again(
     send = Web.ask
     crashes_left = [0]
 
-    def crashing(web: Web, method: str, url: str, **options: Any) -> httpx2.Response:  # noqa: ANN401 -- as they come
-        response = send(web, method, url, **options)
-        if is_change(method, url):
+    def crashing(web: Web, request: Request) -> httpx2.Response:
+        response = send(web, request)
+        if is_change(request):
             crashes_left[0] -= 1
             if crashes_left[0] == 0:
                 response.close()
@@ -169,11 +169,11 @@ def test_an_answer_that_is_lost_does_no_harm(
 ) -> None:
     send, lost = Web.ask, set()
 
-    def losing(web: Web, method: str, url: str, **options: Any) -> httpx2.Response:  # noqa: ANN401 -- as they come
-        response = send(web, method, url, **options)
-        if is_change(method, url) and (method, url) not in lost:
+    def losing(web: Web, request: Request) -> httpx2.Response:
+        response = send(web, request)
+        if is_change(request) and (request.method, request.url) not in lost:
             response.close()
-            lost.add((method, url))
+            lost.add((request.method, request.url))
             raise ServerFault("it was not heard")
         return response
 
