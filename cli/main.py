@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 import click
 
 from modpm import __version__
-from modpm.cli.output import report_error, set_quiet
+from modpm.cli.output import report_error, say, set_quiet
 from modpm.core.errors import ModpmError
+from modpm.registry.system.waiting import listen
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -154,6 +155,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code: 0 done, 1 cannot be met, 2 asked wrongly."""
     argv = list(sys.argv[1:] if arguments is None else arguments)
     set_quiet(False)
+    listen(say)
     try:
         code = modpm.main(args=argv, prog_name="modpm", standalone_mode=False)
     except (ModpmError, click.ClickException, OSError, KeyboardInterrupt, click.Abort) as error:

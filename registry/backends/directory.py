@@ -27,6 +27,7 @@ from modpm.registry.system.durable import (
     exclusively,
     move,
     place,
+    refuse_links,
     remove_folder,
     replace_files,
     sync_folders,
@@ -76,6 +77,7 @@ class DirectoryRegistry:
     def index(self, module: ModuleName) -> Index | None:
         """Return what is listed for a name; None if nothing is."""
         path = self._index_path(module)
+        refuse_links(path, self._folder)
         try:
             data = _read_regular(path)
         except (FileNotFoundError, NotADirectoryError):
@@ -98,6 +100,7 @@ class DirectoryRegistry:
     ) -> BinaryIO:
         """Open a file of a release to read its bytes."""
         path = self._release_folder(module, version) / file
+        refuse_links(path, self._folder)
         try:
             opened = _open_regular(path)
         except (FileNotFoundError, NotADirectoryError):
@@ -148,8 +151,10 @@ class DirectoryRegistry:
         record = None if release is None else release.all_files.get(file)
         path = self._release_folder(module, version) / file
         if record is not None:
+            content = self._folder / layout.content_path(record.digest)
+            refuse_links(content, self._folder)
             try:
-                return _open_regular(self._folder / layout.content_path(record.digest))
+                return _open_regular(content)
             except (FileNotFoundError, NotADirectoryError):
                 pass
         raise layout.missing_file(module, version, str(path))
@@ -199,6 +204,7 @@ class DirectoryRegistry:
         new = [entry for entry in entries if entry.is_new]
         for entry in new:
             folder = self._release_folder(entry.module, entry.release.version)
+            refuse_links(folder, self._folder)
             remove_folder(folder)  # left by a crash: no index lists it
             place(self._staged_release(entry), folder)
         # In the order of the entries: class modules before the compositions of them.

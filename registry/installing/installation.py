@@ -31,7 +31,12 @@ from modpm.registry.projects.project import Project, read
 from modpm.registry.projects.request import Conditions, Request
 from modpm.registry.storage import unsettled
 from modpm.registry.storage.store import Store
-from modpm.registry.system.durable import remove_folder, replace_files, sync_folders
+from modpm.registry.system.durable import (
+    is_real_folder,
+    remove_folder,
+    replace_files,
+    sync_folders,
+)
 from modpm.registry.system.errors import explained
 from modpm.registry.system.threads import in_threads
 
@@ -167,7 +172,7 @@ def carry_out(
         Store.of_user().settle()
         while True:
             chosen = make_plan()
-            missing = [p for p in chosen.lock.pins if not holds(place.module_path(p), p)]
+            missing = [p for p in chosen.lock.pins if not _is_there(place, p, holds)]
             yanked = _yanked(place, chosen, missing, conditions)
             before = place.installed_or_nothing()
             if conditions.dry_run or not _changes_anything(place, chosen, before, missing):
@@ -188,12 +193,17 @@ def carry_out(
                         return _outcome(place, chosen.lock, before, missing, yanked)
 
 
+def _is_there(place: Project, pin: Pin, holds: Callable[[Path, Pin], bool]) -> bool:
+    folder = place.module_path(pin)
+    return is_real_folder(folder, place.modules_path) and holds(folder, pin)
+
+
 def _still_holds(place: Project, chosen: Plan, missing: Sequence[Pin]) -> bool:
     """Tell whether a plan was made for the project as it is."""
     anew = {pin.digest for pin in missing}
     rest = [pin for pin in chosen.lock.pins if pin.digest not in anew]
     return place.files() == chosen.files_before and all(
-        is_intact(place.module_path(pin), pin) for pin in rest
+        _is_there(place, pin, is_intact) for pin in rest
     )
 
 
@@ -253,7 +263,7 @@ def _switch(
     _check_members(place, chosen.lock, staged)
     signers |= _checked_signers(place, chosen.lock, staged, signers)
     for pin in missing:
-        put(staged[pin.digest], place.module_path(pin))
+        put(staged[pin.digest], place.module_path(pin), place.modules_path)
     if unsettled.boot() is None:  # nobody would look at them after a power cut
         sync_folders(chain.from_iterable(_folders(place, pin) for pin in missing))
     replace_files(_new_contents(place, chosen, chosen.lock.signed_by(signers)), place.staging)

@@ -10,6 +10,7 @@ from modpm.core.errors import ModpmError
 from modpm.core.formats.names import ModuleName
 from modpm.registry.projects.lockfile import Lockfile, Pin
 from modpm.registry.projects.project import Project
+from modpm.registry.system.durable import is_real_folder
 
 if TYPE_CHECKING:
     import os
@@ -78,7 +79,8 @@ def find(name: str, project: str | os.PathLike[str] = ".") -> Path:
     """
     wanted = ModuleName.parse(name)
     modules = {module.name: module for module in installed(project)}
-    if wanted in modules and modules[wanted].path.is_dir():
+    modules_path = Project.discover(project).modules_path
+    if wanted in modules and is_real_folder(modules[wanted].path, modules_path):
         return modules[wanted].path
     close = difflib.get_close_matches(str(wanted), sorted(map(str, modules)), n=1)
     raise ModpmError(

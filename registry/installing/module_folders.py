@@ -8,7 +8,12 @@ from modpm.core.errors import ModpmError
 from modpm.registry.installing.sealing import is_sealed, seal
 from modpm.registry.installing.verification import verify_module
 from modpm.registry.storage.store import Store, verified_digest
-from modpm.registry.system.durable import place, remove_folder
+from modpm.registry.system.durable import (
+    entries_below,
+    is_real_folder,
+    place,
+    remove_folder,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -79,23 +84,31 @@ def _has_files(folder: Path, pin: Pin) -> bool:
     )
 
 
-def put(staged: Path, target: Path) -> None:
+def put(staged: Path, target: Path, root: Path) -> None:
     """Move a staged folder to its place, over a damaged one if there is any.
 
     Whether the disk has it is up to the caller: one that is missing something is made anew.
+
+    Args:
+        staged: The folder.
+        target: Its place.
+        root: The folder of all modules: what is a link below it, and no folder, makes way.
     """
+    above = [part for part in target.parents if part != root and part.is_relative_to(root)]
+    for folder in reversed(above):
+        if not is_real_folder(folder, root):
+            remove_folder(folder)
     remove_folder(target)
     place(staged, target)
 
 
 def other_folders(place: Project, pins: Iterable[Pin]) -> list[Path]:
-    """Return the folders that no pinned module needs, but not those inside them."""
+    """Return whatever no pinned module needs there, but not what is inside it."""
     used = {place.module_path(pin) for pin in pins}
-    needed = {place.modules_path, *used}
-    needed |= {parent for folder in used for parent in (folder.parent, folder.parent.parent)}
+    above = {parent for folder in used for parent in (folder.parent, folder.parent.parent)}
     return [
-        folder
-        for pattern in ("*", "*/*", "*/*/*")
-        for folder in place.modules_path.glob(pattern)
-        if folder not in needed and folder.parent in needed and folder.is_dir()
+        path
+        for path in entries_below(place.modules_path, 3)
+        if (path not in used if path not in above else not is_real_folder(path, place.modules_path))
+        and path.parent in {place.modules_path, *above}
     ]

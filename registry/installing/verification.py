@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING
 from modpm.core.errors import ModpmError
 from modpm.core.formats.digest import digest_file
 from modpm.core.formats.distribution import SIGNATURE_FILE, verify_distribution, verify_files
+from modpm.core.formats.manifest import MANIFEST_FILE
 from modpm.registry.installing.installed import InstalledModule
 from modpm.registry.installing.members import member_problems
 from modpm.registry.projects.lockfile import Lockfile, Pin
 from modpm.registry.projects.project import Project
 from modpm.registry.storage.store import Store, verified_digest
+from modpm.registry.system.durable import refuse_links
 from modpm.registry.system.errors import explained
 from modpm.registry.system.threads import in_threads
 
@@ -136,6 +138,7 @@ def _damage(place: Project, pin: Pin) -> list[str]:
     problems, store = [], Store.of_user()
     folder = place.module_path(pin)
     try:
+        refuse_links(folder / MANIFEST_FILE, place.modules_path)
         verify_module(folder, pin)
     except ModpmError as error:
         file = Path(error.where or "")

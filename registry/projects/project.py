@@ -8,6 +8,7 @@ modpm.lock                      the releases that it got
 """
 
 import os
+import stat
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import chain
@@ -22,7 +23,7 @@ from modpm.core.formats.whole_files import read_at_most
 from modpm.registry.addresses import DEFAULT_NAME, Address, RegistryName
 from modpm.registry.projects.lockfile import Lockfile, Namespace, Pin
 from modpm.registry.projects.toml_file import MAX_SIZE_BYTES, convert_toml, parse_toml
-from modpm.registry.system.durable import exclusively
+from modpm.registry.system.durable import exclusively, refuse_other_kinds
 
 PROJECT_FILE = "modpm.toml"
 LOCK_FILE = "modpm.lock"
@@ -84,8 +85,9 @@ class Project:
 
     @property
     def toml_path(self) -> Path:
-        """`modpm.toml`."""
-        return self.root / PROJECT_FILE
+        """`modpm.toml`, or what it is a link to: that is what people edit."""
+        path = self.root / PROJECT_FILE
+        return path.resolve() if path.is_symlink() else path
 
     @property
     def lock_path(self) -> Path:
@@ -150,12 +152,18 @@ class Project:
         """Read the lock of what is installed; None if nothing was ever installed.
 
         Raises:
-            ModpmError: `invalid-lock`.
+            ModpmError: `invalid-lock`; `link-in-the-way`.
         """
+        self.refuse_links()
         return self._read_lock(self.installed_path, _INSTALLED_HINT)
 
     def installed_or_nothing(self) -> Lockfile:
-        """Read the lock of what is installed; a damaged one counts as nothing installed."""
+        """Read the lock of what is installed; a damaged one counts as nothing installed.
+
+        Raises:
+            ModpmError: `link-in-the-way`.
+        """
+        self.refuse_links()
         try:
             return self.installed() or Lockfile((), ())
         except ModpmError:
@@ -168,8 +176,25 @@ class Project:
         Raises:
             ModpmError: `busy`.
         """
+        self.refuse_links()
         with exclusively(self.root / ".modpm" / ".lock", self.staging):
             yield
+
+    def refuse_links(self) -> None:
+        """Refuse links where modpm has its own folders and files: a clone may hold anything.
+
+        Raises:
+            ModpmError: `link-in-the-way`.
+        """
+        own = self.root / ".modpm"
+        refuse_other_kinds(
+            {
+                own: stat.S_IFDIR,
+                self.modules_path: stat.S_IFDIR,
+                self.installed_path: stat.S_IFREG,
+                self.ignore_path: stat.S_IFREG,
+            }
+        )
 
     def _read_lock(self, path: Path, hint: str) -> Lockfile | None:
         data = read(path)

@@ -8,6 +8,7 @@ file of the store, and every file counts as unused.
 from __future__ import annotations
 
 import re
+import stat
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING
 from modpm.core.errors import ModpmError
 from modpm.core.formats.digest import digest_file
 from modpm.registry.storage.store import Store
+from modpm.registry.system.durable import entries_below
 from modpm.registry.system.errors import explained
 from modpm.registry.system.threads import in_threads
 
@@ -180,10 +182,12 @@ def verify_store(*, repair: bool = False) -> list[StoredFile]:
 
 def _files(store: Store, suffix: str = "") -> Iterator[StoredFile]:
     """Give the files whose name is a digest and a suffix, sorted."""
-    for path in sorted(store.folder.glob("sha256/??/*")):
+    for path in entries_below(store.folder / "sha256", 2):
         name = path.name.removesuffix(suffix) if suffix else path.name
         if _DIGITS.fullmatch(name) and path.name == name + suffix:
             status = path.stat(follow_symlinks=False)
+            if not stat.S_ISREG(status.st_mode):
+                continue
             yield StoredFile(path, status.st_size, status.st_nlink > 1, status.st_mtime)
 
 

@@ -22,7 +22,7 @@ from modpm.core.formats.whole_files import sync_file
 from modpm.registry.storage import unsettled
 from modpm.registry.storage.downloading import download
 from modpm.registry.storage.materialising import materialise
-from modpm.registry.system.durable import locked, move
+from modpm.registry.system.durable import locked, move, refuse_links
 from modpm.registry.system.home import home
 from modpm.registry.system.threads import in_threads
 
@@ -140,6 +140,7 @@ class Store:
         if self.has(record):
             return
         is_noted = record.digest in self._noted
+        refuse_links(path, self.folder)
         if is_noted:
             path.parent.mkdir(parents=True, exist_ok=True)
         with locked(path.with_name(f"{path.name}.lock"), is_kept=False):

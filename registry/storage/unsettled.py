@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from modpm.core.formats.digest import DIGEST_PATTERN
 from modpm.core.formats.whole_files import sync_folder, write_new
-from modpm.registry.system.durable import make_folders
+from modpm.registry.system.durable import entries_below, make_folders
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -67,7 +67,7 @@ class Notes:
 
     def all(self) -> list[Path]:
         """Return the notes of every run, the present one too."""
-        return sorted(self._folder.glob("*/*"))
+        return [path for path in entries_below(self._folder, 2) if path.parent != self._folder]
 
 
 def digests_in(notes: Iterable[Path]) -> list[str]:

@@ -3,26 +3,38 @@
 Everything is first made in a staging folder, on the same file system as the place it is for and
 under the lock of that place, so that whatever lies in there when the lock is taken is what a crash
 has left behind.
+
+Of a folder that others may have filled, such as a clone, nothing is reached through a link:
+whatever is made, opened or removed in it is in it.
 """
 
 from __future__ import annotations
 
+import errno
+import os
 import secrets
 import shutil
+import stat
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from filelock import FileLock, Timeout
+from filelock import FileLock, SoftFileLock, Timeout
 
 from modpm.core.errors import ModpmError
 from modpm.core.formats.whole_files import sync_folder, write_new
 from modpm.registry.system.threads import in_threads
+from modpm.registry.system.waiting import PATIENCE_SECONDS, say_waiting
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
-    from pathlib import Path
+
+    from filelock import BaseFileLock
 
 LOCK_TIMEOUT_SECONDS = 300.0
+
+_NO_FLOCK = {errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL, errno.ENOLCK}
+"""What file systems without locks answer, such as some that are shared over a network."""
 
 
 @contextmanager
@@ -34,26 +46,61 @@ def locked(lock: Path, *, is_kept: bool = True) -> Iterator[None]:
         is_kept: Whether it stays when the lock is released.
 
     Raises:
-        ModpmError: `busy`, if somebody else holds the lock for five minutes.
+        ModpmError: `busy`, if somebody else holds the lock for five minutes; `link-in-the-way`.
     """
     make_folders(lock.parent)
+    refuse_other_kinds({lock: stat.S_IFREG})
     if not lock.exists():
         lock.touch()  # with the mode of every other file, so that a group can share the folder
+    held = _acquired(lock)
     try:
-        with FileLock(lock, timeout=LOCK_TIMEOUT_SECONDS):
+        yield
+    finally:
+        if not is_kept:
+            _remove_lock(lock)
+        held.release()
+
+
+def _acquired(lock: Path) -> BaseFileLock:
+    """Return the lock, held; whoever waits for it for two seconds is told for whom."""
+    for kind in (FileLock, SoftFileLock):
+        try:
+            held: BaseFileLock = kind(_soft(lock) if kind is SoftFileLock else lock)
             try:
-                yield
-            finally:
-                if not is_kept:
-                    _remove_lock(lock)
-    except Timeout:
-        raise ModpmError(
-            "another process is at work here",
-            code="busy",
-            where=str(lock.parent),
-            why=f"it has held the lock for {LOCK_TIMEOUT_SECONDS:.0f} seconds",
-            hint="wait for it to end, and run the command again",
-        ) from None
+                held.acquire(timeout=min(PATIENCE_SECONDS, LOCK_TIMEOUT_SECONDS))
+            except Timeout:
+                say_waiting(f"{_holder(lock)}, which works in {lock.parent}")
+                held.acquire(timeout=max(LOCK_TIMEOUT_SECONDS - PATIENCE_SECONDS, 0.0))
+        except Timeout:
+            break
+        except OSError as error:
+            if kind is SoftFileLock or error.errno not in _NO_FLOCK:
+                raise
+        else:
+            return held
+    raise ModpmError(
+        "another process is at work here",
+        code="busy",
+        where=str(lock.parent),
+        why=f"{_holder(lock)} has held the lock for {LOCK_TIMEOUT_SECONDS:.0f} seconds",
+        hint="wait for it to end, and run the command again",
+    )
+
+
+def _soft(lock: Path) -> Path:
+    """Return the lock that is held by being there, of one that is there always."""
+    return lock.with_name(f"{lock.name}.held")
+
+
+def _holder(lock: Path) -> str:
+    """Say who holds a lock, where the system tells: Linux does, of processes of this machine."""
+    with suppress(OSError):
+        inode = str(lock.stat().st_ino)
+        for line in Path("/proc/locks").read_text(encoding="ascii").splitlines():
+            fields = line.split()
+            if fields[1:2] == ["FLOCK"] and fields[5].rpartition(":")[2] == inode:
+                return f"process {fields[4]}"
+    return "another process"
 
 
 def _remove_lock(lock: Path) -> None:
@@ -91,7 +138,7 @@ def replace_files(contents: Mapping[Path, bytes], staging: Path) -> None:
         contents: All of each file.
         staging: A folder on the same file system.
     """
-    parts = {path: staging / f"{path.name}.{secrets.token_hex(4)}" for path in contents}
+    parts = {path: _part(path, staging) for path in contents}
     for path, content in contents.items():
         write_new(parts[path], content)
     for path, part in parts.items():
@@ -126,6 +173,117 @@ def make_folders(folder: Path) -> None:
 
 
 def remove_folder(folder: Path) -> None:
-    """Remove a folder and everything in it, if it is there."""
-    if folder.is_dir():
+    """Remove what is at a path, if anything is: a folder with everything in it, a link alone."""
+    try:
+        if not stat.S_ISDIR(folder.lstat().st_mode):
+            folder.unlink()
+            return
+    except FileNotFoundError:
+        return
+    if os.rename not in os.supports_dir_fd:
         shutil.rmtree(folder)
+        return
+    _empty(folder)
+    folder.rmdir()
+
+
+def _empty(folder: Path) -> None:
+    """Remove everything in a folder, however deep: what is in its folders moves up first."""
+    here = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    try:
+        while entries := list(os.scandir(here)):
+            for entry in entries:
+                if not entry.is_dir(follow_symlinks=False):
+                    os.unlink(entry.name, dir_fd=here)
+                else:
+                    _lift(entry.name, here)
+                    os.rmdir(entry.name, dir_fd=here)
+    finally:
+        os.close(here)
+
+
+def _lift(name: str, here: int) -> None:
+    """Move what is in a folder into the folder that it is in."""
+    inside = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=here)
+    try:
+        for entry in list(os.scandir(inside)):
+            os.rename(entry.name, secrets.token_hex(8), src_dir_fd=inside, dst_dir_fd=here)
+    finally:
+        os.close(inside)
+
+
+def entries_below(folder: Path, depth: int) -> Iterator[Path]:
+    """Give what is in a folder, and in its folders to a depth, through no link; sorted.
+
+    Args:
+        folder: The folder; it need not be there.
+        depth: 1 for what is directly in it.
+    """
+    try:
+        with os.scandir(folder) as scanned:
+            entries = sorted(scanned, key=lambda entry: entry.name)
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    for entry in entries:
+        yield folder / entry.name
+        if depth > 1 and entry.is_dir(follow_symlinks=False):
+            yield from entries_below(folder / entry.name, depth - 1)
+
+
+def is_real_folder(folder: Path, root: Path) -> bool:
+    """Tell whether a path is a folder, and reached from another through no link."""
+    while folder != root:
+        try:
+            if not stat.S_ISDIR(folder.lstat().st_mode):
+                return False
+        except OSError:
+            return False
+        folder = folder.parent
+    return True
+
+
+def refuse_links(path: Path, root: Path) -> None:
+    """Refuse a path of which a part below a folder is a link, or anything but a folder.
+
+    Args:
+        path: What is to be made, opened or removed; it need not be there yet.
+        root: The folder; how that is reached is up to who names it.
+
+    Raises:
+        ModpmError: `link-in-the-way`.
+    """
+    between = (part for part in path.parents if part != root and part.is_relative_to(root))
+    refuse_other_kinds(dict.fromkeys(between, stat.S_IFDIR))
+
+
+def refuse_other_kinds(kinds: Mapping[Path, int]) -> None:
+    """Refuse what is not there as what it is used as: a link, a pipe, a file that is a folder.
+
+    Args:
+        kinds: Path to what `stat` calls its kind; one that is not there will do.
+
+    Raises:
+        ModpmError: `link-in-the-way`.
+    """
+    for path, kind in kinds.items():
+        try:
+            mode = path.lstat().st_mode
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        if stat.S_IFMT(mode) != kind:
+            found = "a symbolic link" if stat.S_ISLNK(mode) else "something else"
+            wanted = "a folder" if kind == stat.S_IFDIR else "a file"
+            raise ModpmError(
+                f"`{path.name}` is not {wanted}",
+                code="link-in-the-way",
+                where=str(path),
+                why=f"it is {found}, which may lead anywhere; modpm made {wanted} there, or would",
+                hint="find out who put it there, and remove it",
+            )
+
+
+def _part(path: Path, staging: Path) -> Path:
+    """Return where a file is written first: where a rename reaches its place from."""
+    name = f"{path.name}.{secrets.token_hex(4)}"
+    is_near = path.parent.stat().st_dev == staging.stat().st_dev
+    return staging / name if is_near else path.with_name(f".{name}.new")
