@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from modpm.cli.groups import Group
 from modpm.cli.module_table import size_in_words
 from modpm.cli.output import emit, say, show, table
 from modpm.verbs import cache
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 _as_json = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 
 
-@click.group("cache", epilog="Example: modpm cache prune --dry-run")
+@click.group("cache", cls=Group, epilog="Example: modpm cache prune --dry-run")
 def command() -> None:
     """Look after the store of downloaded files.
 

@@ -6,11 +6,12 @@ from pathlib import Path
 
 import click
 
+from modpm.cli.groups import Group
 from modpm.cli.output import emit, say, show
 from modpm.cli.passphrase import choose_passphrase
 
 
-@click.group("key", epilog="Example: modpm key new -o modules.pem")
+@click.group("key", cls=Group, epilog="Example: modpm key new -o modules.pem")
 def command() -> None:
     """Make keys that sign releases."""
 

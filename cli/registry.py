@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import click
 
+from modpm.cli.groups import Group
 from modpm.cli.output import counted, emit, say, warn_of
 from modpm.registry.publication.reindexing import reindex
 
 
-@click.group("registry", epilog="Example: modpm registry reindex --registry /srv/modules")
+@click.group(
+    "registry", cls=Group, epilog="Example: modpm registry reindex --registry /srv/modules"
+)
 def command() -> None:
     """Look after a registry."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from modpm.cli.groups import Group
 from modpm.cli.output import emit, say, table
 from modpm.core.formats.names import normalise
 from modpm.verbs import trust
@@ -11,7 +12,9 @@ from modpm.verbs import trust
 _UNSIGNED = "(unsigned releases)"
 
 
-@click.group("trust", epilog="Example: modpm trust add cifar10 owner.pub; modpm trust list")
+@click.group(
+    "trust", cls=Group, epilog="Example: modpm trust add cifar10 owner.pub; modpm trust list"
+)
 def command() -> None:
     """Say whose signatures are trusted, in all your projects.
 

@@ -9,8 +9,8 @@ import click
 import pytest
 
 import modpm
-from modpm.cli.main import VERBS
-from modpm.cli.main import modpm as command_line
+from modpm.cli.command_line import VERBS
+from modpm.cli.command_line import modpm as command_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

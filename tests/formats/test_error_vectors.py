@@ -13,7 +13,7 @@ import msgspec
 import pytest
 from jsonschema import Draft202012Validator, ValidationError
 
-from modpm.cli import main as command_line
+from modpm.cli import command_line
 from modpm.cli.error_document import ErrorDocument
 from modpm.core.errors import ModpmError
 from modpm.core.formats.records import convert
@@ -85,7 +85,7 @@ def run_failing(
         raise error
 
     monkeypatch.setattr(command_line.VerbGroup, "get_command", lambda *_: fail)
-    exit_code = command_line.main(["list", "--json"])
+    exit_code = command_line.run(["list", "--json"])
     captured = capsys.readouterr()
     assert captured.err == ""
     return exit_code, captured.out

@@ -98,7 +98,14 @@ def _import_everything() -> None:
 
     import tomlkit  # noqa: PLC0415, F401 - as above
 
-    modules = ["cli.main", "cli.install", "cli.publish", "cli.sync", "registry.installing.trust"]
+    modules = [
+        "cli.main",
+        "cli.command_line",
+        "cli.install",
+        "cli.publish",
+        "cli.sync",
+        "registry.installing.trust",
+    ]
     if find_spec("obstore") is not None:
         modules.append("registry.backends.object_store")
     for module in modules:
