@@ -14,6 +14,8 @@ from modpm.registry.installing.installed import InstalledModule
 from modpm.registry.installing.members import member_problems
 from modpm.registry.projects.lockfile import Lockfile, Pin
 from modpm.registry.projects.project import Project
+from modpm.registry.projects.sources import Sources
+from modpm.registry.projects.staleness import lock_problems
 from modpm.registry.storage.store import Store, verified_digest
 from modpm.registry.system.durable import refuse_links
 from modpm.registry.system.errors import explained
@@ -154,8 +156,7 @@ def _differences(place: Project, installed: Lockfile) -> Iterator[str]:
     """Give what `modpm.toml`, `modpm.lock` and the record of what is installed do not agree in."""
     lock = place.lock() or Lockfile((), ())
     wishes = place.wishes()
-    if not lock.is_for(wishes.all_requirements(), same_origin=wishes.same_origin):
-        yield "modpm.lock was not made for what modpm.toml asks for"
+    yield from lock_problems(lock, wishes, Sources.of(place, wishes))
     locked = {pin.module: pin for pin in lock.pins}
     present = {pin.module: pin for pin in installed.pins}
     for module in sorted(locked.keys() | present.keys()):

@@ -36,15 +36,8 @@ def kept(
     # Which origins there are only registries know.
     if same_origin and (new or not lock.same_origin):
         return None
-    if not all(_is_met(requirement, graph) for requirement in new):
+    # What a tag or a namespace means only registries know.
+    if any(one.module is None or one.tag is not None for one in new) or any(graph.unmet()):
         return None
     pins = [pin for pin in lock.pins if pin.module in graph.reached]
     return Lockfile.of(requirements, pins, same_origin=same_origin, signers=lock.signers)
-
-
-def _is_met(requirement: Requirement, graph: RequirementGraph) -> bool:
-    # What a tag or a namespace means only registries know.
-    if requirement.module is None or requirement.tag is not None:
-        return False
-    pin = graph.pins.get(requirement.module)
-    return pin is not None and requirement.admits(pin.version)

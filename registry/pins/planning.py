@@ -15,7 +15,7 @@ from modpm.registry.projects.editing import edited
 from modpm.registry.projects.lockfile import Lockfile
 from modpm.registry.projects.project import LOCK_FILE, PROJECT_FILE
 from modpm.registry.projects.sources import Sources
-from modpm.registry.projects.staleness import is_in_step, lock_missing, out_of_date
+from modpm.registry.projects.staleness import lock_missing, lock_problems, other_pins, out_of_date
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -82,9 +82,9 @@ def plan(place: Project, request: Request, conditions: Conditions) -> Plan:
     edit = _settled(edit, chosen, sources.learned(chosen.pins, wishes))
     texts = Lockfile.of(edit.applied(old).all_requirements(), ()).requirements
     chosen = replace(chosen, requirements=texts)
-    if conditions.locked and chosen != lock:
-        problems = tuple(sources.problems((lock or _NOTHING).pins))
-        raise out_of_date(place, wishes, lock or _NOTHING, chosen, problems)
+    if conditions.locked:
+        asked = _Asked(request, conditions, wishes, sources)
+        _check_stays(place, asked, lock or _NOTHING, chosen)
     toml = before[0] or b"" if edit.applied(old) == old else edited(before[0] or b"", edit)
     saves = conditions.save and not conditions.locked
     return Plan(before, toml, chosen, saves, sources.helping, yanked)
@@ -107,9 +107,9 @@ def plan_of_lock(place: Project, registries: Registries, *, frozen: bool) -> Pla
     if lock is None:
         raise lock_missing(place)
     sources = Sources.of(place, wishes, registries)
-    problems = () if frozen else tuple(sources.problems(lock.pins))
-    if not frozen and (problems or not is_in_step(lock, wishes)):
-        raise out_of_date(place, wishes, lock, problems=problems)
+    problems = [] if frozen else lock_problems(lock, wishes, sources)
+    if problems:
+        raise out_of_date(place, problems)
     return Plan(before, before[0] or b"", lock, saves=False, addresses=sources.helping)
 
 
@@ -134,9 +134,15 @@ def _chosen(
     if conditions.offline:
         raise _needs_registries(place)
     if conditions.locked and not request.resolves:
-        pins = lock or _NOTHING
-        raise out_of_date(place, wishes, pins, problems=tuple(sources.problems(pins.pins)))
+        raise out_of_date(place, lock_problems(lock or _NOTHING, wishes, sources))
     return resolved_pins(request, wishes, lock or _NOTHING, sources)
+
+
+def _check_stays(place: Project, asked: _Asked, lock: Lockfile, chosen: Lockfile) -> None:
+    """Check that a lockfile is what its project says, and would stay as it is."""
+    problems = lock_problems(lock, asked.wishes, asked.sources)
+    if problems or chosen != lock:
+        raise out_of_date(place, [*problems, *other_pins(lock, chosen)])
 
 
 def _may_keep(request: Request, conditions: Conditions) -> bool:

@@ -162,7 +162,7 @@ class Lockfile:
         """
         raw = parse_toml(data, path=path, code="invalid-lock", hint=hint)
         _check_format_version(raw, path)
-        document = convert_toml(LockDocument, raw, path=path, code="invalid-lock", hint=hint)
+        document = _document(raw, path, hint)
         pins = [_pin(module, path, hint) for module in document.modules]
         if len({pin.module for pin in pins}) < len(pins):
             raise _invalid("a module is pinned twice", path, hint)
@@ -181,11 +181,6 @@ class Lockfile:
             lines += _pin_lines(pin)
         return "".join(f"{line}\n" for line in lines).encode()
 
-    def is_for(self, requirements: Sequence[Requirement], *, same_origin: bool = False) -> bool:
-        """Tell whether the pins were chosen for exactly these requirements."""
-        texts = Lockfile.of(requirements, ()).requirements
-        return (self.requirements, self.same_origin) == (texts, same_origin)
-
     def signed_by(self, signers: Mapping[str, str]) -> Self:
         """Return the lockfile with more signers, which go before those it had."""
         both = {**self.signers, **signers}
@@ -201,13 +196,26 @@ class Lockfile:
 def _check_format_version(raw: Mapping[str, object], path: Path) -> None:
     version = raw.get("format_version")
     if isinstance(version, int) and version != FORMAT_VERSION:
-        raise ModpmError(
-            f"`{path.name}` has format version {version}",
-            code="unknown-format-version",
-            where=str(path),
-            why=f"this version of modpm reads format version {FORMAT_VERSION}",
-            hint="upgrade modpm",
-        )
+        raise _newer(path, f"it has format version {version}; {FORMAT_VERSION} is read")
+
+
+def _document(raw: dict[str, object], path: Path, hint: str) -> LockDocument:
+    try:
+        return convert_toml(LockDocument, raw, path=path, code="invalid-lock", hint=hint)
+    except ModpmError as error:
+        if "unknown field" in (error.why or ""):  # the words of msgspec
+            raise _newer(path, error.why) from None
+        raise
+
+
+def _newer(path: Path, why: str | None) -> ModpmError:
+    return ModpmError(
+        f"`{path.name}` was written by a newer version of modpm",
+        code="unknown-format-version",
+        where=str(path),
+        why=why,
+        hint="upgrade modpm",
+    )
 
 
 def _pin(locked: LockedModule, path: Path, hint: str) -> Pin:

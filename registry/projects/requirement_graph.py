@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from modpm.core.formats.requirements import Requirement
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from modpm.core.formats.names import ModuleName
     from modpm.registry.projects.lockfile import Lockfile, Pin
@@ -38,10 +38,11 @@ class RequirementGraph:
 
     def __init__(self, lock: Lockfile) -> None:
         self._of_namespace: dict[str, list[ModuleName]] = {}
+        self._parsed: dict[str, Requirement] = {}
         self.pins: Mapping[ModuleName, Pin] = {pin.module: pin for pin in lock.pins}
         for module in self.pins:
             self._of_namespace.setdefault(module.namespace, []).append(module)
-        asking: dict[ModuleName | None, Sequence[str]] = {
+        self._asking: dict[ModuleName | None, Sequence[str]] = {
             None: lock.requirements,
             **{m: pin.requires for m, pin in self.pins.items()},
         }
@@ -49,7 +50,7 @@ class RequirementGraph:
             by: [
                 Edge(by, text, module) for text in dict.fromkeys(texts) for module in self._of(text)
             ]
-            for by, texts in asking.items()
+            for by, texts in self._asking.items()
         }
 
     @cached_property
@@ -72,9 +73,39 @@ class RequirementGraph:
             waiting += new
         return found
 
+    def problems(self) -> Iterator[str]:
+        """Give what no pin meets, and pins that nothing leads to."""
+        yield from self.unmet()
+        for module, pin in self.pins.items():
+            if module not in self.reached:
+                yield f"`{module}` {pin.version} is locked, and nothing asks for it"
+
+    def unmet(self) -> Iterator[str]:
+        """Give what no pin meets."""
+        for by, texts in self._asking.items():
+            for text in texts:
+                yield from self._unmet(f"`{by or 'modpm.toml'}`", text)
+
+    def _unmet(self, by: str, text: str) -> Iterator[str]:
+        found = self._of(text)
+        if not found:
+            yield f"{by} asks for `{text}`, and none is locked"
+        for module in found:
+            version = self.pins[module].version
+            if not self._parsed[text].admits(version) and self._is_meant(text, module):
+                yield f"{by} asks for `{text}`, and `{module}` {version} is locked"
+
+    def _is_meant(self, text: str, module: ModuleName) -> bool:
+        """Tell whether a requirement is about a module, which one on its namespace need not be.
+
+        It is not where the module came later, and for others, who say what they need of it.
+        """
+        others = (edge for edge in self.required_by[module] if edge.requirement != text)
+        return self._parsed[text].name is not None or not any(others)
+
     def _of(self, text: str) -> Sequence[ModuleName]:
         """Return what is pinned for a requirement; for a whole namespace, all modules of it."""
-        requirement = Requirement.parse(text, "modpm.lock")
+        requirement = self._parsed.setdefault(text, Requirement.parse(text, "modpm.lock"))
         if requirement.module is None:
             return self._of_namespace.get(requirement.namespace, [])
         return [requirement.module] if requirement.module in self.pins else []

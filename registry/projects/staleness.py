@@ -8,38 +8,38 @@ from modpm.core.errors import ModpmError
 from modpm.registry.projects.changes import changes_between
 from modpm.registry.projects.lockfile import Lockfile
 from modpm.registry.projects.project import LOCK_FILE, PROJECT_FILE, Project, Wishes
+from modpm.registry.projects.requirement_graph import RequirementGraph
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-
-def is_in_step(lock: Lockfile, wishes: Wishes) -> bool:
-    """Tell whether a lockfile was made for what `modpm.toml` says (L-3)."""
-    return lock.is_for(wishes.all_requirements(), same_origin=wishes.same_origin)
+    from modpm.registry.projects.sources import Sources
 
 
-def out_of_date(
-    place: Project,
-    wishes: Wishes,
-    lock: Lockfile,
-    chosen: Lockfile | None = None,
-    problems: Sequence[str] = (),
-) -> ModpmError:
+def lock_problems(lock: Lockfile, wishes: Wishes, sources: Sources) -> list[str]:
+    """Return everything in which a lockfile is not what its project says (L-9).
+
+    Args:
+        lock: The lockfile.
+        wishes: What `modpm.toml` says, or would say.
+        sources: The registries of the project.
+    """
+    unmet = RequirementGraph(lock).problems()
+    return [*sources.problems(lock.pins), *_other_wishes(wishes, lock), *unmet]
+
+
+def out_of_date(place: Project, problems: Sequence[str]) -> ModpmError:
     """Return the error of a lockfile that may not change, and has to.
 
     Args:
         place: The project.
-        wishes: What `modpm.toml` says, or would say.
-        lock: The lockfile.
-        chosen: What it would become; None if that was not found out.
-        problems: What is wrong with its registries.
+        problems: What is wrong with it.
     """
-    lines = [*problems, *_other_wishes(wishes, lock), *_other_pins(lock, chosen or lock)]
     return ModpmError(
         f"`{LOCK_FILE}` is out of step with `{PROJECT_FILE}`",
         code="lock-out-of-date",
         where=str(place.lock_path),
-        why="\n".join(lines) or "registries or files of its modules are not those that it names",
+        why="\n".join(problems) or "files of its modules are not those that registries list",
         hint="run `modpm lock`, and look at what it changes",
     )
 
@@ -66,7 +66,8 @@ def _other_wishes(wishes: Wishes, lock: Lockfile) -> Iterator[str]:
         yield f"`same-origin` is {str(wishes.same_origin).lower()} now"
 
 
-def _other_pins(lock: Lockfile, chosen: Lockfile) -> Iterator[str]:
+def other_pins(lock: Lockfile, chosen: Lockfile) -> Iterator[str]:
+    """Give the versions in which a lockfile is not what it would become."""
     for change in changes_between(lock, chosen):
         if change.after is None:
             yield f"`{change.name}` {change.before} would go"

@@ -105,7 +105,7 @@ def test_a_lockfile_for_other_requirements_is_named(cat: Path, project: Path) ->
     path = project / "modpm.toml"
     path.write_text(path.read_text().replace("digits/dog", "digits/bird"))
 
-    assert "modpm.lock was not made for what modpm.toml asks for" in problems(project)
+    assert "`digits/bird~=1.0` is asked for, and not locked" in problems(project)
     assert cat.is_dir()
 
 

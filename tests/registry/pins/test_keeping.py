@@ -16,6 +16,7 @@ from modpm.core.formats.requirements import Requirement
 from modpm.registry.addresses import Address
 from modpm.registry.pins.keeping import kept
 from modpm.registry.projects.lockfile import Lockfile, Pin
+from modpm.registry.projects.requirement_graph import RequirementGraph
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -74,6 +75,7 @@ def test_what_is_kept_is_what_resolving_would_choose(
     except ModpmError:
         assume(False)
     lock = lock_of(before, asked_before, listing)
+    assert list(RequirementGraph(lock).problems()) == []
     listing[moving].append(release("9.0"))
 
     same = kept(lock, [Requirement.parse(text) for text in asked], same_origin=False)
