@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from functools import partial
 from itertools import groupby
 from typing import TYPE_CHECKING, NamedTuple
@@ -25,18 +26,20 @@ from modpm.registry.backends.shards import (
     read_entries,
     shard_of,
     shard_paths,
-    split,
 )
 from modpm.registry.system.threads import in_threads
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
+    from modpm.core.formats import canonical_json
     from modpm.registry.backends.protocol import Backend
-    from modpm.registry.index import Index
 
 N_READERS = 32
 """How many documents are asked for together where a server is far away."""
+
+_NAMES_IN_SHARD = 2000
+"""Of those that are made anew: more names make more shards."""
 
 _NO_ENTRY = "these modules have entries that cannot be used: "
 
@@ -53,18 +56,18 @@ class _FullError(Exception):
 
 
 def scanned(
-    backend: Backend, namespace: str | None = None, *, is_near: bool = False
+    backend: Backend, modules: Sequence[ModuleName], *, is_near: bool = False
 ) -> list[Shard]:
-    """Return the catalogue of a registry that keeps none, by reading every index.
+    """Return what a catalogue says of modules, by reading the index of each.
 
     Args:
         backend: The registry.
-        namespace: Only this one; None for all.
+        modules: The modules.
         is_near: As for `FileCatalogue`.
     """
     return in_threads(
         partial(scanned_module, backend),
-        backend.names(namespace),
+        modules,
         "indexes cannot be read",
         n_threads=N_READERS,
         is_brief=lambda _module: is_near,
@@ -122,7 +125,7 @@ class FileCatalogue:
             problems = [Shard(NAMESPACES_FILE, "", None, {}, error)]
         if counts is not None:
             return self.shards(counts, seen)
-        return [*problems, *scanned(self._backend, namespace, is_near=self._is_near)]
+        return [*problems, *self._scanned(self._backend.names(namespace))]
 
     def counts(self, namespace: str | None = None) -> dict[str, int] | None:
         """Return how many shards each namespace has; None if there is no catalogue.
@@ -194,13 +197,16 @@ class FileCatalogue:
     def _where(self, path: str) -> str:
         return f"{self._backend.location}/{path}"
 
+    def _scanned(self, modules: Sequence[ModuleName]) -> list[Shard]:
+        return scanned(self._backend, modules, is_near=self._is_near)
+
     # Writing
 
-    def note(self, indexes: Iterable[Index]) -> None:
+    def note(self, modules: Iterable[ModuleName]) -> None:
         """Bring the entries of modules up to their indexes, which are in their places.
 
-        What is missing or damaged of the catalogue is made anew, and a shard that becomes too
-        large is split by that, too.
+        What is missing or damaged of the catalogue is made anew, and a namespace with a shard
+        that becomes too large is split by that, too.
         """
         try:
             counts = self.counts()
@@ -211,72 +217,92 @@ class FileCatalogue:
         if counts is None:
             self.rebuild()
             return
-        by_namespace: dict[str, Entries] = {}
-        for index in indexes:
-            module = ModuleName.parse(index.name)
-            by_namespace.setdefault(module.namespace, {})[module.name] = Entry.of(index)
-        for namespace, entries in sorted(by_namespace.items()):
-            n = counts.get(namespace)
-            if n is None or not self._note(namespace, n, entries):
-                self.rebuild(namespace)
+        for namespace, some in groupby(sorted(set(modules)), _namespace):
+            n_shards = self._note(namespace, counts.get(namespace), list(some))
+            if n_shards is not None:
+                self.rebuild(namespace, n_shards)
 
-    def rebuild(self, namespace: str | None = None) -> list[Shard]:
+    def rebuild(self, namespace: str | None = None, n_shards: int = 1) -> list[Shard]:
         """Make the catalogue anew, or the part of a namespace.
+
+        Args:
+            namespace: The namespace; None for all.
+            n_shards: How many shards each has at least.
 
         Returns:
             What was read of each module.
         """
-        modules = scanned(self._backend, namespace, is_near=self._is_near)
-        counts = {}
-        for each, shards in groupby(modules, lambda shard: shard.namespace):
-            entries: Entries = {}
-            for shard in shards:
-                entries.update(shard.entries or {})
-            counts[each] = self._write(each, entries)
+        read: dict[str, Shard] = {}
+        counts = {
+            each: self._write(each, len(list(some)), n_shards, read)
+            for each, some in groupby(self._backend.names(namespace), _namespace)
+        }
         self._changed(NAMESPACES_FILE, partial(self._with_counts, namespace, counts))
-        return modules
+        return list(read.values())
 
-    def _note(self, namespace: str, n: int, entries: Entries) -> bool:
-        """Replace entries in their shards; say whether it could be done."""
-        paths = shard_paths(namespace, n)
+    def _note(self, namespace: str, n: int | None, modules: Sequence[ModuleName]) -> int | None:
+        """Bring entries in their shards up to date.
+
+        Returns:
+            None; where that cannot be done, how many shards must be made anew.
+        """
+        if n is None:
+            return 1
         try:
-            for path, some in zip(paths, split(entries, n), strict=True):
-                if some:
-                    self._changed(path, partial(self._merged, path, some))
+            for i in sorted({shard_of(module.name, n) for module in modules}):
+                some = [module for module in modules if shard_of(module.name, n) == i]
+                self._changed(
+                    shard_paths(namespace, n)[i], partial(self._merged, namespace, i, n, some)
+                )
         except ModpmError as error:
             if error.code not in DAMAGED:
                 raise
-            return False
+            return n
         except _FullError:
-            return n == MAX_SHARDS
-        return True
+            return 2 * n
+        return None
 
-    def _merged(self, path: str, entries: Entries, data: bytes | None) -> bytes:
-        where = self._where(path)
+    def _write(self, namespace: str, n_names: int, n: int, read: dict[str, Shard]) -> int:
+        """Make the shards of a namespace anew; return how many there are."""
+        while n * _NAMES_IN_SHARD < n_names and n < MAX_SHARDS:
+            n *= 2
+        try:
+            for i, path in enumerate(shard_paths(namespace, n)):
+                self._changed(path, partial(self._anew, namespace, i, n, read))
+        except _FullError:
+            return self._write(namespace, n_names, 2 * n, read)
+        return n
+
+    # A shard is read, or known to be made anew, before the indexes are: whoever changes one
+    # meanwhile replaces the shard after us, or has done so, and then we begin again.
+
+    def _merged(
+        self, namespace: str, i: int, n: int, modules: Sequence[ModuleName], data: bytes | None
+    ) -> bytes:
+        where = self._where(shard_paths(namespace, n)[i])
         if data is None:
             raise invalid_catalogue(where, "it is missing")
-        merged = encode_shard({**decode_shard(data, where), **plain(entries)})
-        if len(merged) > MAX_SHARD_BYTES:
-            raise _FullError
-        return merged
+        listed = decode_shard(data, where)
+        return _encoded(listed, self._scanned(modules), n)
 
-    def _write(self, namespace: str, entries: Entries) -> int:
-        """Write the shards of a namespace, half full at most; return how many there are."""
-        for n in _numbers_of_shards():
-            shards = [encode_shard(plain(some)) for some in split(entries, n)]
-            if max(map(len, shards)) <= MAX_SHARD_BYTES // 2:
-                break
-        for path, shard in zip(shard_paths(namespace, n), shards, strict=True):
-            self._changed(path, partial(_replaced_by, shard))
-        return n
+    def _anew(
+        self, namespace: str, i: int, n: int, read: dict[str, Shard], _data: bytes | None
+    ) -> bytes:
+        names = self._backend.names(namespace)
+        shards = self._scanned([each for each in names if shard_of(each.name, n) == i])
+        read.update({shard.key: shard for shard in shards})
+        return _encoded({}, shards, n)
 
     def _with_counts(
         self, namespace: str | None, counts: Mapping[str, int], data: bytes | None
     ) -> bytes:
-        if namespace is None or data is None:
-            return encode_namespaces(counts)
-        listed = decode_namespaces(data, self._where(NAMESPACES_FILE))
-        return encode_namespaces({**listed, **counts})
+        merged = dict(counts)
+        with suppress(ModpmError):  # what is damaged is made anew
+            merged = {**decode_namespaces(data or b"", ""), **counts}
+        if namespace is None:
+            there = {module.namespace for module in self._backend.names()}
+            merged = {each: n for each, n in merged.items() if each in there}
+        return encode_namespaces(merged)
 
     def _changed(self, path: str, change: Callable[[bytes | None], bytes]) -> None:
         def changed(data: bytes | None) -> bytes | None:
@@ -287,9 +313,18 @@ class FileCatalogue:
         self._update(path, changed)
 
 
-def _replaced_by(new: bytes, _data: bytes | None) -> bytes:
-    return new
+def _encoded(
+    listed: Mapping[str, canonical_json.Json], read: Iterable[Shard], n_shards: int
+) -> bytes:
+    """Return a shard with what was read of modules in place of what is listed of them."""
+    entries: Entries = {}
+    for shard in read:
+        entries.update(shard.entries or {})
+    encoded = encode_shard({**listed, **plain(entries)})
+    if len(encoded) > MAX_SHARD_BYTES and n_shards < MAX_SHARDS:
+        raise _FullError
+    return encoded
 
 
-def _numbers_of_shards() -> Iterator[int]:
-    return (2**i for i in range(MAX_SHARDS.bit_length()))
+def _namespace(module: ModuleName) -> str:
+    return module.namespace

@@ -36,7 +36,7 @@ from modpm.registry.system.threads import in_threads
 from modpm.registry.system.transfer import transfer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from modpm.core.formats.distribution import Distribution
@@ -130,7 +130,7 @@ class DirectoryRegistry:
                 raise not_listed(module, self.location)
             changed = change(listed)
             replace_files({self._index_path(module): changed.to_bytes()}, self._staging)
-            self._catalogue.note([changed])
+            self._catalogue.note([module])
         return changed
 
     def catalogue(self, namespace: str | None, seen: Mapping[str, str]) -> list[Shard]:
@@ -214,12 +214,8 @@ class DirectoryRegistry:
         sync_folders(folders | above)
         for module in modules:
             move(self._staged_index(module), self._index_path(module))
-        self._note({entry.module for entry in entries})
-
-    def _note(self, modules: Iterable[ModuleName]) -> None:
-        """Bring the catalogue up to date, also of what was published before: it may lack that."""
-        indexes = (self.index(module) for module in sorted(modules))
-        self._catalogue.note(index for index in indexes if index is not None)
+        # Also of what was published before: the catalogue may lack that.
+        self._catalogue.note(entry.module for entry in entries)
 
     def _read(self, path: str, seen: str | None) -> Reading | None:
         """Read a document unless it is the one that was seen; every one is a new file."""

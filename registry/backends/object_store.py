@@ -128,7 +128,7 @@ class ObjectStoreRegistry:
         groups = [[e for e in new if e.module == name] for name in sorted({e.module for e in new})]
         in_waves(self._list, groups, "modules cannot be published")
         # Also of what was published before: the catalogue may lack that.
-        self._catalogue.note(self._indexes[name] for name in sorted(set(names)))
+        self._catalogue.note(names)
         return [self._published(entry) for entry in entries]
 
     def change(self, module: ModuleName, change: Callable[[Index], Index]) -> Index:
@@ -140,7 +140,7 @@ class ObjectStoreRegistry:
             return change(listed)
 
         changed = self._update_index(module, change_listed)
-        self._catalogue.note([changed])
+        self._catalogue.note([module])
         return changed
 
     def catalogue(self, namespace: str | None, seen: Mapping[str, str]) -> list[Shard]:

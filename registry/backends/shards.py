@@ -131,14 +131,6 @@ def shard_of(name: str, n_shards: int) -> int:
     return int.from_bytes(hashlib.sha256(name.encode()).digest()[:4]) % n_shards
 
 
-def split(entries: Entries, n_shards: int) -> list[Entries]:
-    """Return the entries of each shard."""
-    parts: list[Entries] = [{} for _ in range(n_shards)]
-    for name, entry in entries.items():
-        parts[shard_of(name, n_shards)][name] = entry
-    return parts
-
-
 def plain(entries: Entries) -> dict[str, canonical_json.Json]:
     """Return entries as a shard holds them."""
     return {name: None if one is None else to_plain(one) for name, one in entries.items()}

@@ -118,13 +118,9 @@ class LocalCatalogue:
         )
         return {ModuleName(space, name): _entry(text) for space, name, text in rows}
 
-    def has(self, module: ModuleName) -> bool:
-        """Tell whether the registry lists a name."""
-        found = self._database.execute(
-            "SELECT 1 FROM modules WHERE namespace = ? AND name = ?",
-            (module.namespace, module.name),
-        )
-        return found.fetchone() is not None
+    def namespaces(self) -> set[str]:
+        """Return the namespaces that the registry has."""
+        return {space for (space,) in self._database.execute("SELECT namespace FROM shards")}
 
     def names(self, prefix: str = "") -> list[str]:
         """Return the first names that begin with a text, sorted."""

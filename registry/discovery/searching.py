@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from modpm.core.formats.names import ModuleName, normalise
 from modpm.registry.discovery.local_catalogue import Query, consult, known_names
@@ -124,15 +124,20 @@ def search(
     space = None if namespace is None else normalise(namespace)
     query = Query(text, label, space, min_recall, max_size_bytes)
     usable = sources.given or sources.usable
+    bound = {**sources.preferred, **sources.bound}
     found: dict[ModuleName, Found] = {}
     with explained("search"):
-        # The first registry that has a name owns it, also where its module is another.
-        for backend in [address.open(place.root) for address in reversed(usable)]:
-            entries, problems = consult(backend, space, partial(_found, query, found))
+        # A namespace of which nothing is said belongs to the first registry that has it (W-4).
+        for address in reversed(usable):
+            backend = address.open(place.root)
+            seen, problems = consult(backend, space, partial(_seen, query))
             for problem in problems:
                 on_problem(problem)
-            for module, entry in entries.items():
-                found[module] = Found.of(module, entry, backend.location)
+            owned = {n for n in seen.namespaces if bound.get(n) not in {*usable} - {address}}
+            found = {name: one for name, one in found.items() if name.namespace not in owned}
+            for module, entry in seen.entries.items():
+                if module.namespace in owned:
+                    found[module] = Found.of(module, entry, backend.location)
     return [found[module] for module in sorted(found)]
 
 
@@ -155,10 +160,12 @@ def complete(
     return known_names([address.location(place.root) for address in usable], prefix)
 
 
-def _found(
-    query: Query, later: dict[ModuleName, Found], catalogue: LocalCatalogue
-) -> dict[ModuleName, Entry]:
-    """Return what a registry has that meets the query, and take what it owns from later ones."""
-    for module in [module for module in later if catalogue.has(module)]:
-        del later[module]
-    return catalogue.find(query)
+class _Seen(NamedTuple):
+    """What a registry has that meets a query, and the namespaces that it has."""
+
+    entries: dict[ModuleName, Entry]
+    namespaces: set[str]
+
+
+def _seen(query: Query, catalogue: LocalCatalogue) -> _Seen:
+    return _Seen(catalogue.find(query), catalogue.namespaces())

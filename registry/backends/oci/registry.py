@@ -181,11 +181,11 @@ class OciRegistry:
 
     def catalogue(self, namespace: str | None, seen: Mapping[str, str]) -> list[Shard]:  # noqa: ARG002 -- Backend's
         """Return what is shown of the modules, by reading all they have."""
-        return scanned(self, namespace)
+        return scanned(self, self.names(namespace))
 
     def reindex(self) -> list[Shard]:
         """Return what the OCI tags say: there is no other catalogue."""
-        return scanned(self)
+        return scanned(self, self.names())
 
     # Reading
 

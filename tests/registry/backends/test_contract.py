@@ -59,6 +59,18 @@ def content(backend: Backend, file: str, *, offset: int = 0, version: str = "1.0
         return opened.read()
 
 
+def checked_catalogue(backend: Backend) -> Entries:
+    """Return the entries of all modules, which are what the indexes say."""
+    catalogue = {
+        f"{shard.namespace}/{name}": entry
+        for shard in backend.catalogue(None, {})
+        for name, entry in (shard.entries or {}).items()
+    }
+    indexes = {str(module): backend.index(module) for module in backend.names()}
+    assert catalogue == {name: index and Entry.of(index) for name, index in indexes.items()}
+    return catalogue
+
+
 def found(backend: Backend, query: Query) -> list[str]:
     names, problems = consult(backend, query.namespace, lambda known: list(known.find(query)))
     assert problems == []
@@ -261,19 +273,8 @@ def test_a_search_gives_the_modules_that_meet_all_of_it(
 def test_the_catalogue_is_what_the_indexes_say_whatever_was_done(
     writable: Kind, make_distribution: MakeDistribution
 ) -> None:
-    def all_of(reader: Backend) -> Entries:
-        shards = reader.catalogue(None, {})
-        return {
-            f"{shard.namespace}/{name}": entry
-            for shard in shards
-            for name, entry in (shard.entries or {}).items()
-        }
-
     def shown() -> list[tuple[str, str | None]]:
-        reader = writable.again()
-        indexes = {str(module): reader.index(module) for module in reader.names()}
-        catalogue = all_of(reader)
-        assert catalogue == {n: index and Entry.of(index) for n, index in indexes.items()}
+        catalogue = checked_catalogue(writable.again())
         return [(name, one.version if one else None) for name, one in sorted(catalogue.items())]
 
     def set_yanked(version: str, reason: str | None) -> None:
@@ -441,6 +442,7 @@ def test_8_processes_that_publish_versions_of_one_module_lose_nothing(
 
     assert publish_at_once(writable.access(), [r.folder for r in releases]) == ["published"] * 8
     assert versions(writable.again()) == [f"1.{i}.0" for i in range(8)]
+    checked_catalogue(writable.again())
 
 
 @needs_fork
@@ -451,6 +453,17 @@ def test_8_processes_that_publish_modules_lose_nothing(
 
     assert publish_at_once(writable.access(), [r.folder for r in releases]) == ["published"] * 8
     assert [str(n) for n in writable.again().names()] == [f"digits/cat-{i}" for i in range(8)]
+    assert len(checked_catalogue(writable.again())) == 8
+
+
+@needs_fork
+def test_8_processes_that_publish_the_first_modules_of_namespaces_lose_nothing(
+    writable: Kind, make_distribution: MakeDistribution
+) -> None:
+    releases = [make_distribution(f"space-{i // 2}/cat-{i}") for i in range(8)]
+
+    assert publish_at_once(writable.access(), [r.folder for r in releases]) == ["published"] * 8
+    assert len(checked_catalogue(writable.again())) == 8
 
 
 @needs_fork

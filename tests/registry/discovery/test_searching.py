@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def two(put: Put, registry: Path, tmp_path: Path, project: Path) -> Path:
-    """A project with two registries that share a name."""
+    """A project with two registries that share a namespace."""
     public = tmp_path / "public"
     put("digits/cat", "1.0.0", recall=0.5)
     put("digits/cat", "1.1.0", recall=0.75)
@@ -24,6 +24,7 @@ def two(put: Put, registry: Path, tmp_path: Path, project: Path) -> Path:
     put("mnist/7", recall=0.95)
     put("digits/cat", "9.0.0", to=public)
     put("digits/dog", "9.0.0", to=public)
+    put("pets/dog", "9.0.0", to=public)
     (project / "modpm.toml").write_text(
         f'[[registries]]\nname = "own"\nurl = "{registry}"\n'
         f'[[registries]]\nname = "public"\nurl = "{public}"\n'
@@ -35,19 +36,28 @@ def found(project: Path, text: str = "", **wishes: Any) -> list[tuple[str, str]]
     return [(str(one.name), one.version) for one in search(text, project, **wishes)]
 
 
-def test_every_module_is_found_in_the_registry_that_owns_it(two: Path) -> None:
-    assert found(two) == [("digits/cat", "1.1.0"), ("digits/dog", "9.0.0"), ("mnist/7", "1.0.0")]
+def test_every_module_is_found_in_the_registry_that_owns_its_namespace(two: Path) -> None:
+    assert found(two) == [("digits/cat", "1.1.0"), ("mnist/7", "1.0.0"), ("pets/dog", "9.0.0")]
 
 
-def test_a_module_of_a_later_registry_is_not_found_where_an_earlier_one_has_the_name(
+def test_a_module_of_a_later_registry_is_not_found_where_an_earlier_one_has_the_namespace(
     two: Path, tmp_path: Path
 ) -> None:
-    # Only the module of the second registry has this summary.
-    assert found(two, "public") == [("digits/dog", "9.0.0")]
+    # Only the modules of the second registry have this summary.
+    assert found(two, "public") == [("pets/dog", "9.0.0")]
     assert found(two, "public", registry=tmp_path / "public") == [
         ("digits/cat", "9.0.0"),
         ("digits/dog", "9.0.0"),
+        ("pets/dog", "9.0.0"),
     ]
+
+
+def test_a_namespace_is_searched_where_the_project_says_that_it_belongs(two: Path) -> None:
+    with (two / "modpm.toml").open("a") as file:
+        file.write('[namespaces]\ndigits = "public"\n')
+
+    assert found(two, namespace="digits") == [("digits/cat", "9.0.0"), ("digits/dog", "9.0.0")]
+    assert ("mnist/7", "1.0.0") in found(two)
 
 
 @pytest.mark.parametrize(
@@ -56,10 +66,10 @@ def test_a_module_of_a_later_registry_is_not_found_where_an_earlier_one_has_the_
         ({"text": "CAT"}, ["digits/cat"]),
         ({"text": "digits cat"}, ["digits/cat"]),
         ({"namespace": "MNIST"}, ["mnist/7"]),
-        ({"label": "7"}, ["digits/cat", "digits/dog", "mnist/7"]),  # all were cut for this class
+        ({"label": "7"}, ["digits/cat", "mnist/7", "pets/dog"]),  # all were cut for this class
         ({"label": "8"}, []),
-        ({"min_recall": 0.8}, ["digits/dog", "mnist/7"]),
-        ({"min_recall": 0.75}, ["digits/cat", "digits/dog", "mnist/7"]),
+        ({"min_recall": 0.8}, ["mnist/7", "pets/dog"]),
+        ({"min_recall": 0.75}, ["digits/cat", "mnist/7", "pets/dog"]),
         ({"max_size_bytes": 100}, []),
         ({"text": "cat", "min_recall": 0.8}, []),
     ],
