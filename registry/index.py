@@ -265,9 +265,16 @@ class Index(Record, frozen=True, kw_only=True):
         """Return the index as canonical JSON."""
         return canonical_json.encode(to_plain(self))
 
-    def find(self, version: Version) -> Release | None:
+    def find(self, version: Version | str) -> Release | None:
         """Return the release of a version; 1.0 and 1.0.0 are one."""
-        return next((r for r in self.releases if Version(r.version) == version), None)
+        wanted = Version(version) if isinstance(version, str) else version
+        return next((r for r in self.releases if Version(r.version) == wanted), None)
+
+    def with_yanked(self, release: Release, reason: str | None) -> Self:
+        """Return the index with a release yanked for a reason; None takes that back."""
+        changed = msgspec.structs.replace(release, yanked=reason)
+        releases = [changed if one == release else one for one in self.releases]
+        return msgspec.structs.replace(self, releases=releases)
 
     def until(self, time: Time | None, besides: Version | None = None) -> Self:
         """Return what was listed at a time.

@@ -113,7 +113,7 @@ def outdated(
 
 
 def _standing(pin: Pin, asking: Sequence[Edge], index: Index) -> Standing:
-    present, best = index.find(Version(pin.version)), index.newest()
+    present, best = index.find(pin.version), index.newest()
     asked = [Requirement.parse(edge.requirement).of(pin.module) for edge in asking]
     fitting = _newest_fitting(index, asked)
     is_moving = fitting is not None and fitting.version != pin.version

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from packaging.version import Version
-
 from modpm.core.errors import ModpmError
 from modpm.registry.backends.retrying import hurried
 from modpm.registry.system.threads import in_threads
@@ -46,7 +44,7 @@ def yanked_reasons(pins: Iterable[Pin], base: Path) -> dict[ModuleName, str]:
 def _reasons(backend: Backend, pins: Sequence[Pin]) -> dict[ModuleName, str]:
     def reason(pin: Pin) -> str | None:
         index = backend.index(pin.module)
-        release = None if index is None else index.find(Version(pin.version))
+        release = None if index is None else index.find(pin.version)
         return None if release is None else release.yanked
 
     reasons = in_threads(reason, pins, "indexes cannot be read")

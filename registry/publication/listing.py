@@ -9,7 +9,7 @@ from modpm.core.errors import ModpmError
 if TYPE_CHECKING:
     from modpm.core.formats.names import ModuleName
     from modpm.registry.backends.protocol import Backend
-    from modpm.registry.index import Index
+    from modpm.registry.index import Index, Release
 
 # What a registry that nothing was published to yet may be: publishing makes it.
 _NOT_YET = ("registry-missing", "not-a-registry")
@@ -27,3 +27,13 @@ def listed_index(target: Backend, module: ModuleName) -> Index | None:
         if error.code not in _NOT_YET:
             raise
         return None
+
+
+def listed_release(target: Backend, module: ModuleName, version: str) -> Release | None:
+    """Return what is listed for a version; None if nothing is, as `listed_index` says.
+
+    Raises:
+        ModpmError: What `Backend.index` raises.
+    """
+    index = listed_index(target, module)
+    return None if index is None else index.find(version)

@@ -8,9 +8,6 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import msgspec
-from packaging.version import Version
-
 from modpm.core.formats.distribution import read_distribution
 from modpm.registry.addresses import publish_target
 from modpm.registry.backends.protocol import Published
@@ -21,7 +18,7 @@ from modpm.registry.pins.yanked import yanked_reasons
 from modpm.registry.projects.lockfile import Lockfile
 from modpm.registry.projects.project import LOCK_FILE, Project, read
 from modpm.registry.projects.staleness import lock_missing
-from modpm.registry.publication.listing import listed_index
+from modpm.registry.publication.listing import listed_release
 from modpm.registry.publication.requiring import modules_first
 from modpm.registry.storage.store import Store
 from modpm.registry.system.durable import exclusively, make_folders
@@ -122,8 +119,7 @@ def _missing(target: Backend, pins: Sequence[Pin]) -> list[Pin]:
 
 
 def _is_listed(target: Backend, pin: Pin) -> bool:
-    index = listed_index(target, pin.module)
-    listed = None if index is None else index.find(Version(pin.version))
+    listed = listed_release(target, pin.module, pin.version)
     if listed is not None and listed.digest != pin.digest:
         raise version_taken(
             pin.module,
@@ -157,8 +153,6 @@ def _yank(copy: _Mirror, base: Path) -> None:
 
 
 def _yanked(index: Index, pin: Pin, reason: str) -> Index:
-    releases = [
-        msgspec.structs.replace(release, yanked=reason) if release.digest == pin.digest else release
-        for release in index.releases
-    ]
-    return msgspec.structs.replace(index, releases=releases)
+    copied = index.find(pin.version)
+    is_copy = copied is not None and copied.digest == pin.digest
+    return index.with_yanked(copied, reason) if copied is not None and is_copy else index

@@ -17,7 +17,7 @@ from modpm.registry.addresses import publish_target
 from modpm.registry.backends.protocol import Published
 from modpm.registry.index import Release
 from modpm.registry.publication.completeness import missing
-from modpm.registry.publication.listing import listed_index
+from modpm.registry.publication.listing import listed_release
 from modpm.registry.publication.release_name import ReleaseName
 from modpm.registry.publication.requiring import check_required, modules_first
 from modpm.registry.publication.tagging import checked_tag, set_tag
@@ -159,8 +159,7 @@ def _prospect(distribution: Distribution, target: Backend, key: SigningKey | Non
     """Return what publishing a distribution would give, if it would give anything."""
     release = Release.of_distribution(distribution)
     module = ModuleName.parse(distribution.manifest.name)
-    index = listed_index(target, module)
-    listed = None if index is None else index.find(Version(release.version))
+    listed = listed_release(target, module, release.version)
     if listed is not None:
         _check_same(listed, release, f"`{module}` {release.version}", target, key)
     found = listed or release

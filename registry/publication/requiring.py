@@ -6,13 +6,11 @@ from collections.abc import Callable
 from functools import cache
 from typing import TYPE_CHECKING
 
-from packaging.version import Version
-
 from modpm.core.errors import ModpmError
 from modpm.core.formats.composition_manifest import CompositionManifest
 from modpm.core.formats.names import ModuleName
 from modpm.registry.index import CompositionRelease, Release
-from modpm.registry.publication.listing import listed_index
+from modpm.registry.publication.listing import listed_release
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -46,8 +44,7 @@ def check_required(distributions: Sequence[Distribution], target: Backend) -> No
 
     @cache
     def listed(name: str, version: str) -> Release | None:
-        index = listed_index(target, ModuleName.parse(name))
-        return None if index is None else index.find(Version(version))
+        return listed_release(target, ModuleName.parse(name), version)
 
     def find(name: str, version: str) -> Release | None:
         """Give what will be there: what is yanked stays so, whatever is published again."""

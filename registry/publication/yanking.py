@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import msgspec
-
 from modpm.core.errors import ModpmError
 from modpm.registry.addresses import publish_target
 from modpm.registry.publication.release_name import ReleaseName
@@ -58,10 +56,7 @@ def _set(name: ReleaseName, reason: str | None, registry: str | os.PathLike[str]
     where = f"registry {target.location}"
 
     def change(index: Index) -> Index:
-        found = name.in_index(index, where)
-        changed = msgspec.structs.replace(found, yanked=reason)
-        releases = [changed if release is found else release for release in index.releases]
-        return msgspec.structs.replace(index, releases=releases)
+        return index.with_yanked(name.in_index(index, where), reason)
 
     with explained("change the registry"):
         return name.in_index(target.change(name.module, change), where)
