@@ -312,6 +312,11 @@ class Index(Record, frozen=True, kw_only=True):
         )
 
 
+def release_in(index: Index | None, version: Version | str) -> Release | None:
+    """Return what is listed under a version by an index that may not be there."""
+    return None if index is None else index.find(version)
+
+
 def format_version_of(releases: Sequence[Release]) -> int:
     """Return the version of the format of an index of these (clause I-1)."""
     has_composition = any(isinstance(release, CompositionRelease) for release in releases)

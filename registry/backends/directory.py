@@ -8,10 +8,7 @@ from __future__ import annotations
 
 import os
 import stat
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO
-
-from packaging.version import Version
 
 from modpm.core.errors import ModpmError
 from modpm.core.formats import canonical_json
@@ -20,9 +17,9 @@ from modpm.core.formats.whole_files import read_at_most, sync_folder, write_new
 from modpm.registry.backends import layout
 from modpm.registry.backends.cataloguing import FileCatalogue, Reading
 from modpm.registry.backends.layout import INDEX_FILE, REGISTRY_FILE
-from modpm.registry.backends.protocol import Published
-from modpm.registry.backends.refusals import not_listed, taken_by
-from modpm.registry.index import Index, Release
+from modpm.registry.backends.publishing_plan import Entry, planned
+from modpm.registry.backends.refusals import not_listed
+from modpm.registry.index import Index, Release, release_in
 from modpm.registry.system.durable import (
     exclusively,
     move,
@@ -39,18 +36,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
+    from packaging.version import Version
+
     from modpm.core.formats.distribution import Distribution
+    from modpm.registry.backends.protocol import Published
     from modpm.registry.backends.shards import Shard
-
-
-@dataclass(frozen=True)
-class _Entry:
-    """A distribution on its way into the registry, and the release that it is there."""
-
-    distribution: Distribution
-    module: ModuleName
-    release: Release
-    is_new: bool
 
 
 class DirectoryRegistry:
@@ -114,12 +104,12 @@ class DirectoryRegistry:
         self._refuse_other_folders()
         with exclusively(self._folder / ".lock", self._staging):
             self._write_layout()
-            entries = self._enter(distributions)
+            entries = planned(distributions, self._listed, self.location)
             new = [entry for entry in entries if entry.is_new]
             in_threads(self._stage, new, "releases cannot be copied")
             self._stage_indexes(entries)
             self._commit(entries)
-        return [self._published(entry) for entry in entries]
+        return [entry.published(self.location, is_new=entry.is_new) for entry in entries]
 
     def change(self, module: ModuleName, change: Callable[[Index], Index]) -> Index:
         """Change what is listed for a name, under the lock of the registry."""
@@ -146,8 +136,7 @@ class DirectoryRegistry:
 
     def _open_by_digest(self, module: ModuleName, version: str, file: str) -> BinaryIO:
         """Open a file in a copy of a registry that names files by their digests."""
-        index = self.index(module)
-        release = None if index is None else index.find(Version(version))
+        release = release_in(self.index(module), version)
         record = None if release is None else release.all_files.get(file)
         path = self._release_folder(module, version) / file
         if record is not None:
@@ -159,27 +148,10 @@ class DirectoryRegistry:
                 pass
         raise layout.missing_file(module, version, str(path))
 
-    def _enter(self, distributions: Sequence[Distribution]) -> list[_Entry]:
-        entries: list[_Entry] = []
-        for distribution in distributions:
-            release = Release.of_distribution(distribution)
-            module = ModuleName.parse(distribution.manifest.name)
-            listed = self._listed(module, Version(release.version), entries)
-            if listed is not None and listed.digest != release.digest:
-                raise taken_by(listed, module, release, self.location)
-            entries.append(_Entry(distribution, module, listed or release, listed is None))
-        return entries
+    def _listed(self, module: ModuleName, version: Version) -> Release | None:
+        return release_in(self.index(module), version)
 
-    def _listed(
-        self, module: ModuleName, version: Version, entries: Sequence[_Entry]
-    ) -> Release | None:
-        for entry in entries:
-            if entry.module == module and Version(entry.release.version) == version:
-                return entry.release
-        index = self.index(module)
-        return None if index is None else index.find(version)
-
-    def _stage(self, entry: _Entry) -> None:
+    def _stage(self, entry: Entry) -> None:
         """Copy what was verified: other bytes, of a folder that changes meanwhile, are refused."""
         folder = self._staged_release(entry)
         folder.mkdir(parents=True)
@@ -189,7 +161,7 @@ class DirectoryRegistry:
                 transfer(source, folder / name, record, str(path))
         sync_folder(folder)
 
-    def _stage_indexes(self, entries: Sequence[_Entry]) -> None:
+    def _stage_indexes(self, entries: Sequence[Entry]) -> None:
         indexes: dict[ModuleName, Index] = {}
         for entry in entries:
             if entry.is_new:
@@ -199,7 +171,7 @@ class DirectoryRegistry:
         for module, index in indexes.items():
             write_new(self._staged_index(module), index.to_bytes())
 
-    def _commit(self, entries: Sequence[_Entry]) -> None:
+    def _commit(self, entries: Sequence[Entry]) -> None:
         """Rename everything into place: releases first, which nobody sees, then the indexes."""
         new = [entry for entry in entries if entry.is_new]
         for entry in new:
@@ -241,15 +213,12 @@ class DirectoryRegistry:
     def _release_folder(self, module: ModuleName, version: str) -> Path:
         return self._folder / module.namespace / module.name / version
 
-    def _staged_release(self, entry: _Entry) -> Path:
+    def _staged_release(self, entry: Entry) -> Path:
         module = entry.module
         return self._staging / module.namespace / module.name / entry.release.version
 
     def _staged_index(self, module: ModuleName) -> Path:
         return self._staging / module.namespace / module.name / INDEX_FILE
-
-    def _published(self, entry: _Entry) -> Published:
-        return Published.of(entry.module, entry.release, self.location, is_new=entry.is_new)
 
     def _refuse_other_folders(self) -> None:
         """Refuse to publish into a folder that holds something else."""

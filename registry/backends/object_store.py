@@ -9,10 +9,7 @@ from __future__ import annotations
 
 import random
 import time
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO
-
-from packaging.version import Version
 
 from modpm.core.errors import ModpmError
 from modpm.core.formats.names import ModuleName
@@ -20,18 +17,20 @@ from modpm.registry.backends import layout, streaming
 from modpm.registry.backends.bucket import Bucket
 from modpm.registry.backends.cataloguing import FileCatalogue, Reading
 from modpm.registry.backends.layout import REGISTRY_FILE
-from modpm.registry.backends.protocol import Published
+from modpm.registry.backends.publishing_plan import Entry, by_module, in_waves, planned
 from modpm.registry.backends.refusals import not_listed, taken_by
-from modpm.registry.backends.waves import in_waves
-from modpm.registry.index import Index, Release
+from modpm.registry.index import Index, Release, release_in
 from modpm.registry.system.threads import in_threads
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
     from pathlib import Path
 
+    from packaging.version import Version
+
     from modpm.core.formats.distribution import Distribution
     from modpm.core.formats.manifest import FileRecord
+    from modpm.registry.backends.protocol import Published
     from modpm.registry.backends.shards import Shard
 
 PATIENCE_SECONDS = 60.0
@@ -39,16 +38,6 @@ PATIENCE_SECONDS = 60.0
 
 _FIRST_PAUSE_SECONDS, _MAX_PAUSE_SECONDS = 0.02, 1.0
 _jitter = random.Random()  # noqa: S311 - only spreads out writers that collided
-
-
-@dataclass(frozen=True)
-class _Entry:
-    """A distribution on its way into the registry, and the release that it is there."""
-
-    module: ModuleName
-    release: Release
-    folder: Path
-    is_new: bool
 
 
 class ObjectStoreRegistry:
@@ -122,11 +111,10 @@ class ObjectStoreRegistry:
         self._make_layout()
         names = [ModuleName.parse(d.manifest.name) for d in distributions]
         in_threads(self.index, sorted(set(names)), "indexes cannot be read")
-        entries = self._entered(distributions)
+        entries = planned(distributions, self._listed, self.location)
         new = [entry for entry in entries if entry.is_new]
         in_threads(self._upload, _files(new), "files cannot be uploaded")
-        groups = [[e for e in new if e.module == name] for name in sorted({e.module for e in new})]
-        in_waves(self._list, groups, "modules cannot be published")
+        in_waves(self._list, by_module(new), "modules cannot be published")
         # Also of what was published before: the catalogue may lack that.
         self._catalogue.note(names)
         return [self._published(entry) for entry in entries]
@@ -153,44 +141,25 @@ class ObjectStoreRegistry:
         self._check_layout()
         return self._catalogue.rebuild()
 
-    def _entered(self, distributions: Sequence[Distribution]) -> list[_Entry]:
-        """Say of each distribution whether it is new; refuse one whose version is taken."""
-        entries: list[_Entry] = []
-        for distribution in distributions:
-            release = Release.of_distribution(distribution)
-            module = ModuleName.parse(distribution.manifest.name)
-            listed = self._listed(module, Version(release.version), entries)
-            if listed is not None and listed.digest != release.digest:
-                raise taken_by(listed, module, release, self.location)
-            entry = _Entry(module, listed or release, distribution.folder, listed is None)
-            entries.append(entry)
-        return entries
-
-    def _listed(
-        self, module: ModuleName, version: Version, entries: Sequence[_Entry]
-    ) -> Release | None:
-        for entry in entries:
-            if entry.module == module and Version(entry.release.version) == version:
-                return entry.release
-        index = self._indexes.get(module)
-        return None if index is None else index.find(version)
+    def _listed(self, module: ModuleName, version: Version | str) -> Release | None:
+        return release_in(self._indexes.get(module), version)
 
     def _upload(self, file: tuple[Path, FileRecord]) -> None:
         path, record = file
         self._bucket.upload(layout.content_path(record.digest), path, record)
 
-    def _list(self, entries: Sequence[_Entry]) -> None:
+    def _list(self, entries: Sequence[Entry]) -> None:
         """Get releases of one module into its index; they may be there, but not others."""
         module = entries[0].module
 
         def with_releases(index: Index | None) -> Index:
             index = index or Index(name=str(module))
             for entry in entries:
-                listed = index.find(Version(entry.release.version))
-                if listed is None:
+                there = index.find(entry.release.version)
+                if there is None:
                     index = index.with_release(entry.release)
-                elif listed.digest != entry.release.digest:
-                    raise taken_by(listed, module, entry.release, self.location)
+                elif there.digest != entry.release.digest:
+                    raise taken_by(there, module, entry.release, self.location)
             return index
 
         self._update_index(module, with_releases)
@@ -206,11 +175,7 @@ class ObjectStoreRegistry:
 
     def _record(self, module: ModuleName, version: str, file: str) -> FileRecord | None:
         """Return what a file of a release is; the index is read where that is not known yet."""
-        index = self._indexes.get(module)
-        release = None if index is None else index.find(Version(version))
-        if release is None:
-            index = self.index(module)
-            release = None if index is None else index.find(Version(version))
+        release = self._listed(module, version) or release_in(self.index(module), version)
         return None if release is None else release.all_files.get(file)
 
     def _update_index(self, module: ModuleName, change: Callable[[Index | None], Index]) -> Index:
@@ -277,16 +242,16 @@ class ObjectStoreRegistry:
         layout.check_layout(document.data, self._url)
         self._has_layout = True
 
-    def _published(self, entry: _Entry) -> Published:
-        release = self._indexes[entry.module].find(Version(entry.release.version))
+    def _published(self, entry: Entry) -> Published:
+        release = self._indexes[entry.module].find(entry.release.version)
         is_new = entry.is_new and release == entry.release
-        return Published.of(entry.module, entry.release, self._url, is_new=is_new)
+        return entry.published(self._url, is_new=is_new)
 
 
-def _files(entries: Iterable[_Entry]) -> list[tuple[Path, FileRecord]]:
+def _files(entries: Iterable[Entry]) -> list[tuple[Path, FileRecord]]:
     """Return every file of the entries once."""
     files = {
-        record.digest: (entry.folder / name, record)
+        record.digest: (entry.distribution.folder / name, record)
         for entry in entries
         for name, record in entry.release.all_files.items()
     }

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, BinaryIO, NoReturn
 
-from packaging.version import Version
-
 from modpm.core.errors import ModpmError
 from modpm.core.formats.digest import digest_bytes
 from modpm.registry.backends import layout
@@ -13,7 +11,7 @@ from modpm.registry.backends.cataloguing import FileCatalogue, Reading
 from modpm.registry.backends.layout import NAMESPACES_FILE, REGISTRY_FILE
 from modpm.registry.backends.refusals import cannot_list
 from modpm.registry.backends.web_server import WebServer
-from modpm.registry.index import Index
+from modpm.registry.index import Index, release_in
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -103,8 +101,7 @@ class StaticRegistry:
 
     def _path_by_digest(self, module: ModuleName, version: str, file: str) -> str | None:
         """Return where the file is in a copy of a bucket; None if it is not listed."""
-        index = self._indexes.get(module) or self.index(module)
-        release = None if index is None else index.find(Version(version))
+        release = release_in(self._indexes.get(module) or self.index(module), version)
         record = None if release is None else release.all_files.get(file)
         return None if record is None else layout.content_path(record.digest)
 

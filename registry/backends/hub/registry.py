@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from itertools import chain
 from typing import TYPE_CHECKING, BinaryIO
 from urllib.parse import urlencode
-
-from packaging.version import Version
 
 from modpm.core.errors import ModpmError
 from modpm.core.formats.digest import digest_bytes
@@ -23,29 +20,19 @@ from modpm.registry.backends.hub.naming import (
     repository_of,
     tag_of,
 )
-from modpm.registry.backends.hub.releasing import INDEX_FILE, ReleaseWriter, taken_there
+from modpm.registry.backends.hub.releasing import INDEX_FILE, ReleaseWriter
 from modpm.registry.backends.hub.repository import ModuleRepository
-from modpm.registry.backends.protocol import Published
+from modpm.registry.backends.publishing_plan import Entry, by_module, in_waves, planned
 from modpm.registry.backends.refusals import not_listed
 from modpm.registry.backends.shards import Shard
-from modpm.registry.backends.waves import in_waves
-from modpm.registry.index import CompositionRelease, Index, Release
+from modpm.registry.index import CompositionRelease, Index, release_in
 from modpm.registry.system.threads import in_threads
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from modpm.core.formats.distribution import Distribution
-
-
-@dataclass(frozen=True, eq=False)
-class _Entry:
-    """A distribution on its way into the registry, and the release that it is there."""
-
-    distribution: Distribution
-    module: ModuleName
-    release: Release
-    is_listed: bool
+    from modpm.registry.backends.protocol import Published
 
 
 class HubRegistry:
@@ -93,8 +80,7 @@ class HubRegistry:
             ModpmError: `missing-file`, or `release-changed`, if the tag was moved to other files.
         """
         repository = self._required(module)
-        index = self._indexes.get(module) or self.index(module)
-        release = None if index is None else index.find(Version(version))
+        release = release_in(self._indexes.get(module) or self.index(module), version)
         if isinstance(release, CompositionRelease):
             return self._commit_of_composition(repository, release)
         found = repository.linked(TENSOR_FILE, tag_of(version))
@@ -136,14 +122,10 @@ class HubRegistry:
                 `wrong-digest`; what the Hub does is `not-authorised`, `rate-limited`,
                 `network-failed`.
         """
-        entries = self._entered(distributions)
-        by_module: dict[ModuleName, list[_Entry]] = {}
-        for entry in entries:
-            by_module.setdefault(entry.module, []).append(entry)
-        groups = list(by_module.values())
-        done = in_waves(self._publish, groups, "modules cannot be published")
+        entries = self._planned(distributions)
+        done = in_waves(self._publish, by_module(entries), "modules cannot be published")
         new = list(chain.from_iterable(done))
-        return [self._published(entry, is_new=entry in new) for entry in entries]
+        return [entry.published(self._location, is_new=entry in new) for entry in entries]
 
     def change(self, module: ModuleName, change: Callable[[Index], Index]) -> Index:
         """Change what is listed for a name, if nobody else did since it was read."""
@@ -202,35 +184,26 @@ class HubRegistry:
         names = [field(sibling, ["rfilename"], self._location) for sibling in siblings]
         return INDEX_FILE in names
 
-    def _entered(self, distributions: Sequence[Distribution]) -> list[_Entry]:
+    def _planned(self, distributions: Sequence[Distribution]) -> list[Entry]:
         """Look at all of them before anything is published."""
-        releases = [(d, Release.of_distribution(d)) for d in distributions]
-        modules = [ModuleName.parse(d.manifest.name) for d in distributions]
+        modules = list(dict.fromkeys(ModuleName.parse(d.manifest.name) for d in distributions))
         for module in modules:
             if repository_of(self._owner, module) is None:
                 raise not_allowed(module)
-        unique = list(dict.fromkeys(modules))
-        indexes = dict(
-            zip(unique, in_threads(self.index, unique, "indexes cannot be read"), strict=True)
+        read = in_threads(self.index, modules, "indexes cannot be read")
+        indexes = dict(zip(modules, read, strict=True))
+        return planned(
+            distributions,
+            lambda module, version: release_in(indexes[module], version),
+            self._location,
         )
-        entries: list[_Entry] = []
-        for module, (distribution, release) in zip(modules, releases, strict=True):
-            listed = _find(entries, indexes[module], module, Version(release.version))
-            if listed is not None and listed.digest != release.digest:
-                raise taken_there(module, release, listed.digest, self._location)
-            is_listed = listed is not None
-            entries.append(_Entry(distribution, module, listed or release, is_listed))
-        return entries
 
-    def _publish(self, entries: Sequence[_Entry]) -> list[_Entry]:
+    def _publish(self, entries: Sequence[Entry]) -> list[Entry]:
         """Publish releases of one module, one after the other; return those that were new."""
         module = entries[0].module
         writer = ReleaseWriter(self._required(module), module, self._location)
-        wanted = [entry for entry in entries if not entry.is_listed]
+        wanted = [entry for entry in entries if entry.is_new]
         return [e for e in wanted if writer.publish(e.distribution, e.release)]
-
-    def _published(self, entry: _Entry, *, is_new: bool) -> Published:
-        return Published.of(entry.module, entry.release, self.location, is_new=is_new)
 
     def _moved(self, repository: str, version: str, commit: str) -> ModpmError:
         return ModpmError(
@@ -241,12 +214,3 @@ class HubRegistry:
             hint="a release never changes: find out from its owner who moved the tag; what is "
             "locked is still installed by its commit",
         )
-
-
-def _find(
-    entries: Sequence[_Entry], index: Index | None, module: ModuleName, version: Version
-) -> Release | None:
-    for entry in entries:
-        if entry.module == module and Version(entry.release.version) == version:
-            return entry.release
-    return None if index is None else index.find(version)

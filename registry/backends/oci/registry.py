@@ -38,7 +38,7 @@ from modpm.registry.backends.oci.server import (
     Endpoint,
     Server,
 )
-from modpm.registry.backends.protocol import Published
+from modpm.registry.backends.publishing_plan import Entry, planned
 from modpm.registry.backends.refusals import cannot_list, not_listed, taken_by
 from modpm.registry.backends.retrying import persistently
 from modpm.registry.backends.web import Request, Web
@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from modpm.core.formats.distribution import Distribution
+    from modpm.registry.backends.protocol import Published
     from modpm.registry.backends.shards import Shard
 
 YANK_ANNOTATION = "modpm.yanked"
@@ -57,16 +58,6 @@ HELP_AFTER_SECONDS = 2.0
 
 _POLL_SECONDS = 0.1
 _MAX_REPOSITORY_LENGTH = 255
-
-
-@dataclass(frozen=True)
-class _Entry:
-    """A distribution on its way into the registry, and the release that it is there."""
-
-    distribution: Distribution
-    module: ModuleName
-    release: Release
-    is_new: bool
 
 
 @dataclass(frozen=True)
@@ -159,7 +150,9 @@ class OciRegistry:
         Everything is uploaded before the first of them can be seen. The releases then appear one
         after the other; whoever is interrupted publishes again, and what is there is passed over.
         """
-        entries = self._enter(distributions)
+        for distribution in distributions:
+            self._check_length(ModuleName.parse(distribution.manifest.name))
+        entries = planned(distributions, self._published_before, self.location)
         artifacts = [self._upload(entry) if entry.is_new else None for entry in entries]
         return [self._published(*pair) for pair in zip(entries, artifacts, strict=True)]
 
@@ -257,26 +250,7 @@ class OciRegistry:
 
     # Publishing
 
-    def _enter(self, distributions: Sequence[Distribution]) -> list[_Entry]:
-        entries: list[_Entry] = []
-        for distribution in distributions:
-            release = Release.of_distribution(distribution)
-            module = ModuleName.parse(distribution.manifest.name)
-            self._check_length(module)
-            listed_release = self._published_before(module, release, entries)
-            if listed_release is not None and listed_release.digest != release.digest:
-                raise taken_by(listed_release, module, release, self.location)
-            is_new = listed_release is None
-            entries.append(_Entry(distribution, module, listed_release or release, is_new))
-        return entries
-
-    def _published_before(
-        self, module: ModuleName, release: Release, entries: Sequence[_Entry]
-    ) -> Release | None:
-        version = Version(release.version)
-        for entry in entries:
-            if entry.module == module and Version(entry.release.version) == version:
-                return entry.release
+    def _published_before(self, module: ModuleName, version: Version) -> Release | None:
         same = [text for text in self._versions(module) if Version(text) == version]
         for text in same:
             artifact = self._artifact(module, naming.tag_of_version(text))
@@ -285,7 +259,7 @@ class OciRegistry:
             return artifact.release
         return None
 
-    def _upload(self, entry: _Entry) -> Artifact:
+    def _upload(self, entry: Entry) -> Artifact:
         """Upload everything but the OCI tags."""
         repository = self._repository(entry.module)
         for name, file in entry.release.all_files.items():
@@ -295,11 +269,11 @@ class OciRegistry:
         repository.put_manifest(artifact.digest, artifact.data)
         return artifact
 
-    def _published(self, entry: _Entry, artifact: Artifact | None) -> Published:
+    def _published(self, entry: Entry, artifact: Artifact | None) -> Published:
         is_new = artifact is not None and self._is_chosen(entry, artifact)
-        return Published.of(entry.module, entry.release, self.location, is_new=is_new)
+        return entry.published(self.location, is_new=is_new)
 
-    def _is_chosen(self, entry: _Entry, artifact: Artifact) -> bool:
+    def _is_chosen(self, entry: Entry, artifact: Artifact) -> bool:
         """Publish a release unless another writer was chosen; say which it was.
 
         Raises:

@@ -1,0 +1,100 @@
+"""What publishing does, whatever kind a registry is: what is new there, and in which order."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar
+
+from packaging.version import Version
+
+from modpm.core.formats.names import ModuleName
+from modpm.registry.backends.protocol import Published
+from modpm.registry.backends.refusals import taken_by
+from modpm.registry.index import CompositionRelease, Release
+from modpm.registry.system.threads import in_threads
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from modpm.core.formats.distribution import Distribution
+
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True, eq=False)
+class Entry:
+    """A distribution on its way into a registry.
+
+    Attributes:
+        distribution: The distribution, verified.
+        module: Its name.
+        release: The release that it is there.
+        is_new: Whether the registry does not list it yet.
+    """
+
+    distribution: Distribution
+    module: ModuleName
+    release: Release
+    is_new: bool
+
+    def published(self, location: str, *, is_new: bool) -> Published:
+        """Return the release as a registry has it."""
+        return Published.of(self.module, self.release, location, is_new=is_new)
+
+
+def planned(
+    distributions: Iterable[Distribution],
+    listed: Callable[[ModuleName, Version], Release | None],
+    location: str,
+) -> list[Entry]:
+    """Say of each distribution whether it is new.
+
+    Args:
+        distributions: What is to be published.
+        listed: Gives what the registry has under a version.
+        location: The registry.
+
+    Raises:
+        ModpmError: `version-taken`, if a version has other bytes, there or among these.
+    """
+    known: dict[tuple[ModuleName, Version], Release] = {}
+    entries: list[Entry] = []
+    for distribution in distributions:
+        release = Release.of_distribution(distribution)
+        name = ModuleName.parse(distribution.manifest.name), Version(release.version)
+        there = known.get(name) or listed(*name)
+        if there is not None and there.digest != release.digest:
+            raise taken_by(there, name[0], release, location)
+        known[name] = there or release
+        entries.append(Entry(distribution, name[0], known[name], there is None))
+    return entries
+
+
+def by_module(entries: Iterable[Entry]) -> list[list[Entry]]:
+    """Return the entries of each module, modules in the order of their first."""
+    groups: dict[ModuleName, list[Entry]] = {}
+    for entry in entries:
+        groups.setdefault(entry.module, []).append(entry)
+    return list(groups.values())
+
+
+def in_waves(
+    work: Callable[[Sequence[Entry]], Result], groups: Iterable[Sequence[Entry]], what: str
+) -> list[Result]:
+    """Do some work for each group of entries: first for those that hold no composition (V-14).
+
+    Args:
+        work: Publishes a group, the entries of one name.
+        groups: The groups.
+        what: As for `in_threads`.
+
+    Returns:
+        The results, in no order.
+
+    Raises:
+        ModpmError: As `in_threads`; the second wave is not begun then.
+    """
+    waves: tuple[list[Sequence[Entry]], list[Sequence[Entry]]] = ([], [])
+    for group in groups:
+        waves[any(isinstance(entry.release, CompositionRelease) for entry in group)].append(group)
+    return [result for wave in waves for result in in_threads(work, wave, what)]
