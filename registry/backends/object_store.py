@@ -97,7 +97,7 @@ class ObjectStoreRegistry:
         if record is not None:
             for path in (layout.content_path(record.digest), in_folder):
                 try:
-                    return streaming.opened(self._bucket.pieces(path, offset))
+                    return streaming.opened(self._bucket.pieces(path, offset), self._url)
                 except FileNotFoundError:
                     continue
         raise layout.missing_file(module, version, f"{self._url}/{in_folder}")

@@ -17,6 +17,7 @@ from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from modpm.core.errors import ModpmError
+from modpm.registry.system.waiting import waiting
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -134,15 +135,16 @@ def persistently(ask: Callable[[], _Answer], where: str) -> _Answer:
             still has too many requests at the end; `network-failed`, if it is still at fault.
     """
     pauses = iter(PAUSES_SECONDS)
-    while True:
-        try:
-            return ask()
-        except ServerFault as fault:
-            wait = _wait_after(fault, next(pauses, None))
-            if wait is None:
-                failure = _given_up_error(fault, where)
-                break
-        time.sleep(wait)
+    with waiting(where):
+        while True:
+            try:
+                return ask()
+            except ServerFault as fault:
+                wait = _wait_after(fault, next(pauses, None))
+                if wait is None:
+                    failure = _given_up_error(fault, where)
+                    break
+            time.sleep(wait)
     raise failure  # not where it was caught: what a library raised may hold a token
 
 

@@ -7,6 +7,7 @@ import time
 from typing import TYPE_CHECKING, BinaryIO
 
 from modpm.core.errors import ModpmError
+from modpm.registry.system.waiting import waiting
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -21,14 +22,17 @@ LOW_SPEED_BYTES = 1000
 _BUFFER_BYTES = 256 * 1024
 
 
-def opened(pieces: Iterator[bytes], close: Callable[[], None] = lambda: None) -> BinaryIO:
+def opened(
+    pieces: Iterator[bytes], where: str, close: Callable[[], None] = lambda: None
+) -> BinaryIO:
     """Return a file that gives what comes in, and holds no more than a piece of it.
 
     Args:
         pieces: The bytes, in pieces of any size; what it raises, reading raises.
+        where: Where they come from, for who waits for them.
         close: Called when the file is closed.
     """
-    return io.BufferedReader(_Pieces(pieces, close), _BUFFER_BYTES)
+    return io.BufferedReader(_Pieces(pieces, where, close), _BUFFER_BYTES)
 
 
 def skipped(pieces: Iterator[bytes], n_bytes: int) -> Iterator[bytes]:
@@ -83,8 +87,9 @@ class Pace:
 
 
 class _Pieces(io.RawIOBase):
-    def __init__(self, pieces: Iterator[bytes], close: Callable[[], None]) -> None:
+    def __init__(self, pieces: Iterator[bytes], where: str, close: Callable[[], None]) -> None:
         super().__init__()
+        self._where = where
         self._pieces = pieces
         self._close = close
         self._rest = memoryview(b"")
@@ -94,7 +99,8 @@ class _Pieces(io.RawIOBase):
 
     def readinto(self, buffer: Buffer) -> int:
         while not self._rest:
-            piece = next(self._pieces, None)
+            with waiting(self._where):
+                piece = next(self._pieces, None)
             if piece is None:
                 return 0
             self._rest = memoryview(piece)

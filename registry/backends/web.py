@@ -153,7 +153,7 @@ class Web:
             return io.BytesIO()  # what was asked for begins after the last byte
         n_skipped = offset - self._first_byte(response) if offset else 0
         pieces = streaming.skipped(self._pieces(response, where), n_skipped)
-        return streaming.opened(pieces, response.close)
+        return streaming.opened(pieces, where, response.close)
 
     def refused(self, why: str) -> ModpmError:
         """Return the error of a server that asking again does not help with."""

@@ -13,6 +13,7 @@ import pytest
 from tests.registry.backends.servers.faulty_proxy import Fault, FaultyProxy
 from tests.registry.backends.servers.static_files import StaticFiles
 
+from modpm.cli.main import main
 from modpm.core.errors import ModpmError
 from modpm.core.formats.distribution import read_distribution
 from modpm.core.formats.names import ModuleName
@@ -21,6 +22,7 @@ from modpm.registry.backends.opening import open_backend
 from modpm.registry.installing.installation import install
 from modpm.registry.installing.syncing import sync
 from modpm.registry.publication.publishing import publish
+from modpm.registry.system import waiting
 from modpm.registry.system.threads import in_threads
 
 if TYPE_CHECKING:
@@ -83,10 +85,12 @@ def listening(at_once: bytes = b"", slowly: bytes = b"") -> Iterator[Listener]:
 
 
 @pytest.fixture(autouse=True)
-def in_haste(monkeypatch: pytest.MonkeyPatch) -> None:
+def in_haste(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(retrying, "TIMEOUT_SECONDS", 0.3)
     monkeypatch.setattr(streaming, "LOW_SPEED_SECONDS", 0.5, raising=False)
     monkeypatch.setattr(retrying, "PAUSES_SECONDS", (0.01, 0.02, 0.03))
+    yield
+    waiting.listen(None)
 
 
 @pytest.mark.parametrize(
@@ -194,3 +198,43 @@ def test_another_registry_is_asked_at_once_for_what_a_dead_one_has(
         n_files = len(read_distribution(golden).manifest.files) + 1
         assert proxy.n_requests <= n_files + len(retrying.PAUSES_SECONDS) + 1
     assert (project / ".modpm").is_dir()
+
+
+def test_who_is_waited_for_is_said_after_two_seconds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert waiting.PATIENCE_SECONDS == 2
+    monkeypatch.setattr(waiting, "PATIENCE_SECONDS", 0.2)
+    monkeypatch.setenv("MODPM_HOME", str(tmp_path / "home"))
+    with listening() as server:
+        url = f"http://127.0.0.1:{server.port}"
+        main(["install", "a/b", "--registry", url, "--project", str(tmp_path)])
+        assert capsys.readouterr().err.count(f"waiting for {url}\n") == 1
+
+        main(["install", "a/b", "--registry", url, "--project", str(tmp_path), "--quiet"])
+        assert "waiting" not in capsys.readouterr().err
+
+
+def test_nothing_is_said_of_a_server_that_answers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("MODPM_HOME", str(tmp_path / "home"))
+    monkeypatch.setattr(retrying, "TIMEOUT_SECONDS", 20.0)
+    (tmp_path / "r").mkdir()
+    (tmp_path / "r" / "registry.json").write_text('{"format_version":1}')
+    with served(tmp_path / "r") as proxy:
+        url = f"http://127.0.0.1:{proxy.port}"
+        assert main(["install", "a/b", "--registry", url, "--project", str(tmp_path)]) == 1
+    assert "waiting" not in capsys.readouterr().err
+
+
+def test_a_file_that_is_waited_for_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(waiting, "PATIENCE_SECONDS", 0.1)
+    told: list[str] = []
+    with listening(HEADERS) as server:
+        url = f"http://127.0.0.1:{server.port}"
+        waiting.listen(told.append)
+        file = open_backend(url).open_file(SEVEN, "1.0.0", "manifest.json")
+        with file, pytest.raises(ModpmError):
+            file.read()
+    assert told == [f"waiting for {url}/digits/7/1.0.0/manifest.json"]
