@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from modpm.cli.module_table import installed_data, print_modules
+from modpm.cli.module_table import installed_data
 from modpm.cli.output import emit, say, warn
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def report_installation(installation: Installation, *, as_json: bool, dry_run: bool) -> None:
-    """Print what is installed now, and say what was changed."""
+    """Say what was changed, or print what is installed now as JSON."""
     say_changes(installation.changes, dry_run=dry_run)
     for name in installation.mended:
         say(f"! {name} was damaged, and is made anew")
@@ -24,7 +24,6 @@ def report_installation(installation: Installation, *, as_json: bool, dry_run: b
         say("everything is installed already")
     warn_of_yanked(installation.yanked)
     if not as_json:
-        print_modules(installation.modules)
         return
     emit(
         {

@@ -67,8 +67,9 @@ def command(
     )
     say_changes(locking.changes, dry_run=dry_run)
     warn_of_yanked(locking.yanked)
-    if not dry_run:
-        say(f"locked: {counted(len(locking.lock.pins), 'module')}")
+    if not locking.changes:
+        n_modules = counted(len(locking.lock.pins), "module")
+        say(f"the same releases are locked: {n_modules}")
     if as_json:
         emit(_data(locking, dry_run=dry_run))
 

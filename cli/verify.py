@@ -22,6 +22,4 @@ def command(project: str, as_json: bool) -> None:
     if as_json:
         emit({"modules": [installed_data(module) for module in modules]})
         return
-    for module in modules:
-        say(f"{module.name} {module.version} is intact")
-    say(f"{counted(len(modules), 'module')} verified")
+    say(f"all is intact: {counted(len(modules), 'module')}")

@@ -13,7 +13,7 @@ from modpm.core.formats.manifest import MANIFEST_FILE
 from modpm.registry.installing.installed import InstalledModule
 from modpm.registry.installing.members import member_problems
 from modpm.registry.projects.lockfile import Lockfile, Pin
-from modpm.registry.projects.project import Project
+from modpm.registry.projects.project import PROJECT_FILE, Project
 from modpm.registry.projects.sources import Sources
 from modpm.registry.projects.staleness import lock_problems
 from modpm.registry.storage.store import Store, verified_digest
@@ -40,11 +40,14 @@ def verify(project: str | os.PathLike[str] = ".") -> list[InstalledModule]:
         The modules, all of which are as they should be.
 
     Raises:
-        ModpmError: `verification-failed`, naming everything that is wrong; `invalid-lock`.
+        ModpmError: `verification-failed`, naming everything that is wrong; `invalid-lock`;
+            `no-project`.
     """
     place = Project.discover(project)
     with explained("verify"):
         installed = place.installed() or Lockfile((), ())
+        if place.files() == (None, None) and not installed.pins:
+            raise _no_project(place)
         differences = list(_differences(place, installed))
         damage = in_threads(lambda pin: _damage(place, pin), installed.pins, "files cannot be read")
     problems = [*differences, *chain.from_iterable(damage)]
@@ -59,6 +62,15 @@ def verify(project: str | os.PathLike[str] = ".") -> list[InstalledModule]:
             hint="run `modpm install`" if differences else "run `modpm repair`",
         )
     return [InstalledModule.of(pin, place) for pin in installed.pins]
+
+
+def _no_project(place: Project) -> ModpmError:
+    return ModpmError(
+        f"there is no `{PROJECT_FILE}` here, or in any folder above",
+        code="no-project",
+        where=str(place.root),
+        hint="name a folder of the project by `--project`, or make one by `modpm init`",
+    )
 
 
 def verify_module(

@@ -115,12 +115,12 @@ def test_lock_says_what_would_be_installed(run: Run, registry: Path, here: Path)
 
     outcome = run("lock", "--json")
 
-    assert outcome.err == "+ digits/7 1.1.0\n+ digits/8 1.0.0\nlocked: 2 modules\n"
+    assert outcome.err == "+ digits/7 1.1.0\n+ digits/8 1.0.0\n"
     found = data(outcome)
     assert (found["is_changed"], found["dry_run"], found["yanked"]) == (True, False, [])
     assert list(found["modules"][0]) == ["name", "version", "digest", "size_bytes", "registry"]
     assert run("list").err == "no modules are installed here\n"
-    assert run("lock", "--locked").err == "locked: 2 modules\n"
+    assert run("lock", "--locked").err == "the same releases are locked: 2 modules\n"
 
 
 def test_sync_installs_what_is_locked_and_nothing_twice(
@@ -174,7 +174,9 @@ def test_what_is_yanked_is_installed_from_a_lock_with_a_warning(
 
     assert outcome.err == "warning: digits/8 is yanked: wrong labels\n"
     assert data(outcome)["yanked"] == [{"name": "digits/8", "reason": "wrong labels"}]
-    assert run("lock").err == "warning: digits/8 is yanked: wrong labels\nlocked: 1 module\n"
+    assert run("lock").err == (
+        "warning: digits/8 is yanked: wrong labels\nthe same releases are locked: 1 module\n"
+    )
 
 
 def test_repair_says_what_it_mended(run: Run, registry: Path, here: Path) -> None:

@@ -15,9 +15,7 @@ def test_intact_modules_are_verified(run: Run, registry: Path) -> None:
     outcome = run("verify")
 
     assert outcome.code == 0
-    assert outcome.err == (
-        "digits/7 1.1.0 is intact\ndigits/8 1.0.0 is intact\n2 modules verified\n"
-    )
+    assert outcome.err == "all is intact: 2 modules\n"
     names = [module["name"] for module in json.loads(run("verify", "--json").out)["modules"]]
     assert names == ["digits/7", "digits/8"]
 
@@ -40,3 +38,12 @@ def test_a_changed_file_exits_with_1_and_repairing_mends_it(
         "! digits/7 was repaired in the store\n! digits/7 was repaired in the project\n"
     )
     assert run("verify").code == 0
+
+
+def test_outside_of_a_project_there_is_nothing_to_verify(run: Run) -> None:
+    outcome = run("verify", "--json")
+
+    assert outcome.code == 1
+    assert json.loads(outcome.out)["error"]["code"] == "no-project"
+    run("init")
+    assert run("verify") == (0, "", "all is intact: 0 modules\n")

@@ -38,7 +38,14 @@ def test_an_installation_verifies(cat: Path, project: Path) -> None:
 
 
 def test_an_empty_project_verifies(project: Path) -> None:
+    (project / "modpm.toml").touch()
     assert verify(project) == []
+
+
+def test_a_folder_that_is_no_project_does_not_verify(project: Path) -> None:
+    with pytest.raises(ModpmError) as caught:
+        verify(project)
+    assert caught.value.code == "no-project"
 
 
 def test_a_cold_store_is_no_fault(cat: Path, project: Path, home: Path) -> None:
