@@ -13,6 +13,7 @@ from modpm.core.formats.names import ModuleName
 from modpm.registry.resolver.origins import ORIGIN
 from modpm.registry.resolver.packages import ModulePackage
 from modpm.registry.resolver.version_sets import VersionSet
+from modpm.registry.system.waiting import PATIENCE_SECONDS, say_waiting
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -49,7 +50,7 @@ class Provider(BaseProvider[str, int]):
         limit_seconds: float,
     ) -> None:
         self._shelves = shelves
-        self._limit_seconds = limit_seconds
+        self._limit_seconds, self._silent_seconds = limit_seconds, PATIENCE_SECONDS
         self._start = time.monotonic() - shelves.reading_seconds
         self._n_looked_at = 0
         self._first = {
@@ -79,8 +80,12 @@ class Provider(BaseProvider[str, int]):
         Raises:
             ModpmError: `resolving-takes-too-long`.
         """
-        if time.monotonic() - self._start - self._shelves.reading_seconds > self._limit_seconds:
+        spent_seconds = time.monotonic() - self._start - self._shelves.reading_seconds
+        if spent_seconds > self._limit_seconds:
             raise self._too_long()
+        if spent_seconds > self._silent_seconds:
+            self._silent_seconds *= 2
+            say_waiting(f"releases that go together: {self._n_looked_at:,} versions looked at")
         self._left = positive_ranges
 
     def choose_version(self, package: str, version_range: Range) -> int | None:

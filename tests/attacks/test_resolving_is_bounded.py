@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -101,6 +102,12 @@ def test_the_environment_bounds_a_search_where_no_option_does(project: Path) -> 
     assert ended.returncode == 1
     assert "after 0.5 s" in ended.stderr
     assert "Traceback" not in ended.stderr
+
+
+def test_a_long_search_says_how_far_it_is(project: Path) -> None:
+    ended = run(project, "install", "n/*", "--resolve-timeout", "3")
+
+    assert re.search(r"waiting for releases that go together: [\d,]+ versions", ended.stderr)
 
 
 @pytest.mark.parametrize("seconds", ["0", "-1", "nan"])
