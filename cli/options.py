@@ -52,9 +52,9 @@ added_registry_option = _with_http(
         "--registry",
         metavar="URL",
         multiple=True,
-        help="A registry to look in first; it is added to modpm.toml. May be given several times. "
-        "By default those of modpm.toml, or else $MODPM_REGISTRY; then those of your config.toml; "
-        "where there is none, $MODPM_HOME/registry.",
+        help="A registry to look in first for what is named; it is added to modpm.toml. May be "
+        "given several times. By default those of modpm.toml, or else $MODPM_REGISTRY; then those "
+        "of your config.toml; where there is none, $MODPM_HOME/registry.",
     )
 )
 move_namespace_option = click.option(

@@ -39,6 +39,7 @@ class RegistryCatalogue:
         addresses: The registries, the first first.
         base: What their relative paths are relative to.
         bound: The registries that namespaces belong to.
+        first: Registries that go first for some namespaces of which that is not known.
         refused: Why nothing may be taken for a namespace.
     """
 
@@ -47,11 +48,13 @@ class RegistryCatalogue:
         addresses: Sequence[Address],
         base: Path,
         bound: Mapping[str, Address] = MappingProxyType({}),
+        first: Mapping[str, Sequence[Address]] = MappingProxyType({}),
         refused: Mapping[str, ModpmError] = MappingProxyType({}),
     ) -> None:
         self._addresses = tuple(dict.fromkeys(addresses))
         self._base = base
         self._bound = dict(bound)
+        self._first = first
         self._refused = refused
         self._opened: dict[Address, Backend] = {}
         self._listings: dict[tuple[Address, ModuleName], Listing | None] = {}
@@ -67,7 +70,7 @@ class RegistryCatalogue:
         found = [] if owner is None else self._open(owner).names(namespace)
         if found:
             return sorted(found)
-        namespaces = {name.namespace for b in self._backends for name in b.names()}
+        namespaces = {name.namespace for name in self._names(self._addresses)}
         close = difflib.get_close_matches(namespace, sorted(namespaces), n=1)
         raise ModpmError(
             f"there are no modules of the namespace `{namespace}`",
@@ -116,10 +119,6 @@ class RegistryCatalogue:
             raise self._unknown(module, owner)
         return listing
 
-    @property
-    def _backends(self) -> list[Backend]:
-        return [self._open(address) for address in self._addresses]
-
     def _open(self, address: Address) -> Backend:
         """Open a registry when it is needed: its client library may take long to import."""
         if address not in self._opened:
@@ -136,8 +135,8 @@ class RegistryCatalogue:
             if namespace in self._refused:
                 raise self._refused[namespace]
             if namespace not in self._bound:
-                having = (a for a in self._addresses if self._has(a, namespace, module))
-                owner = next(having, None)
+                order = dict.fromkeys([*self._first.get(namespace, ()), *self._addresses])
+                owner = next((a for a in order if self._has(a, namespace, module)), None)
                 if owner is None:
                     return None
                 self._bound[namespace] = owner
@@ -148,12 +147,7 @@ class RegistryCatalogue:
             return True
         if module is not None and self._listing_of(address, module) is not None:
             return True
-        try:
-            return bool(self._open(address).names(namespace))
-        except ModpmError as error:
-            if error.code != "cannot-list":
-                raise
-            raise self._undecided(address, namespace, error) from None
+        return bool(self._open(address).names(namespace))
 
     def _listing_of(self, address: Address, module: ModuleName) -> Listing | None:
         if (address, module) not in self._listings:
@@ -163,22 +157,11 @@ class RegistryCatalogue:
             self._listings[address, module] = listing
         return self._listings[address, module]
 
-    def _undecided(self, address: Address, namespace: str, cause: ModpmError) -> ModpmError:
-        return ModpmError(
-            f"it is not known whether `{namespace}` belongs to `{address.name}`",
-            code=cause.code,
-            where=address.location(self._base),
-            why=cause.what,
-            hint="name the registry that has it by `--registry`, or write it into the table "
-            "`[namespaces]` of modpm.toml",
-        )
-
     def _unknown(self, module: ModuleName, owner: Address | None) -> ModpmError:
-        backends = self._backends if owner is None else [self._open(owner)]
-        names = sorted({str(name) for backend in backends for name in backend.names()})
-        close = difflib.get_close_matches(str(module), names, n=3)
+        names = self._names(self._addresses if owner is None else [owner])
+        close = difflib.get_close_matches(str(module), map(str, names), n=3)
         meant = " or ".join(f"`{name}`" for name in close)
-        why = f"of the {len(names)} modules there, none has this name"
+        why = f"of the {len(names)} modules there, none has this name" if names else None
         other = None if owner is None else self._elsewhere(module, owner)
         if owner is not None and other is not None:
             why = (
@@ -192,6 +175,17 @@ class RegistryCatalogue:
             why=why,
             hint=f"did you mean {meant}?" if close else "name another registry by `--registry`",
         )
+
+    def _names(self, addresses: Sequence[Address]) -> list[ModuleName]:
+        """Return the names that registries have, as far as they tell them."""
+        names: set[ModuleName] = set()
+        for address in addresses:
+            try:
+                names |= set(self._open(address).names())
+            except ModpmError as error:
+                if error.code != "cannot-list":
+                    raise
+        return sorted(names)
 
     def _elsewhere(self, module: ModuleName, owner: Address) -> Address | None:
         """Return another registry that lists a module, to tell of it."""

@@ -34,7 +34,8 @@ def cannot_list(location: str, why: str, otherwise: str = "") -> ModpmError:
         code="cannot-list",
         where=location,
         why=why,
-        hint=f"name modules by their whole names, such as `cifar10/cat`{otherwise}",
+        hint="name modules by their whole names, such as `cifar10/cat`, and in modpm.toml the "
+        f'registries of their namespaces, such as `namespaces = {{ cifar10 = "hub" }}`{otherwise}',
     )
 
 

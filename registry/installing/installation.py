@@ -96,7 +96,8 @@ def install(
         requirements: Such as `cifar10/cat`, `cifar10/cat>=1.2,<2`, `cifar10/cat@stable`,
             `cifar10/*`.
         project: A folder in the project, or one that becomes a project.
-        registry: One or more registries to look in first; they are added to `modpm.toml`.
+        registry: One or more registries to look in first for what is named; they are added to
+            `modpm.toml`.
         same_origin: Whether modules that are asked for together must come from one origin; it is
             kept in `modpm.toml`. None: as `modpm.toml` says.
         locked: Fail if `modpm.lock` would have to change.

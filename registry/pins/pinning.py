@@ -31,7 +31,7 @@ def kept_pins(
     request: Request, wishes: Wishes, lock: Lockfile, sources: Sources
 ) -> Lockfile | None:
     """Return the part of a lockfile that meets a request; None if registries have to be asked."""
-    if request.looks_up or any(sources.problems(lock.pins)):
+    if request.looks_up or sources.problems(lock.pins):
         return None
     return kept(lock, wishes.all_requirements(), same_origin=wishes.same_origin)
 
@@ -49,7 +49,7 @@ def resolved_pins(
     """
     from modpm.registry.resolver import resolve  # noqa: PLC0415 -- slow to import
 
-    catalogue = sources.catalogue(lock.pins)
+    catalogue = sources.catalogue(lock.pins, request.named_namespaces)
     catalogue.read_ahead([pin.module for pin in lock.pins])
     locked = {
         pin.module: Version(pin.version)

@@ -79,7 +79,7 @@ def plan(place: Project, request: Request, conditions: Conditions) -> Plan:
     if conditions.locked and lock is None:
         raise lock_missing(place)
     chosen, yanked = _chosen(place, _Asked(request, conditions, wishes, sources), lock)
-    edit = _settled(edit, chosen, sources.learned(chosen.pins, wishes))
+    edit = _settled(edit, chosen, sources.learned(chosen.pins))
     texts = Lockfile.of(edit.applied(old).all_requirements(), ()).requirements
     chosen = replace(chosen, requirements=texts)
     if conditions.locked:

@@ -16,7 +16,7 @@ from modpm.registry.projects.editing import Edit
 from modpm.registry.projects.user_settings import user_settings
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Collection, Iterable, Mapping, Sequence
     from pathlib import Path
 
     from modpm.registry.addresses import Address, Registries
@@ -32,6 +32,7 @@ class Sources(NamedTuple):
         root: What their relative paths are relative to.
         given: Those that the user names now.
         usable: All of them, the first first.
+        ranked: All of them in the order of the project, those that the user names now last.
         bound: The registries that namespaces belong to, as the project says.
         preferred: The same as the user says, for namespaces of which the project says nothing.
     """
@@ -39,6 +40,7 @@ class Sources(NamedTuple):
     root: Path
     given: tuple[Address, ...]
     usable: tuple[Address, ...]
+    ranked: tuple[Address, ...]
     bound: Mapping[str, Address]
     preferred: Mapping[str, Address]
 
@@ -58,10 +60,12 @@ class Sources(NamedTuple):
         for address in user.registries:
             theirs[address.name] = known_address(address, place.root, known)
             known = list(dict.fromkeys([*known, theirs[address.name]]))
+        usable = tuple(known) or (default_address(),)
         return cls(
             place.root,
             given,
-            tuple(known) or (default_address(),),
+            usable,
+            tuple(dict.fromkeys([*wishes.registries, *usable])),
             _named(wishes.namespaces, {a.name: a for a in wishes.registries}),
             _named(user.namespaces, theirs),
         )
@@ -78,81 +82,83 @@ class Sources(NamedTuple):
         known = (*self.usable, *self.bound.values(), *self.preferred.values())
         return next((a for a in known if a.location(self.root) == location), None)
 
-    def problems(self, pins: Iterable[Pin]) -> Iterator[str]:
-        """Give which pins are not from the registry that their namespace belongs to.
+    def problems(self, pins: Iterable[Pin]) -> Collection[str]:
+        """Return which namespaces have pins that are not from the registry that they belong to.
 
-        A pin of a namespace of which the project says nothing must be from one of its registries.
+        Pins of a namespace of which the project says nothing must be from one of its registries.
         """
-        for pin in pins:
-            bound, owner = self.bound.get(pin.module.namespace), self.owner(pin)
-            place = pin.registry.location(self.root)
-            if bound is None and owner is None:
-                yield f"`{pin.module}` is locked from {place}, which is no registry of the project"
-            elif bound is not None and bound.location(self.root) != place:
-                yield (
-                    f"`{pin.module}` is locked from {place}, and `{pin.module.namespace}` belongs "
-                    f"to `{bound.name}` ({bound.location(self.root)})"
-                )
+        return self._strays(pins).values()
 
-    def catalogue(self, pins: Iterable[Pin]) -> RegistryCatalogue:
+    def _strays(self, pins: Iterable[Pin]) -> dict[str, str]:
+        owners, found = dict(self.bound), dict[str, str]()
+        for pin in pins:
+            namespace, owner = pin.module.namespace, self.owner(pin)
+            if owner is not None and owners.setdefault(namespace, owner) == owner:
+                continue
+            other = owners.get(namespace)
+            belongs = "which is no registry of the project"
+            if other is not None:
+                belongs = f"and `{namespace}` belongs to {self._in_words(other)}"
+            found[namespace] = (
+                f"`{pin.module}` is locked from {self._in_words(pin.registry)}, {belongs}"
+            )
+        return found
+
+    def catalogue(self, pins: Sequence[Pin], named: Iterable[str] = ()) -> RegistryCatalogue:
         """Return everything that is listed, for a project with these pins.
 
-        A namespace of which the project says nothing stays with the registry of its pins.
+        Args:
+            pins: Namespaces of which the project says nothing stay with their registries.
+            named: Namespaces that the user names now: the registries that are named with them
+                go first for these alone, and last for all that is only required.
         """
         from modpm.registry.catalogue import RegistryCatalogue  # noqa: PLC0415 -- slow to import
 
-        owners: dict[str, Address] = {}
-        refused: dict[str, ModpmError] = {}
-        for pin in pins:
-            namespace, owner = pin.module.namespace, self.owner(pin)
-            if namespace in self.bound:
-                continue
-            if owner is None or owners.setdefault(namespace, owner) != owner:
-                refused[namespace] = self._other_registry(pin, owners.get(namespace))
-        bound = {**self.preferred, **owners, **self.bound}
-        return RegistryCatalogue(self.usable, self.root, bound, refused)
+        refused = {
+            namespace: self._other_registry(namespace, why)
+            for namespace, why in self._strays(pins).items()
+            if namespace not in self.bound
+        }
+        first = dict.fromkeys(named, self.given)
+        return RegistryCatalogue(self.ranked, self.root, self._owners(pins), first, refused)
 
-    def learned(self, pins: Iterable[Pin], wishes: Wishes) -> Edit:
+    def learned(self, pins: Sequence[Pin]) -> Edit:
         """Return what `modpm.toml` does not say yet: which registries namespaces belong to."""
-        owners = {p.module.namespace: self.owner(p) or p.registry for p in pins}
-        new = {n: owner for n, owner in owners.items() if n not in wishes.namespaces}
-        added = [a for a in dict.fromkeys(new.values()) if a != default_address()]
-        names = {namespace: address.name for namespace, address in new.items()}
-        return Edit(registries=tuple(added), namespaces=names)
+        owners, new = self._owners(pins), {pin.module.namespace for pin in pins} - self.bound.keys()
+        added = dict.fromkeys(owners[namespace] for namespace in sorted(new))
+        return Edit(
+            registries=tuple(address for address in added if address != default_address()),
+            namespaces={namespace: owners[namespace].name for namespace in new},
+        )
 
-    def check_given(self, namespaces: Iterable[str], pins: Iterable[Pin]) -> None:
+    def check_given(self, namespaces: Iterable[str], pins: Sequence[Pin]) -> None:
         """Check that what is asked for by name does not belong to another registry than is named.
 
         Raises:
             ModpmError: `other-registry`.
         """
-        owners = {pin.module.namespace: self.owner(pin) or pin.registry for pin in pins}
+        owners = self._owners(pins)
         for namespace in namespaces:
-            owner = {**owners, **self.bound}.get(namespace)
-            places = [address.location(self.root) for address in self.given]
-            if owner is not None and places and owner.location(self.root) not in places:
-                raise ModpmError(
-                    f"`{namespace}` belongs to another registry than the one that is named",
-                    code="other-registry",
-                    where=places[0],
-                    why=f"it belongs to `{owner.name}` ({owner.location(self.root)})",
-                    hint="leave `--registry` out, or, if the namespace has moved, add "
-                    f"`--move-namespace {namespace}`",
-                )
+            owner = owners.get(namespace)
+            if self.given and owner is not None and owner not in self.given:
+                raise self._other_registry(namespace, f"it belongs to {self._in_words(owner)}")
 
-    def _other_registry(self, pin: Pin, other: Address | None) -> ModpmError:
-        place = f"`{pin.registry.name}` ({pin.registry.location(self.root)})"
-        besides = "is no registry of the project"
-        if other is not None:
-            besides = f"other modules of the namespace from `{other.name}`"
+    def _owners(self, pins: Sequence[Pin]) -> dict[str, Address]:
+        of_pins = {pin.module.namespace: self.owner(pin) or pin.registry for pin in pins}
+        return {**self.preferred, **of_pins, **self.bound}
+
+    def _other_registry(self, namespace: str, why: str) -> ModpmError:
         return ModpmError(
-            f"`{pin.module}` would come from another registry than the one it is locked from",
+            f"`{namespace}` would come from another registry than the one that it belongs to",
             code="other-registry",
             where=str(self.root),
-            why=f"it is locked from {place}, {'and' if other else 'which'} {besides}",
-            hint=f"name that registry by `--registry {pin.registry.location(self.root)}`, or move "
-            f"the namespace by `--registry URL --move-namespace {pin.module.namespace}`",
+            why=why,
+            hint="name the registry that it belongs to by `--registry`, or, if it has moved, name "
+            f"the other and add `--move-namespace {namespace}`",
         )
+
+    def _in_words(self, address: Address) -> str:
+        return f"`{address.name}` ({address.location(self.root)})"
 
 
 def _named(namespaces: Mapping[str, str], registries: Mapping[str, Address]) -> dict[str, Address]:

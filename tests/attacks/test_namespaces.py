@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 import pytest
+from tests.attacks.web_servers import serving
 
 from modpm.cli.main import main
 from modpm.core.formats.distribution import read_distribution, write_distribution
@@ -16,6 +17,8 @@ from modpm.registry.backends.directory import DirectoryRegistry
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from tests.attacks.web_servers import Answer, Asked
 
 
 class Put(Protocol):
@@ -148,6 +151,43 @@ def test_a_registry_that_is_away_is_not_passed_over(
     assert not (here / "modpm.lock").exists()
 
 
+def test_a_registry_that_is_named_for_one_namespace_gets_no_other(
+    here: Path, put: Put, internal: Path, public: Path
+) -> None:
+    put(internal, "acme/cat")
+    put(public, "acme/cat", "9.0.0")  # squatted, and required by what the user wants
+    put(public, "vision/pets", requires=["acme/cat"])
+    (here / "modpm.toml").write_text('registries = [{ name = "internal", url = "../internal" }]\n')
+
+    assert run("install", "vision/pets", "--registry", public) == 0
+
+    assert locked(here) == {"acme/cat": "1.0.0 of internal", "vision/pets": "1.0.0 of public"}
+
+
+def test_a_registry_that_does_not_tell_what_it_has_is_not_passed_over(
+    here: Path, put: Put, internal: Path, public: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    put(internal, "vision/dog")
+    put(public, "acme/cat")
+    (internal / "namespaces.json").unlink()
+
+    def answer(asked: Asked) -> Answer:
+        path = internal / asked.path.lstrip("/")
+        return (200, [], path.read_bytes()) if path.is_file() else (404, [], b"")
+
+    with serving(answer) as server:
+        url = f"http://127.0.0.1:{server.port}"
+        assert run("install", "vision/cat", "--registry", url) == 1
+        assert "there is no module `vision/cat`" in capsys.readouterr().err
+        (here / "modpm.toml").write_text(
+            f'registries = [{{ name = "i", url = "{url}" }}, {{ name = "p", url = "../public" }}]\n'
+        )
+        assert run("install", "acme/cat") == 1
+        assert "namespaces = {" in capsys.readouterr().err  # how to go on
+        assert run("install", "acme/cat", "--registry", public) == 0
+    assert locked(here) == {"acme/cat": "1.0.0 of p"}
+
+
 @pytest.mark.usefixtures("both")
 def test_a_release_that_left_its_registry_is_not_replaced_by_anothers(
     here: Path, internal: Path
@@ -263,6 +303,10 @@ def test_settings_of_the_user_name_registries_and_whose_namespaces_they_have(
     assert locked(here) == {"acme/cat": "1.0.0 of work-2"}
     assert toml_of(here)["namespaces"] == {"acme": "work-2"}
     assert toml_of(here)["registries"][1] == {"name": "work-2", "url": str(internal)}
+    (here / "modpm.toml").write_text("")
+    (here / "modpm.lock").unlink()
+    assert run("install", "acme/cat", "--registry", public) == 1  # it is said to be internal
+    assert run("install", "acme/cat") == 0
     (tmp_path / "config.toml").unlink()
     assert run("sync") == 0  # the project says it itself now
 
