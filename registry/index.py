@@ -227,12 +227,15 @@ class Index(Record, frozen=True, kw_only=True):
 
     Attributes:
         format_version: The version of this format, which is another with compositions.
+        serial: How often the document was changed; nobody writes a lower one than was there.
+            0 where a registry keeps no such document.
         name: The name.
         tags: Tag to version.
         releases: By version, ascending.
     """
 
     format_version: int = FORMAT_VERSION
+    serial: Count = 0
     name: Name
     tags: dict[str, Text] = msgspec.field(default_factory=dict)
     releases: list[Release] = msgspec.field(default_factory=list)
@@ -264,6 +267,11 @@ class Index(Record, frozen=True, kw_only=True):
     def to_bytes(self) -> bytes:
         """Return the index as canonical JSON."""
         return canonical_json.encode(to_plain(self))
+
+    def after(self, before: Self | None) -> Self:
+        """Return the index as it is written in the place of another, with a higher serial."""
+        serial = 1 + (0 if before is None else before.serial)
+        return msgspec.structs.replace(self, serial=serial)
 
     def find(self, version: Version | str) -> Release | None:
         """Return the release of a version; 1.0 and 1.0.0 are one."""

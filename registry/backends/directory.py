@@ -118,7 +118,7 @@ class DirectoryRegistry:
             listed = self.index(module)
             if listed is None:
                 raise not_listed(module, self.location)
-            changed = change(listed)
+            changed = change(listed).after(listed)
             replace_files({self._index_path(module): changed.to_bytes()}, self._staging)
             self._catalogue.note([module])
         return changed
@@ -169,7 +169,8 @@ class DirectoryRegistry:
                 index = listed or Index(name=str(entry.module))
                 indexes[entry.module] = index.with_release(entry.release)
         for module, index in indexes.items():
-            write_new(self._staged_index(module), index.to_bytes())
+            written = index.after(self.index(module))
+            write_new(self._staged_index(module), written.to_bytes())
 
     def _commit(self, entries: Sequence[Entry]) -> None:
         """Rename everything into place: releases first, which nobody sees, then the indexes."""

@@ -190,7 +190,10 @@ class ObjectStoreRegistry:
             else:
                 listed = Index.from_bytes(data, module, f"{self._url}/{path}")
             changed = change(listed)
-            return None if changed == listed else changed.to_bytes()
+            if changed == listed:
+                return None
+            changed = changed.after(listed)
+            return changed.to_bytes()
 
         self._update(path, changed_bytes)
         assert changed is not None

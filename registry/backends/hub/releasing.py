@@ -188,12 +188,14 @@ class ReleaseWriter:
         """Change `main` by compare-and-swap on its head; return the index, None if unchanged."""
         for _ in self._attempts():
             head = self._repository.head()
-            change = decide(None if head is None else self.index(head.commit))
+            listed = None if head is None else self.index(head.commit)
+            change = decide(listed)
             if change is None:
                 return None
             if head is None:
                 continue
-            index = CommitOperationAdd(INDEX_FILE, change.index.to_bytes())
+            changed = change.index.after(listed)
+            index = CommitOperationAdd(INDEX_FILE, changed.to_bytes())
             adds = [*change.adds, index]
             try:
                 self._repository.commit(change.message, head, adds=adds, removes=change.removes)
@@ -201,7 +203,7 @@ class ReleaseWriter:
                 if refusal.status not in {CONFLICT, STALE}:
                     raise
             else:
-                return change.index
+                return changed
         raise self._busy()
 
     def _attempts(self) -> Iterator[None]:

@@ -120,6 +120,19 @@ def test_every_file_can_be_fetched(kind: Kind, make_distribution: MakeDistributi
             assert receive(file, record, name) == (cat.folder / name).read_bytes()
 
 
+def test_every_change_of_an_index_raises_its_serial(
+    kind: Kind, make_distribution: MakeDistribution
+) -> None:
+    writer, serials = kind.writer(), []
+    for version in ("1.0.0", "1.0.0", "1.1.0"):  # the second time changes nothing
+        writer.publish([make_distribution("digits/cat", version)])
+        serials.append(index_of(kind.again()).serial)
+    writer.change(CAT, lambda index: tagged(index, "stable", "1.0.0"))
+    serials.append(index_of(kind.again()).serial)
+    # Where the index is made of what there is, nobody can count.
+    assert serials == ([1, 1, 2, 3] if kind.keeps_indexes else [0, 0, 0, 0])
+
+
 def test_a_file_is_fetched_by_who_never_read_the_index(
     kind: Kind, make_distribution: MakeDistribution
 ) -> None:

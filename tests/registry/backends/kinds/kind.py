@@ -58,6 +58,8 @@ class Kind(ABC):
     is_http: ClassVar[bool] = False
     """Whether there is a server: a faulty proxy is put in front of it, too."""
     asks_for_credentials: ClassVar[bool] = False
+    keeps_indexes: ClassVar[bool] = True
+    """Whether there is a document for each name, and not only what it is made of."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder

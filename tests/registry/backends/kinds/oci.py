@@ -42,6 +42,7 @@ class Oci(Kind):
     name = "oci"
     is_http = True
     asks_for_credentials = True
+    keeps_indexes = False
 
     _numbers: ClassVar[count[int]] = count()
 
