@@ -9,11 +9,10 @@ modpm.lock                      the releases that it got
 
 import os
 import stat
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from itertools import chain
 from pathlib import Path
-from typing import Self
+from typing import Self, TypeVar
 
 import msgspec
 
@@ -30,23 +29,33 @@ LOCK_FILE = "modpm.lock"
 
 _TOML_HINT = f"correct `{PROJECT_FILE}`, or restore it from version control"
 _LOCK_HINT = f"restore `{LOCK_FILE}` from version control, or delete it and run `modpm install`"
+R = TypeVar("R", bound="Registered")
+
 _INSTALLED_HINT = "run `modpm install`"
 
 
-class Wishes(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="kebab"):
+class Registered(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="kebab"):
+    """The registries that a file names.
+
+    Attributes:
+        registries: Where to look, the first first.
+        namespaces: The registry that a namespace belongs to, by name.
+    """
+
+    registries: tuple[Address, ...] = ()
+    namespaces: dict[Namespace, RegistryName] = {}
+
+
+class Wishes(Registered, frozen=True, forbid_unknown_fields=True, rename="kebab"):
     """What `modpm.toml` says.
 
     Attributes:
         requirements: What the project asks for.
-        registries: Where to look, the first first.
-        namespaces: The registry that a namespace belongs to, by name.
         same_origin: Modules that are asked for together come from one origin, so that they can
             be fused.
     """
 
     requirements: tuple[str, ...] = ()
-    registries: tuple[Address, ...] = ()
-    namespaces: dict[Namespace, RegistryName] = {}
     same_origin: bool = False
 
     def all_requirements(self) -> tuple[Requirement, ...]:
@@ -130,10 +139,8 @@ class Project:
         Raises:
             ModpmError: As `wishes`.
         """
-        path, code = self.toml_path, "invalid-project"
-        document = parse_toml(toml, path=path, code=code, hint=_TOML_HINT)
-        wishes = convert_toml(Wishes, document, path=path, code=code, hint=_TOML_HINT)
-        _check(wishes, path)
+        wishes = parse_registered(Wishes, toml, self.toml_path, _TOML_HINT)
+        wishes.all_requirements()
         return wishes
 
     def files(self) -> tuple[bytes | None, ...]:
@@ -205,36 +212,33 @@ class Project:
         return self._known_locks[data]
 
 
-def _check(wishes: Wishes, path: Path) -> None:
-    wishes.all_requirements()
-    check_registries(wishes.registries, wishes.namespaces, path, _TOML_HINT)
-
-
-def check_registries(
-    registries: Sequence[Address], namespaces: Mapping[str, str], path: Path, hint: str
-) -> None:
-    """Check that registries have names of their own, and that namespaces belong to them.
+def parse_registered(kind: type[R], toml: bytes, path: Path, hint: str) -> R:
+    """Read a file that names registries, each by a name of its own (W-1, W-2).
 
     Args:
-        registries: What a file names.
-        namespaces: The registries that its namespaces belong to, by name.
-        path: The file, for errors.
+        kind: The type of what it says.
+        toml: The file.
+        path: Where it is, for errors.
         hint: How to mend it.
 
     Raises:
         ModpmError: `invalid-project`.
     """
-    names = [address.name for address in registries]
-    twice = (f"two registries are called `{n}`" for n in names if names.count(n) > 1)
-    unknown = (
-        f"`{namespace}` belongs to `{name}`, and no registry is called so"
-        for namespace, name in namespaces.items()
-        if name not in {DEFAULT_NAME, *names}
-    )
-    why = next(chain(twice, unknown), None)
-    if why is not None:
+    code = "invalid-project"
+    document = parse_toml(toml, path=path, code=code, hint=hint)
+    registered = convert_toml(kind, document, path=path, code=code, hint=hint)
+    for why in _problems(registered):
         what = f"`{path.name}` names registries that it does not have, or two by one name"
-        raise ModpmError(what, code="invalid-project", where=str(path), why=why, hint=hint)
+        raise ModpmError(what, code=code, where=str(path), why=why, hint=hint)
+    return registered
+
+
+def _problems(registered: Registered) -> Iterator[str]:
+    names = [address.name for address in registered.registries]
+    yield from (f"two registries are called `{n}`" for n in names if names.count(n) > 1)
+    for namespace, name in registered.namespaces.items():
+        if name not in {DEFAULT_NAME, *names}:
+            yield f"`{namespace}` belongs to `{name}`, and no registry is called so"
 
 
 def read(path: Path) -> bytes | None:

@@ -13,7 +13,10 @@ def home() -> Path:
 
     `MODPM_HOME` names it; otherwise it is the platform's folder for a user's data.
     """
-    named = os.environ.get("MODPM_HOME")
-    return (
-        Path(named).absolute() if named else platformdirs.user_data_path("modpm", appauthor=False)
-    )
+    return named_path("MODPM_HOME") or platformdirs.user_data_path("modpm", appauthor=False)
+
+
+def named_path(variable: str) -> Path | None:
+    """Return the path that a variable names, `~` in it being the user's folder; None if none is."""
+    named = os.environ.get(variable)
+    return Path(os.path.expanduser(named)).absolute() if named else None  # noqa: PTH111 -- pathlib refuses names of unknown users

@@ -330,6 +330,24 @@ def test_damaged_settings_are_told_by_their_file(
     assert str(tmp_path / "config.toml") in capsys.readouterr().err
 
 
+def test_a_tilde_in_a_variable_is_the_users_folder(
+    here: Path, put: Put, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("MODPM_HOME", "~/store")
+    monkeypatch.setenv("MODPM_CONFIG", "~/mine.toml")
+    monkeypatch.setenv("MODPM_REGISTRY", "~/modules")
+    (tmp_path / "mine.toml").write_text('registries = [{ name = "mine", url = "more" }]\n')
+    put(tmp_path / "modules", "acme/cat")
+    put(tmp_path / "more", "vision/dog")
+
+    assert run("install", "acme/cat", "vision/dog") == 0
+
+    assert locked(here) == {"acme/cat": "1.0.0 of modules", "vision/dog": "1.0.0 of mine"}
+    assert (tmp_path / "store").is_dir()
+    assert [path.name for path in here.iterdir() if "~" in path.name] == []
+
+
 @pytest.mark.parametrize(
     ("version", "bound"),
     [
