@@ -26,6 +26,7 @@ from obstore.store import from_url
 from modpm.core.errors import ModpmError
 from modpm.core.formats import canonical_json
 from modpm.registry.backends import plain_http, retrying, streaming
+from modpm.registry.backends.refusals import network_failed, not_authorised
 from modpm.registry.backends.retry_after import retry_after
 from modpm.registry.system.transfer import receive, truncated, wrong_digest
 
@@ -266,13 +267,10 @@ class Bucket:
             why = "it does not answer in time" if late else "no connection"
             return retrying.ServerFault(why, self._url, is_unreachable=True)
         fault = None if status is None else self._fault_of_status(status)
-        return fault or ModpmError(
-            "the object store refuses a request",
-            code="network-failed",
-            where=self._url,
-            why=f"it answers with status {status} {code}" if status else text.partition("\n")[0],
-            hint="check region and endpoint in the environment",
-        )
+        why = f"it answers with status {status} {code}" if status else text.partition("\n")[0]
+        hint = "check region and endpoint in the environment"
+        what = "the object store refuses a request"
+        return fault or network_failed(what, self._url, why, hint)
 
     def _fault_of_status(self, status: int) -> retrying.ServerFault | None:
         if status != retrying.TOO_MANY_REQUESTS:
@@ -290,14 +288,11 @@ class Bucket:
         )
 
     def _denied(self, why: str) -> ModpmError:
-        return ModpmError(
-            "the object store does not let you in",
-            code="not-authorised",
-            where=self._url,
-            why=why,
-            hint="set its credentials in the environment (for S3 AWS_ACCESS_KEY_ID, "
-            "AWS_SECRET_ACCESS_KEY and AWS_REGION; AWS_SKIP_SIGNATURE=true for a public bucket)",
+        hint = (
+            "set its credentials in the environment (for S3 AWS_ACCESS_KEY_ID, "
+            "AWS_SECRET_ACCESS_KEY and AWS_REGION; AWS_SKIP_SIGNATURE=true for a public bucket)"
         )
+        return not_authorised("the object store does not let you in", self._url, why, hint)
 
 
 def _is_plain() -> bool:
@@ -309,14 +304,7 @@ def _is_plain() -> bool:
     """
     endpoints = {name: os.environ[name] for name in _ENDPOINTS if os.environ.get(name)}
     for name, url in endpoints.items():
-        if not url.startswith(("http://", "https://")):
-            raise ModpmError(
-                f"`{name}` is not the address of an object store",
-                code="invalid-environment",
-                why="it has no `https://` at its beginning",
-                hint=f"write `https://` and the name of the server into `{name}`",
-            )
-        plain_http.check(url)
+        plain_http.check_endpoint(name, url)
     return any(url.startswith("http://") for url in endpoints.values())
 
 

@@ -49,6 +49,22 @@ def check(url: str) -> None:
         )
 
 
+def check_endpoint(variable: str, url: str) -> None:
+    """Refuse what a variable gives as the address of a server, if it is none, or a plain one.
+
+    Raises:
+        ModpmError: `invalid-environment`, `insecure-http`.
+    """
+    if not url.startswith(("http://", "https://")):
+        raise ModpmError(
+            f"`{variable}` is not the address of a server",
+            code="invalid-environment",
+            why="it has no `https://` at its beginning",
+            hint=f"write `https://` and the name of the server into `{variable}`",
+        )
+    check(url)
+
+
 def may_be(host: str) -> bool:
     """Say whether a server may be spoken to without encryption.
 

@@ -11,6 +11,16 @@ if TYPE_CHECKING:
     from modpm.registry.index import Release
 
 
+def network_failed(what: str, where: str, why: str, hint: str) -> ModpmError:
+    """Return the error of a server that gives no answer that helps."""
+    return ModpmError(what, code="network-failed", where=where, why=why, hint=hint)
+
+
+def not_authorised(what: str, where: str, why: str, hint: str) -> ModpmError:
+    """Return the error of a server that does not accept who asks."""
+    return ModpmError(what, code="not-authorised", where=where, why=why, hint=hint)
+
+
 def not_listed(module: ModuleName, location: str) -> ModpmError:
     """Return the error of a module that a registry does not list."""
     return ModpmError(

@@ -17,6 +17,7 @@ from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from modpm.core.errors import ModpmError
+from modpm.registry.backends.refusals import network_failed
 from modpm.registry.system.waiting import waiting
 
 if TYPE_CHECKING:
@@ -177,13 +178,8 @@ def _given_up_error(fault: ServerFault, where: str) -> ModpmError:
     if _given_up_now(fault.host) is None:
         _give_up(fault, is_tried=True)
     if not fault.is_rate_limit:
-        return ModpmError(
-            "the registry cannot be reached",
-            code="network-failed",
-            where=where,
-            why=fault.why,
-            hint="check the connection and the address, and run the command again",
-        )
+        hint = "check the connection and the address, and run the command again"
+        return network_failed("the registry cannot be reached", where, fault.why, hint)
     wait = fault.wait_seconds
     return ModpmError(
         "the registry asks to come back later",

@@ -23,6 +23,7 @@ import httpx2
 
 from modpm.core.errors import ModpmError
 from modpm.registry.backends import plain_http, retrying, streaming
+from modpm.registry.backends.refusals import network_failed
 from modpm.registry.backends.retrying import ServerFault, fault_of_status
 
 if TYPE_CHECKING:
@@ -157,13 +158,8 @@ class Web:
 
     def refused(self, why: str) -> ModpmError:
         """Return the error of a server that asking again does not help with."""
-        return ModpmError(
-            "the registry cannot be read",
-            code="network-failed",
-            where=self._where,
-            why=why,
-            hint="check the address, and ask whoever keeps the registry",
-        )
+        hint = "check the address, and ask whoever keeps the registry"
+        return network_failed("the registry cannot be read", self._where, why, hint)
 
     def _hop(self, request: Request) -> httpx2.Response:
         plain_http.check(request.url)

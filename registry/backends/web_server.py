@@ -7,9 +7,9 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, BinaryIO
 from urllib.parse import quote
 
-from modpm.core.errors import ModpmError
 from modpm.core.formats import canonical_json
 from modpm.registry.backends import plain_http, retrying
+from modpm.registry.backends.refusals import not_authorised
 from modpm.registry.backends.web import Request, Web
 
 if TYPE_CHECKING:
@@ -87,18 +87,13 @@ class WebServer:
 
     def _get(self, path: str, headers: dict[str, str]) -> httpx2.Response:
         response = self._web.ask(Request("GET", f"{self._url}/{quote(path)}", headers))
-        status = response.status_code
+        status, why = response.status_code, f"it answers with status {response.status_code}"
         if status in _FOUND:
             return response
         response.close()
         if status in _ABSENT:
             raise FileNotFoundError
         if status in _DENIED:
-            raise ModpmError(
-                "the web server does not let you in",
-                code="not-authorised",
-                where=self._url,
-                why=f"it answers with status {status}",
-                hint="registries on web servers are read without credentials",
-            )
-        raise self._web.refused(f"it answers with status {status}")
+            hint = "registries on web servers are read without credentials"
+            raise not_authorised("the web server does not let you in", self._url, why, hint)
+        raise self._web.refused(why)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from importlib import metadata
@@ -22,11 +23,13 @@ from modpm.registry.backends.retrying import persistently
 from modpm.registry.backends.web import Request, Web, origin_of
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping
+    from collections.abc import Iterator, Mapping
 
     import httpx2
 
 BAD, UNAUTHORISED, FORBIDDEN, MISSING, CONFLICT, STALE = 400, 401, 403, 404, 409, 412
+
+NONSENSE = "its answer cannot be understood"
 
 _BEYOND_THE_END = 416
 _MAX_TOLD = 500
@@ -44,18 +47,34 @@ class RefusalError(ModpmError):
 
     Args:
         status: The status of HTTP that it answered with.
-        what, code, where, why, hint: As for `ModpmError`.
+        where, why: As for `ModpmError`.
     """
 
-    def __init__(
-        self, status: int, what: str, *, code: str, where: str, why: str, hint: str | None = None
-    ) -> None:
+    words: tuple[str, str, str | None] = ("the Hub refuses the request", "network-failed", None)
+
+    def __init__(self, status: int, where: str, why: str) -> None:
+        what, code, hint = self.words
         super().__init__(what, code=code, where=where, why=why, hint=hint)
         self.status = status
 
 
 class MissingError(RefusalError):
     """A repository, revision or file that is not there, or not for who asks."""
+
+    words = (
+        "this is not on the Hub",
+        "missing-file",
+        "if it is private, log in with `modpm login`",
+    )
+
+
+class DeniedError(RefusalError):
+    """What the Hub does not do for who asks."""
+
+    words = (
+        *("the Hub does not allow this", "not-authorised"),
+        "log in with `modpm login`, with a token that may do this",
+    )
 
 
 class Hub:
@@ -82,10 +101,8 @@ class Hub:
             ModpmError: `not-authorised`, if there should be a token and is none;
                 `insecure-http`; `invalid-environment`.
         """
-        token = None
-        if not constants.HF_HUB_DISABLE_IMPLICIT_TOKEN:
-            token = kept_token(location)
-        return cls(endpoint(), token)
+        is_nobody = constants.HF_HUB_DISABLE_IMPLICIT_TOKEN
+        return cls(endpoint(), None if is_nobody else kept_token(location))
 
     def ask(self, request: Request, where: str, *, is_known: bool = True) -> httpx2.Response:
         """Return what the Hub answers, whose body is still to be read.
@@ -161,38 +178,32 @@ class Hub:
             data, response = self.read(Request("GET", next_path), where)
             page = _decoded(data, where)
             if not isinstance(page, list):
-                raise nonsense(where)
+                raise failed(where, NONSENSE)
             yield from page
             next_path = response.links.get("next", {}).get("url") if page else None
 
     def _ask_once(self, request: Request, where: str, *, is_known: bool = True) -> httpx2.Response:
         if constants.is_offline_mode():
             why, hint = "`HF_HUB_OFFLINE` is set", "unset it, or use what is in the store"
-            raise _failed(where, why, hint)
+            raise failed(where, why, hint)
         url = request.url if "://" in request.url else f"{self.endpoint}{request.url}"
-        headers = {**self._headers(url, is_known=is_known), **request.headers}
+        own = {"User-Agent": f"modpm/{metadata.version('modpm')}"}
+        if is_known and self._token is not None and origin_of(url) == origin_of(self.endpoint):
+            own["Authorization"] = f"Bearer {self._token}"
+        headers = {**own, **request.headers}
         response = self._web.ask(replace(request, url=url, headers=headers))
         if response.status_code < BAD or response.status_code == _BEYOND_THE_END:
             return response
         raise _refusal(response, where, self._told(response))
 
-    def _headers(self, url: str, *, is_known: bool) -> dict[str, str]:
-        headers = {"User-Agent": f"modpm/{metadata.version('modpm')}"}
-        if is_known and self._token is not None and origin_of(url) == origin_of(self.endpoint):
-            headers["Authorization"] = f"Bearer {self._token}"
-        return headers
-
     def _told(self, response: httpx2.Response) -> str:
         """Return what the server said, on one line and without the token that it was sent."""
-        said = response.headers.get("X-Error-Message", "")
-        data = self._web.read(response, _MAX_LISTING_BYTES)
-        if not said:
-            try:
-                answer = json.loads(data)
-                errors = answer.get("errors") or [{"message": answer.get("error", "")}]
-                said = "; ".join(str(error.get("message")) for error in errors)
-            except (ValueError, AttributeError):
-                said = ""
+        data, said = self._web.read(response, _MAX_LISTING_BYTES), ""
+        with suppress(ValueError, AttributeError):
+            answer = json.loads(data)
+            errors = answer.get("errors") or [{"message": answer.get("error", "")}]
+            said = "; ".join(str(error.get("message")) for error in errors)
+        said = response.headers.get("X-Error-Message") or said
         said = " ".join(said.split()).replace(self._token or "\n", "(your token)")
         said = "".join(c for c in said if c.isprintable())[:_MAX_TOLD]
         status = f"it answers with status {response.status_code}"
@@ -206,14 +217,7 @@ def endpoint() -> str:
         ModpmError: `invalid-environment`, `insecure-http`.
     """
     named: str = os.environ.get("HF_ENDPOINT", "").rstrip("/") or constants.ENDPOINT
-    if not named.startswith(("http://", "https://")):
-        raise ModpmError(
-            "`HF_ENDPOINT` is not the address of a Hub",
-            code="invalid-environment",
-            why="it has no `https://` at its beginning",
-            hint="write `https://` and the name of the server into `HF_ENDPOINT`",
-        )
-    plain_http.check(named)
+    plain_http.check_endpoint("HF_ENDPOINT", named)
     return named
 
 
@@ -221,92 +225,51 @@ def kept_token(where: str) -> str | None:
     """Return the token that the environment, or huggingface_hub's store, has; None for none.
 
     Raises:
-        ModpmError: `not-authorised`, if `HF_OIDC_RESOURCE` is set and gives none.
+        DeniedError: `HF_OIDC_RESOURCE` is set, and gives none.
     """
     try:
-        token: str | None = get_token()
+        return get_token()
     except Exception:  # noqa: BLE001 -- a server may be asked for it, by the library's own means
-        token = None
-        failed = True
-    else:
-        failed = False
+        why = "no token was given for `HF_OIDC_RESOURCE`"
     # Not where it was caught: what the library raises may hold a token.
-    if failed:
-        raise _not_authorised(UNAUTHORISED, where, "no token was given for `HF_OIDC_RESOURCE`")
-    return token
+    raise DeniedError(UNAUTHORISED, where, why)
 
 
-def _decoded(data: bytes, where: str) -> Any:  # noqa: ANN401 -- any document
-    """Return the JSON that was answered.
-
-    Raises:
-        ModpmError: `network-failed`.
-    """
-    try:
-        return json.loads(data or b"null")
-    except (ValueError, RecursionError):
-        raise nonsense(where) from None
-
-
-def nonsense(where: str) -> ModpmError:
-    """Return the error of an answer that is not what was asked for."""
-    return _failed(where, "its answer cannot be understood")
-
-
-def field(answer: object, names: Collection[str], where: str) -> Any:  # noqa: ANN401 -- any value
-    """Return what an answer holds under a chain of names.
+def field(answer: object, name: str, where: str) -> Any:  # noqa: ANN401 -- any value
+    """Return what an answer holds under a name.
 
     Raises:
         ModpmError: `network-failed`, if it does not.
     """
-    for name in names:
-        if not isinstance(answer, dict) or name not in answer:
-            raise nonsense(where)
-        answer = answer[name]
-    return answer
+    if not isinstance(answer, dict) or name not in answer:
+        raise failed(where, NONSENSE)
+    return answer[name]
+
+
+def failed(where: str, why: str, hint: str | None = None) -> ModpmError:
+    """Return the error of a Hub that gives no answer that helps."""
+    hint = hint or "check the connection, and run the command again"
+    what = "the Hub cannot be asked"
+    return ModpmError(what, code="network-failed", where=where, why=why, hint=hint)
+
+
+def _decoded(data: bytes, where: str) -> Any:  # noqa: ANN401 -- any document
+    try:
+        return json.loads(data or b"null")
+    except (ValueError, RecursionError):
+        raise failed(where, NONSENSE) from None
 
 
 def _refusal(response: httpx2.Response, where: str, told: str) -> RefusalError:
     status, error_code = response.status_code, response.headers.get("X-Error-Code", "")
     if error_code == "GatedRepo":
-        return _not_authorised(status, where, "the repository is gated: its owner decides who")
+        return DeniedError(status, where, "the repository is gated: its owner decides who")
     # Who is not known is told so of a repository that is missing, too.
     is_reading = response.request.method in {"GET", "HEAD"} and "/whoami" not in str(response.url)
     is_wrong_token = response.headers.get("X-Error-Message") == _WRONG_TOKEN
     if not error_code and status == UNAUTHORISED and is_reading and not is_wrong_token:
         error_code = "RepoNotFound"
     if error_code in _NOT_THERE:
-        return MissingError(
-            status,
-            "this is not on the Hub",
-            code="missing-file",
-            where=where,
-            why=_NOT_THERE[error_code],
-            hint="if it is private, log in with `modpm login`",
-        )
-    if status in {UNAUTHORISED, FORBIDDEN}:
-        return _not_authorised(status, where, told)
-    return RefusalError(
-        status, "the Hub refuses the request", code="network-failed", where=where, why=told
-    )
-
-
-def _not_authorised(status: int, where: str, why: str) -> RefusalError:
-    return RefusalError(
-        status,
-        "the Hub does not allow this",
-        code="not-authorised",
-        where=where,
-        why=why,
-        hint="log in with `modpm login`, with a token that may do this",
-    )
-
-
-def _failed(where: str, why: str, hint: str | None = None) -> ModpmError:
-    return ModpmError(
-        "the Hub cannot be asked",
-        code="network-failed",
-        where=where,
-        why=why,
-        hint=hint or "check the connection, and run the command again",
-    )
+        return MissingError(status, where, _NOT_THERE[error_code])
+    kind = DeniedError if status in {UNAUTHORISED, FORBIDDEN} else RefusalError
+    return kind(status, where, told)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from modpm.core.errors import ModpmError
 from modpm.core.formats.manifest import CARD_FILE
-from modpm.registry.backends.hub.asking import BAD, Hub, RefusalError, field, nonsense
+from modpm.registry.backends.hub.asking import BAD, NONSENSE, Hub, RefusalError, failed, field
 from modpm.registry.backends.web import Request
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def commit(
     content = b"".join(json.dumps({"key": k, "value": v}).encode() + b"\n" for k, v in lines)
     path = f"/api/models/{repository}/commit/{branch}"
     answer = hub.call("POST", path, repository, content, "application/x-ndjson")
-    return str(field(answer, ["commitOid"], repository))
+    return str(field(answer, "commitOid", repository))
 
 
 def _check_card(hub: Hub, repository: str, add: CommitOperationAdd) -> None:
@@ -87,8 +87,8 @@ def _large_ones(
     path = f"/api/models/{repository}/preupload/{branch}"
     answer = hub.call("POST", path, repository, {"files": files})
     modes = {
-        field(file, ["path"], repository): field(file, ["uploadMode"], repository)
-        for file in field(answer, ["files"], repository)
+        field(file, "path", repository): field(file, "uploadMode", repository)
+        for file in field(answer, "files", repository)
     }
     return {str(name) for name, mode in modes.items() if mode == "lfs"}
 
@@ -106,22 +106,22 @@ def _upload(hub: Hub, repository: str, branch: str, adds: Sequence[CommitOperati
     }
     path = f"/{repository}.git/info/lfs/objects/batch"
     answer = hub.call("POST", path, repository, said, _LFS)
-    for wanted in field(answer, ["objects"], repository):
-        add = by_digest.get(field(wanted, ["oid"], repository))
+    for wanted in field(answer, "objects", repository):
+        add = by_digest.get(field(wanted, "oid", repository))
         if add is None or "error" in wanted:
-            raise nonsense(repository)
+            raise failed(repository, NONSENSE)
         if wanted.get("actions"):  # otherwise it is there
             _upload_one(hub, repository, add, wanted["actions"])
 
 
 def _upload_one(hub: Hub, repository: str, add: CommitOperationAdd, actions: object) -> None:
     # The address is signed: it needs no token, and must not get it.
-    upload = field(actions, ["upload"], repository)
+    upload = field(actions, "upload", repository)
     headers = {str(k): str(v) for k, v in (upload.get("header") or {}).items()}
-    place = str(field(upload, ["href"], repository))
+    place = str(field(upload, "href", repository))
     hub.ask(Request("PUT", place, headers, add.as_file), repository, is_known=False).close()
     if isinstance(actions, dict) and actions.get("verify"):
-        place = str(field(actions, ["verify", "href"], repository))
+        place = str(field(actions["verify"], "href", repository))
         size, digest = add.upload_info.size, add.upload_info.sha256.hex()
         hub.call("POST", place, repository, {"oid": digest, "size": size})
 

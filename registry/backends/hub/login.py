@@ -86,9 +86,9 @@ def _identity(token: str) -> Identity:
         answer = Hub(place, token).call("GET", "/api/whoami-v2", place)
     except RefusalError as refusal:
         raise _not_a_token(refusal.why or "it is refused") from None
-    name = str(field(answer, ["name"], place))
+    name = str(field(answer, "name", place))
     organisations = answer.get("orgs") or []
-    names = sorted(str(field(each, ["name"], place)) for each in organisations)
+    names = sorted(str(field(each, "name", place)) for each in organisations)
     return Identity(name, tuple(names), place)
 
 

@@ -11,7 +11,7 @@ from modpm.core.formats.digest import digest_bytes
 from modpm.core.formats.manifest import MANIFEST_FILE, TENSOR_FILE
 from modpm.core.formats.names import ModuleName
 from modpm.registry.backends.cataloguing import scanned_module
-from modpm.registry.backends.hub.asking import Hub, field, nonsense
+from modpm.registry.backends.hub.asking import NONSENSE, Hub, failed, field
 from modpm.registry.backends.hub.naming import (
     module_of,
     no_repository,
@@ -171,17 +171,17 @@ class HubRegistry:
         models = self._hub.listed(f"/api/models?{urlencode(asked)}", self._location)
         found: dict[ModuleName, str | None] = {}
         for model in filter(self._has_index, models):
-            module = module_of(self._owner, str(field(model, ["id"], self._location)))
+            module = module_of(self._owner, str(field(model, "id", self._location)))
             if module is not None and namespace in {None, module.namespace}:
                 commit = model.get("sha") if isinstance(model, dict) else None
                 found[module] = commit if isinstance(commit, str) else None
         return found
 
     def _has_index(self, model: object) -> bool:
-        siblings = field(model, ["siblings"], self._location)
+        siblings = field(model, "siblings", self._location)
         if not isinstance(siblings, list):
-            raise nonsense(self._location)
-        names = [field(sibling, ["rfilename"], self._location) for sibling in siblings]
+            raise failed(self._location, NONSENSE)
+        names = [field(sibling, "rfilename", self._location) for sibling in siblings]
         return INDEX_FILE in names
 
     def _planned(self, distributions: Sequence[Distribution]) -> list[Entry]:

@@ -75,9 +75,9 @@ class ModuleRepository:
             info = self._hub.call("GET", self._api("revision", revision), self.id)
         except MissingError:
             return None
-        siblings = field(info, ["siblings"], self.id) or ()
-        files = frozenset(str(field(sibling, ["rfilename"], self.id)) for sibling in siblings)
-        return Head(str(field(info, ["sha"], self.id)), files)
+        siblings = field(info, "siblings", self.id) or ()
+        files = frozenset(str(field(sibling, "rfilename", self.id)) for sibling in siblings)
+        return Head(str(field(info, "sha", self.id)), files)
 
     def open(self, file: str, revision: str, offset: int = 0) -> BinaryIO:
         """Open a file to read its bytes.
@@ -109,7 +109,7 @@ class ModuleRepository:
             str(headers.get(_LINKED_ETAG) or headers.get(_ETAG, "")).removeprefix("W/").strip('"')
         )
         digest = f"sha256:{etag}" if len(etag) == len("0" * 64) else None
-        return LinkedFile(field(dict(headers), [_COMMIT.lower()], where), digest)
+        return LinkedFile(field(dict(headers), _COMMIT.lower(), where), digest)
 
     def commit(
         self,

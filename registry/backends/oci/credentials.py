@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlencode, urlsplit
 
-from modpm.core.errors import ModpmError
 from modpm.core.formats import canonical_json
 from modpm.registry.backends import plain_http
+from modpm.registry.backends.refusals import not_authorised
 from modpm.registry.backends.web import Request, origin_of
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     import httpx2
 
+    from modpm.core.errors import ModpmError
     from modpm.registry.backends.oci.server import Endpoint
     from modpm.registry.backends.web import Web
 
@@ -202,10 +203,6 @@ def _host_of(key: str) -> str:
 
 
 def _unreadable(host: str) -> ModpmError:
-    return ModpmError(
-        "the stored credentials cannot be read",
-        code="not-authorised",
-        where=f"registry oci://{host}",
-        why="Docker's `config.json`, or the helper that it names, is damaged",
-        hint="run `docker login` or `oras login` again",
-    )
+    why = "Docker's `config.json`, or the helper that it names, is damaged"
+    hint = "run `docker login` or `oras login` again"
+    return not_authorised("the stored credentials cannot be read", f"oci://{host}", why, hint)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, BinaryIO, Self
 from modpm.core.errors import ModpmError
 from modpm.registry.backends import plain_http
 from modpm.registry.backends.oci.credentials import Credentials
+from modpm.registry.backends.refusals import network_failed, not_authorised
 from modpm.registry.backends.retrying import ServerFault
 from modpm.registry.backends.web import NotEncryptedFault, Request, Web, origin_of
 
@@ -162,26 +163,15 @@ class Server:
         status = response.status_code
         why = f"it answers with status {status}{self.message_of(response)}"
         if status in {UNAUTHORISED, FORBIDDEN}:
-            return ModpmError(
-                "the registry does not accept these credentials",
-                code="not-authorised",
-                where=self.location,
-                why=why,
-                hint=f"run `docker login {self.host}` or `oras login {self.host}`; the name may "
-                "also be wrong, or your account may not do this",
+            hint = (
+                f"run `docker login {self.host}` or `oras login {self.host}`; the name may also be "
+                "wrong, or your account may not do this"
             )
+            what = "the registry does not accept these credentials"
+            return not_authorised(what, self.location, why, hint)
         if status == NOT_ALLOWED:
-            return ModpmError(
-                "the registry does not allow this",
-                code="read-only-registry",
-                where=self.location,
-                why=why,
-                hint="it may be read-only; ask whoever keeps it",
-            )
-        return ModpmError(
-            "the registry refuses a request",
-            code="network-failed",
-            where=self.location,
-            why=why,
-            hint="check the address, and that an OCI registry is there",
-        )
+            what, hint = "the registry does not allow this", "it may be read-only; ask its keeper"
+            where = self.location
+            return ModpmError(what, code="read-only-registry", where=where, why=why, hint=hint)
+        hint = "check the address, and that an OCI registry is there"
+        return network_failed("the registry refuses a request", self.location, why, hint)
