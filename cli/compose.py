@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from modpm.cli.completion import installed_names
 from modpm.cli.output import emit, say, table
 from modpm.cli.pairs import pairs
 
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 
 
 @click.command("compose", epilog="Example: modpm compose cifar10/cat cifar10/dog mnist/7 -o pets")
-@click.argument("sources", nargs=-1, metavar="[NAME]...")
+@click.argument("sources", shell_complete=installed_names, nargs=-1, metavar="[NAME]...")
 @click.option(
     "--strategy",
     metavar="[auto|independent|fused]",

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from modpm.cli.completion import installed_names
 from modpm.cli.output import emit, say, show, table
 from modpm.cli.pairs import pairs
 
@@ -18,7 +19,7 @@ def _names(_ctx: click.Context, _parameter: click.Parameter, value: str | None) 
 
 
 @click.command("evaluate", epilog="Example: modpm evaluate pets cifar10 --classes cat,dog")
-@click.argument("subject", metavar="CLF_OR_RUN_OR_MODULE")
+@click.argument("subject", shell_complete=installed_names, metavar="CLF_OR_RUN_OR_MODULE")
 @click.argument("data")
 @click.option("--split", default="test", show_default=True, help="Which images of DATA.")
 @click.option(

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from modpm.cli.completion import known_names
 from modpm.cli.module_table import size_in_words
 from modpm.cli.options import (
     asked_registry_option,
@@ -31,7 +32,7 @@ _SHOWN_DIGITS = 12
 
 
 @click.command("info", epilog='Example: modpm info cifar10/cat; modpm info "cifar10/cat==1.0.0"')
-@click.argument("name")
+@click.argument("name", shell_complete=known_names)
 @asked_registry_option
 @offline_option
 @project_option

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from modpm.cli.completion import known_names
 from modpm.cli.installation_report import report_installation
 from modpm.cli.options import (
     added_registry_option,
@@ -24,7 +25,7 @@ from modpm.registry.installing.installation import install
     "install",
     epilog='Example: modpm install cifar10/cat "cifar10/dog>=1.2,<2" "mnist/*"',
 )
-@click.argument("requirements", nargs=-1, metavar="[REQ]...")
+@click.argument("requirements", shell_complete=known_names, nargs=-1, metavar="[REQ]...")
 @added_registry_option
 @move_namespace_option
 @same_origin_option

@@ -17,6 +17,8 @@ from modpm.core.formats.records import to_plain
 from modpm.registry.discovery.outdated import outdated
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from modpm.core.formats.manifest import ClassMetrics
     from modpm.core.formats.measurement import Measurement
     from modpm.registry.discovery.outdated import Change, Standing
@@ -25,13 +27,21 @@ COLUMNS = ("name", "installed", "fits", "newest", "measured")
 
 
 @click.command("outdated", epilog="Example: modpm outdated")
+@click.option(
+    "--exit-code", is_flag=True, help="Exit with 1 if there are any; errors have this code too."
+)
 @asked_registry_option
 @exclude_newer_option
 @project_option
 @json_option
 def command(
-    *, registry: tuple[str, ...], exclude_newer: str | None, project: str, as_json: bool
-) -> None:
+    *,
+    exit_code: bool,
+    registry: tuple[str, ...],
+    exclude_newer: str | None,
+    project: str,
+    as_json: bool,
+) -> int:
     """Show modules that have newer releases, and how their accuracy changes.
 
     `fits` is the newest release that everybody who asks for the module allows; `modpm update`
@@ -41,7 +51,12 @@ def command(
     found = [standing for standing in standings if standing.is_outdated]
     if as_json:
         emit({"modules": [_data(standing) for standing in found]})
-        return
+    else:
+        _print(found)
+    return int(exit_code and bool(found))
+
+
+def _print(found: Sequence[Standing]) -> None:
     if found:
         table([_row(standing) for standing in found], COLUMNS)
     for standing in found:

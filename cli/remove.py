@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import click
 
+from modpm.cli.completion import installed_names
 from modpm.cli.installation_report import report_installation
 from modpm.cli.options import dry_run_option, json_option, offline_option, project_option
 from modpm.registry.installing.removing import remove
 
 
 @click.command("remove", epilog='Example: modpm remove cifar10/cat "mnist/*"')
-@click.argument("names", nargs=-1, required=True, metavar="NAME...")
+@click.argument("names", shell_complete=installed_names, nargs=-1, required=True, metavar="NAME...")
 @offline_option
 @dry_run_option
 @project_option

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from modpm.cli.completion import installed_names
 from modpm.cli.options import json_option, project_option
 from modpm.cli.output import emit, say, show
 from modpm.registry.projects.requirement_tree import tree
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 
 @click.command("tree", epilog="Example: modpm tree; modpm tree cifar10/cat --invert")
-@click.argument("names", nargs=-1, metavar="[NAME]...")
+@click.argument("names", shell_complete=installed_names, nargs=-1, metavar="[NAME]...")
 @click.option(
     "--invert", is_flag=True, help="Show below each module who requires it, not what it requires."
 )

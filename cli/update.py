@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from modpm.cli.completion import installed_names
 from modpm.cli.installation_report import report_installation
 from modpm.cli.options import (
     added_registry_option,
@@ -21,7 +22,7 @@ from modpm.registry.installing.updating import update
 
 
 @click.command("update", epilog="Example: modpm update cifar10/cat")
-@click.argument("names", nargs=-1, metavar="[NAME]...")
+@click.argument("names", shell_complete=installed_names, nargs=-1, metavar="[NAME]...")
 @added_registry_option
 @move_namespace_option
 @same_origin_option

@@ -98,6 +98,16 @@ def test_outdated_shows_what_fits_and_what_it_would_change(run: Run, registry: P
     assert module["metrics"][0]["before"]["recall"] == 0.9
 
 
+def test_outdated_can_say_by_its_exit_code_whether_there_are_any(run: Run, registry: Path) -> None:
+    run("install", "digits/7<1.1", "--registry", registry)
+
+    found = run("outdated", "--exit-code")
+    assert (found.code, found.out) == (1, run("outdated").out)
+    assert run("outdated", "--exit-code", "--json").code == 1
+    run("install", "digits/7>=1.1")
+    assert run("outdated", "--exit-code").code == 0
+
+
 def test_nothing_outdated_is_said(run: Run, registry: Path) -> None:
     run("install", "digits/*", "--registry", registry)
 

@@ -133,6 +133,23 @@ def test_a_shell_completes_verbs_and_options(monkeypatch: pytest.MonkeyPatch) ->
     assert completed("modpm cache pr", monkeypatch) == (0, ["prune"], "")
 
 
+def test_a_shell_completes_the_names_of_modules(
+    run: Run, registry: Path, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run("install", "digits/8", "--registry", registry)
+    run("search", "--registry", registry)
+    monkeypatch.chdir(here.parent)
+
+    for verb in ("remove", "update", "tree", "compose", "info", "install"):
+        words = f"modpm {verb} --project {here} dig"
+        names = ["digits/7", "digits/8"] if verb in {"info", "install"} else ["digits/8"]
+        assert completed(words, monkeypatch) == (0, names, "")
+    assert completed("modpm remove dig", monkeypatch) == (0, [""], "")
+    (here / "modpm.toml").write_text("no TOML")
+    (here / ".modpm" / "installed.lock").write_text("no TOML")
+    assert completed(f"modpm install --project {here} dig", monkeypatch) == (0, [""], "")
+
+
 def test_a_shell_that_completes_an_unknown_verb_is_told_nothing(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

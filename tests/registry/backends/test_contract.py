@@ -20,6 +20,7 @@ from modpm.core.formats.names import ModuleName
 from modpm.registry.backends.shards import Entry
 from modpm.registry.discovery.local_catalogue import Query, consult
 from modpm.registry.index import CompositionRelease, ModuleRelease
+from modpm.registry.installing.installation import install
 from modpm.registry.system.transfer import receive
 
 if TYPE_CHECKING:
@@ -222,6 +223,20 @@ def test_names_are_sorted_and_can_be_those_of_a_namespace(
     assert list(map(str, reader.names())) == sorted(names)
     assert list(map(str, reader.names("cifar10"))) == ["cifar10/dog"]
     assert reader.names("mnist") == []
+
+
+def test_a_mistyped_name_gets_the_names_that_may_be_meant(
+    kind: Kind, make_distribution: MakeDistribution, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kind.writer().publish([make_distribution("digits/cat"), make_distribution("digits/dog")])
+    for variable, value in kind.environment.items():
+        monkeypatch.setenv(variable, value)
+
+    for mistyped in ("digits/cta", "digit/cat"):
+        with pytest.raises(ModpmError) as caught:
+            install([mistyped], tmp_path, kind.url)
+        assert caught.value.code == "unknown-module"
+        assert "did you mean `digits/cat`" in str(caught.value.hint)
 
 
 def test_versions_are_listed_in_their_order(

@@ -26,6 +26,7 @@ from modpm.registry.backends.directory import DirectoryRegistry
 from modpm.registry.backends.opening import locate
 from modpm.registry.backends.static import StaticRegistry
 from modpm.registry.backends.web import Web
+from modpm.registry.installing.installation import install
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -142,6 +143,18 @@ def test_a_registry_without_a_catalogue_can_be_read_but_not_listed(
     assert index is not None
     assert index.releases[0].digest == cat.digest
     assert code_of(reader.names) == "cannot-list"
+
+
+@pytest.mark.usefixtures("cat")
+def test_a_mistyped_name_is_unknown_also_where_nothing_can_be_listed(
+    registry: Path, serve: Callable[..., str], project: Path
+) -> None:
+    (registry / "namespaces.json").unlink()
+
+    with pytest.raises(ModpmError) as caught:
+        install(["digits/cta"], project, serve(registry))
+
+    assert (caught.value.code, caught.value.why) == ("unknown-module", None)
 
 
 def test_what_is_no_name_in_a_list_is_passed_over(
