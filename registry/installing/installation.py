@@ -21,7 +21,14 @@ from modpm.core.formats.requirements import Requirement
 from modpm.registry.installing.fetching import fetch
 from modpm.registry.installing.installed import InstalledModule
 from modpm.registry.installing.members import check_members
-from modpm.registry.installing.module_folders import is_intact, other_folders, put, stage
+from modpm.registry.installing.module_folders import (
+    is_intact,
+    is_verified,
+    other_folders,
+    put,
+    stage,
+)
+from modpm.registry.installing.verification import check_listed
 from modpm.registry.pins.planning import Plan, plan, plan_of_lock
 from modpm.registry.pins.yanked import yanked_reasons
 from modpm.registry.projects.bounds import Bounds
@@ -173,9 +180,15 @@ def carry_out(
         Store.of_user().settle()
         while True:
             chosen = make_plan()
-            missing = [p for p in chosen.lock.pins if not _is_there(place, p, holds)]
-            yanked = _yanked(place, chosen, missing, conditions)
             before = place.installed_or_nothing()
+            # What is said of a release in other words than before is read again, whole.
+            known = set(before.pins)
+            missing = [
+                pin
+                for pin in chosen.lock.pins
+                if not _is_there(place, pin, holds if pin in known else is_verified)
+            ]
+            yanked = _yanked(place, chosen, missing, conditions)
             if conditions.dry_run or not _changes_anything(place, chosen, before, missing):
                 return _outcome(place, chosen.lock, before, missing, yanked)
             with Store.of_user().in_use():
@@ -212,8 +225,8 @@ def _yanked(
     place: Project, chosen: Plan, missing: Sequence[Pin], conditions: Conditions
 ) -> Mapping[ModuleName, str]:
     """Return what is known to be yanked; registries are asked only if files come from them."""
-    if chosen.yanked is not None or conditions.offline:
-        return chosen.yanked or {}
+    if chosen.listed is not None or conditions.offline:
+        return chosen.yanked
     store = Store.of_user()
     coming = [
         pin
@@ -261,7 +274,7 @@ def _switch(
     )
     staged = {pin.digest: folder for pin, folder in zip(missing, folders, strict=True)}
     signers = {**before.signers, **chosen.lock.signers}
-    _check_members(place, chosen.lock, staged)
+    _check_agreement(place, chosen, staged)
     signers |= _checked_signers(place, chosen.lock, staged, signers)
     for pin in missing:
         put(staged[pin.digest], place.module_path(pin), place.modules_path)
@@ -272,9 +285,17 @@ def _switch(
         remove_folder(folder)
 
 
-def _check_members(place: Project, lock: Lockfile, staged: Mapping[str, Path]) -> None:
-    """Check the class modules of compositions before anything of the project changes (W-14)."""
-    check_members(lock.pins, lambda pin: staged.get(pin.digest, place.module_path(pin)))
+def _check_agreement(place: Project, chosen: Plan, staged: Mapping[str, Path]) -> None:
+    """Check what pins were chosen by against what releases say of themselves (I-7, W-14)."""
+
+    def folder_of(pin: Pin) -> Path:
+        return staged.get(pin.digest, place.module_path(pin))
+
+    check_members(chosen.lock, folder_of)
+    listed = chosen.listed or {}
+    for pin in chosen.lock.pins:
+        if pin.module in listed:
+            check_listed(listed[pin.module], pin, folder_of(pin))
 
 
 def _folders(place: Project, pin: Pin) -> Sequence[Path]:

@@ -1,4 +1,4 @@
-"""Whether a project has the class modules of its compositions, as they name them (clause W-14)."""
+"""Whether class modules are those that compositions name, or of one origin (clause W-14)."""
 
 from __future__ import annotations
 
@@ -7,26 +7,40 @@ from typing import TYPE_CHECKING
 from modpm.core.errors import ModpmError
 from modpm.core.formats.composition_manifest import CompositionManifest
 from modpm.core.formats.distribution import read_distribution
+from modpm.core.formats.manifest import Manifest
+from modpm.registry.projects.requirement_graph import RequirementGraph
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     from modpm.core.formats.composition_manifest import ComposedModule
-    from modpm.registry.projects.lockfile import Pin
+    from modpm.core.formats.names import ModuleName
+    from modpm.registry.projects.lockfile import Lockfile, Pin
 
 
-def check_members(pins: Sequence[Pin], folder_of: Callable[[Pin], Path]) -> None:
+def check_members(lock: Lockfile, folder_of: Callable[[Pin], Path]) -> None:
     """Check that every composition of a project has its class modules there.
 
+    And that what is asked for together is of one origin, where the project wants that.
+
     Args:
-        pins: All pins of the project.
+        lock: All pins of the project.
         folder_of: Gives the folder that has the verified files of a pin.
 
     Raises:
-        ModpmError: `broken-composition`, naming every module that is not what it must be.
+        ModpmError: `broken-composition`, naming every module that is not what it must be;
+            `no-common-origin`.
     """
-    lines = list(member_problems(pins, folder_of))
+    lines = list(origin_problems(lock, folder_of))
+    if lines:
+        raise ModpmError(
+            "what is locked is not of one origin",
+            code="no-common-origin",
+            why="\n".join(lines),
+            hint="run `modpm lock`; if the registry lists them as of one origin, do not trust it",
+        )
+    lines = list(member_problems(lock.pins, folder_of))
     if lines:
         raise ModpmError(
             "the class modules of a composition are not those that it names",
@@ -34,6 +48,26 @@ def check_members(pins: Sequence[Pin], folder_of: Callable[[Pin], Path]) -> None
             why="\n".join(lines),
             hint="ask who published it; a release never changes, and neither does what it names",
         )
+
+
+def origin_problems(lock: Lockfile, folder_of: Callable[[Pin], Path]) -> Iterator[str]:
+    """Give the origins of the modules that are asked for, where they should be of one, and are not.
+
+    Args:
+        lock: As for `check_members`.
+        folder_of: As for `check_members`.
+
+    Raises:
+        ModpmError: What `read_distribution` raises.
+    """
+    asked = RequirementGraph(lock).requires[None] if lock.same_origin else ()
+    origins: dict[ModuleName, str] = {}
+    for pin in (lock.find(edge.module) for edge in asked):
+        manifest = None if pin is None else read_distribution(folder_of(pin)).manifest
+        if pin is not None and isinstance(manifest, Manifest):
+            origins[pin.module] = manifest.origin.digest
+    if len(set(origins.values())) > 1:
+        yield from (f"`{module}` was cut from {origin}" for module, origin in origins.items())
 
 
 def member_problems(pins: Sequence[Pin], folder_of: Callable[[Pin], Path]) -> Iterator[str]:

@@ -8,10 +8,16 @@ from typing import TYPE_CHECKING
 
 from modpm.core.errors import ModpmError
 from modpm.core.formats.digest import digest_file
-from modpm.core.formats.distribution import SIGNATURE_FILE, verify_distribution, verify_files
+from modpm.core.formats.distribution import (
+    SIGNATURE_FILE,
+    read_distribution,
+    verify_distribution,
+    verify_files,
+)
 from modpm.core.formats.manifest import MANIFEST_FILE
+from modpm.registry.index import Release
 from modpm.registry.installing.installed import InstalledModule
-from modpm.registry.installing.members import member_problems
+from modpm.registry.installing.members import member_problems, origin_problems
 from modpm.registry.projects.lockfile import Lockfile, Pin
 from modpm.registry.projects.project import PROJECT_FILE, Project
 from modpm.registry.projects.sources import Sources
@@ -23,9 +29,12 @@ from modpm.registry.system.threads import in_threads
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from modpm.core.formats.composition_manifest import AnyManifest
+
+_OF_THE_REGISTRY = {"published", "yanked", "signature", "signer", "unknown_keys"}
+"""What a registry says of a release itself, and not its manifest."""
 
 
 def verify(project: str | os.PathLike[str] = ".") -> list[InstalledModule]:
@@ -53,6 +62,7 @@ def verify(project: str | os.PathLike[str] = ".") -> list[InstalledModule]:
     problems = [*differences, *chain.from_iterable(damage)]
     if not problems:  # of what is damaged, nothing is read
         problems += member_problems(installed.pins, place.module_path)
+        problems += origin_problems(installed, place.module_path)
     if problems:
         raise ModpmError(
             "what is installed is not what is locked",
@@ -108,7 +118,27 @@ def verify_stored(pin: Pin, store: Store) -> None:
     _check_signature_file(files.get(SIGNATURE_FILE), pin, where, verified_digest)
 
 
+def check_listed(release: Release, pin: Pin, folder: Path) -> None:
+    """Check that a registry lists of a release what its manifest says (I-7).
+
+    Args:
+        release: What is listed.
+        pin: The release.
+        folder: Its files, which were verified.
+
+    Raises:
+        ModpmError: `index-differs`, naming every field.
+    """
+    manifest = read_distribution(folder).manifest
+    said = Release.of(manifest, pin.files[MANIFEST_FILE], release.published)
+    fields = (name for name in said.__struct_fields__ if name not in _OF_THE_REGISTRY)
+    differing = [f for f in fields if getattr(release, f, None) != getattr(said, f)]
+    if differing:
+        raise _index_differs(pin, [f"it lists another `{field}`" for field in differing])
+
+
 def _check_is_of(manifest: AnyManifest, pin: Pin) -> None:
+    """Check that a manifest says of its release what a pin does, which has it from an index."""
     found = f"{manifest.name} {manifest.version}"
     if found != f"{pin.module} {pin.version}":
         raise ModpmError(
@@ -118,6 +148,25 @@ def _check_is_of(manifest: AnyManifest, pin: Pin) -> None:
             why=f"its manifest says {found}",
             hint="do not use it; ask whoever keeps the registry",
         )
+    besides = {MANIFEST_FILE, SIGNATURE_FILE}
+    files = {name: record for name, record in pin.files.items() if name not in besides}
+    if pin.requires != tuple(manifest.requires):
+        said, required = ", ".join(manifest.requires), ", ".join(pin.requires)
+        why = f"it requires {said or 'nothing'}; listed or locked is {required or 'nothing'}"
+        raise _index_differs(pin, [why])
+    if files != manifest.files:
+        raise _index_differs(pin, ["other files are listed or locked than it has"])
+
+
+def _index_differs(pin: Pin, why: Sequence[str]) -> ModpmError:
+    return ModpmError(
+        f"`{pin.module}` {pin.version} is not what its registry or modpm.lock says of it",
+        code="index-differs",
+        where=f"registry {pin.registry.url}",
+        why="\n".join(why),
+        hint="what the owner published is unchanged, and what is said of it is not: do not use it "
+        "before whoever keeps the registry told you why",
+    )
 
 
 def _check_signature_file(
@@ -179,3 +228,5 @@ def _differences(place: Project, installed: Lockfile) -> Iterator[str]:
         elif present[module].digest != locked[module].digest:
             version = present[module].version
             yield f"{module} {locked[module].version}: is locked; {version} is installed"
+        elif present[module] != locked[module]:
+            yield f"{module} {locked[module].version}: is locked in other words than is installed"

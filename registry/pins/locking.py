@@ -105,5 +105,5 @@ def _outcome(place: Project, chosen: Plan) -> Locking:
         lock=chosen.lock,
         changes=changes_between(before, chosen.lock),
         is_changed=chosen.files_before[1] != chosen.lock.to_bytes(),
-        yanked=chosen.yanked or {},
+        yanked=chosen.yanked,
     )

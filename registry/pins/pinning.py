@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from packaging.version import Version
@@ -38,11 +37,11 @@ def kept_pins(
 
 def resolved_pins(
     request: Request, wishes: Wishes, lock: Lockfile, sources: Sources
-) -> tuple[Lockfile, Mapping[ModuleName, str]]:
+) -> tuple[Lockfile, Mapping[ModuleName, Release]]:
     """Choose pins by asking registries; locked ones stay where they may.
 
     Returns:
-        The lockfile, and the reasons of what was yanked.
+        The lockfile, and what registries list of its releases.
 
     Raises:
         ModpmError: `other-registry`, `release-changed`, or what `resolve` raises.
@@ -70,10 +69,9 @@ def resolved_pins(
     before = {pin.module: pin for pin in lock.pins}
     for pin in pins:
         _check_unchanged(pin, before.get(pin.module), catalogue.place_of(pin.module))
-    yanked = {m: r.yanked for m, r in releases.items() if r.yanked is not None}
     same_origin, signers = wishes.same_origin, lock.signers
     chosen = Lockfile.of(wanted, pins, same_origin=same_origin, signers=signers)
-    return chosen, MappingProxyType(yanked)
+    return chosen, releases
 
 
 def _demands(wanted: Sequence[Requirement], request: Request, lock: Lockfile) -> list[Demand]:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from modpm.core.formats.names import ModuleName
     from modpm.core.formats.requirements import Requirement
     from modpm.registry.addresses import Address, Registries
+    from modpm.registry.index import Release
     from modpm.registry.projects.editing import Edit
     from modpm.registry.projects.project import Project, Wishes
     from modpm.registry.projects.request import Conditions, Request
@@ -42,7 +43,7 @@ class Plan:
         lock: What is to be installed.
         saves: Whether `modpm.toml` and `modpm.lock` are to be written.
         addresses: The registries that may be asked, the first first.
-        yanked: Module to the reason why its release was yanked; None if nobody looked.
+        listed: What registries list of the releases that are chosen; None if nobody looked.
     """
 
     files_before: tuple[bytes | None, ...]
@@ -50,7 +51,13 @@ class Plan:
     lock: Lockfile
     saves: bool
     addresses: tuple[Address, ...]
-    yanked: Mapping[ModuleName, str] | None = None
+    listed: Mapping[ModuleName, Release] | None = None
+
+    @property
+    def yanked(self) -> dict[ModuleName, str]:
+        """Module to the reason why its release was yanked, as far as somebody looked."""
+        listed = (self.listed or {}).items()
+        return {module: one.yanked for module, one in listed if one.yanked is not None}
 
 
 def plan(place: Project, request: Request, conditions: Conditions) -> Plan:
@@ -78,7 +85,7 @@ def plan(place: Project, request: Request, conditions: Conditions) -> Plan:
     sources.check_given(request.named_namespaces, (lock or _NOTHING).pins)
     if conditions.locked and lock is None:
         raise lock_missing(place)
-    chosen, yanked = _chosen(place, _Asked(request, conditions, wishes, sources), lock)
+    chosen, listed = _chosen(place, _Asked(request, conditions, wishes, sources), lock)
     edit = _settled(edit, chosen, sources.learned(chosen.pins))
     texts = Lockfile.of(edit.applied(old).all_requirements(), ()).requirements
     chosen = replace(chosen, requirements=texts)
@@ -87,7 +94,7 @@ def plan(place: Project, request: Request, conditions: Conditions) -> Plan:
         _check_stays(place, asked, lock or _NOTHING, chosen)
     toml = before[0] or b"" if edit.applied(old) == old else edited(before[0] or b"", edit)
     saves = conditions.save and not conditions.locked
-    return Plan(before, toml, chosen, saves, sources.helping, yanked)
+    return Plan(before, toml, chosen, saves, sources.helping, listed)
 
 
 def plan_of_lock(place: Project, registries: Registries, *, frozen: bool) -> Plan:
@@ -124,7 +131,7 @@ class _Asked(NamedTuple):
 
 def _chosen(
     place: Project, asked: _Asked, lock: Lockfile | None
-) -> tuple[Lockfile, Mapping[ModuleName, str] | None]:
+) -> tuple[Lockfile, Mapping[ModuleName, Release] | None]:
     request, conditions, wishes, sources = asked
     if not wishes.requirements:
         return Lockfile((), (), wishes.same_origin), None
