@@ -15,15 +15,15 @@ from modpm.core.errors import ModpmError
 from modpm.core.formats.names import ModuleName
 from modpm.registry.backends import layout, streaming
 from modpm.registry.backends.bucket import Bucket
-from modpm.registry.backends.cataloguing import FileCatalogue, Reading
+from modpm.registry.backends.file_registry import FileRegistry, Reading
 from modpm.registry.backends.layout import REGISTRY_FILE
 from modpm.registry.backends.publishing_plan import Entry, by_module, in_waves, planned
-from modpm.registry.backends.refusals import not_listed, taken_by
+from modpm.registry.backends.refusals import taken_by
 from modpm.registry.index import Index, Release, release_in
 from modpm.registry.system.threads import in_threads
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from pathlib import Path
 
     from packaging.version import Version
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from modpm.core.formats.distribution import Distribution
     from modpm.core.formats.manifest import FileRecord
     from modpm.registry.backends.protocol import Published
-    from modpm.registry.backends.shards import Shard
 
 PATIENCE_SECONDS = 60.0
 """How long a writer tries to get its change into a document that others change, too."""
@@ -40,7 +39,7 @@ _FIRST_PAUSE_SECONDS, _MAX_PAUSE_SECONDS = 0.02, 1.0
 _jitter = random.Random()  # noqa: S311 - only spreads out writers that collided
 
 
-class ObjectStoreRegistry:
+class ObjectStoreRegistry(FileRegistry):
     """A registry in a bucket, of S3 and what speaks it, of Google's store or Azure's.
 
     Args:
@@ -48,16 +47,8 @@ class ObjectStoreRegistry:
     """
 
     def __init__(self, url: str) -> None:
-        self._url = url
+        super().__init__(url, is_by_digest=True)
         self._bucket = Bucket(url)
-        self._catalogue = FileCatalogue(self, self._read, self._update)
-        self._has_layout = False
-        self._indexes: dict[ModuleName, Index] = {}
-
-    @property
-    def location(self) -> str:
-        """The URL."""
-        return self._url
 
     def names(self, namespace: str | None = None) -> list[ModuleName]:
         """Return the modules, sorted: folders are listed, and not what is in them."""
@@ -66,41 +57,6 @@ class ObjectStoreRegistry:
         listed = in_threads(self._names_in, namespaces, "names cannot be listed")
         pairs = zip(namespaces, listed, strict=True)
         return [ModuleName(space, name) for space, names in pairs for name in names]
-
-    def index(self, module: ModuleName) -> Index | None:
-        """Return what is listed for a name; None if nothing is."""
-        path = layout.index_path(module)
-        document = self._bucket.document(path)
-        if document is None:
-            self._check_layout()
-            return None
-        index = Index.from_bytes(document.data, module, f"{self._url}/{path}")
-        self._indexes[module] = index
-        return index
-
-    def revision(self, module: ModuleName, version: str) -> str | None:  # noqa: ARG002 -- Backend's
-        """Return None: a bucket has no commits."""
-        return None
-
-    def open_file(
-        self,
-        module: ModuleName,
-        version: str,
-        file: str,
-        *,
-        offset: int = 0,
-        revision: str | None = None,  # noqa: ARG002 -- Backend's
-    ) -> BinaryIO:
-        """Open a file of a release to read its bytes."""
-        record = self._record(module, version, file)
-        in_folder = layout.release_path(module, version, file)
-        if record is not None:
-            for path in (layout.content_path(record.digest), in_folder):
-                try:
-                    return streaming.opened(self._bucket.pieces(path, offset), self._url)
-                except FileNotFoundError:
-                    continue
-        raise layout.missing_file(module, version, f"{self._url}/{in_folder}")
 
     def publish(self, distributions: Sequence[Distribution]) -> list[Published]:
         """Publish distributions that have been verified.
@@ -116,30 +72,8 @@ class ObjectStoreRegistry:
         in_threads(self._upload, _files(new), "files cannot be uploaded")
         in_waves(self._list, by_module(new), "modules cannot be published")
         # Also of what was published before: the catalogue may lack that.
-        self._catalogue.note(names)
+        self._note(names)
         return [self._published(entry) for entry in entries]
-
-    def change(self, module: ModuleName, change: Callable[[Index], Index]) -> Index:
-        """Change what is listed for a name; once more, on its new state, if it has changed."""
-
-        def change_listed(listed: Index | None) -> Index:
-            if listed is None:
-                raise not_listed(module, self.location)
-            return change(listed)
-
-        changed = self._update_index(module, change_listed)
-        self._catalogue.note([module])
-        return changed
-
-    def catalogue(self, namespace: str | None, seen: Mapping[str, str]) -> list[Shard]:
-        """Return what is shown of the modules, by the catalogue of the bucket."""
-        self._check_layout()
-        return self._catalogue.parts(namespace, seen)
-
-    def reindex(self) -> list[Shard]:
-        """Make the catalogue anew; what is published meanwhile may be missing in it."""
-        self._check_layout()
-        return self._catalogue.rebuild()
 
     def _listed(self, module: ModuleName, version: Version | str) -> Release | None:
         return release_in(self._indexes.get(module), version)
@@ -164,7 +98,7 @@ class ObjectStoreRegistry:
 
         self._update_index(module, with_releases)
 
-    def _read(self, path: str, seen: str | None) -> Reading | None:
+    def _read(self, path: str, seen: str | None = None) -> Reading | None:
         try:
             document = self._bucket.changed(path, seen)
         except FileNotFoundError:
@@ -173,32 +107,11 @@ class ObjectStoreRegistry:
             return Reading(None, seen)
         return Reading(document.data, document.state.get("e_tag"))
 
-    def _record(self, module: ModuleName, version: str, file: str) -> FileRecord | None:
-        """Return what a file of a release is; the index is read where that is not known yet."""
-        release = self._listed(module, version) or release_in(self.index(module), version)
-        return None if release is None else release.all_files.get(file)
-
-    def _update_index(self, module: ModuleName, change: Callable[[Index | None], Index]) -> Index:
-        path = layout.index_path(module)
-        changed = None
-
-        def changed_bytes(data: bytes | None) -> bytes | None:
-            nonlocal changed
-            listed = None
-            if data is None:
-                self._check_layout()
-            else:
-                listed = Index.from_bytes(data, module, f"{self._url}/{path}")
-            changed = change(listed)
-            if changed == listed:
-                return None
-            changed = changed.after(listed)
-            return changed.to_bytes()
-
-        self._update(path, changed_bytes)
-        assert changed is not None
-        self._indexes[module] = changed
-        return changed
+    def _open(self, path: str, offset: int) -> BinaryIO | None:
+        try:
+            return streaming.opened(self._bucket.pieces(path, offset), self.location)
+        except FileNotFoundError:
+            return None
 
     def _update(self, path: str, change: Callable[[bytes | None], bytes | None]) -> None:
         """Replace a document by what `change` makes of it, unless that is None.
@@ -216,7 +129,7 @@ class ObjectStoreRegistry:
         raise ModpmError(
             "others change the registry all the time",
             code="busy",
-            where=f"{self._url}/{path}",
+            where=f"{self.location}/{path}",
             why=f"they were faster for {PATIENCE_SECONDS:.0f} seconds",
             hint="run the command again",
         )
@@ -232,23 +145,14 @@ class ObjectStoreRegistry:
         if document is None:
             found = self._bucket.folder(None)
             if (found.folders or found.objects) and REGISTRY_FILE not in found.objects:
-                raise layout.not_a_registry(self._url, "it holds other objects")
+                raise layout.not_a_registry(self.location, "it holds other objects")
             self._bucket.replace(REGISTRY_FILE, layout.LAYOUT, None)
         self._check_layout()
-
-    def _check_layout(self) -> None:
-        if self._has_layout:
-            return
-        document = self._bucket.document(REGISTRY_FILE)
-        if document is None:
-            raise layout.registry_missing(self._url, f"it has no `{REGISTRY_FILE}`")
-        layout.check_layout(document.data, self._url)
-        self._has_layout = True
 
     def _published(self, entry: Entry) -> Published:
         release = self._indexes[entry.module].find(entry.release.version)
         is_new = entry.is_new and release == entry.release
-        return entry.published(self._url, is_new=is_new)
+        return entry.published(self.location, is_new=is_new)
 
 
 def _files(entries: Iterable[Entry]) -> list[tuple[Path, FileRecord]]:

@@ -5,10 +5,12 @@ They are made from the indexes, and nothing is installed by them.
 """
 
 import hashlib
-from collections.abc import Mapping
-from typing import Annotated, Literal, NamedTuple, Self
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Annotated, Any, Literal, NamedTuple, Self
 
 import msgspec
+from msgspec.structs import replace
 
 from modpm.core.errors import ModpmError
 from modpm.core.formats import canonical_json
@@ -16,14 +18,21 @@ from modpm.core.formats.composition_manifest import MAX_MODULES
 from modpm.core.formats.digest import Digest
 from modpm.core.formats.manifest import ClassMetrics, Count, Label, License, Text
 from modpm.core.formats.measurement import Measurement
+from modpm.core.formats.names import ModuleName
 from modpm.core.formats.records import Record, check_format_version, convert, to_plain
 from modpm.registry.backends.layout import is_name
-from modpm.registry.index import CompositionRelease, Index, ModuleRelease, Release
+from modpm.registry.index import CompositionRelease, Index, ModuleRelease
+from modpm.registry.system.threads import in_threads
+
+Look = Callable[[ModuleName], Index | None]
 
 FORMAT_VERSION = 1
 MAX_SHARD_BYTES = 2 * 1024 * 1024
 MAX_SHARDS = 1024
 """Of one namespace."""
+
+N_READERS = 32
+"""How many documents are asked for together where a server is far away."""
 
 MAX_ENTRY_BYTES = 32 * 1024
 _NUMBERS_OF_SHARDS = frozenset(2**i for i in range(MAX_SHARDS.bit_length()))
@@ -65,18 +74,20 @@ class Entry(Record, frozen=True, kw_only=True):
         release = index.newest()
         if release is None:
             return None
-        composed = release.composition if isinstance(release, CompositionRelease) else None
-        measured = composed.measured if composed is not None else []
+        special: dict[str, Any] = {"kind": "module"}
+        if isinstance(release, CompositionRelease):
+            measured = [replace(one, classes=[]) for one in release.composition.measured]
+            labels = release.composition.labels
+            special = {"kind": "composition", "labels": labels, "measured": measured}
+        elif isinstance(release, ModuleRelease):
+            special |= {"labels": [release.label], "metrics": release.metrics}
         entry = cls(
             version=release.version,
             digest=release.digest,
-            kind="module" if composed is None else "composition",
-            labels=list(labels_of(release)),
             summary=release.summary,
             license=release.license,
             size_bytes=release.size_bytes,
-            metrics=release.metrics if isinstance(release, ModuleRelease) else [],
-            measured=[msgspec.structs.replace(one, classes=[]) for one in measured],
+            **special,
         )
         return entry._bounded()
 
@@ -85,9 +96,7 @@ class Entry(Record, frozen=True, kw_only=True):
         if len(canonical_json.encode(to_plain(self))) <= MAX_ENTRY_BYTES:
             return self
         labels, summary = self.labels[:_KEPT_LABELS], self.summary[:_KEPT_SUMMARY]
-        return msgspec.structs.replace(
-            self, metrics=[], measured=[], labels=labels, summary=summary
-        )
+        return replace(self, metrics=[], measured=[], labels=labels, summary=summary)
 
 
 Entries = dict[str, Entry | None]
@@ -110,13 +119,6 @@ class Shard(NamedTuple):
     state: str | None
     entries: Entries | None
     problem: ModpmError | None = None
-
-
-def labels_of(release: Release) -> tuple[str, ...]:
-    """Return what a release recognises: one label, or those of a composition."""
-    if isinstance(release, CompositionRelease):
-        return tuple(release.composition.labels)
-    return (release.label,) if isinstance(release, ModuleRelease) else ()
 
 
 def shard_paths(namespace: str, n_shards: int) -> list[str]:
@@ -168,13 +170,13 @@ def read_entries(modules: Mapping[str, canonical_json.Json]) -> tuple[Entries, l
     return entries, damaged
 
 
-def encode_namespaces(counts: Mapping[str, int]) -> bytes:
+def encode_counts(counts: Mapping[str, int]) -> bytes:
     """Return the document that says how many shards each namespace has."""
     namespaces = {namespace: {"n_shards": n} for namespace, n in counts.items()}
     return canonical_json.encode({"format_version": FORMAT_VERSION, "namespaces": namespaces})
 
 
-def decode_namespaces(data: bytes, where: str) -> dict[str, int]:
+def decode_counts(data: bytes, where: str) -> dict[str, int]:
     """Return how many shards each namespace has; what is no namespace is passed over.
 
     Raises:
@@ -208,3 +210,32 @@ def _listed(data: bytes, kind: str, where: str) -> dict[str, canonical_json.Json
 def _n_shards(raw: canonical_json.Json) -> int | None:
     n = raw.get("n_shards") if isinstance(raw, dict) else None
     return n if type(n) is int and n in _NUMBERS_OF_SHARDS else None
+
+
+def scanned(index: Look, modules: Sequence[ModuleName], *, is_near: bool = False) -> list[Shard]:
+    """Return what a catalogue says of modules, by reading the index of each.
+
+    Args:
+        index: Reads one.
+        modules: The modules.
+        is_near: Whether reading costs no time.
+    """
+    return in_threads(
+        partial(scanned_module, index),
+        modules,
+        "indexes cannot be read",
+        n_threads=N_READERS,
+        is_brief=lambda _module: is_near,
+    )
+
+
+def scanned_module(index: Look, module: ModuleName) -> Shard:
+    """Return the part of a catalogue that is one module, by reading its index."""
+    shard = Shard(str(module), module.namespace, None, {})
+    try:
+        found = index(module)
+    except ModpmError as error:
+        if error.code not in DAMAGED:
+            raise
+        return shard._replace(entries={module.name: None}, problem=error)
+    return shard if found is None else shard._replace(entries={module.name: Entry.of(found)})

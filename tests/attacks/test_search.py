@@ -15,7 +15,7 @@ from tests.attacks.web_servers import serving
 from modpm.cli.main import main
 from modpm.core.formats.distribution import read_distribution, write_distribution
 from modpm.core.formats.names import ModuleName
-from modpm.registry.backends import cataloguing
+from modpm.registry.backends import file_registry
 from modpm.registry.backends.directory import DirectoryRegistry
 from modpm.registry.discovery.searching import search
 
@@ -222,7 +222,7 @@ def test_reindex_tells_what_it_cannot_read(
 def test_a_large_namespace_is_split_and_no_module_is_lost(
     registry: Path, made: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cataloguing, "MAX_SHARD_BYTES", 3000)
+    monkeypatch.setattr(file_registry, "MAX_SHARD_BYTES", 3000)
     names = [f"space-0/dog-{i}" for i in range(30)]
     for name in names:
         DirectoryRegistry(registry).publish([made(name)])

@@ -84,7 +84,7 @@ def test_golden_bad_indexes_are_refused(vectors: Path) -> None:
 
 def decode_layout(kind: str, data: bytes) -> Mapping[str, int | str | None]:
     if kind == "namespaces.json":
-        return shards.decode_namespaces(data, kind)
+        return shards.decode_counts(data, kind)
     if kind == "catalogue.json":
         entries, _ = shards.read_entries(shards.decode_shard(data, kind))
         return {name: entry.version if entry else None for name, entry in entries.items()}

@@ -87,7 +87,7 @@ OF_BYTES: Mapping[str, Callable[[bytes], object]] = {
     "lockfile": _lockfile,
     "modpm.toml": _project,
     "registry.json": partial(layout.check_layout, location="here"),
-    "namespaces.json": partial(shards.decode_namespaces, where="namespaces.json"),
+    "namespaces.json": partial(shards.decode_counts, where="namespaces.json"),
     "catalogue.json": _catalogue,
     "signature": partial(claimed_signer, where="signature.json"),
     "bundle": partial(Bundle.from_bytes, where="signature.json"),
@@ -132,7 +132,7 @@ def goldens() -> dict[str, list[bytes]]:
         "signature": _valid("signature"),
         "bundle": _valid("signature"),
         "registry.json": [layout.LAYOUT],
-        "namespaces.json": [shards.encode_namespaces({"digits": 1, "cifar10": 4})],
+        "namespaces.json": [shards.encode_counts({"digits": 1, "cifar10": 4})],
         "catalogue.json": [_shard()],
         "oci_manifest": [_oci_manifest(manifest), _oci_manifest(composition)],
     }

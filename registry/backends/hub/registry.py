@@ -10,7 +10,6 @@ from modpm.core.errors import ModpmError
 from modpm.core.formats.digest import digest_bytes
 from modpm.core.formats.manifest import MANIFEST_FILE, TENSOR_FILE
 from modpm.core.formats.names import ModuleName
-from modpm.registry.backends.cataloguing import scanned_module
 from modpm.registry.backends.hub.asking import NONSENSE, Hub, failed, field
 from modpm.registry.backends.hub.naming import (
     module_of,
@@ -24,7 +23,7 @@ from modpm.registry.backends.hub.releasing import INDEX_FILE, ReleaseWriter
 from modpm.registry.backends.hub.repository import ModuleRepository
 from modpm.registry.backends.publishing_plan import Entry, by_module, in_waves, planned
 from modpm.registry.backends.refusals import not_listed
-from modpm.registry.backends.shards import Shard
+from modpm.registry.backends.shards import Shard, scanned_module
 from modpm.registry.index import CompositionRelease, Index, release_in
 from modpm.registry.system.threads import in_threads
 
@@ -145,7 +144,7 @@ class HubRegistry:
             state = states[module]
             if state is not None and seen.get(str(module)) == state:
                 return Shard(str(module), module.namespace, state, None)
-            shard = scanned_module(self, module)
+            shard = scanned_module(self.index, module)
             return shard if shard.problem is not None else shard._replace(state=state)
 
         return in_threads(part, sorted(states), "indexes cannot be read")

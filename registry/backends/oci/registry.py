@@ -23,7 +23,6 @@ from packaging.version import Version
 
 from modpm.core.errors import ModpmError
 from modpm.core.formats.names import ModuleName
-from modpm.registry.backends.cataloguing import scanned
 from modpm.registry.backends.oci import naming
 from modpm.registry.backends.oci.claims import Claims
 from modpm.registry.backends.oci.modelpack import Artifact, annotation, pack, unpack
@@ -41,6 +40,7 @@ from modpm.registry.backends.oci.server import (
 from modpm.registry.backends.publishing_plan import Entry, planned
 from modpm.registry.backends.refusals import cannot_list, not_listed, taken_by
 from modpm.registry.backends.retrying import persistently
+from modpm.registry.backends.shards import scanned
 from modpm.registry.backends.web import Request, Web
 from modpm.registry.index import Index, Release, format_version_of
 
@@ -174,11 +174,11 @@ class OciRegistry:
 
     def catalogue(self, namespace: str | None, seen: Mapping[str, str]) -> list[Shard]:  # noqa: ARG002 -- Backend's
         """Return what is shown of the modules, by reading all they have."""
-        return scanned(self, self.names(namespace))
+        return scanned(self.index, self.names(namespace))
 
     def reindex(self) -> list[Shard]:
         """Return what the OCI tags say: there is no other catalogue."""
-        return scanned(self, self.names())
+        return scanned(self.index, self.names())
 
     # Reading
 

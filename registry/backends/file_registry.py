@@ -1,0 +1,378 @@
+"""What registries that are made of files have in common: folders, buckets, and copies of them.
+
+All hold the same documents and files at the same paths (`specs/backends.md`), the catalogue among
+them (`specs/catalogue.md`). A kind says how one is read, opened and replaced.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from contextlib import nullcontext, suppress
+from functools import partial
+from itertools import groupby
+from typing import TYPE_CHECKING, BinaryIO, ClassVar, NamedTuple
+
+from modpm.core.errors import ModpmError
+from modpm.registry.backends import layout
+from modpm.registry.backends.layout import NAMESPACES_FILE, REGISTRY_FILE
+from modpm.registry.backends.refusals import not_listed
+from modpm.registry.backends.shards import (
+    DAMAGED,
+    MAX_SHARD_BYTES,
+    MAX_SHARDS,
+    N_READERS,
+    Shard,
+    decode_counts,
+    decode_shard,
+    encode_counts,
+    encode_shard,
+    invalid_catalogue,
+    plain,
+    read_entries,
+    scanned,
+    shard_of,
+    shard_paths,
+)
+from modpm.registry.index import Index, release_in
+from modpm.registry.system.threads import in_threads
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from contextlib import AbstractContextManager
+
+    from modpm.core.formats import canonical_json
+    from modpm.core.formats.names import ModuleName
+
+_NAMES_IN_SHARD = 2000
+"""Of those that are made anew: more names make more shards."""
+
+
+class Reading(NamedTuple):
+    """A document, and what names its state; no data if it is in the state that was seen."""
+
+    data: bytes | None
+    state: str | None
+
+
+class _FullError(Exception):
+    """A shard would become too large."""
+
+
+class FileRegistry(ABC):
+    """A registry of documents and files at paths.
+
+    Args:
+        location: Where it is.
+    """
+
+    is_near: ClassVar[bool] = False
+    """Whether reading costs no time."""
+
+    def __init__(self, location: str, *, is_by_digest: bool = False) -> None:
+        self.location = location
+        self._is_by_digest = is_by_digest
+        self._has_layout = False
+        self._indexes: dict[ModuleName, Index] = {}
+
+    @abstractmethod
+    def names(self, namespace: str | None = None) -> list[ModuleName]:
+        """Return the modules that have an index, sorted."""
+
+    @abstractmethod
+    def _read(self, path: str, seen: str | None = None) -> Reading | None:
+        """Read a document, if its state is not what was seen; None if it is absent."""
+
+    @abstractmethod
+    def _open(self, path: str, offset: int) -> BinaryIO | None:
+        """Open a file; None if it is absent."""
+
+    @abstractmethod
+    def _update(self, path: str, change: Callable[[bytes | None], bytes | None]) -> None:
+        """Replace a document by what `change` makes of it, and lose nobody else's change."""
+
+    def _writing(self) -> AbstractContextManager[None]:
+        """Return what must be held while documents are replaced."""
+        return nullcontext()
+
+    def index(self, module: ModuleName) -> Index | None:
+        """Return what is listed for a name; None if nothing is."""
+        data = self._document(layout.index_path(module))
+        if data is None:
+            self._check_layout()
+            return None
+        self._indexes[module] = self._parsed(data, module)
+        return self._indexes[module]
+
+    def revision(self, module: ModuleName, version: str) -> str | None:  # noqa: ARG002 -- Backend's
+        """Return None: there are no commits."""
+        return None
+
+    def open_file(
+        self,
+        module: ModuleName,
+        version: str,
+        file: str,
+        *,
+        offset: int = 0,
+        revision: str | None = None,  # noqa: ARG002 -- Backend's
+    ) -> BinaryIO:
+        """Open a file of a release to read its bytes."""
+        in_folder = layout.release_path(module, version, file)
+        # All files are at one of two places: in the folder of the release, or by their digests.
+        for is_by_digest in (self._is_by_digest, not self._is_by_digest):
+            path = self._path_by_digest(module, version, file) if is_by_digest else in_folder
+            opened = None if path is None else self._open(path, offset)
+            if opened is not None:
+                self._is_by_digest = is_by_digest
+                return opened
+        raise layout.missing_file(module, version, self._where(in_folder))
+
+    def change(self, module: ModuleName, change: Callable[[Index], Index]) -> Index:
+        """Change what is listed for a name; once more, on its new state, if it has changed."""
+
+        def change_listed(listed: Index | None) -> Index:
+            if listed is None:
+                raise not_listed(module, self.location)
+            return change(listed)
+
+        with self._writing():
+            changed = self._update_index(module, change_listed)
+            self._note([module])
+        return changed
+
+    def catalogue(self, namespace: str | None, seen: Mapping[str, str]) -> list[Shard]:
+        """Return what is shown of the modules; made of the indexes where there is no catalogue."""
+        self._check_layout()
+        problems = []
+        try:
+            counts = self._counts(namespace)
+        except ModpmError as error:
+            if error.code not in DAMAGED:
+                raise
+            counts = None
+            problems = [Shard(NAMESPACES_FILE, "", None, {}, error)]
+        if counts is not None:
+            return self._shards(counts, seen)
+        return [*problems, *self._scanned(self.names(namespace))]
+
+    def reindex(self) -> list[Shard]:
+        """Make the catalogue anew."""
+        with self._writing():
+            self._check_layout()
+            return self._rebuild()
+
+    # Documents
+
+    def _document(self, path: str) -> bytes | None:
+        reading = self._read(path)
+        return None if reading is None else reading.data
+
+    def _check_layout(self) -> None:
+        if not self._has_layout:
+            data = self._document(REGISTRY_FILE)
+            if data is None:
+                raise self._missing()
+            layout.check_layout(data, self.location)
+            self._has_layout = True
+
+    def _missing(self) -> ModpmError:
+        return layout.registry_missing(self.location, f"it has no `{REGISTRY_FILE}`")
+
+    def _parsed(self, data: bytes, module: ModuleName) -> Index:
+        return Index.from_bytes(data, module, self._where(layout.index_path(module)))
+
+    def _path_by_digest(self, module: ModuleName, version: str, file: str) -> str | None:
+        """Return where a file is by its digest; the index is read where that is not known yet."""
+        release = release_in(self._indexes.get(module), version)
+        release = release or release_in(self.index(module), version)
+        record = None if release is None else release.all_files.get(file)
+        return None if record is None else layout.content_path(record.digest)
+
+    def _update_index(self, module: ModuleName, change: Callable[[Index | None], Index]) -> Index:
+        changed = None
+
+        def changed_bytes(data: bytes | None) -> bytes | None:
+            nonlocal changed
+            if data is None:
+                self._check_layout()
+            listed = None if data is None else self._parsed(data, module)
+            changed = change(listed)
+            if changed == listed:
+                return None
+            changed = changed.after(listed)
+            return changed.to_bytes()
+
+        self._update(layout.index_path(module), changed_bytes)
+        assert changed is not None
+        self._indexes[module] = changed
+        return changed
+
+    def _where(self, path: str) -> str:
+        return f"{self.location}/{path}"
+
+    # Reading the catalogue
+
+    def _counts(self, namespace: str | None = None) -> dict[str, int] | None:
+        """Return how many shards each namespace has; None if there is no catalogue."""
+        data = self._document(NAMESPACES_FILE)
+        if data is None:
+            return None
+        counts = decode_counts(data, self._where(NAMESPACES_FILE))
+        return {each: n for each, n in counts.items() if namespace in {None, each}}
+
+    def _shards(self, counts: Mapping[str, int], seen: Mapping[str, str]) -> list[Shard]:
+        """Return the shards of some namespaces, those that cannot be used with the reason."""
+        places = [
+            (namespace, i, path)
+            for namespace, n in counts.items()
+            for i, path in enumerate(shard_paths(namespace, n))
+        ]
+        answers = in_threads(
+            lambda path: self._answer(path, seen.get(path)),
+            [path for _, _, path in places],
+            "documents cannot be read",
+            n_threads=N_READERS,
+            is_brief=lambda _path: self.is_near,
+        )
+        return [
+            self._shard(Shard(path, namespace, None, {}), i, counts[namespace], answer)
+            for (namespace, i, path), answer in zip(places, answers, strict=True)
+        ]
+
+    def _answer(self, path: str, seen: str | None) -> Reading | ModpmError:
+        try:
+            return self._read(path, seen) or invalid_catalogue(self._where(path), "it is missing")
+        except ModpmError as error:
+            if error.code not in DAMAGED:
+                raise
+            return error
+
+    def _shard(self, shard: Shard, i: int, n: int, answer: Reading | ModpmError) -> Shard:
+        if isinstance(answer, ModpmError):
+            return shard._replace(problem=answer)
+        if answer.data is None:
+            return shard._replace(state=answer.state, entries=None)
+        where = self._where(shard.key)
+        try:
+            entries, damaged = read_entries(decode_shard(answer.data, where))
+        except ModpmError as error:
+            return shard._replace(problem=error)
+        entries = {name: one for name, one in entries.items() if shard_of(name, n) == i}
+        if damaged:
+            why = f"the entries of these modules cannot be used: {', '.join(sorted(damaged))}"
+            return shard._replace(entries=entries, problem=invalid_catalogue(where, why))
+        return shard._replace(state=answer.state, entries=entries)
+
+    def _scanned(self, modules: Sequence[ModuleName]) -> list[Shard]:
+        return scanned(self.index, modules, is_near=self.is_near)
+
+    # Keeping the catalogue
+
+    def _note(self, modules: Iterable[ModuleName]) -> None:
+        """Bring the entries of modules up to their indexes, which are in their places.
+
+        What is missing or damaged of the catalogue is made anew, and a namespace with a shard
+        that becomes too large is split by that, too.
+        """
+        try:
+            counts = self._counts()
+        except ModpmError as error:
+            if error.code not in DAMAGED:
+                raise
+            counts = None
+        if counts is None:
+            self._rebuild()
+            return
+        for namespace, some in groupby(sorted(set(modules)), _namespace):
+            n_shards = self._merge(namespace, counts.get(namespace), list(some))
+            if n_shards is not None:
+                self._rebuild(namespace, n_shards)
+
+    def _rebuild(self, namespace: str | None = None, n_shards: int = 1) -> list[Shard]:
+        """Make the catalogue anew, or a namespace in so many shards; return what was read."""
+        read: dict[str, Shard] = {}
+        counts = {
+            each: self._write_shards(each, len(list(some)), n_shards, read)
+            for each, some in groupby(self.names(namespace), _namespace)
+        }
+
+        def with_counts(data: bytes | None) -> bytes:
+            merged = dict(counts)
+            with suppress(ModpmError):  # what is damaged is made anew
+                merged = {**decode_counts(data or b"", ""), **counts}
+            if namespace is None:
+                there = {module.namespace for module in self.names()}
+                merged = {each: n for each, n in merged.items() if each in there}
+            return encode_counts(merged)
+
+        self._replace(NAMESPACES_FILE, with_counts)
+        return list(read.values())
+
+    # A shard is read, or known to be made anew, before the indexes are: whoever changes one
+    # meanwhile replaces the shard after us, or has done so, and then we begin again.
+
+    def _merge(self, namespace: str, n: int | None, modules: Sequence[ModuleName]) -> int | None:
+        """Bring entries up to date; where that fails, return how many shards must be made anew."""
+        if n is None:
+            return 1
+        paths = shard_paths(namespace, n)
+        try:
+            for i in sorted({shard_of(module.name, n) for module in modules}):
+                some = [module for module in modules if shard_of(module.name, n) == i]
+                self._replace(paths[i], partial(self._merged, paths[i], n, some))
+        except ModpmError as error:
+            if error.code not in DAMAGED:
+                raise
+            return n
+        except _FullError:
+            return 2 * n
+        return None
+
+    def _merged(
+        self, path: str, n: int, modules: Sequence[ModuleName], data: bytes | None
+    ) -> bytes:
+        where = self._where(path)
+        if data is None:
+            raise invalid_catalogue(where, "it is missing")
+        return _encoded(decode_shard(data, where), self._scanned(modules), n)
+
+    def _write_shards(self, namespace: str, n_names: int, n: int, read: dict[str, Shard]) -> int:
+        """Make the shards of a namespace anew; return how many there are."""
+        while n * _NAMES_IN_SHARD < n_names and n < MAX_SHARDS:
+            n *= 2
+        try:
+            for i, path in enumerate(shard_paths(namespace, n)):
+                self._replace(path, partial(self._anew, namespace, i, n, read))
+        except _FullError:
+            return self._write_shards(namespace, n_names, 2 * n, read)
+        return n
+
+    def _anew(
+        self, namespace: str, i: int, n: int, read: dict[str, Shard], _data: bytes | None
+    ) -> bytes:
+        names = self.names(namespace)
+        shards = self._scanned([each for each in names if shard_of(each.name, n) == i])
+        read.update({shard.key: shard for shard in shards})
+        return _encoded({}, shards, n)
+
+    def _replace(self, path: str, change: Callable[[bytes | None], bytes]) -> None:
+        def changed(data: bytes | None) -> bytes | None:
+            new = change(data)
+            return None if new == data else new
+
+        self._update(path, changed)
+
+
+def _encoded(
+    listed: Mapping[str, canonical_json.Json], read: Iterable[Shard], n_shards: int
+) -> bytes:
+    """Return a shard with what was read of modules in place of what is listed of them."""
+    entries = {name: one for shard in read for name, one in (shard.entries or {}).items()}
+    encoded = encode_shard({**listed, **plain(entries)})
+    if len(encoded) > MAX_SHARD_BYTES and n_shards < MAX_SHARDS:
+        raise _FullError
+    return encoded
+
+
+def _namespace(module: ModuleName) -> str:
+    return module.namespace
