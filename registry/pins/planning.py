@@ -77,9 +77,9 @@ def plan(place: Project, request: Request, conditions: Conditions) -> Plan:
     if before[0] is None and not request.edit.add:
         raise _nothing_asked(place.root)
     old = place.parse_wishes(before[0] or b"")
-    request = replace(request, edit=request.edit.keeping(old))
     lock, given = place.lock(), given_addresses(request.registries, place.root, old.registries)
-    edit = replace(request.edit, registries=given, namespaces=_moved(request, given))
+    edit = request.edit.keeping(old)
+    edit = replace(edit, registries=given, namespaces=_moved(request, given))
     wishes = edit.applied(old)
     sources = Sources.of(place, wishes, request.registries)
     sources.check_given(request.named_namespaces, (lock or _NOTHING).pins)

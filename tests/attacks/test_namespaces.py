@@ -206,6 +206,7 @@ def test_naming_another_registry_does_not_move_a_namespace_and_saying_so_does(
 ) -> None:
     assert run("install", "acme/cat>=1") == 0
 
+    assert run("install", "acme/cat", "--registry", public) == 1
     assert run("install", "acme/cat>=2", "--registry", public) == 1
     assert "--move-namespace acme" in capsys.readouterr().err
     assert run("update", "acme/cat", "--registry", public) == 1
