@@ -29,16 +29,11 @@ def make_anew(registry: str | None, as_json: bool) -> None:
     Publishing and yanking keep it current. This mends what a crash, or a change by hand, has left
     behind.
     """
-    made = reindex(registry)
-    for problem in made.problems:
+    read = reindex(registry)
+    problems = [shard.problem for shard in read if shard.problem is not None]
+    for problem in problems:
         warn_of(problem)
     if as_json:
-        emit(
-            {
-                "registry": made.registry,
-                "n_modules": made.n_modules,
-                "n_unreadable": len(made.problems),
-            }
-        )
+        emit({"n_modules": len(read), "n_unreadable": len(problems)})
     else:
-        say(f"the catalogue of {made.registry} has {counted(made.n_modules, 'module')}")
+        say(f"the catalogue has {counted(len(read), 'module')}")

@@ -61,7 +61,7 @@ class Entry(Record, frozen=True, kw_only=True):
     version: Text
     digest: Digest
     kind: Literal["module", "composition"]
-    labels: Annotated[list[Label], msgspec.Meta(max_length=MAX_MODULES)]
+    labels: Annotated[list[Label], msgspec.Meta(min_length=1, max_length=MAX_MODULES)]
     summary: str = ""
     license: License
     size_bytes: Count

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from modpm.core.formats.names import ModuleName, normalise
+from modpm.registry.backends.shards import Entry
 from modpm.registry.discovery.local_catalogue import Query, consult, known_names
 from modpm.registry.projects.project import Project
 from modpm.registry.projects.sources import Sources
@@ -17,59 +17,25 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from modpm.core.errors import ModpmError
-    from modpm.core.formats.manifest import ClassMetrics
-    from modpm.core.formats.measurement import Measurement
     from modpm.registry.addresses import Registries
-    from modpm.registry.backends.shards import Entry
     from modpm.registry.discovery.local_catalogue import LocalCatalogue
 
 
-@dataclass(frozen=True)
-class Found:
-    """What a search found under one name, by its newest release.
+class Found(Entry, frozen=True, kw_only=True):
+    """What a search found under one name, by the release that stands for it.
 
     Attributes:
         name: The module.
-        version: The newest version that is not yanked; a pre-release only if there is no other.
-        digest: Its digest.
-        labels: The class of a module; all that a composition tells apart.
-        is_composition: Whether it is a composition.
-        summary: What it is, in words.
-        license: Its license.
-        size_bytes: What all its files take; those of a composition's class modules not.
-        metrics: How well a module recognises its class, on each split that was measured.
-        measured: What a composition was measured at, without the names of the classes.
-        registry: The registry that owns the name.
+        registry: The registry that the name belongs to.
     """
 
     name: ModuleName
-    version: str
-    digest: str
-    labels: tuple[str, ...]
-    is_composition: bool
-    summary: str
-    license: str
-    size_bytes: int
-    metrics: tuple[ClassMetrics, ...]
-    measured: tuple[Measurement, ...]
     registry: str
 
-    @classmethod
-    def of(cls, module: ModuleName, entry: Entry, registry: str) -> Found:
-        """Return what a catalogue says of a module."""
-        return cls(
-            name=module,
-            version=entry.version,
-            digest=entry.digest,
-            labels=tuple(entry.labels),
-            is_composition=entry.kind == "composition",
-            summary=entry.summary,
-            license=entry.license,
-            size_bytes=entry.size_bytes,
-            metrics=tuple(entry.metrics),
-            measured=tuple(entry.measured),
-            registry=registry,
-        )
+    @property
+    def is_composition(self) -> bool:
+        """Whether it is a composition."""
+        return self.kind == "composition"
 
     @property
     def recall(self) -> float | None:
@@ -137,7 +103,8 @@ def search(
             found = {name: one for name, one in found.items() if name.namespace not in owned}
             for module, entry in seen.entries.items():
                 if module.namespace in owned:
-                    found[module] = Found.of(module, entry, backend.location)
+                    fields = {name: getattr(entry, name) for name in entry.__struct_fields__}
+                    found[module] = Found(**fields, name=module, registry=backend.location)
     return [found[module] for module in sorted(found)]
 
 

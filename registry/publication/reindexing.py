@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from modpm.registry.addresses import publish_target
@@ -11,35 +10,20 @@ from modpm.registry.system.errors import explained
 if TYPE_CHECKING:
     import os
 
-    from modpm.core.errors import ModpmError
+    from modpm.registry.backends.shards import Shard
 
 
-@dataclass(frozen=True)
-class Reindexed:
-    """What the catalogue of a registry was made of.
-
-    Attributes:
-        registry: The registry.
-        n_modules: How many modules it has.
-        problems: Why nothing can be shown of some of them.
-    """
-
-    registry: str
-    n_modules: int
-    problems: tuple[ModpmError, ...]
-
-
-def reindex(registry: str | os.PathLike[str] | None = None) -> Reindexed:
+def reindex(registry: str | os.PathLike[str] | None = None) -> list[Shard]:
     """Make anew what search and completion know of a registry.
 
     Args:
         registry: As for `publish`.
 
+    Returns:
+        What was read of each module, with the reason where nothing can be shown of it.
+
     Raises:
         ModpmError: `registry-missing`, `not-a-registry`, `read-only-registry`, `busy`.
     """
-    target = publish_target(registry)
     with explained("change the registry"):
-        shards = target.reindex()
-    problems = tuple(shard.problem for shard in shards if shard.problem is not None)
-    return Reindexed(target.location, sum(len(shard.entries or {}) for shard in shards), problems)
+        return publish_target(registry).reindex()

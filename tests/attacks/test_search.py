@@ -212,7 +212,6 @@ def test_reindex_tells_what_it_cannot_read(
     outcome = run(capsys, "registry", "reindex", "--registry", registry, "--json")
     assert outcome.code == 0
     assert json.loads(outcome.out) == {
-        "registry": str(registry),
         "n_modules": N_NAMESPACES * N_MODULES,
         "n_unreadable": 1,
     }

@@ -402,7 +402,7 @@ def test_searching_finds_a_composition_by_any_of_its_labels(registry: Path, proj
 
     # The label of every class module of these tests is that of the golden one.
     assert [str(one.name) for one in found] == ["acme/pets"]
-    assert found[0].labels == ("digits/cat", "digits/dog")
+    assert found[0].labels == ["digits/cat", "digits/dog"]
     assert found[0].is_composition
     assert found[0].recall is None
 
