@@ -22,7 +22,7 @@ from modpm.core.formats.whole_files import sync_file
 from modpm.registry.storage import unsettled
 from modpm.registry.storage.downloading import download
 from modpm.registry.storage.materialising import materialise
-from modpm.registry.system.durable import locked, move, refuse_links
+from modpm.registry.system.durable import locked, locks_in, move, refuse_links
 from modpm.registry.system.home import home
 from modpm.registry.system.threads import in_threads
 
@@ -184,7 +184,7 @@ class Store:
             ModpmError: `busy`, if others have taken files for five minutes.
         """
         with locked(self._gate):
-            for user in sorted(self._users.iterdir()) if self._users.is_dir() else []:
+            for user in locks_in(self._users):
                 with locked(user, is_kept=False):
                     pass  # it has ended, or it died and left this
             yield

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 from filelock import FileLock, SoftFileLock, Timeout
 
 from modpm.core.errors import ModpmError
-from modpm.core.formats.whole_files import sync_folder, write_new
+from modpm.core.formats.whole_files import read_at_most, sync_folder, write_new
 from modpm.registry.system.threads import in_threads
 from modpm.registry.system.waiting import PATIENCE_SECONDS, say_waiting
 
@@ -65,7 +65,8 @@ def _acquired(lock: Path) -> BaseFileLock:
     """Return the lock, held; whoever waits for it for two seconds is told for whom."""
     for kind in (FileLock, SoftFileLock):
         try:
-            held: BaseFileLock = kind(_soft(lock) if kind is SoftFileLock else lock)
+            path = _soft(lock) if kind is SoftFileLock else lock
+            held: BaseFileLock = kind(path, fallback_to_soft=False)  # its own would be in our way
             try:
                 held.acquire(timeout=min(PATIENCE_SECONDS, LOCK_TIMEOUT_SECONDS))
             except Timeout:
@@ -83,17 +84,30 @@ def _acquired(lock: Path) -> BaseFileLock:
         code="busy",
         where=str(lock.parent),
         why=f"{_holder(lock)} has held the lock for {LOCK_TIMEOUT_SECONDS:.0f} seconds",
-        hint="wait for it to end, and run the command again",
+        hint="wait for it to end, and run the command again"
+        + (f"; if it has ended, remove `{_soft(lock)}`" if _soft(lock).exists() else ""),
     )
+
+
+_SOFT_SUFFIX = ".held"
 
 
 def _soft(lock: Path) -> Path:
     """Return the lock that is held by being there, of one that is there always."""
-    return lock.with_name(f"{lock.name}.held")
+    return lock.with_name(f"{lock.name}{_SOFT_SUFFIX}")
+
+
+def locks_in(folder: Path) -> list[Path]:
+    """Return the locks of a folder of nothing else, which are held or were left, sorted."""
+    names = {path.name.removesuffix(_SOFT_SUFFIX) for path in entries_below(folder, 1)}
+    return [folder / name for name in sorted(names)]
 
 
 def _holder(lock: Path) -> str:
-    """Say who holds a lock, where the system tells: Linux does, of processes of this machine."""
+    """Say who holds a lock, where it can be told: Linux does, of processes of this machine."""
+    with suppress(OSError, ValueError):
+        process, machine = read_at_most(_soft(lock), 1000).decode("ascii").splitlines()[:2]
+        return f"process {int(process)} on {machine}"
     with suppress(OSError):
         inode = str(lock.stat().st_ino)
         for line in Path("/proc/locks").read_text(encoding="ascii").splitlines():
