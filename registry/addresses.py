@@ -80,13 +80,7 @@ def given_address(
 
 
 def known_address(address: Address, project: Path, known: Sequence[Address]) -> Address:
-    """Return an address as it is called beside others: as one of the same place, or by a free name.
-
-    Args:
-        address: The address.
-        project: The project's root.
-        known: The others.
-    """
+    """Return an address as called beside others: as one of the same place, or by a free name."""
     location = address.location(project)
     for other in known:
         if other.location(project) == location:

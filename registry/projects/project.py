@@ -213,13 +213,7 @@ class Project:
 
 
 def parse_registered(kind: type[R], toml: bytes, path: Path, hint: str) -> R:
-    """Read a file that names registries, each by a name of its own (W-1, W-2).
-
-    Args:
-        kind: The type of what it says.
-        toml: The file.
-        path: Where it is, for errors.
-        hint: How to mend it.
+    """Read a file that names registries, as a type (W-1, W-2); `hint` says how to mend it.
 
     Raises:
         ModpmError: `invalid-project`.

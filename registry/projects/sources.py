@@ -16,7 +16,7 @@ from modpm.registry.projects.editing import Edit
 from modpm.registry.projects.user_settings import user_settings
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
     from modpm.registry.addresses import Address, Registries
@@ -82,14 +82,11 @@ class Sources(NamedTuple):
         known = (*self.usable, *self.bound.values(), *self.preferred.values())
         return next((a for a in known if a.location(self.root) == location), None)
 
-    def problems(self, pins: Iterable[Pin]) -> Collection[str]:
-        """Return which namespaces have pins that are not from the registry that they belong to.
+    def problems(self, pins: Iterable[Pin]) -> dict[str, str]:
+        """Return for namespaces which pins are not from the registry that they belong to.
 
         Pins of a namespace of which the project says nothing must be from one of its registries.
         """
-        return self._strays(pins).values()
-
-    def _strays(self, pins: Iterable[Pin]) -> dict[str, str]:
         owners, found = dict(self.bound), dict[str, str]()
         for pin in pins:
             namespace, owner = pin.module.namespace, self.owner(pin)
@@ -116,7 +113,7 @@ class Sources(NamedTuple):
 
         refused = {
             namespace: self._other_registry(namespace, why)
-            for namespace, why in self._strays(pins).items()
+            for namespace, why in self.problems(pins).items()
             if namespace not in self.bound
         }
         first = dict.fromkeys(named, self.given)

@@ -25,7 +25,7 @@ def lock_problems(lock: Lockfile, wishes: Wishes, sources: Sources) -> list[str]
         sources: The registries of the project.
     """
     unmet = RequirementGraph(lock).problems()
-    return [*sources.problems(lock.pins), *_other_wishes(wishes, lock), *unmet]
+    return [*sources.problems(lock.pins).values(), *_other_wishes(wishes, lock), *unmet]
 
 
 def out_of_date(place: Project, problems: Sequence[str]) -> ModpmError:
