@@ -15,6 +15,7 @@ from modpm.core.formats import canonical_json
 from modpm.core.formats.composition_manifest import AnyManifest, manifest_of_json
 from modpm.core.formats.digest import digest_bytes, digest_file
 from modpm.core.formats.manifest import MANIFEST_FILE, TENSOR_FILE, FileRecord, Manifest
+from modpm.core.formats.release_files import SIGNATURE_FILE
 from modpm.core.formats.tensor_file import METADATA_KEY, TensorHeader, parse_header, read_header
 from modpm.core.formats.whole_files import is_free, write_folder
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
-SIGNATURE_FILE = "signature.json"
+__all__ = ["SIGNATURE_FILE"]
 
 BUFFER_ROLES = frozenset({"running_mean", "running_var", "fill", "offset"})
 """Roles of a node's tensors that are not counted as parameters (clause D-8)."""

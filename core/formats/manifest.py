@@ -24,7 +24,31 @@ from modpm.core.formats.records import (
     read_record,
     to_plain,
 )
+from modpm.core.formats.release_files import (
+    CARD_FILE,
+    FILE_NAMES,
+    LICENSE_FILE,
+    MANIFEST_FILE,
+    TENSOR_FILE,
+    Count,
+    FileRecord,
+    Name,
+    Text,
+)
 from modpm.core.formats.requirements import Requirement, parse_version
+
+# What a lockfile says of files too is in `release_files`, which takes no time to import.
+__all__ = [
+    "CARD_FILE",
+    "FILE_NAMES",
+    "LICENSE_FILE",
+    "MANIFEST_FILE",
+    "TENSOR_FILE",
+    "Count",
+    "FileRecord",
+    "Name",
+    "Text",
+]
 
 FORMAT_VERSION = 1
 """Of the manifest of a class module."""
@@ -33,26 +57,11 @@ COMPOSITION_FORMAT_VERSION = 2
 COMPOSITION = "composition"
 """The `kind` of all manifests of format version 2."""
 
-MANIFEST_FILE = "manifest.json"
-TENSOR_FILE = "module.safetensors"
-CARD_FILE = "README.md"
-LICENSE_FILE = "LICENSE"
-FILE_NAMES = (TENSOR_FILE, CARD_FILE, LICENSE_FILE)
-
 _INVALID = "the manifest is not valid"
 
-Text = Annotated[str, msgspec.Meta(min_length=1, max_length=10_000)]
-Count = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
 PositiveCount = Annotated[int, msgspec.Meta(ge=1, le=2**53)]
 Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
 ImageSide = Annotated[int, msgspec.Meta(ge=1, le=4096)]
-Name = Annotated[
-    str,
-    msgspec.Meta(
-        pattern=r"^(?=[^/]{1,64}/[^/]{1,64}$)[a-z0-9]+(-[a-z0-9]+)*/[a-z0-9]+(-[a-z0-9]+)*$(?!\n)",
-        description="a normalised module name, such as `cifar10/cat`",
-    ),
-]
 Label = Annotated[
     str,
     msgspec.Meta(
@@ -203,18 +212,6 @@ class ComposedAccuracy(Record, frozen=True, kw_only=True):
     n: PositiveCount
     fused: Share
     independent: Share
-
-
-class FileRecord(Record, frozen=True, kw_only=True):
-    """One file of a distribution.
-
-    Attributes:
-        size_bytes: Its size.
-        digest: The digest of its bytes.
-    """
-
-    size_bytes: Count
-    digest: Digest
 
 
 class Provenance(Record, frozen=True, kw_only=True):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import stat
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from modpm.core.errors import ModpmError
@@ -34,7 +35,6 @@ from modpm.registry.system.transfer import transfer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
-    from pathlib import Path
 
     from packaging.version import Version
 
@@ -47,8 +47,8 @@ class DirectoryRegistry(FileRegistry):
 
     is_near = True
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder.absolute()
+    def __init__(self, folder: Path | str) -> None:
+        self._folder = Path(folder).absolute()
         self._staging = self._folder / ".staging"
         super().__init__(str(self._folder))
 

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import os
 from importlib import import_module
-from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, cast
 from urllib.parse import unquote, urlsplit
 
 from modpm.core.errors import ModpmError
-from modpm.registry.backends.directory import DirectoryRegistry
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from modpm.registry.backends.protocol import Backend
 
 
@@ -27,6 +27,7 @@ class _Kind(NamedTuple):
     extra: str | None
 
 
+_DIRECTORY = _Kind("directory", "DirectoryRegistry", "", None)
 _OBJECT_STORE = _Kind("object_store", "ObjectStoreRegistry", "obstore", "s3")
 _STATIC = _Kind("static", "StaticRegistry", "httpx2", None)
 _KINDS = {
@@ -100,10 +101,8 @@ def open_backend(location: str) -> Backend:
     Raises:
         ModpmError: `missing-extra`, if the client library of this kind is not installed.
     """
-    if not is_remote(location):
-        return DirectoryRegistry(Path(location))
-    scheme = urlsplit(location).scheme
-    kind = _KINDS[scheme]
+    scheme = urlsplit(location).scheme if is_remote(location) else ""
+    kind = _KINDS.get(scheme, _DIRECTORY)
     try:
         module = import_module(f"modpm.registry.backends.{kind.module}")
     except ModuleNotFoundError as error:

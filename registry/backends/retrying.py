@@ -13,7 +13,6 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from modpm.core.errors import ModpmError
@@ -196,6 +195,8 @@ def _seconds_of(retry_after: str | None) -> float | None:
     try:
         if retry_after.strip().isascii() and retry_after.strip().isdigit():
             return float(retry_after)
+        from email.utils import parsedate_to_datetime  # noqa: PLC0415 -- slow to import, and rarely needed
+
         then = parsedate_to_datetime(retry_after)
     except ValueError:
         return None

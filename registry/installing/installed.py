@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -82,7 +81,9 @@ def find(name: str, project: str | os.PathLike[str] = ".") -> Path:
     modules_path = Project.discover(project).modules_path
     if wanted in modules and is_real_folder(modules[wanted].path, modules_path):
         return modules[wanted].path
-    close = difflib.get_close_matches(str(wanted), sorted(map(str, modules)), n=1)
+    from difflib import get_close_matches  # noqa: PLC0415 -- only for this
+
+    close = get_close_matches(str(wanted), sorted(map(str, modules)), n=1)
     raise ModpmError(
         f"`{wanted}` is not installed",
         code="not-installed",

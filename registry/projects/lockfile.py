@@ -7,27 +7,29 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import Annotated, Self
+from typing import TYPE_CHECKING, Annotated, Self
 
 import msgspec
 
 from modpm.core.errors import ModpmError
 from modpm.core.formats.digest import Digest
-from modpm.core.formats.distribution import SIGNATURE_FILE
-from modpm.core.formats.manifest import (
+from modpm.core.formats.names import ModuleName
+from modpm.core.formats.release_files import (
     FILE_NAMES,
     MANIFEST_FILE,
+    SIGNATURE_FILE,
     TENSOR_FILE,
     Count,
     FileRecord,
     Name,
     Text,
 )
-from modpm.core.formats.names import ModuleName
 from modpm.core.formats.requirements import Requirement, parse_version
 from modpm.registry.addresses import Address
-from modpm.registry.index import Release
 from modpm.registry.projects.toml_file import convert_toml, parse_toml
+
+if TYPE_CHECKING:
+    from modpm.registry.index import Release
 
 FORMAT_VERSION = 1
 
@@ -97,7 +99,7 @@ class Pin:
     def of(
         cls,
         module: ModuleName,
-        release: Release,
+        release: "Release",
         registry: Address,
         revision: str | None = None,
     ) -> Self:

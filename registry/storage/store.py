@@ -13,7 +13,6 @@ its name says is fetched again (`specs/store.md`).
 from __future__ import annotations
 
 import os
-import secrets
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -172,7 +171,7 @@ class Store:
         """
         with ExitStack() as stack:
             with locked(self._gate):
-                user = self._users / secrets.token_hex(8)
+                user = self._users / os.urandom(8).hex()
                 stack.enter_context(locked(user, is_kept=False))
             yield
 

@@ -10,8 +10,8 @@ trusted (`specs/store.md`, S-14 to S-16).
 
 from __future__ import annotations
 
+import os
 import re
-import secrets
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -54,7 +54,7 @@ class Notes:
         folder = self._folder / this_boot
         make_folders(folder)
         lines = "".join(f"{digest}\n" for digest in sorted(set(digests)))
-        write_new(folder / secrets.token_hex(8), lines.encode())
+        write_new(folder / os.urandom(8).hex(), lines.encode())
         sync_folder(folder)
         return True
 

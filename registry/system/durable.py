@@ -12,14 +12,10 @@ from __future__ import annotations
 
 import errno
 import os
-import secrets
-import shutil
 import stat
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
-
-from filelock import FileLock, SoftFileLock, Timeout
 
 from modpm.core.errors import ModpmError
 from modpm.core.formats.whole_files import read_at_most, sync_folder, write_new
@@ -63,6 +59,8 @@ def locked(lock: Path, *, is_kept: bool = True) -> Iterator[None]:
 
 def _acquired(lock: Path) -> BaseFileLock:
     """Return the lock, held; whoever waits for it for two seconds is told for whom."""
+    from filelock import FileLock, SoftFileLock, Timeout  # noqa: PLC0415 -- verbs that only read need none
+
     for kind in (FileLock, SoftFileLock):
         try:
             path = _soft(lock) if kind is SoftFileLock else lock
@@ -195,7 +193,9 @@ def remove_folder(folder: Path) -> None:
     except FileNotFoundError:
         return
     if os.rename not in os.supports_dir_fd:
-        shutil.rmtree(folder)
+        from shutil import rmtree  # noqa: PLC0415 -- systems without such descriptors alone
+
+        rmtree(folder)
         return
     _empty(folder)
     folder.rmdir()
@@ -221,7 +221,7 @@ def _lift(name: str, here: int) -> None:
     inside = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=here)
     try:
         for entry in list(os.scandir(inside)):
-            os.rename(entry.name, secrets.token_hex(8), src_dir_fd=inside, dst_dir_fd=here)
+            os.rename(entry.name, os.urandom(8).hex(), src_dir_fd=inside, dst_dir_fd=here)
     finally:
         os.close(inside)
 
@@ -298,6 +298,6 @@ def refuse_other_kinds(kinds: Mapping[Path, int]) -> None:
 
 def _part(path: Path, staging: Path) -> Path:
     """Return where a file is written first: where a rename reaches its place from."""
-    name = f"{path.name}.{secrets.token_hex(4)}"
+    name = f"{path.name}.{os.urandom(4).hex()}"
     is_near = path.parent.stat().st_dev == staging.stat().st_dev
     return staging / name if is_near else path.with_name(f".{name}.new")

@@ -5,15 +5,18 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-import platformdirs
-
 
 def home() -> Path:
     """Return the folder of the store and of the default registry.
 
     `MODPM_HOME` names it; otherwise it is the platform's folder for a user's data.
     """
-    return named_path("MODPM_HOME") or platformdirs.user_data_path("modpm", appauthor=False)
+    named = named_path("MODPM_HOME")
+    if named is not None:
+        return named
+    from platformdirs import user_data_path  # noqa: PLC0415 -- only for this
+
+    return user_data_path("modpm", appauthor=False)
 
 
 def named_path(variable: str) -> Path | None:
