@@ -109,12 +109,9 @@ def _accuracy_falls(
     old = {(one.fingerprint, one.open_set): one for one in before.composition.measured}
     for now in after.composition.measured:
         was = old.get((now.fingerprint, now.open_set))
-        if was is not None and _is_beyond(was.accuracy - now.accuracy, budget_points):
-            yield Difference(
-                Part.MAJOR,
-                f"accuracy on {now.data_set}, {now.split}, falls from {was.accuracy:.3f} to "
-                f"{now.accuracy:.3f}, by more than {_points(budget_points)}",
-            )
+        if was is not None:
+            what = f"accuracy on {now.data_set}, {now.split},"
+            yield from _fall(what, was.accuracy, now.accuracy, budget_points)
 
 
 def _composition_described(manifest: CompositionManifest) -> tuple[object, ...]:
@@ -134,25 +131,18 @@ def _falls(before: Manifest, after: Manifest, budget_points: float) -> Iterator[
         return
     old: dict[str, ClassMetrics] = {metrics.split: metrics for metrics in before.metrics}
     for metrics in after.metrics:
-        if metrics.split not in old:
-            continue
-        for name in _MEASURED:
-            was, now = getattr(old[metrics.split], name), getattr(metrics, name)
-            if _is_beyond(was - now, budget_points):
-                words = name.replace("_", " ")
-                yield Difference(
-                    Part.MAJOR,
-                    f"{words} on {metrics.split} falls from {was:.3f} to {now:.3f}, by more than "
-                    f"{_points(budget_points)}",
-                )
+        if metrics.split in old:
+            for name in _MEASURED:
+                what = f"{name.replace('_', ' ')} on {metrics.split}"
+                was, now = getattr(old[metrics.split], name), getattr(metrics, name)
+                yield from _fall(what, was, now, budget_points)
 
 
-def _is_beyond(fall: float, budget_points: float) -> bool:
-    return 100 * fall > budget_points + _ROUNDING
-
-
-def _points(budget_points: float) -> str:
-    return f"{budget_points:g} {'point' if budget_points == 1 else 'points'}"
+def _fall(what: str, was: float, now: float, budget_points: float) -> Iterator[Difference]:
+    if 100 * (was - now) > budget_points + _ROUNDING:
+        points = f"{budget_points:g} {'point' if budget_points == 1 else 'points'}"
+        fall = f"{what} falls from {was:.3f} to {now:.3f}, by more than {points}"
+        yield Difference(Part.MAJOR, fall)
 
 
 def _shape(manifest: Manifest) -> str:
