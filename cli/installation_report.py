@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from modpm.core.formats.names import ModuleName
     from modpm.registry.installing.installation import Installation
-    from modpm.registry.projects.changes import Change
+    from modpm.registry.projects.lockfile import Change
 
 
 def report_installation(installation: Installation, *, as_json: bool, dry_run: bool) -> None:

@@ -32,8 +32,8 @@ from modpm.registry.installing.verification import check_listed
 from modpm.registry.pins.planning import Plan, plan, plan_of_lock
 from modpm.registry.pins.yanked import yanked_reasons
 from modpm.registry.projects.bounds import Bounds
-from modpm.registry.projects.changes import Change, changes_between
 from modpm.registry.projects.editing import Edit
+from modpm.registry.projects.lockfile import Change, changes_between
 from modpm.registry.projects.project import Project, read
 from modpm.registry.projects.request import Conditions, Request
 from modpm.registry.storage import unsettled

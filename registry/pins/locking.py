@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING
 
 from modpm.registry.pins.planning import plan
 from modpm.registry.projects.bounds import Bounds
-from modpm.registry.projects.changes import Change, changes_between
 from modpm.registry.projects.editing import Edit
-from modpm.registry.projects.lockfile import Lockfile
+from modpm.registry.projects.lockfile import Change, Lockfile, changes_between
 from modpm.registry.projects.project import Project, read
 from modpm.registry.projects.request import Conditions, Request
 from modpm.registry.system.durable import replace_files

@@ -53,14 +53,10 @@ def init(
             with path.open("xb") as file:
                 file.write(edited(_EMPTY, edit))
         except FileExistsError:
-            raise _exists(path) from None
+            raise ModpmError(
+                "this folder is a project already",
+                code="project-exists",
+                where=str(path),
+                hint="add modules by `modpm install NAMESPACE/NAME`, or edit the file",
+            ) from None
     return path
-
-
-def _exists(path: Path) -> ModpmError:
-    return ModpmError(
-        "this folder is a project already",
-        code="project-exists",
-        where=str(path),
-        hint="add modules by `modpm install NAMESPACE/NAME`, or edit the file",
-    )

@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from modpm.core.errors import ModpmError
-from modpm.registry.projects.changes import changes_between
-from modpm.registry.projects.lockfile import Lockfile
+from modpm.registry.projects.lockfile import Lockfile, changes_between
 from modpm.registry.projects.project import LOCK_FILE, PROJECT_FILE, Project, Wishes
 from modpm.registry.projects.requirement_graph import RequirementGraph
 

@@ -86,7 +86,12 @@ def check_claims(
             `bad-setting`, for a budget that is no number of points; what fetching raises.
     """
     if not budget_points >= 0:
-        raise _no_budget(budget_points)
+        raise ModpmError(
+            f"a budget of {budget_points:g} points is not possible",
+            code="bad-setting",
+            hint="it is how many points a metric may fall: 0 or more",
+            exit_code=2,
+        )
     checks = [_check(one, target, score_difference, budget_points) for one in distributions]
     dishonest = [check for check in checks if not check.is_honest]
     if dishonest:
@@ -171,15 +176,6 @@ def _score_difference(before: Path, after: Path, compare: ScoreDifference | None
 
 def _numbers(version: Version) -> tuple[int, int, int]:
     return version.major, version.minor, version.micro
-
-
-def _no_budget(budget_points: float) -> ModpmError:
-    return ModpmError(
-        f"a budget of {budget_points:g} points is not possible",
-        code="bad-setting",
-        hint="it is how many points a metric may fall: 0 or more",
-        exit_code=2,
-    )
 
 
 def _too_low(checks: Sequence[VersionCheck]) -> ModpmError:

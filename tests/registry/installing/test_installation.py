@@ -17,7 +17,7 @@ from modpm.registry.installing.fetching import fetch
 from modpm.registry.installing.installation import install
 from modpm.registry.installing.installed import find, installed
 from modpm.registry.installing.syncing import sync
-from modpm.registry.projects.changes import Change
+from modpm.registry.projects.lockfile import Change
 from modpm.registry.projects.project import Project
 from modpm.registry.storage import materialising
 from modpm.registry.storage.store import Store
