@@ -11,6 +11,8 @@ MAX_PART_LENGTH = 64
 
 _PART = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?")
 _SEPARATORS = re.compile(r"[-_.]+")
+_RESERVED = re.compile(r"con|prn|aux|nul|(com|lpt)[0-9]")
+"""Devices on Windows, in every folder: no folder of a module can be called so there (N-3)."""
 
 
 @dataclass(frozen=True, order=True)
@@ -34,7 +36,7 @@ class ModuleName:
 
         Raises:
             ModpmError: `invalid-name`, if it is not two parts of ASCII letters, digits and
-                inner `-`, `_` and `.`, each of at most 64 characters.
+                inner `-`, `_` and `.`, each of at most 64 characters and no device of Windows.
         """
         namespace, slash, name = text.partition("/")
         if not slash:
@@ -70,7 +72,15 @@ def normalise(part: str, text: str | None = None, where: str | None = None) -> s
             "other characters than ASCII letters, digits, `-`, `_` and `.`",
             where,
         )
-    return _SEPARATORS.sub("-", part).lower()
+    normal = _SEPARATORS.sub("-", part).lower()
+    if is_reserved(normal):
+        raise _invalid(whole, f"`{normal}` is a device on Windows, and no folder there", where)
+    return normal
+
+
+def is_reserved(part: str) -> bool:
+    """Tell whether a part in its normal form is a name that no folder can have on Windows."""
+    return _RESERVED.fullmatch(part) is not None
 
 
 def _invalid(text: str, why: str, where: str | None) -> ModpmError:

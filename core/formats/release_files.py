@@ -19,7 +19,8 @@ Count = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
 Name = Annotated[
     str,
     msgspec.Meta(
-        pattern=r"^(?=[^/]{1,64}/[^/]{1,64}$)[a-z0-9]+(-[a-z0-9]+)*/[a-z0-9]+(-[a-z0-9]+)*$(?!\n)",
+        pattern=r"^(?=[^/]{1,64}/[^/]{1,64}$)(?!(.*/)?(con|prn|aux|nul|(com|lpt)[0-9])(/|$))"
+        r"[a-z0-9]+(-[a-z0-9]+)*/[a-z0-9]+(-[a-z0-9]+)*$(?!\n)",
         description="a normalised module name, such as `cifar10/cat`",
     ),
 ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+import stat
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
@@ -88,10 +89,16 @@ def read_at_most(path: Path, max_size_bytes: int) -> bytes:
         max_size_bytes: The most that the parser takes.
 
     Raises:
-        OSError: The file cannot be read.
+        OSError: The file cannot be read, or is a pipe or a device, which could be waited for.
     """
-    with path.open("rb") as file:
+    with open(path, "rb", opener=_open_at_once) as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise OSError(errno.EINVAL, "not a regular file", str(path))
         return file.read(max_size_bytes + 1)
+
+
+def _open_at_once(path: str, flags: int) -> int:
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
 def write_error(error: OSError, path: Path) -> ModpmError:

@@ -9,7 +9,7 @@ from pathlib import PurePath
 from typing import TYPE_CHECKING
 
 from modpm.core.errors import ModpmError
-from modpm.core.formats.names import MAX_PART_LENGTH, ModuleName, normalise
+from modpm.core.formats.names import MAX_PART_LENGTH, ModuleName, is_reserved, normalise
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,7 +21,8 @@ def module_names(namespace: str, classes: Sequence[str]) -> list[ModuleName]:
     """Return the name of each class's module, in the given namespace.
 
     A class's name is brought to lower-case ASCII letters and digits, with `-` between its words
-    (`T-shirt/top` becomes `t-shirt-top`); a class without any is called `class-<position>`.
+    (`T-shirt/top` becomes `t-shirt-top`); a class without any is called `class-<position>`, and
+    one whose name no folder can have on Windows `<name>-class` (`con-class`).
 
     Args:
         namespace: What stands before the slash.
@@ -58,4 +59,6 @@ def data_set_name(data: str) -> str:
 def _slug(text: str, position: int, fallback: str = "class") -> str:
     plain = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode().lower()
     slug = _NOT_ALLOWED.sub("-", plain).strip("-")[:MAX_PART_LENGTH].strip("-")
+    if is_reserved(slug):
+        return f"{slug}-{fallback}"
     return slug or f"{fallback}-{position}"

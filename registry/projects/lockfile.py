@@ -38,7 +38,7 @@ _COMMENT = "# Written by `modpm install`; keep it under version control, and do 
 Namespace = Annotated[
     str,
     msgspec.Meta(
-        pattern=r"^(?=.{1,64}$)[a-z0-9]+(-[a-z0-9]+)*$(?!\n)",
+        pattern=r"^(?=.{1,64}$)(?!(con|prn|aux|nul|(com|lpt)[0-9])$)[a-z0-9]+(-[a-z0-9]+)*$(?!\n)",
         description="a normalised namespace, such as `cifar10`",
     ),
 ]

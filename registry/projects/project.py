@@ -18,7 +18,7 @@ import msgspec
 
 from modpm.core.errors import ModpmError
 from modpm.core.formats.requirements import Requirement
-from modpm.core.formats.whole_files import read_at_most
+from modpm.core.formats.whole_files import read_at_most, read_error
 from modpm.registry.addresses import DEFAULT_NAME, Address, RegistryName
 from modpm.registry.projects.lockfile import Lockfile, Namespace, Pin
 from modpm.registry.projects.toml_file import MAX_SIZE_BYTES, convert_toml, parse_toml
@@ -96,7 +96,7 @@ class Project:
     def toml_path(self) -> Path:
         """`modpm.toml`, or what it is a link to: that is what people edit."""
         path = self.root / PROJECT_FILE
-        return path.resolve() if path.is_symlink() else path
+        return Path(os.path.realpath(path)) if path.is_symlink() else path  # not stopped by a loop
 
     @property
     def lock_path(self) -> Path:
@@ -236,8 +236,14 @@ def _problems(registered: Registered) -> Iterator[str]:
 
 
 def read(path: Path) -> bytes | None:
-    """Return the bytes of a file; None if there is none."""
+    """Return the bytes of a file; None if there is none.
+
+    Raises:
+        ModpmError: `unreadable-file`.
+    """
     try:
         return read_at_most(path, MAX_SIZE_BYTES)
     except FileNotFoundError:
         return None
+    except OSError as error:
+        raise read_error(error, path) from error

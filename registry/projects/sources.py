@@ -49,7 +49,8 @@ class Sources(NamedTuple):
         """Return the registries of a project, after those that the user names now.
 
         Raises:
-            ModpmError: `invalid-project`, for settings of the user; `unknown-registry-kind`.
+            ModpmError: `invalid-project`, for settings of the user; `unknown-registry-kind`;
+                `not-unicode`.
         """
         given = given_addresses(registries, place.root, wishes.registries)
         known = list(dict.fromkeys([*given, *wishes.registries]))
@@ -61,6 +62,7 @@ class Sources(NamedTuple):
             theirs[address.name] = known_address(address, place.root, known)
             known = list(dict.fromkeys([*known, theirs[address.name]]))
         usable = tuple(known) or (default_address(),)
+        _refuse_other_texts(usable)
         return cls(
             place.root,
             given,
@@ -156,6 +158,21 @@ class Sources(NamedTuple):
 
     def _in_words(self, address: Address) -> str:
         return f"`{address.name}` ({address.location(self.root)})"
+
+
+def _refuse_other_texts(addresses: Iterable[Address]) -> None:
+    """Refuse what no file of a project can hold: they are UTF-8, and paths need not be."""
+    for address in addresses:
+        try:
+            address.url.encode()
+        except UnicodeEncodeError:
+            raise ModpmError(
+                "the path of a registry is not UTF-8",
+                code="not-unicode",
+                where=address.url,
+                why="`modpm.toml` and `modpm.lock` are, and have to name it",
+                hint="rename the folder, or reach it by a link whose path is UTF-8",
+            ) from None
 
 
 def _named(namespaces: Mapping[str, str], registries: Mapping[str, Address]) -> dict[str, Address]:

@@ -22,6 +22,8 @@ from modpm.core.modularizing.naming import data_set_name, default_namespace, mod
         ("Führerschein", "fuhrerschein"),
         ("猫", "class-0"),
         ("x" * 200, "x" * 64),
+        ("Con", "con-class"),
+        ("COM1", "com1-class"),
     ],
 )
 def test_class_names_become_names_of_modules(class_name: str, name: str) -> None:
@@ -54,6 +56,7 @@ def test_classes_that_would_have_one_name_are_refused_by_name() -> None:
         ("digits", "digits", "digits"),
         ("uoft-cs/cifar10", "cifar10", "uoft-cs/cifar10"),
         ("/home/someone/My Images", "my-images", "My Images"),
+        ("aux", "aux-data", "aux"),
     ],
 )
 def test_the_data_set_names_the_namespace(data: str, namespace: str, shown: str) -> None:
