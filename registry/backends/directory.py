@@ -22,7 +22,9 @@ from modpm.registry.backends.layout import INDEX_FILE, REGISTRY_FILE
 from modpm.registry.backends.publishing_plan import Entry, planned
 from modpm.registry.index import Index, Release, release_in
 from modpm.registry.system.durable import (
+    entries_below,
     exclusively,
+    is_real_folder,
     move,
     place,
     refuse_links,
@@ -55,9 +57,15 @@ class DirectoryRegistry(FileRegistry):
     def names(self, namespace: str | None = None) -> list[ModuleName]:
         """Return the modules that have an index, sorted."""
         self._check_layout()
-        found = self._folder.glob(f"{namespace or '*'}/*/{INDEX_FILE}")
-        names = (_module_of(path.parent) for path in found)
-        return sorted(name for name in names if name is not None)
+        spaces = entries_below(self._folder, 1) if namespace is None else [self._folder / namespace]
+        found = (folder for space in spaces for folder in self._modules_in(space))
+        return sorted(name for name in map(_module_of, found) if name is not None)
+
+    def _modules_in(self, space: Path) -> Iterator[Path]:
+        if is_real_folder(space, self._folder):
+            for folder in entries_below(space, 1):
+                if is_real_folder(folder, space) and os.path.lexists(folder / INDEX_FILE):
+                    yield folder
 
     def publish(self, distributions: Sequence[Distribution]) -> list[Published]:
         """Publish distributions that have been verified, all or none of them."""

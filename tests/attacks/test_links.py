@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from modpm.core.errors import ModpmError
+from modpm.registry.backends.directory import DirectoryRegistry
 from modpm.registry.installing.installation import install
 from modpm.registry.installing.installed import find, installed
 from modpm.registry.installing.removing import remove
@@ -121,8 +122,9 @@ def test_no_verb_follows_a_link_out_of_the_project(
         assert verify(project) is not None
 
 
-def test_syncing_a_project_of_hostile_things_changes_nothing_outside(
-    project: Path, precious: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("verb", [verb for verb in WRITERS if verb != "lock"])
+def test_no_verb_changes_anything_outside_a_project_of_hostile_things(
+    project: Path, precious: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, verb: str
 ) -> None:
     modules = project / ".modpm" / "modules"
     (modules / "away").symlink_to(precious)
@@ -142,13 +144,14 @@ def test_syncing_a_project_of_hostile_things_changes_nothing_outside(
     nest(project / ".modpm" / "staging")
     before = contents(precious)
 
-    sync(project)
+    WRITERS[verb](project)
 
     assert contents(precious) == before
-    assert [path.name for path in modules.iterdir()] == ["digits"]
-    assert [path.name for path in (modules / "digits").iterdir()] == ["7"]
-    assert len(list((modules / "digits" / "7").iterdir())) == 1
-    assert verify(project)
+    names = [module.name.name for module in installed(project)]
+    assert [path.name for path in modules.iterdir()] == ["digits"] * bool(names)
+    assert sorted(path.name for path in modules.glob("digits/*")) == sorted(names)
+    assert len(list(modules.glob("*/*/*"))) == len(names)
+    assert verify(project) is not None
 
 
 def nest(folder: Path) -> None:
@@ -239,6 +242,18 @@ def test_pruning_the_store_removes_nothing_behind_a_link(
     attempt(lambda: verify_store(repair=True))
     assert contents(precious) == before
     assert project.is_dir()
+
+
+def test_modules_behind_a_link_are_not_listed_in_a_registry(tmp_path: Path, put: Put) -> None:
+    put("digits/7")
+    put("secret/plan", to=tmp_path / "elsewhere")
+    registry = tmp_path / "registry"
+    (registry / "secret").symlink_to(tmp_path / "elsewhere" / "secret")
+    (registry / "digits" / "plan").symlink_to(tmp_path / "elsewhere" / "secret" / "plan")
+    backend = DirectoryRegistry(registry)
+    assert list(map(str, backend.names())) == ["digits/7"]
+    assert list(map(str, backend.names("digits"))) == ["digits/7"]
+    assert backend.names("secret") == []
 
 
 def test_a_registry_may_itself_be_reached_by_a_link(tmp_path: Path, put: Put) -> None:
