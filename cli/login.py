@@ -8,7 +8,6 @@ import sys
 import click
 
 from modpm.cli.output import say
-from modpm.registry.backends.hub.login import login
 
 
 @click.command("login", epilog="Example: modpm login; printf %s $TOKEN | modpm login --token-stdin")
@@ -19,6 +18,8 @@ def command(*, token_stdin: bool) -> None:
     The token is kept where the Hub's other programs keep theirs (`hf auth`), and is shown
     nowhere.
     """
+    from modpm.registry.backends.hub.login import login  # noqa: PLC0415 -- not for `--help`
+
     if token_stdin:
         token = sys.stdin.readline()
     else:

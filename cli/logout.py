@@ -5,12 +5,13 @@ from __future__ import annotations
 import click
 
 from modpm.cli.output import say
-from modpm.registry.backends.hub.login import logout
 
 
 @click.command("logout", epilog="Example: modpm logout")
 def command() -> None:
     """Forget the tokens of the Hugging Face Hub, for its other programs too."""
+    from modpm.registry.backends.hub.login import logout  # noqa: PLC0415 -- not for `--help`
+
     has_token_left = logout()
     say("logged out")
     if has_token_left:

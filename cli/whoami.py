@@ -5,13 +5,14 @@ from __future__ import annotations
 import click
 
 from modpm.cli.output import emit, show
-from modpm.registry.backends.hub.login import whoami
 
 
 @click.command("whoami", epilog="Example: modpm whoami")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def command(*, as_json: bool) -> None:
     """Show who is logged in to the Hugging Face Hub."""
+    from modpm.registry.backends.hub.login import whoami  # noqa: PLC0415 -- not for `--help`
+
     identity = whoami()
     if as_json:
         organisations = list(identity.organisations)

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
+from functools import cache
+from typing import TYPE_CHECKING
 
-from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from packaging.version import InvalidVersion, Version
 
 from modpm.core.errors import ModpmError
 from modpm.core.formats.names import MAX_PART_LENGTH, ModuleName, normalise
+
+if TYPE_CHECKING:
+    from packaging.specifiers import SpecifierSet
 
 MAX_REQUIREMENT_LENGTH = 1000
 MAX_VERSION_LENGTH = 64
@@ -17,6 +21,9 @@ MAX_VERSION_LENGTH = 64
 _REQUIREMENT = re.compile(
     r"(?P<name>[^<>=!~@\s]*)\s*(?:@\s*(?P<tag>.*)|(?P<specifiers>[<>=!~].*))?"
 )
+_PLAIN = re.compile(r"(?:~=\d+(?:\.\d+)+|(?:[<>]=?|[=!]=)\d+(?:\.\d+)*)?")
+"""What needs no reading to be known to be versions, and to be written so."""
+
 _TAG = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?")
 
 
@@ -29,13 +36,13 @@ class Requirement:
     Attributes:
         namespace: The namespace, normalised.
         name: The name in it, normalised; None for every name in it (`cifar10/*`).
-        specifiers: The versions that satisfy it; the empty set for any.
+        versions: The versions that satisfy it, as `SpecifierSet` writes them; nothing for any.
         tag: The tag whose release satisfies it; None unless it was asked by tag.
     """
 
     namespace: str
     name: str | None
-    specifiers: SpecifierSet = field(default_factory=SpecifierSet)
+    versions: str = ""
     tag: str | None = None
 
     @classmethod
@@ -55,9 +62,9 @@ class Requirement:
         if match is None or len(text) > MAX_REQUIREMENT_LENGTH:
             raise _invalid(text, "a name is followed by versions (`>=1.2,<2`) or by `@tag`", where)
         namespace, name = _parse_name(match["name"], where)
-        specifiers = _parse_specifiers(match["specifiers"] or "", text, where)
+        versions = _parse_versions(match["specifiers"] or "", text, where)
         tag = None if match["tag"] is None else _parse_tag(match["tag"], text, where)
-        return cls(namespace, name, specifiers, tag)
+        return cls(namespace, name, versions, tag)
 
     @property
     def module(self) -> ModuleName | None:
@@ -65,9 +72,14 @@ class Requirement:
         return None if self.name is None else ModuleName(self.namespace, self.name)
 
     @property
+    def specifiers(self) -> SpecifierSet:
+        """The versions that satisfy it; the empty set for any."""
+        return _specifiers(self.versions)
+
+    @property
     def is_bare(self) -> bool:
         """Whether it is the name of one module, and says nothing of its versions."""
-        return self.name is not None and self.tag is None and not str(self.specifiers)
+        return self.name is not None and self.tag is None and not self.versions
 
     def compatible_with(self, version: Version) -> Requirement:
         """Return it with the bound that keeps the first number of a version (`~=1.2` of 1.2.3).
@@ -82,12 +94,11 @@ class Requirement:
             "" if version.dev is None else f".dev{version.dev}"
         )
         epoch = f"{version.epoch}!" if version.epoch else ""
-        bound = SpecifierSet(f"~={epoch}{version.major}.{version.minor}{pre}")
-        return replace(self, specifiers=bound)
+        return replace(self, versions=f"~={epoch}{version.major}.{version.minor}{pre}")
 
     def of(self, module: ModuleName) -> Requirement:
         """Return this requirement of a namespace as one of a module in it."""
-        return Requirement(module.namespace, module.name, self.specifiers, self.tag)
+        return Requirement(module.namespace, module.name, self.versions, self.tag)
 
     def is_on(self, module: ModuleName) -> bool:
         """Say whether it asks something of a module, by itself or with its namespace."""
@@ -98,10 +109,10 @@ class Requirement:
 
         What a tag stands for only a registry knows: as far as is known here, any version.
         """
-        return self.specifiers.contains(version, prereleases=True)
+        return not self.versions or self.specifiers.contains(version, prereleases=True)
 
     def __str__(self) -> str:
-        versions = str(self.specifiers) if self.tag is None else f"@{self.tag}"
+        versions = self.versions if self.tag is None else f"@{self.tag}"
         return f"{self.namespace}/{self.name or '*'}{versions}"
 
 
@@ -132,11 +143,22 @@ def _parse_name(text: str, where: str | None) -> tuple[str, str | None]:
     return module.namespace, module.name
 
 
-def _parse_specifiers(specifiers: str, text: str, where: str | None) -> SpecifierSet:
+def _parse_versions(specifiers: str, text: str, where: str | None) -> str:
+    if _PLAIN.fullmatch(specifiers):
+        return specifiers
+    from packaging.specifiers import InvalidSpecifier  # noqa: PLC0415 -- slow to import
+
     try:
-        return SpecifierSet(specifiers)
+        return str(_specifiers(specifiers))
     except InvalidSpecifier as error:
         raise _invalid(text, str(error), where) from None
+
+
+@cache
+def _specifiers(versions: str) -> SpecifierSet:
+    from packaging.specifiers import SpecifierSet  # noqa: PLC0415 -- as above
+
+    return SpecifierSet(versions)
 
 
 def _parse_tag(tag: str, text: str, where: str | None) -> str:

@@ -18,9 +18,7 @@ from typing import TYPE_CHECKING
 
 from modpm.core.errors import ModpmError
 from modpm.core.formats.requirements import Requirement
-from modpm.registry.installing.fetching import fetch
 from modpm.registry.installing.installed import InstalledModule
-from modpm.registry.installing.members import check_members
 from modpm.registry.installing.module_folders import (
     is_intact,
     is_verified,
@@ -28,7 +26,6 @@ from modpm.registry.installing.module_folders import (
     put,
     stage,
 )
-from modpm.registry.installing.verification import check_listed
 from modpm.registry.pins.planning import Plan, plan, plan_of_lock
 from modpm.registry.pins.yanked import yanked_reasons
 from modpm.registry.projects.bounds import Bounds
@@ -191,6 +188,8 @@ def carry_out(
             yanked = _yanked(place, chosen, missing, conditions)
             if conditions.dry_run or not _changes_anything(place, chosen, before, missing):
                 return _outcome(place, chosen.lock, before, missing, yanked)
+            from modpm.registry.installing.fetching import fetch  # noqa: PLC0415 -- only new modules need it
+
             with Store.of_user().in_use():
                 verified = fetch(
                     missing,
@@ -287,6 +286,8 @@ def _switch(
 
 def _check_agreement(place: Project, chosen: Plan, staged: Mapping[str, Path]) -> None:
     """Check what pins were chosen by against what releases say of themselves (I-7, W-14)."""
+    from modpm.registry.installing.members import check_members  # noqa: PLC0415 -- as above
+    from modpm.registry.installing.verification import check_listed  # noqa: PLC0415 -- the same
 
     def folder_of(pin: Pin) -> Path:
         return staged.get(pin.digest, place.module_path(pin))

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 from modpm.core.errors import ModpmError
 from modpm.registry.installing.sealing import is_sealed, seal
-from modpm.registry.installing.verification import verify_module
 from modpm.registry.storage.store import Store, verified_digest
 from modpm.registry.system.durable import (
     entries_below,
@@ -35,6 +34,8 @@ def is_intact(folder: Path, pin: Pin) -> bool:
 
 def is_verified(folder: Path, pin: Pin) -> bool:
     """Tell whether a folder is what a pin says; every byte of it is read."""
+    from modpm.registry.installing.verification import verify_module  # noqa: PLC0415 -- seldom needed
+
     try:
         verify_module(folder, pin)
     except (ModpmError, OSError):
@@ -75,6 +76,8 @@ def make_folder(folder: Path, pin: Pin, *, is_checked: bool = False) -> None:
     for name, record in pin.files.items():
         store.give(record, folder / name)
     if not (is_checked and _has_files(folder, pin)):
+        from modpm.registry.installing.verification import verify_module  # noqa: PLC0415 -- the same
+
         verify_module(folder, pin, digest_of=verified_digest)
 
 

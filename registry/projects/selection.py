@@ -67,7 +67,7 @@ def not_locked(name: str, locked: Iterable[ModuleName], place: Project) -> Modpm
 
 def _parse(text: str) -> Requirement:
     requirement = Requirement.parse(text)
-    if requirement.tag is None and not str(requirement.specifiers):
+    if requirement.tag is None and not requirement.versions:
         return requirement
     raise ModpmError(
         f"`{text}` is more than a name",

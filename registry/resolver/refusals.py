@@ -168,7 +168,7 @@ def _guilty(candidates: Candidates, demands: Sequence[Demand]) -> list[Demand]:
 def _wish(requirement: Requirement) -> str:
     if requirement.tag is not None:
         return f"@{requirement.tag}"
-    return str(requirement.specifiers) or "*"
+    return requirement.versions or "*"
 
 
 def _runs(candidates: Candidates, chosen: VersionSet) -> list[list[int]]:

@@ -3,9 +3,11 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from packaging.specifiers import SpecifierSet
 from packaging.version import Version
 
 from modpm.core.errors import ModpmError
+from modpm.core.formats import requirements
 from modpm.core.formats.names import ModuleName
 from modpm.core.formats.requirements import Requirement, parse_version
 
@@ -87,3 +89,9 @@ def test_a_version_is_read_or_refused() -> None:
         parse_version("one", where="index.json")
     with pytest.raises(ModpmError, match="not a version"):
         parse_version("1" * 5000)
+
+
+@given(st.from_regex(requirements._PLAIN, fullmatch=True, alphabet=st.characters(codec="ascii")))
+def test_what_is_taken_as_versions_unread_is_what_reading_gives(text: str) -> None:
+    assert str(SpecifierSet(text)) == text
+    assert Requirement.parse(f"digits/cat{text}").specifiers == SpecifierSet(text)

@@ -50,6 +50,20 @@ def test_the_command_starts_without_torch(
     assert imported("-m", "modpm.cli", *arguments).isdisjoint(HEAVY)
 
 
+def test_the_version_is_said_before_anything_is_imported() -> None:
+    found = imported("-m", "modpm.cli", "--version")
+
+    assert found.isdisjoint({*HEAVY, "click", "typing", "inspect", "msgspec", "packaging", "json"})
+
+
+@pytest.mark.usefixtures("home")
+@pytest.mark.parametrize("verb", ["login", "logout", "whoami"])
+def test_help_of_a_verb_of_the_hub_imports_nothing_of_it(verb: str) -> None:
+    found = imported("-m", "modpm.cli", verb, "--help")
+
+    assert found.isdisjoint({*HEAVY, "httpx2", "msgspec", "cryptography"})
+
+
 def test_installing_starts_without_torch(registry: Path, project: Path) -> None:
     registry.mkdir()
     (registry / "registry.json").write_text('{"format_version":1}')
@@ -70,6 +84,8 @@ def test_a_verb_that_finds_everything_done_imports_no_library_for_other_work(
     found = imported("-m", "modpm.cli", verb, "--project", str(project))
 
     assert found.isdisjoint(HEAVY)
+    if verb == "list":
+        assert found.isdisjoint({"filelock", "logging", "subprocess", "email", "sqlite3"})
     if verb in {"install", "sync", "list", "tree"}:
         assert found.isdisjoint(
             {"tomlkit", "cryptography", "rich", "nab_resolver", "obstore", "httpx2", "concurrent"}

@@ -12,7 +12,7 @@ from tests.registry.outcomes import present
 from modpm.core.errors import ModpmError
 from modpm.core.formats.digest import digest_bytes
 from modpm.core.formats.distribution import verify_distribution
-from modpm.registry.installing import installation
+from modpm.registry.installing import fetching
 from modpm.registry.installing.fetching import fetch
 from modpm.registry.installing.installation import install
 from modpm.registry.installing.installed import find, installed
@@ -512,7 +512,7 @@ def test_whoever_changes_the_project_meanwhile_is_not_overruled(
             install(["digits/dog"], project, registry)
         return fetch(*arguments, **options)  # type: ignore[arg-type]  # passed on as they are
 
-    monkeypatch.setattr(installation, "fetch", fetch_while_another_installs)
+    monkeypatch.setattr(fetching, "fetch", fetch_while_another_installs)
     result: Installation = install(["digits/cat"], project, registry)
 
     assert n_fetched == 3
@@ -534,7 +534,7 @@ def test_what_changes_in_the_store_once_it_is_verified_is_not_installed(
         path.write_bytes(bytes(record.size_bytes))
         return verified
 
-    monkeypatch.setattr(installation, "fetch", fetch_and_damage)
+    monkeypatch.setattr(fetching, "fetch", fetch_and_damage)
     assert refused(project, "digits/cat", registry=registry).code == "wrong-digest"
     assert present(project) == {}
 
@@ -555,7 +555,7 @@ def test_a_folder_that_goes_meanwhile_is_made_again(
             assert [c.after for c in sync(project).changes] == [None]
         return fetch(*arguments, **options)  # type: ignore[arg-type]  # passed on as they are
 
-    monkeypatch.setattr(installation, "fetch", fetch_while_another_syncs)
+    monkeypatch.setattr(fetching, "fetch", fetch_while_another_syncs)
     install(["digits/dog", "digits/bird"], project, save=False)
 
     assert {find(str(m.name), project).is_dir() for m in installed(project)} == {True}
