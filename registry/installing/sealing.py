@@ -7,9 +7,9 @@ bytes and keeps times, such as a failing disk, only `modpm verify` finds (W-12).
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
-from contextlib import suppress
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 SEAL_TIME_NS = 315_532_800 * 10**9
 """The start of 1980 in UTC: the same everywhere, and known to every file system."""
 
+_READ_ONLY = {errno.EACCES, errno.EPERM, errno.EROFS}
+"""Somebody else's files, or a file system that is only read: they are verified anew each time."""
+
 
 def seal(folder: Path) -> None:
     """Give all files of a folder that has just been verified the fixed time."""
@@ -27,8 +30,11 @@ def seal(folder: Path) -> None:
         status = entry.stat(follow_symlinks=False)
         if status.st_mtime_ns == SEAL_TIME_NS:
             continue
-        with suppress(PermissionError):  # somebody else's store: verified anew each time
+        try:
             os.utime(entry.path, ns=(status.st_atime_ns, SEAL_TIME_NS), follow_symlinks=False)
+        except OSError as error:
+            if error.errno not in _READ_ONLY:
+                raise
 
 
 def is_sealed(folder: Path, pin: Pin) -> bool:

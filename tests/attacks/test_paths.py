@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
@@ -15,9 +16,14 @@ import pytest
 from modpm.core.errors import ModpmError
 from modpm.core.formats.distribution import read_distribution, write_distribution
 from modpm.core.formats.names import ModuleName
+from modpm.registry.installing.installation import install
+from modpm.registry.installing.syncing import sync
+from modpm.registry.installing.verification import verify
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
+
+    from tests.registry.conftest import Put
 
 NOT_UTF_8 = os.fsdecode(b"caf\xe9")
 MAY_NOT_WRITE_ANYWHERE = ("setpriv", "--bounding-set=-dac_override,-dac_read_search,-fowner")
@@ -201,6 +207,26 @@ def test_what_is_no_file_where_a_project_has_one_is_refused_at_once(
         refused = folders.run(*verb)
         assert refused.code == 1, verb
         assert f"`{file}` cannot be read" in refused.err
+
+
+@pytest.mark.parametrize("answer", ["EROFS", "EPERM", "EACCES"])
+def test_there_is_nothing_to_do_on_a_file_system_that_is_only_read(
+    tmp_path: Path, put: Put, monkeypatch: pytest.MonkeyPatch, answer: str
+) -> None:
+    put("digits/7")
+    project = tmp_path / "project"
+    project.mkdir()
+    installation = install(["digits/7"], project, tmp_path / "registry")
+    for path in installation.modules[0].path.iterdir():
+        os.utime(path)  # as a checkout or a copy has it
+
+    def refuse(path: str, **_times: object) -> None:
+        raise OSError(getattr(errno, answer), "nothing may be written", path)
+
+    monkeypatch.setattr(os, "utime", refuse)
+    synced = sync(project)
+    assert (synced.changes, synced.mended) == ((), ())
+    assert len(verify(project)) == 1
 
 
 def test_a_checkout_that_may_only_be_read_is_verified_and_listed(folders: Folders) -> None:
