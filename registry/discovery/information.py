@@ -12,7 +12,6 @@ from modpm.core.formats.manifest import MANIFEST_FILE
 from modpm.core.formats.names import ModuleName
 from modpm.core.formats.requirements import Requirement
 from modpm.registry.catalogue import Listing, RegistryCatalogue
-from modpm.registry.installing.installed import InstalledModule
 from modpm.registry.pins.yanked import yanked_reasons
 from modpm.registry.projects.lockfile import Lockfile
 from modpm.registry.projects.project import Project
@@ -88,22 +87,23 @@ def info(
         pin = None if registry else _installed(module, requirement, place)
         if pin is not None:
             yanked = {} if offline else yanked_reasons([pin], place.root)
-            return _of_installed(InstalledModule.of(pin, place), yanked.get(module))
+            folder = place.module_path(pin)
+            return Information(
+                manifest=read_distribution(folder).manifest,
+                digest=pin.digest,
+                size_bytes=pin.size_bytes,
+                registry=pin.registry.location(place.root),
+                path=folder,
+                yanked=yanked.get(module),
+            )
         if offline:
-            raise _not_here(requirement, place)
+            raise ModpmError(
+                f"`{requirement}` is not installed, and no registry may be asked",
+                code="offline",
+                where=str(place.root),
+                hint="run it without `--offline`",
+            )
         return _of_listed(module, requirement, place, registry)
-
-
-def _of_installed(module: InstalledModule, yanked: str | None) -> Information:
-    manifest = read_distribution(module.path).manifest
-    return Information(
-        manifest=manifest,
-        digest=module.digest,
-        size_bytes=module.size_bytes,
-        registry=module.registry,
-        path=module.path,
-        yanked=yanked,
-    )
 
 
 def _installed(module: ModuleName, requirement: Requirement, place: Project) -> Pin | None:
@@ -111,15 +111,6 @@ def _installed(module: ModuleName, requirement: Requirement, place: Project) -> 
     if pin is None or requirement.tag is not None:
         return None
     return pin if requirement.admits(pin.version) else None
-
-
-def _not_here(requirement: Requirement, place: Project) -> ModpmError:
-    return ModpmError(
-        f"`{requirement}` is not installed, and no registry may be asked",
-        code="offline",
-        where=str(place.root),
-        hint="run it without `--offline`",
-    )
 
 
 def _of_listed(
