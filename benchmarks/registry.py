@@ -1,4 +1,4 @@
-"""What publishing and installing cost against raw copies of the same files; resolving; no-op syncs.
+"""What publishing and installing cost against raw copies; resolving; commands as whole processes.
 
 For each kind of registry, in each round: the files are copied as plainly as it goes, published
 and installed, one after the other, in every second round the raw copies last; a ratio compares
@@ -13,7 +13,7 @@ many were removed just before. One round is not counted: what is loaded once is 
 
 Usage:
     python benchmarks/registry.py [--modules 100] [--megabytes 10] [-n 5] [--folder FOLDER]
-        [--part directory] [--part seaweedfs] [--part sync] [--part resolving]
+        [--part directory] [--part seaweedfs] [--part commands] [--part resolving]
         [--distributions FOLDER] [--results FILE]
 
 Where time is scarce, `--results FILE` adds the rounds of several calls up: it is written to after
@@ -60,7 +60,8 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parents[1]
 GOLDEN = ROOT / "specs" / "vectors" / "distribution" / "digits-7"
 NAMESPACE = "benchmark"
-N_SYNCS = 15
+N_CALLS = 9
+N_SMALL = 10
 
 
 @dataclass
@@ -281,22 +282,47 @@ def started(kind_class: type[ObjectStore], folder: Path) -> Iterator[str]:
         kind.stop()
 
 
-def measure_syncs(project: Path) -> None:
-    """Print how long `modpm sync` takes as a whole process when there is nothing to do."""
-    command = [sys.executable, "-m", "modpm.cli", "sync"]
-    # As installed: compiled once, by the first call.
-    environment = {**os.environ, "PYTHONPYCACHEPREFIX": str(project.parent / "compiled")}
+def measure_commands(place: Path) -> None:
+    """Print how long commands take as whole processes, with ten small modules and a warm store."""
+    make_distributions(place / "distributions", N_SMALL, 10_000)
+    publish_all(place / "distributions", str(place / "registry"))
+    install_all(str(place / "registry"), place)
+    # As installed: compiled once, by the call that does not count.
+    environment = {**os.environ, "PYTHONPYCACHEPREFIX": str(place / "compiled")}
     environment.pop("PYTHONDONTWRITEBYTECODE", None)
-    seconds, processor_seconds = [], []
-    for _ in range(N_SYNCS + 1):
-        begin, processor_begin = time.perf_counter(), _processor_seconds_of_children()
-        subprocess.run(command, cwd=project, env=environment, check=True, capture_output=True)
-        seconds.append(time.perf_counter() - begin)
-        processor_seconds.append(_processor_seconds_of_children() - processor_begin)
-    print(
-        f"no-op sync, whole process: {_spread(seconds[1:], '.3f')} s, "
-        f"{_spread(processor_seconds[1:], '.3f')} s of a processor"
-    )
+    names = [f"{NAMESPACE}/module-{i}" for i in range(N_SMALL)]
+    project, new = place / "project", place / "new"
+    for title, words, folder in (
+        ("python -c pass", ["-c", "pass"], project),
+        ("modpm --version", ["-m", "modpm.cli", "--version"], project),
+        ("modpm list --help", ["-m", "modpm.cli", "list", "--help"], project),
+        ("modpm whoami --help", ["-m", "modpm.cli", "whoami", "--help"], project),
+        ("modpm list", ["-m", "modpm.cli", "list"], project),
+        ("modpm sync, nothing to do", ["-m", "modpm.cli", "sync"], project),
+        (
+            f"modpm install of {N_SMALL} small modules",
+            ["-m", "modpm.cli", "install", *names, "--registry", str(place / "registry")],
+            new,
+        ),
+    ):
+        seconds, processor_seconds = [], []
+        for _ in range(N_CALLS + 1):
+            shutil.rmtree(new, ignore_errors=True)
+            new.mkdir()
+            begin, processor_begin = time.perf_counter(), _processor_seconds_of_children()
+            subprocess.run(
+                [sys.executable, *words],
+                cwd=folder,
+                env=environment,
+                check=True,
+                capture_output=True,
+            )
+            seconds.append(time.perf_counter() - begin)
+            processor_seconds.append(_processor_seconds_of_children() - processor_begin)
+        print(
+            f"  {title:34} {_spread(seconds[1:], '.3f')} s, "
+            f"{statistics.median(processor_seconds[1:]):.3f} s of a processor"
+        )
 
 
 def _processor_seconds_of_children() -> float:
@@ -314,7 +340,7 @@ def measure_resolving() -> None:
     subprocess.run([sys.executable, script], check=True)
 
 
-PARTS = ("directory", "seaweedfs", "sync", "resolving")
+PARTS = ("directory", "seaweedfs", "commands", "resolving")
 
 
 def main() -> None:
@@ -331,21 +357,28 @@ def main() -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the server is stopped, too
     parts = options.part or PARTS
     with tempfile.TemporaryDirectory(dir=options.folder) as name:
-        session = Session.begin(options, Path(name))
-        if "directory" in parts:
-            rounds = session.measure("directory", partial(measure_directory, session.distributions))
-            raws = ("copytree", "copytree + fsync")
-            ratios = [(name, raw) for raw in raws for name in ("publish", "install")]
-            rounds.print("a registry in a folder:", ratios)
-        if "sync" in parts:
-            measure_syncs(session.installed())
-        kind_class = seaweedfs_kind() if "seaweedfs" in parts else None
-        if kind_class is not None:
-            work = partial(measure_objects, kind_class, session.distributions)
-            rounds = session.measure("seaweedfs", work)
-            rounds.print("SeaweedFS:", [("publish", "obstore put"), ("install", "obstore get")])
+        if "commands" in parts:
+            print("commands, whole processes:")
+            measure_commands(Path(name) / "commands")
+        if not {"directory", "seaweedfs"}.isdisjoint(parts):
+            measure_registries(options, parts, Path(name))
     if "resolving" in parts:
         measure_resolving()
+
+
+def measure_registries(options: argparse.Namespace, parts: Sequence[str], folder: Path) -> None:
+    """Measure publishing to registries of some kinds, and installing from them."""
+    session = Session.begin(options, folder)
+    if "directory" in parts:
+        rounds = session.measure("directory", partial(measure_directory, session.distributions))
+        raws = ("copytree", "copytree + fsync")
+        ratios = [(name, raw) for raw in raws for name in ("publish", "install")]
+        rounds.print("a registry in a folder:", ratios)
+    kind_class = seaweedfs_kind() if "seaweedfs" in parts else None
+    if kind_class is not None:
+        work = partial(measure_objects, kind_class, session.distributions)
+        rounds = session.measure("seaweedfs", work)
+        rounds.print("SeaweedFS:", [("publish", "obstore put"), ("install", "obstore get")])
 
 
 @dataclass(frozen=True)
@@ -391,13 +424,6 @@ class Session:
                 with self.results.open("a") as file:
                     print(json.dumps(asdict(one)), file=file)
         return Rounds.read(self.results, part, self.of)
-
-    def installed(self) -> Path:
-        """Return a project with all modules."""
-        place = self.folder / "sync"
-        publish_all(self.distributions, str(place / "registry"))
-        install_all(str(place / "registry"), place)
-        return place / "project"
 
 
 if __name__ == "__main__":
