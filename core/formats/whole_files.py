@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import shutil
 import stat
 from typing import TYPE_CHECKING
 from uuid import uuid4
@@ -71,7 +70,7 @@ def write_folder(folder: Path, files: Mapping[str, bytes]) -> None:
     except OSError as error:
         raise write_error(error, folder) from error
     finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        _remove_folder(temporary)
 
 
 def is_free(folder: Path) -> bool:
@@ -164,6 +163,12 @@ def sync_folder(folder: Path) -> None:
 
 def _remove(path: Path) -> None:
     if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path, ignore_errors=True)
+        _remove_folder(path)
     else:
         path.unlink(missing_ok=True)
+
+
+def _remove_folder(folder: Path) -> None:
+    from shutil import rmtree  # noqa: PLC0415 -- verbs that only read need none
+
+    rmtree(folder, ignore_errors=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import shutil
 import sys
 from typing import TYPE_CHECKING
 
@@ -29,7 +28,9 @@ def materialise(source: Path, target: Path) -> None:
     if _reflink(source, target):
         target.chmod(_READ_ONLY)
     elif not _hard_link(source, target):
-        shutil.copyfile(source, target)
+        from shutil import copyfile  # noqa: PLC0415 -- only where there are no links
+
+        copyfile(source, target)
         target.chmod(_READ_ONLY)
         sync_file(target)
 
