@@ -32,6 +32,9 @@ LOCK_TIMEOUT_SECONDS = 300.0
 _NO_FLOCK = {errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL, errno.ENOLCK}
 """What file systems without locks answer, such as some that are shared over a network."""
 
+_JUNCTION = 0xA0000003
+"""What Windows tags a folder with that leads to another (`IO_REPARSE_TAG_MOUNT_POINT`)."""
+
 
 @contextmanager
 def locked(lock: Path, *, is_kept: bool = True) -> Iterator[None]:
@@ -187,7 +190,7 @@ def make_folders(folder: Path) -> None:
 def remove_folder(folder: Path) -> None:
     """Remove what is at a path, if anything is: a folder with everything in it, a link alone."""
     try:
-        if not stat.S_ISDIR(folder.lstat().st_mode):
+        if kind_of(folder.lstat()) != stat.S_IFDIR:
             folder.unlink()
             return
     except FileNotFoundError:
@@ -240,15 +243,21 @@ def entries_below(folder: Path, depth: int) -> Iterator[Path]:
         return
     for entry in entries:
         yield folder / entry.name
-        if depth > 1 and entry.is_dir(follow_symlinks=False):
+        if depth > 1 and is_real_folder(folder / entry.name, folder):
             yield from entries_below(folder / entry.name, depth - 1)
+
+
+def kind_of(status: os.stat_result) -> int:
+    """Return the kind of what was found, without following it; a junction of Windows is a link."""
+    is_junction = getattr(status, "st_reparse_tag", 0) == _JUNCTION
+    return stat.S_IFLNK if is_junction else stat.S_IFMT(status.st_mode)
 
 
 def is_real_folder(folder: Path, root: Path) -> bool:
     """Tell whether a path is a folder, and reached from another through no link."""
     while folder != root:
         try:
-            if not stat.S_ISDIR(folder.lstat().st_mode):
+            if kind_of(folder.lstat()) != stat.S_IFDIR:
                 return False
         except OSError:
             return False
@@ -281,17 +290,17 @@ def refuse_other_kinds(kinds: Mapping[Path, int]) -> None:
     """
     for path, kind in kinds.items():
         try:
-            mode = path.lstat().st_mode
+            found = kind_of(path.lstat())
         except (FileNotFoundError, NotADirectoryError):
             continue
-        if stat.S_IFMT(mode) != kind:
-            found = "a symbolic link" if stat.S_ISLNK(mode) else "something else"
+        if found != kind:
+            words = "a symbolic link" if found == stat.S_IFLNK else "something else"
             wanted = "a folder" if kind == stat.S_IFDIR else "a file"
             raise ModpmError(
                 f"`{path.name}` is not {wanted}",
                 code="link-in-the-way",
                 where=str(path),
-                why=f"it is {found}, which may lead anywhere; modpm made {wanted} there, or would",
+                why=f"it is {words}, which may lead anywhere; modpm made {wanted} there, or would",
                 hint="find out who put it there, and remove it",
             )
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import shutil
 import socket
-from typing import TYPE_CHECKING
+import stat
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 import pytest
 
@@ -24,7 +25,7 @@ from modpm.registry.publication.publishing import publish
 from modpm.registry.publication.tagging import tag
 from modpm.registry.publication.yanking import yank
 from modpm.registry.storage.caching import prune, verify_store
-from modpm.registry.system.durable import remove_folder
+from modpm.registry.system.durable import kind_of, remove_folder
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -139,6 +140,7 @@ def test_no_verb_changes_anything_outside_a_project_of_hostile_things(
     listener.close()
     monkeypatch.chdir(tmp_path)
     (modules / ("n" * 255)).mkdir()
+    (modules / os.fsdecode(b"not-utf-8-\xff")).mkdir()
     (modules / "digits" / ("f" * 255)).write_text("a file")
     nest(modules / "deep")
     nest(project / ".modpm" / "staging")
@@ -254,6 +256,16 @@ def test_modules_behind_a_link_are_not_listed_in_a_registry(tmp_path: Path, put:
     assert list(map(str, backend.names())) == ["digits/7"]
     assert list(map(str, backend.names("digits"))) == ["digits/7"]
     assert backend.names("secret") == []
+
+
+def test_a_junction_of_windows_is_a_link_and_no_folder(tmp_path: Path) -> None:
+    class Junction(NamedTuple):
+        st_mode: int = stat.S_IFDIR | 0o777
+        st_reparse_tag: int = 0xA0000003  # what Windows calls IO_REPARSE_TAG_MOUNT_POINT
+
+    assert kind_of(cast("os.stat_result", Junction())) == stat.S_IFLNK
+    assert kind_of(cast("os.stat_result", Junction(st_reparse_tag=0))) == stat.S_IFDIR
+    assert kind_of(tmp_path.lstat()) == stat.S_IFDIR
 
 
 def test_a_registry_may_itself_be_reached_by_a_link(tmp_path: Path, put: Put) -> None:
