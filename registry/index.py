@@ -265,8 +265,23 @@ class Index(Record, frozen=True, kw_only=True):
         return index
 
     def to_bytes(self) -> bytes:
-        """Return the index as canonical JSON."""
-        return canonical_json.encode(to_plain(self))
+        """Return the index as canonical JSON, which everybody can read again.
+
+        Raises:
+            ModpmError: `index-full`, if it would be too large; `invalid-index`, if something in
+                it could not be read.
+        """
+        data = canonical_json.encode(to_plain(self))
+        if len(data) > canonical_json.MAX_SIZE_BYTES:
+            raise ModpmError(
+                f"`{self.name}` has no room for more",
+                code="index-full",
+                why=f"what is listed for a name has at most {canonical_json.MAX_SIZE_BYTES:,} "
+                f"bytes, and would have {len(data):,}",
+                hint="go on under another name, or say less: shorter summaries, fewer metrics",
+            )
+        self.from_bytes(data, ModuleName.parse(self.name), "what was to be written")
+        return data
 
     def after(self, before: Self | None) -> Self:
         """Return the index as it is written in the place of another, with a higher serial."""

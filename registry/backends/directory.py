@@ -19,8 +19,8 @@ from modpm.core.formats.whole_files import sync_folder, write_new
 from modpm.registry.backends import layout
 from modpm.registry.backends.file_registry import FileRegistry, Reading
 from modpm.registry.backends.layout import INDEX_FILE, REGISTRY_FILE
-from modpm.registry.backends.publishing_plan import Entry, planned
-from modpm.registry.index import Index, Release, release_in
+from modpm.registry.backends.publishing_plan import Entry, by_module, listed_with, planned
+from modpm.registry.index import Release, release_in
 from modpm.registry.system.durable import (
     entries_below,
     exclusively,
@@ -93,15 +93,11 @@ class DirectoryRegistry(FileRegistry):
         sync_folder(folder)
 
     def _stage_indexes(self, entries: Sequence[Entry]) -> None:
-        indexes: dict[ModuleName, Index] = {}
-        for entry in entries:
-            if entry.is_new:
-                listed = indexes.get(entry.module) or self.index(entry.module)
-                index = listed or Index(name=str(entry.module))
-                indexes[entry.module] = index.with_release(entry.release)
-        for module, index in indexes.items():
-            written = index.after(self.index(module))
-            write_new(self._staged_index(module), written.to_bytes())
+        for group in by_module(entry for entry in entries if entry.is_new):
+            module = group[0].module
+            before = self.index(module)
+            index = listed_with(group, before, self.location).after(before)
+            write_new(self._staged_index(module), index.to_bytes())
 
     def _commit(self, entries: Sequence[Entry]) -> None:
         """Rename everything into place: releases first, which nobody sees, then the indexes."""

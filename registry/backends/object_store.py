@@ -9,21 +9,27 @@ from __future__ import annotations
 
 import random
 import time
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, BinaryIO
 
 from modpm.core.errors import ModpmError
 from modpm.core.formats.names import ModuleName
 from modpm.registry.backends import layout, streaming
-from modpm.registry.backends.bucket import Bucket
+from modpm.registry.backends.bucket import Bucket, Document
 from modpm.registry.backends.file_registry import FileRegistry, Reading
 from modpm.registry.backends.layout import REGISTRY_FILE
-from modpm.registry.backends.publishing_plan import Entry, by_module, in_waves, planned
-from modpm.registry.backends.refusals import taken_by
-from modpm.registry.index import Index, Release, release_in
+from modpm.registry.backends.publishing_plan import (
+    Entry,
+    by_module,
+    in_waves,
+    listed_with,
+    planned,
+)
+from modpm.registry.index import Release, release_in
 from modpm.registry.system.threads import in_threads
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from pathlib import Path
 
     from packaging.version import Version
@@ -49,6 +55,7 @@ class ObjectStoreRegistry(FileRegistry):
     def __init__(self, url: str) -> None:
         super().__init__(url, is_by_digest=True)
         self._bucket = Bucket(url)
+        self._obeys_conditions = False
 
     def names(self, namespace: str | None = None) -> list[ModuleName]:
         """Return the modules, sorted: folders are listed, and not what is in them."""
@@ -65,12 +72,16 @@ class ObjectStoreRegistry(FileRegistry):
         the check can leave some listed and others not; publishing again goes on there.
         """
         self._make_layout()
+        self._check_conditions()
         names = [ModuleName.parse(d.manifest.name) for d in distributions]
         in_threads(self.index, sorted(set(names)), "indexes cannot be read")
         entries = planned(distributions, self._listed, self.location)
         new = [entry for entry in entries if entry.is_new]
+        groups = by_module(new)
+        for group in groups:  # what could not be listed is not uploaded
+            listed_with(group, self._indexes.get(group[0].module), self.location).to_bytes()
         in_threads(self._upload, _files(new), "files cannot be uploaded")
-        in_waves(self._list, by_module(new), "modules cannot be published")
+        in_waves(self._list, groups, "modules cannot be published")
         # Also of what was published before: the catalogue may lack that.
         self._note(names)
         return [self._published(entry) for entry in entries]
@@ -84,19 +95,9 @@ class ObjectStoreRegistry(FileRegistry):
 
     def _list(self, entries: Sequence[Entry]) -> None:
         """Get releases of one module into its index; they may be there, but not others."""
-        module = entries[0].module
-
-        def with_releases(index: Index | None) -> Index:
-            index = index or Index(name=str(module))
-            for entry in entries:
-                there = index.find(entry.release.version)
-                if there is None:
-                    index = index.with_release(entry.release)
-                elif there.digest != entry.release.digest:
-                    raise taken_by(there, module, entry.release, self.location)
-            return index
-
-        self._update_index(module, with_releases)
+        self._update_index(
+            entries[0].module, lambda index: listed_with(entries, index, self.location)
+        )
 
     def _read(self, path: str, seen: str | None = None) -> Reading | None:
         try:
@@ -148,6 +149,33 @@ class ObjectStoreRegistry(FileRegistry):
                 raise layout.not_a_registry(self.location, "it holds other objects")
             self._bucket.replace(REGISTRY_FILE, layout.LAYOUT, None)
         self._check_layout()
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        self._check_layout()
+        self._check_conditions()
+        yield
+
+    def _check_conditions(self) -> None:
+        """Refuse a store that writes whatever the condition: what others published would be lost.
+
+        Once for each client, by writes that must fail, and would change nothing (B-5).
+        """
+        if self._obeys_conditions:
+            return
+        other = Document(b"", {"e_tag": '"0123456789abcdef0123456789abcdef"'})
+        for seen in (None, other):
+            if self._bucket.replace(REGISTRY_FILE, layout.LAYOUT, seen):
+                raise ModpmError(
+                    "the object store cannot hold a registry",
+                    code="no-conditional-writes",
+                    where=self.location,
+                    why="it takes a write on a condition that is not met, so that writers would "
+                    "lose each other's releases",
+                    hint="use a store that has conditional writes, or turn them on; one that only "
+                    "reads is fine as it is",
+                )
+        self._obeys_conditions = True
 
     def _published(self, entry: Entry) -> Published:
         release = self._indexes[entry.module].find(entry.release.version)

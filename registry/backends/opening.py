@@ -6,6 +6,7 @@ A kind is imported when it is opened, so that nobody waits for a client library 
 from __future__ import annotations
 
 import os
+import re
 from importlib import import_module
 from typing import TYPE_CHECKING, NamedTuple, cast
 from urllib.parse import unquote, urlsplit
@@ -13,6 +14,7 @@ from urllib.parse import unquote, urlsplit
 from modpm.core.errors import ModpmError
 
 if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
     from pathlib import Path
 
     from modpm.registry.backends.protocol import Backend
@@ -27,6 +29,9 @@ class _Kind(NamedTuple):
     extra: str | None
 
 
+ENTRY_POINTS = "modpm.backends"
+"""Where other packages name their kinds: a scheme, and a class that is called with a location."""
+
 _DIRECTORY = _Kind("directory", "DirectoryRegistry", "", None)
 _OBJECT_STORE = _Kind("object_store", "ObjectStoreRegistry", "obstore", "s3")
 _STATIC = _Kind("static", "StaticRegistry", "httpx2", None)
@@ -39,6 +44,9 @@ _KINDS = {
     "https": _STATIC,
     "http": _STATIC,
 }
+
+_LIKE_A_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:")
+"""Two letters at least: one is a drive of Windows."""
 
 
 def is_remote(location: str) -> bool:
@@ -56,27 +64,41 @@ def locate(url: str, base: Path) -> str:
     Raises:
         ModpmError: `unknown-registry-kind`, or `usage` for an address with a password in it.
     """
-    if "://" not in url:
+    if "://" not in url and _LIKE_A_SCHEME.match(url) is None:
         # Unlike `Path.expanduser`, it leaves the `~` of nobody as it is.
         return os.path.normpath(base.absolute() / os.path.expanduser(url))  # noqa: PTH111 -- pathlib refuses names of unknown users
     try:
         parts = urlsplit(url)
     except ValueError:
         raise _unknown_kind(url) from None
+    if "://" not in url:
+        raise _unknown_kind(url)
     if parts.scheme == "file" and parts.netloc in {"", "localhost"}:
         return os.path.normpath(unquote(parts.path))
     if "@" in parts.netloc:
         raise _holds_password()
-    if parts.scheme in _KINDS and parts.netloc and not parts.query and not parts.fragment:
+    if parts.netloc and not parts.query and not parts.fragment and _is_known(parts.scheme):
         return url.rstrip("/")
     raise _unknown_kind(url)
+
+
+def _is_known(scheme: str) -> bool:
+    return scheme in _KINDS or _of_others(scheme) is not None
+
+
+def _of_others(scheme: str) -> EntryPoint | None:
+    """Return the kind of registry that another installed package brings for a scheme."""
+    from importlib.metadata import entry_points  # noqa: PLC0415 -- slow, and seldom needed
+
+    return next(iter(entry_points(group=ENTRY_POINTS, name=scheme)), None)
 
 
 def _unknown_kind(url: str) -> ModpmError:
     return ModpmError(
         f"`{url[:200]}` is not a kind of registry that modpm knows",
         code="unknown-registry-kind",
-        hint=f"name a folder, or a URL of {', '.join(f'{kind}://' for kind in _KINDS)}",
+        hint=f"name a folder (`./{url[:200]}` if this is one), or a URL of "
+        + ", ".join(f"{kind}://" for kind in _KINDS),
         exit_code=2,
     )
 
@@ -102,7 +124,9 @@ def open_backend(location: str) -> Backend:
         ModpmError: `missing-extra`, if the client library of this kind is not installed.
     """
     scheme = urlsplit(location).scheme if is_remote(location) else ""
-    kind = _KINDS.get(scheme, _DIRECTORY)
+    kind = _KINDS.get(scheme) if scheme else _DIRECTORY
+    if kind is None:
+        return _opened_by_others(scheme, location)
     try:
         module = import_module(f"modpm.registry.backends.{kind.module}")
     except ModuleNotFoundError as error:
@@ -110,6 +134,24 @@ def open_backend(location: str) -> Backend:
             raise
         raise _missing_extra(scheme, kind) from None
     return cast("Backend", getattr(module, kind.class_name)(location))
+
+
+def _opened_by_others(scheme: str, location: str) -> Backend:
+    found = _of_others(scheme)
+    if found is None:
+        raise _unknown_kind(location)
+    try:
+        return cast("Backend", found.load()(location))
+    except ModpmError:
+        raise
+    except Exception as error:  # noqa: BLE001 -- whatever a package does when it is loaded
+        raise ModpmError(
+            f"the package that brings {scheme}:// cannot be used",
+            code="unknown-registry-kind",
+            where=f"{found.value}, of {found.dist.name if found.dist else 'a package'}",
+            why=f"{type(error).__name__}: {error}"[:500],
+            hint="upgrade it, or remove it",
+        ) from None
 
 
 def _missing_extra(scheme: str, kind: _Kind) -> ModpmError:

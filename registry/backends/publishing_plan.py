@@ -10,7 +10,7 @@ from packaging.version import Version
 from modpm.core.formats.names import ModuleName
 from modpm.registry.backends.protocol import Published
 from modpm.registry.backends.refusals import taken_by
-from modpm.registry.index import CompositionRelease, Release
+from modpm.registry.index import CompositionRelease, Index, Release
 from modpm.registry.system.threads import in_threads
 
 if TYPE_CHECKING:
@@ -68,6 +68,27 @@ def planned(
         known[name] = there or release
         entries.append(Entry(distribution, name[0], known[name], there is None))
     return entries
+
+
+def listed_with(entries: Sequence[Entry], before: Index | None, location: str) -> Index:
+    """Return an index with the releases of one module more, of which some may be there.
+
+    Args:
+        entries: The releases.
+        before: What is listed for the module; None if nothing is.
+        location: The registry.
+
+    Raises:
+        ModpmError: `version-taken`.
+    """
+    index = before or Index(name=str(entries[0].module))
+    for entry in entries:
+        there = index.find(entry.release.version)
+        if there is None:
+            index = index.with_release(entry.release)
+        elif there.digest != entry.release.digest:
+            raise taken_by(there, entry.module, entry.release, location)
+    return index
 
 
 def by_module(entries: Iterable[Entry]) -> list[list[Entry]]:

@@ -21,7 +21,13 @@ from modpm.registry.backends.hub.naming import (
 )
 from modpm.registry.backends.hub.releasing import INDEX_FILE, ReleaseWriter
 from modpm.registry.backends.hub.repository import ModuleRepository
-from modpm.registry.backends.publishing_plan import Entry, by_module, in_waves, planned
+from modpm.registry.backends.publishing_plan import (
+    Entry,
+    by_module,
+    in_waves,
+    listed_with,
+    planned,
+)
 from modpm.registry.backends.refusals import not_listed
 from modpm.registry.backends.shards import Shard, scanned_module
 from modpm.registry.index import CompositionRelease, Index, release_in
@@ -122,7 +128,10 @@ class HubRegistry:
                 `network-failed`.
         """
         entries = self._planned(distributions)
-        done = in_waves(self._publish, by_module(entries), "modules cannot be published")
+        groups = by_module(entries)
+        for group in groups:  # what could not be listed is not uploaded
+            listed_with(group, self._indexes.get(group[0].module), self._location).to_bytes()
+        done = in_waves(self._publish, groups, "modules cannot be published")
         new = list(chain.from_iterable(done))
         return [entry.published(self._location, is_new=entry in new) for entry in entries]
 
