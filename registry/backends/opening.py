@@ -151,6 +151,7 @@ def _opened_by_others(scheme: str, location: str) -> Backend:
             where=f"{found.value}, of {found.dist.name if found.dist else 'a package'}",
             why=f"{type(error).__name__}: {error}"[:500],
             hint="upgrade it, or remove it",
+            exit_code=2,
         ) from None
 
 
