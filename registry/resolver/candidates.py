@@ -144,7 +144,7 @@ class Candidates:
     def _accepted(self, requirement: Requirement) -> VersionSet:
         if requirement.tag is not None:
             return self._positions_of(self._tagged(requirement.tag))
-        sets = map(self._satisfying, requirement.specifiers)
+        sets = map(self._satisfying, requirement.specifiers if requirement.versions else ())
         return reduce(VersionSet.__and__, sets, self.everything)
 
     def _tagged(self, tag: str) -> Version:
@@ -161,7 +161,7 @@ class Candidates:
         return VersionSet.of(i for i, listed in enumerate(self.versions) if listed == version)
 
     def _named_exactly(self, requirements: Iterable[Requirement]) -> VersionSet:
-        exact = [s for r in requirements for s in r.specifiers if _is_exact(s)]
+        exact = [s for r in requirements if r.versions for s in r.specifiers if _is_exact(s)]
         return reduce(VersionSet.__or__, map(self._satisfying, exact), VersionSet.empty())
 
 
@@ -178,4 +178,6 @@ def _is_exact(specifier: Specifier) -> bool:
 
 
 def _names_prereleases(requirement: Requirement) -> bool:
-    return requirement.tag is not None or bool(requirement.specifiers.prereleases)
+    return requirement.tag is not None or bool(
+        requirement.versions and requirement.specifiers.prereleases
+    )
