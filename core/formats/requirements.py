@@ -21,8 +21,11 @@ MAX_VERSION_LENGTH = 64
 _REQUIREMENT = re.compile(
     r"(?P<name>[^<>=!~@\s]*)\s*(?:@\s*(?P<tag>.*)|(?P<specifiers>[<>=!~].*))?"
 )
-_PLAIN = re.compile(r"(?:~=\d+(?:\.\d+)+|(?:[<>]=?|[=!]=)\d+(?:\.\d+)*)?")
+_PLAIN = re.compile(r"(?:~=\d+(?:\.\d+)+|(?:[<>]=?|[=!]=)\d+(?:\.\d+)*)?", re.ASCII)
 """What needs no reading to be known to be versions, and to be written so."""
+
+_COMPATIBLE = re.compile(r"~=(\d+)\.(\d+)", re.ASCII)
+_RELEASE = re.compile(r"(\d+)\.(\d+)(?:\.\d+)*", re.ASCII)
 
 _TAG = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?")
 
@@ -109,6 +112,10 @@ class Requirement:
 
         What a tag stands for only a registry knows: as far as is known here, any version.
         """
+        bound, release = _COMPATIBLE.fullmatch(self.versions), _RELEASE.fullmatch(version)
+        if bound is not None and release is not None:  # what installing writes needs no library
+            (first, second), (least_first, least_second) = release.groups(), bound.groups()
+            return int(first) == int(least_first) and int(second) >= int(least_second)
         return not self.versions or self.specifiers.contains(version, prereleases=True)
 
     def __str__(self) -> str:

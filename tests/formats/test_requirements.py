@@ -95,3 +95,19 @@ def test_a_version_is_read_or_refused() -> None:
 def test_what_is_taken_as_versions_unread_is_what_reading_gives(text: str) -> None:
     assert str(SpecifierSet(text)) == text
     assert Requirement.parse(f"digits/cat{text}").specifiers == SpecifierSet(text)
+
+
+@given(
+    st.tuples(st.integers(0, 3), st.integers(0, 12)),
+    st.lists(st.integers(0, 12), min_size=1, max_size=4),
+    st.sampled_from(["", "rc1", ".post1", ".dev1", "+local"]),
+)
+def test_the_bound_that_installing_writes_admits_what_reading_it_does(
+    bound: tuple[int, int], release: list[int], suffix: str
+) -> None:
+    versions = f"~={bound[0]}.{bound[1]}"
+    version = ".".join(map(str, release)) + suffix
+
+    assert Requirement.parse(f"digits/cat{versions}").admits(version) == SpecifierSet(
+        versions
+    ).contains(version, prereleases=True)
