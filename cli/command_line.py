@@ -180,6 +180,10 @@ _SYSTEM_ERRORS = {
     errno.ENOSPC: ("the disk is full", "disk-full", "free some space and run the command again"),
     errno.EACCES: ("permission denied", "permission-denied", "check who owns it"),
     errno.EROFS: ("the file system is read-only", "permission-denied", "choose another folder"),
+    errno.ENAMETOOLONG: ("the path is too long", "unreadable-file", "name another one"),
+    errno.ELOOP: ("the path leads round in circles", "unreadable-file", "mend its links"),
+    errno.ENOTDIR: ("the path leads through a file", "unreadable-file", "name another one"),
+    errno.EISDIR: ("the path leads to a folder", "unreadable-file", "name a file"),
 }
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import msgspec
 import pytest
 
+from modpm.cli.main import main
 from modpm.core.errors import ModpmError
 from modpm.core.formats.distribution import read_distribution, write_distribution
 from modpm.core.formats.names import ModuleName
@@ -163,6 +164,29 @@ def test_a_store_whose_path_is_not_utf_8_serves_other_registries(folders: Folder
         assert folders.run(*verb, variables={"MODPM_HOME": home}).code == 0, verb
 
 
+@pytest.mark.parametrize(
+    "path",
+    ["n" * 300, "/d" * 2500, "file/below", "loop/below"],
+    ids=["name", "path", "file", "loop"],
+)
+def test_a_path_that_leads_nowhere_gets_an_error_and_no_traceback(
+    tmp_path: Path,
+    path: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").touch()
+    (tmp_path / "loop").symlink_to("loop")
+    for verb in ("sync", "list", "verify", "tree", "lock", "repair", "outdated", "update"):
+        assert main([verb, "--project", path]) == 1
+    for verbs in (["install", "digits/7"], ["search", "7"], ["info", "digits/7"]):
+        assert main([*verbs, "--registry", path]) == 1
+    monkeypatch.setenv("MODPM_HOME", path)
+    assert main(["trust", "list"]) == 1
+    assert capsys.readouterr().err.count("error: ") == 12
+
+
 def test_the_folder_of_the_user_is_understood_in_variables(folders: Folders) -> None:
     asked = folders.run(
         "install", "digits/7", variables={"MODPM_HOME": "~/mine", "MODPM_REGISTRY": "~/registry"}
@@ -187,6 +211,18 @@ def test_a_project_file_that_is_a_link_is_edited_where_it_leads(folders: Folders
     assert folders.run("install", "digits/7", "--registry", folders.registry).code == 0
     assert link.is_symlink()
     assert "digits/7" in shared.read_text()
+
+
+def test_a_lockfile_that_is_a_link_is_replaced_and_what_it_leads_to_stays(folders: Folders) -> None:
+    assert folders.run("install", "digits/7", "--registry", folders.registry).code == 0
+    lock, other = folders.project / "modpm.lock", folders.base / "precious.lock"
+    other.write_bytes(lock.read_bytes())
+    lock.unlink()
+    lock.symlink_to(other)
+    before = other.read_bytes()
+    assert folders.run("remove", "digits/7").code == 0
+    assert not lock.is_symlink()
+    assert lock.read_bytes() != before == other.read_bytes()
 
 
 @pytest.mark.parametrize("file", ["modpm.toml", "modpm.lock"])
