@@ -15,20 +15,23 @@ def test_an_empty_project_has_no_modules(run: Run) -> None:
 
 
 def test_installed_modules_are_listed(run: Run, registry: Path) -> None:
-    installed = run("install", "digits/*", "--registry", registry)
+    run("install", "digits/*", "--registry", registry)
     as_json = json.loads(run("install", "--json").out)
 
-    assert run("list") == (0, installed.out, "")
+    listed = run("list")
+    assert (listed.code, listed.err) == (0, "")
+    rows = [line.split()[:2] for line in listed.out.splitlines()]
+    assert rows == [["name", "version"], ["digits/7", "1.1.0"], ["digits/8", "1.0.0"]]
     assert json.loads(run("list", "--json").out)["modules"] == as_json["modules"]
     names = [module["name"] for module in as_json["modules"]]
     assert names == ["digits/7", "digits/8"]
 
 
-def test_a_damaged_record_exits_with_1(run: Run, registry: Path, here: Path) -> None:
+def test_a_record_of_a_newer_version_exits_with_1(run: Run, registry: Path, here: Path) -> None:
     run("install", "digits/7", "--registry", registry)
     (here / ".modpm" / "installed.lock").write_text("format_version = 99")
 
     outcome = run("list")
 
     assert outcome.code == 1
-    assert outcome.err.startswith("error: `installed.lock` has format version 99")
+    assert outcome.err.startswith("error: `installed.lock` was written by a newer version of modpm")
