@@ -76,7 +76,9 @@ def fetch(
         lambda file: store.has(file.record),
         wanted,
         "files cannot be read",
-        is_brief=lambda file: not store.path(file.record.digest).exists(),
+        is_brief=lambda file: (
+            file.record.size_bytes <= SMALL_BYTES or not store.path(file.record.digest).exists()
+        ),
     )
     missing = [file for file, is_there in zip(wanted, are_there, strict=True) if not is_there]
     if missing and offline:

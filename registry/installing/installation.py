@@ -265,11 +265,13 @@ def _switch(
     missing: Sequence[Pin],
     verified: frozenset[Pin],
 ) -> None:
+    from modpm.registry.installing.fetching import SMALL_BYTES  # noqa: PLC0415 -- only new modules need it
+
     folders = in_threads(
         lambda pin: stage(place, pin, is_checked=pin in verified),
         missing,
         "modules cannot be installed",
-        is_brief=lambda pin: pin in verified,
+        is_brief=lambda pin: pin in verified or pin.size_bytes <= SMALL_BYTES,
     )
     staged = {pin.digest: folder for pin, folder in zip(missing, folders, strict=True)}
     signers = {**before.signers, **chosen.lock.signers}

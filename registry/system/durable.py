@@ -62,21 +62,22 @@ def locked(lock: Path, *, is_kept: bool = True) -> Iterator[None]:
 
 def _acquired(lock: Path) -> BaseFileLock:
     """Return the lock, held; whoever waits for it for two seconds is told for whom."""
-    from filelock import FileLock, SoftFileLock, Timeout  # noqa: PLC0415 -- verbs that only read need none
+    import filelock  # noqa: PLC0415 -- verbs that only read need none
 
-    for kind in (FileLock, SoftFileLock):
+    for is_soft in (False, True):
         try:
-            path = _soft(lock) if kind is SoftFileLock else lock
+            kind = filelock.SoftFileLock if is_soft else filelock.FileLock
+            path = _soft(lock) if is_soft else lock
             held: BaseFileLock = kind(path, fallback_to_soft=False)  # its own would be in our way
             try:
                 held.acquire(timeout=min(PATIENCE_SECONDS, LOCK_TIMEOUT_SECONDS))
-            except Timeout:
+            except filelock.Timeout:
                 say_waiting(f"{_holder(lock)}, which works in {lock.parent}")
                 held.acquire(timeout=max(LOCK_TIMEOUT_SECONDS - PATIENCE_SECONDS, 0.0))
-        except Timeout:
+        except filelock.Timeout:
             break
         except OSError as error:
-            if kind is SoftFileLock or error.errno not in _NO_FLOCK:
+            if is_soft or error.errno not in _NO_FLOCK:
                 raise
         else:
             return held
