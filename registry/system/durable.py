@@ -55,9 +55,11 @@ def locked(lock: Path, *, is_kept: bool = True) -> Iterator[None]:
     try:
         yield
     finally:
-        if not is_kept:
-            _remove_lock(lock)
-        held.release()
+        try:
+            if not is_kept:
+                _remove_lock(lock)
+        finally:
+            held.release()
 
 
 def _acquired(lock: Path) -> BaseFileLock:
