@@ -10,6 +10,7 @@ from modpm.core.formats.names import normalise
 from modpm.verbs import trust
 
 _UNSIGNED = "(unsigned releases)"
+_FIRST_USED = "(since its first use)"
 
 
 @click.group(
@@ -18,8 +19,8 @@ _UNSIGNED = "(unsigned releases)"
 def command() -> None:
     """Say whose signatures are trusted, in all your projects.
 
-    Without this, a project trusts the key that signed the first release of a namespace that it
-    installed, and refuses every other.
+    Without this, the key that signed the first release of a namespace that you installed is
+    trusted with it, in all your projects, and every other is refused.
     """
 
 
@@ -62,11 +63,12 @@ def list_trusted(as_json: bool) -> None:
     file = trust.list()
     if as_json:
         keys = [{"namespace": key.namespace, "key_id": key.key_id} for key in file.keys]
-        emit({"keys": keys, "unsigned": file.unsigned})
+        emit({"keys": keys, "unsigned": file.unsigned, "first_used": file.first_used})
         return
     rows = [(key.namespace, key.key_id) for key in file.keys]
     rows += [(namespace, _UNSIGNED) for namespace in file.unsigned]
+    rows += [(namespace, f"{key} {_FIRST_USED}") for namespace, key in file.first_used.items()]
     if rows:
         table(sorted(rows), ("namespace", "key"))
     else:
-        say("no keys are trusted; projects trust the first that they see")
+        say("no keys are trusted; the first that is seen will be")

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from modpm.core.errors import ModpmError
 from modpm.core.formats.requirements import Requirement
-from modpm.registry.installing.installed import InstalledModule
+from modpm.registry.installing.installed import InstalledModule, is_signed
 from modpm.registry.installing.module_folders import (
     is_intact,
     is_verified,
@@ -186,7 +186,7 @@ def carry_out(
                 if not _is_there(place, pin, holds if pin in known else is_verified)
             ]
             yanked = _yanked(place, chosen, missing, conditions)
-            if conditions.dry_run or not _changes_anything(place, chosen, before, missing):
+            if conditions.dry_run or not (missing or _changes_anything(place, chosen)):
                 return _outcome(place, chosen.lock, before, missing, yanked)
             from modpm.registry.installing.fetching import fetch  # noqa: PLC0415 -- only new modules need it
 
@@ -202,7 +202,7 @@ def carry_out(
                     # Whoever changed the project meanwhile must not be overruled: plan again.
                     if _still_holds(place, chosen, missing):
                         before = place.installed_or_nothing()
-                        _switch(place, chosen, before, missing, verified)
+                        _switch(place, chosen, missing, verified)
                         return _outcome(place, chosen.lock, before, missing, yanked)
 
 
@@ -235,13 +235,11 @@ def _yanked(
     return yanked_reasons(coming, place.root)
 
 
-def _changes_anything(
-    place: Project, chosen: Plan, before: Lockfile, missing: Sequence[Pin]
-) -> bool:
-    lock = chosen.lock.signed_by({**before.signers, **chosen.lock.signers})
+def _changes_anything(place: Project, chosen: Plan) -> bool:
+    """Tell whether anything but modules is to change; all signatures are checked for that."""
+    lock = _signed(place, chosen.lock, {})
     return bool(
-        missing
-        or _new_contents(place, chosen, lock)
+        _new_contents(place, chosen, lock)
         or other_folders(place, chosen.lock.pins)
         or place.staging.exists()  # a crash left it
     )
@@ -261,7 +259,6 @@ def _new_contents(place: Project, chosen: Plan, lock: Lockfile) -> Mapping[Path,
 def _switch(
     place: Project,
     chosen: Plan,
-    before: Lockfile,
     missing: Sequence[Pin],
     verified: frozenset[Pin],
 ) -> None:
@@ -274,14 +271,13 @@ def _switch(
         is_brief=lambda pin: pin in verified or pin.size_bytes <= SMALL_BYTES,
     )
     staged = {pin.digest: folder for pin, folder in zip(missing, folders, strict=True)}
-    signers = {**before.signers, **chosen.lock.signers}
     _check_agreement(place, chosen, staged)
-    signers |= _checked_signers(place, chosen.lock, staged, signers)
+    lock = _signed(place, chosen.lock, staged)
     for pin in missing:
         put(staged[pin.digest], place.module_path(pin), place.modules_path)
     if unsettled.boot() is None:  # nobody would look at them after a power cut
         sync_folders(chain.from_iterable(_folders(place, pin) for pin in missing))
-    replace_files(_new_contents(place, chosen, chosen.lock.signed_by(signers)), place.staging)
+    replace_files(_new_contents(place, chosen, lock), place.staging)
     for folder in other_folders(place, chosen.lock.pins):
         remove_folder(folder)
 
@@ -307,20 +303,16 @@ def _folders(place: Project, pin: Pin) -> Sequence[Path]:
     return [folder, *(f for f in folder.parents if f.is_relative_to(place.modules_path))]
 
 
-def _checked_signers(
-    place: Project, lock: Lockfile, staged: Mapping[str, Path], signers: Mapping[str, str]
-) -> dict[str, str]:
-    """Check the signatures of the namespaces that new modules are of (K-12 to K-15)."""
-    new = {pin.module.namespace for pin in lock.pins if pin.digest in staged}
-    if not new:
-        return {}
-    from modpm.registry.installing.trust import check_signatures  # noqa: PLC0415 -- only new modules need it
+def _signed(place: Project, lock: Lockfile, staged: Mapping[str, Path]) -> Lockfile:
+    """Return a lockfile with its signers, after all signatures were checked (K-12 to K-15)."""
+    if not is_signed(lock):
+        return lock
+    from modpm.registry.installing.verification import check_signatures  # noqa: PLC0415 -- only signatures need it
 
     def folder_of(pin: Pin) -> Path:
         return staged.get(pin.digest, place.module_path(pin))
 
-    pins = [pin for pin in lock.pins if pin.module.namespace in new]
-    return check_signatures(pins, folder_of, signers)
+    return lock.signed_by(check_signatures(lock, folder_of, remembers=True))
 
 
 def _outcome(

@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING
 
 from modpm.core.errors import ModpmError
 from modpm.core.formats.names import ModuleName
+from modpm.core.formats.release_files import SIGNATURE_FILE
 from modpm.registry.projects.lockfile import Lockfile, Pin
 from modpm.registry.projects.project import Project
 from modpm.registry.system.durable import is_real_folder
+from modpm.registry.system.home import trust_path
 
 if TYPE_CHECKING:
     import os
@@ -93,3 +95,9 @@ def find(name: str, project: str | os.PathLike[str] = ".") -> Path:
         if close and close[0] != str(wanted)
         else f"run `modpm install {wanted}`",
     )
+
+
+def is_signed(lock: Lockfile) -> bool:
+    """Tell whether there are signatures to check, or anybody who has to have signed."""
+    has_signatures = any(SIGNATURE_FILE in pin.files for pin in lock.pins)
+    return has_signatures or bool(lock.signers) or trust_path().exists()

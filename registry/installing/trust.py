@@ -10,7 +10,7 @@ from modpm.core.errors import ModpmError
 from modpm.core.formats.digest import digest_bytes
 from modpm.core.formats.distribution import SIGNATURE_FILE
 from modpm.registry.signing.bundle import bad_signature
-from modpm.registry.signing.trusted_keys import TrustFile
+from modpm.registry.signing.trusted_keys import TrustFile, check_first_use
 from modpm.registry.signing.verifying import read_signature, verify_signature
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ class _Policy:
             key is accepted.
         keys: Those of them that are there whole.
         recorded: The key that the project recorded at first use.
+        known: The key of the first use by this user.
         accepts_unsigned: Whether the user accepts unsigned releases.
     """
 
@@ -38,16 +39,16 @@ class _Policy:
     trusted: frozenset[str]
     keys: tuple[PublicKey, ...]
     recorded: str | None
+    known: str | None
     accepts_unsigned: bool
 
     def accepted(self) -> frozenset[str]:
         """Return the ids of the keys that may sign; none where the first one decides."""
-        if self.trusted:
-            return self.trusted
-        return frozenset() if self.recorded is None else frozenset({self.recorded})
+        first = (key for key in (self.known, self.recorded) if key is not None)
+        return self.trusted or frozenset(first)
 
 
-def check_signatures(
+def checked_signers(
     pins: Iterable[Pin], folder_of: Callable[[Pin], Path], signers: Mapping[str, str]
 ) -> dict[str, str]:
     """Check that releases are signed by whom their namespaces are trusted to.
@@ -74,6 +75,7 @@ def check_signatures(
             file.ids(namespace),
             file.public_keys(namespace),
             signers.get(namespace),
+            file.first_used.get(namespace),
             namespace in file.unsigned,
         )
         signer = _check_namespace(policy, list(group), folder_of)
@@ -89,6 +91,8 @@ def _check_namespace(
     unsigned = [pin for pin in pins if SIGNATURE_FILE not in pin.files]
     signed = [pin for pin in pins if SIGNATURE_FILE in pin.files]
     accepted = policy.accepted()
+    if None not in {policy.recorded, policy.known} and not policy.trusted:
+        check_first_use(policy.namespace, str(policy.recorded), str(policy.known))
     signers: list[str] = []
     for pin in signed:
         signer = _signer(pin, folder_of(pin), policy)
@@ -138,6 +142,8 @@ def _unsigned(pin: Pin, accepted: Sequence[str], policy: _Policy) -> ModpmError:
 def _source(policy: _Policy) -> str:
     if policy.trusted:
         return "your trust file names"
+    if policy.known is not None:
+        return "you have used it first with"
     if policy.recorded is not None:
         return "modpm.lock has recorded"
     return "other releases of the namespace are signed with"

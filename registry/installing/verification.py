@@ -16,7 +16,7 @@ from modpm.core.formats.distribution import (
 )
 from modpm.core.formats.manifest import MANIFEST_FILE
 from modpm.registry.index import Release
-from modpm.registry.installing.installed import InstalledModule
+from modpm.registry.installing.installed import InstalledModule, is_signed
 from modpm.registry.installing.members import member_problems, origin_problems
 from modpm.registry.projects.lockfile import Lockfile, Pin
 from modpm.registry.projects.project import PROJECT_FILE, Project
@@ -29,7 +29,7 @@ from modpm.registry.system.threads import in_threads
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from modpm.core.formats.composition_manifest import AnyManifest
 
@@ -71,6 +71,7 @@ def verify(project: str | os.PathLike[str] = ".") -> list[InstalledModule]:
             why="\n".join(problems),
             hint="run `modpm install`" if differences else "run `modpm repair`",
         )
+    check_signatures(place.lock() or installed, place.module_path)
     return [InstalledModule.of(pin, place) for pin in installed.pins]
 
 
@@ -116,6 +117,33 @@ def verify_stored(pin: Pin, store: Store) -> None:
     )
     _check_is_of(manifest, pin)
     _check_signature_file(files.get(SIGNATURE_FILE), pin, where, verified_digest)
+
+
+def check_signatures(
+    lock: Lockfile, folder_of: Callable[[Pin], Path], *, remembers: bool = False
+) -> Mapping[str, str]:
+    """Check the signatures of all pins, whoever is trusted now (K-12 to K-15).
+
+    Args:
+        lock: The pins, and the signers that are recorded.
+        folder_of: Gives the folder of a pin.
+        remembers: Keep for the user who signs what is used for the first time.
+
+    Returns:
+        Namespace to the id of the key that signs its releases.
+
+    Raises:
+        ModpmError: As `trust.checked_signers`, `remember_signers`.
+    """
+    if not is_signed(lock):
+        return {}
+    from modpm.registry.installing.trust import checked_signers  # noqa: PLC0415 -- only signatures need it
+    from modpm.registry.signing.trusted_keys import remember_signers  # noqa: PLC0415 -- as above
+
+    signers = checked_signers(lock.pins, folder_of, lock.signers)
+    if remembers:
+        remember_signers(signers)
+    return signers
 
 
 def check_listed(release: Release, pin: Pin, folder: Path) -> None:

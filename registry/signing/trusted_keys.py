@@ -1,6 +1,6 @@
 """The user's trust file: the keys that may sign the releases of a namespace (K-10, K-11)."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Self
 
@@ -21,10 +21,9 @@ from modpm.core.formats.records import (
 from modpm.core.formats.whole_files import write_file
 from modpm.registry.signing.keys import PublicKey, read_public_key
 from modpm.registry.system.durable import locked
-from modpm.registry.system.home import home
+from modpm.registry.system.home import home, trust_path
 
 FORMAT_VERSION = 1
-TRUST_FILE = "trust.json"
 _LOCK_FILE = ".trust.lock"
 
 
@@ -50,11 +49,14 @@ class TrustFile(Record, frozen=True, kw_only=True):
         format_version: The version of this format.
         keys: By namespace and key id, ascending.
         unsigned: Namespaces whose unsigned releases are accepted, ascending.
+        first_used: Namespace to the key that its releases were signed with when the first of them
+            was installed; of namespaces that no key was added for.
     """
 
     format_version: int = FORMAT_VERSION
     keys: list[TrustedKey] = msgspec.field(default_factory=list)
     unsigned: list[Text] = msgspec.field(default_factory=list)
+    first_used: dict[Text, Digest] = msgspec.field(default_factory=dict)
 
     @classmethod
     def from_bytes(cls, data: bytes, where: str) -> Self:
@@ -83,7 +85,7 @@ class TrustFile(Record, frozen=True, kw_only=True):
         Raises:
             ModpmError: As `from_bytes`.
         """
-        path = home() / TRUST_FILE
+        path = trust_path()
         try:
             with path.open("rb") as file:
                 data = file.read(canonical_json.MAX_SIZE_BYTES + 1)
@@ -111,6 +113,8 @@ class TrustFile(Record, frozen=True, kw_only=True):
 def trust_key(namespace: str, key: str) -> TrustedKey:
     """Let a key sign the releases of a namespace, in all projects of this user.
 
+    The key of its first use is forgotten: one that was added goes before.
+
     Args:
         namespace: The namespace.
         key: The file of the public key, or a key id.
@@ -121,12 +125,12 @@ def trust_key(namespace: str, key: str) -> TrustedKey:
     """
     key_id, pem = _named(key)
     trusted = TrustedKey(namespace=normalise(namespace), key_id=key_id, public_key=pem)
-    _change(lambda file: _with_keys(file, [*file.keys, trusted]))
+    _change(lambda file: _forgetting(_with_keys(file, [*file.keys, trusted]), trusted.namespace))
     return trusted
 
 
 def distrust_key(namespace: str, key: str) -> TrustedKey:
-    """Take back that a key may sign the releases of a namespace.
+    """Take back that a key may sign the releases of a namespace; that of its first use, too.
 
     Args:
         namespace: The namespace.
@@ -137,11 +141,51 @@ def distrust_key(namespace: str, key: str) -> TrustedKey:
     """
     normalised = normalise(namespace)
     key_id, _ = _named(key)
-    found = [k for k in TrustFile.of_user().keys if (k.namespace, k.key_id) == (normalised, key_id)]
-    if not found:
+    file = TrustFile.of_user()
+    found = [k for k in file.keys if (k.namespace, k.key_id) == (normalised, key_id)]
+    if found:
+        _change(lambda file: _with_keys(file, [k for k in file.keys if k not in found]))
+        return found[0]
+    if file.first_used.get(normalised) != key_id:
         raise _not_trusted(f"the key {key_id} is not trusted with `{normalised}`")
-    _change(lambda file: _with_keys(file, [k for k in file.keys if k not in found]))
-    return found[0]
+    _change(lambda file: _forgetting(file, normalised))
+    return TrustedKey(namespace=normalised, key_id=key_id)
+
+
+def remember_signers(signers: Mapping[str, str]) -> None:
+    """Keep the keys of namespaces that are used for the first time, as ssh does of hosts (K-13).
+
+    Raises:
+        ModpmError: `other-signer`, if somebody else has kept another meanwhile; what
+            `TrustFile.of_user` raises.
+    """
+    if not _unknown(signers, TrustFile.of_user()):
+        return
+
+    def change(file: TrustFile) -> TrustFile:
+        new = _unknown(signers, file)
+        for namespace in signers.keys() & file.first_used.keys():
+            check_first_use(namespace, signers[namespace], file.first_used[namespace])
+        first_used = dict(sorted({**file.first_used, **new}.items()))
+        return msgspec.structs.replace(file, first_used=first_used)
+
+    _change(change)
+
+
+def check_first_use(namespace: str, recorded: str, known: str) -> None:
+    """Check that a project and its user have recorded one key for a namespace.
+
+    Raises:
+        ModpmError: `other-signer`, naming both.
+    """
+    if recorded != known:
+        raise ModpmError(
+            f"modpm.lock and you know `{namespace}` by different keys",
+            code="other-signer",
+            why=f"modpm.lock has recorded {recorded}; the first that you used was {known}",
+            hint="ask its owner, not the registry, which key is theirs; then run "
+            f"`modpm trust add {namespace} KEY.pub`",
+        )
 
 
 def accept_unsigned(namespace: str) -> str:
@@ -185,7 +229,7 @@ def _named(key: str) -> tuple[str, str | None]:
 def _change(change: Callable[[TrustFile], TrustFile]) -> None:
     folder = home()
     with locked(folder / _LOCK_FILE):
-        write_file(folder / TRUST_FILE, change(TrustFile.of_user()).to_bytes())
+        write_file(trust_path(), change(TrustFile.of_user()).to_bytes())
 
 
 def _with_keys(file: TrustFile, keys: list[TrustedKey]) -> TrustFile:
@@ -193,6 +237,16 @@ def _with_keys(file: TrustFile, keys: list[TrustedKey]) -> TrustFile:
     ordered = sorted(keys, key=lambda key: key.public_key is not None)
     unique = {(key.namespace, key.key_id): key for key in ordered}
     return msgspec.structs.replace(file, keys=[unique[which] for which in sorted(unique)])
+
+
+def _unknown(signers: Mapping[str, str], file: TrustFile) -> dict[str, str]:
+    known = {*file.first_used, *(key.namespace for key in file.keys)}
+    return {namespace: key for namespace, key in signers.items() if namespace not in known}
+
+
+def _forgetting(file: TrustFile, namespace: str) -> TrustFile:
+    kept = {name: key for name, key in file.first_used.items() if name != namespace}
+    return msgspec.structs.replace(file, first_used=kept)
 
 
 def _with_unsigned(file: TrustFile, namespaces: set[str]) -> TrustFile:
@@ -207,6 +261,9 @@ def _problems(file: TrustFile) -> Iterator[Problem]:
     for i, namespace in enumerate(file.unsigned):
         if not _is_namespace(namespace):
             yield Problem(f"unsigned[{i}]", "is not a namespace in normal form")
+    for namespace in file.first_used:
+        if not _is_namespace(namespace):
+            yield Problem(f"first_used.{namespace[:100]}", "is not a namespace in normal form")
 
 
 def _key_problems(trusted: TrustedKey, path: str) -> Iterator[Problem]:

@@ -23,3 +23,8 @@ def named_path(variable: str) -> Path | None:
     """Return the path that a variable names, `~` in it being the user's folder; None if none is."""
     named = os.environ.get(variable)
     return Path(os.path.expanduser(named)).absolute() if named else None  # noqa: PTH111 -- pathlib refuses names of unknown users
+
+
+def trust_path() -> Path:
+    """Return the file that says whom the user trusts (K-11)."""
+    return home() / "trust.json"

@@ -23,7 +23,7 @@ def test_nobody_is_trusted_at_first(run: Run) -> None:
     outcome = run("trust", "list")
 
     assert (outcome.code, outcome.out) == (0, "")
-    assert outcome.err == "no keys are trusted; projects trust the first that they see\n"
+    assert outcome.err == "no keys are trusted; the first that is seen will be\n"
 
 
 def test_what_is_trusted_is_listed(run: Run, key_id: str) -> None:
@@ -37,6 +37,7 @@ def test_what_is_trusted_is_listed(run: Run, key_id: str) -> None:
     assert json.loads(run("trust", "list", "--json").out) == {
         "keys": [{"namespace": "digits", "key_id": key_id}],
         "unsigned": ["mnist"],
+        "first_used": {},
     }
 
 
@@ -73,7 +74,7 @@ def test_trust_mends_a_namespace_with_a_new_key(
 
     refused = run("install", "digits/7>=1.1")
     assert refused.code == 1
-    assert f"modpm.lock has recorded: {key_id}" in refused.err
+    assert f"you have used it first with: {key_id}" in refused.err
     assert "run `modpm trust add digits KEY.pub`" in refused.err
 
     run("trust", "add", "digits", "new.pub")

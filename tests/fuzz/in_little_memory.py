@@ -23,7 +23,7 @@ from modpm.core.formats.tensor_file import read_header
 from modpm.core.training.run import Run
 from modpm.registry.backends.directory import DirectoryRegistry
 from modpm.registry.projects.project import Project
-from modpm.registry.signing.trusted_keys import TRUST_FILE, TrustFile
+from modpm.registry.signing.trusted_keys import TrustFile
 from modpm.registry.signing.verifying import read_signature
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ def _huge_files(folder: Path) -> Iterator[Callable[[], object]]:
     yield lambda: DirectoryRegistry(_huge(folder / "h" / "registry.json").parent).names()
     yield lambda: _registry_with_huge_index(folder / "i").index(module)
     yield lambda: OF_BYTES["signature"](read_signature(_huge(folder / "signature.json")))
-    yield lambda: _trust(folder / "home" / TRUST_FILE)
+    yield lambda: _trust(folder / "home" / "trust.json")
     yield lambda: _swollen_distribution(folder / "j")
 
 

@@ -15,7 +15,7 @@ from modpm.core.errors import ModpmError
 from modpm.core.formats.names import ModuleName
 from modpm.registry.addresses import Address
 from modpm.registry.index import Release
-from modpm.registry.installing.trust import check_signatures
+from modpm.registry.installing.trust import checked_signers
 from modpm.registry.projects.lockfile import Pin
 from modpm.registry.signing.trusted_keys import (
     TrustFile,
@@ -70,7 +70,7 @@ class Releases:
         return pin
 
     def check(self, *pins: Pin, signers: Mapping[str, str] | None = None) -> dict[str, str]:
-        return check_signatures(pins, lambda pin: self.folders[pin.digest], signers or {})
+        return checked_signers(pins, lambda pin: self.folders[pin.digest], signers or {})
 
     def refused(self, *pins: Pin, signers: Mapping[str, str] | None = None) -> ModpmError:
         with pytest.raises(ModpmError) as caught:
