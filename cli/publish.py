@@ -71,7 +71,8 @@ def command(
 ) -> None:
     """Publish distributions: all of them, or none.
 
-    DIST is a distribution, or a folder of distributions as `modpm modularize` makes. What lacks
+    DIST is a distribution, or a folder of distributions as `modpm modularize` makes; files that
+    lie beside them (dist/*) are passed over. What lacks
     something that others rely on (license, data, metrics of a split that decided nothing, card)
     is refused. A release never changes: publishing the same bytes again does nothing, and other
     bytes need another version.
@@ -79,11 +80,11 @@ def command(
     checks = _checks(paths, registry, budget) if check_version else []
     published = publish(paths, registry, tag=tag, key=_key(key), dry_run=dry_run)
     if as_json:
-        emit(_data(published, checks, dry_run=dry_run))
+        emit({**_data(published, checks, dry_run=dry_run), "tag": tag})
         return
     for check in checks:
         say(_check_in_words(check))
-    _print(published, dry_run=dry_run)
+    _print(published, tag, dry_run=dry_run)
 
 
 def _checks(paths: Sequence[Path], registry: str | None, budget: float) -> list[VersionCheck]:
@@ -98,12 +99,15 @@ def _key(path: Path | None) -> SigningKey | None:
     return None if path is None else read_signing_key(path, ask_passphrase)
 
 
-def _print(published: Sequence[Published], *, dry_run: bool) -> None:
+def _print(published: Sequence[Published], tag: str | None, *, dry_run: bool) -> None:
     new = "would be published" if dry_run else "published"
     states = [new if p.is_new else "already published" for p in published]
     rows = [[*module_row(p), state] for p, state in zip(published, states, strict=True)]
     table(rows, [*COLUMNS, "state"])
     say(f"{sum(p.is_new for p in published)} {new} to {published[0].registry}")
+    if tag is not None:
+        releases = ", ".join(f"{p.name} {p.version}" for p in published)
+        say(f"{'would tag' if dry_run else 'tagged'} as `{tag}`: {releases}")
 
 
 def _check_in_words(check: VersionCheck) -> str:

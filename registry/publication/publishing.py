@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import os
+import shutil
+import tempfile
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -31,7 +35,7 @@ from modpm.registry.system.errors import explained
 from modpm.registry.system.threads import in_threads
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from modpm.registry.backends.protocol import Backend
     from modpm.registry.signing.keys import SigningKey
@@ -52,7 +56,8 @@ def publish(
         registry: A folder or URL; by default the one that `MODPM_REGISTRY` names, else that under
             `MODPM_HOME`.
         tag: A tag that is to stand for each of the releases.
-        key: What they are signed with; None to publish them as they are.
+        key: What they are signed with, which leaves their folders as they are; None to publish
+            them with the signatures that they have.
         dry_run: Check everything, and change nothing.
 
     Returns:
@@ -78,8 +83,8 @@ def publish(
             prospects = [_prospect(one, target, key) for one in distributions]
         if dry_run:
             return prospects
-        _sign(distributions, key)
-        published = target.publish(distributions)
+        with _signed(distributions, key) as signed:
+            published = target.publish(signed)
         if tag is not None:
             for one in published:
                 set_tag(target, ReleaseName(one.name, Version(one.version)), tag)
@@ -90,13 +95,19 @@ def ready_distributions(paths: Iterable[str | os.PathLike[str]]) -> list[Distrib
     """Return distributions that can be published (V-1 to V-7).
 
     Args:
-        paths: As for `publish`; a distribution that is named twice is one.
+        paths: As for `publish`; a distribution that is named twice is one, and files are passed
+            over.
 
     Raises:
         ModpmError: As `publish`.
     """
-    folders = dict.fromkeys(f for path in paths for f in _distribution_folders(Path(path)))
-    found = in_threads(_ready_or_error, list(folders), "distributions cannot be read")
+    # What lies beside distributions is passed over, so that all of a folder can be named.
+    named = [Path(path) for path in paths]
+    folders = [path for path in named if not path.is_file()]
+    folders = list(
+        dict.fromkeys(f for path in folders or named for f in _distribution_folders(path))
+    )
+    found = in_threads(_ready_or_error, folders, "distributions cannot be read")
     errors = [error for error in found if isinstance(error, ModpmError)]
     if len(errors) == 1:
         raise errors[0]
@@ -130,7 +141,8 @@ def _distribution_folders(path: Path) -> list[Path]:
     """Return the folder itself, if it is a distribution, or else those in it that are."""
     folder = path.absolute()
     if not folder.is_dir():
-        raise _not_a_distribution(path, "there is no such folder")
+        why = "it is a file" if folder.is_file() else "there is no such folder"
+        raise _not_a_distribution(path, why)
     if os.path.lexists(folder / MANIFEST_FILE):
         return [folder]
     inside = sorted(f for f in folder.iterdir() if os.path.lexists(f / MANIFEST_FILE))
@@ -149,10 +161,31 @@ def _check_signatures(distributions: Iterable[Distribution]) -> None:
         verify_distribution_signature(distribution, known)
 
 
-def _sign(distributions: Sequence[Distribution], key: SigningKey | None) -> None:
-    if key is not None:
-        for distribution in distributions:
-            sign_distribution(distribution, key)
+@contextmanager
+def _signed(
+    distributions: Sequence[Distribution], key: SigningKey | None
+) -> Iterator[Sequence[Distribution]]:
+    """Give the distributions with signatures, beside the user's folders and not in them."""
+    if key is None:
+        yield distributions
+        return
+    with tempfile.TemporaryDirectory(prefix="modpm-") as folder:
+        signed: list[Distribution] = []
+        for i, distribution in enumerate(distributions):
+            beside = Path(folder) / str(i)
+            beside.mkdir()
+            for name in (MANIFEST_FILE, *distribution.manifest.files):
+                _link_or_copy(distribution.folder / name, beside / name)
+            signed.append(replace(distribution, folder=beside))
+            sign_distribution(signed[-1], key)
+        yield signed
+
+
+def _link_or_copy(source: Path, target: Path) -> None:
+    try:
+        target.hardlink_to(source)
+    except OSError:  # another file system, or one without links
+        shutil.copyfile(source, target)
 
 
 def _prospect(distribution: Distribution, target: Backend, key: SigningKey | None) -> Published:

@@ -99,6 +99,7 @@ def test_a_tag_and_a_signature_go_with_the_releases(
     run("key", "new", "-o", "my.pem")
 
     outcome = run("publish", dist / "7-1.0.0", "--tag", "stable", "--sign", "my.pem")
+    assert outcome.err.endswith("tagged as `stable`: digits/7 1.0.0\n")
 
     index = json.loads((tmp_path / "home" / "registry" / "digits/7/index.json").read_text())
     assert outcome.code == 0

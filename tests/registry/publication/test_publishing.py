@@ -222,7 +222,6 @@ def test_signing_again_with_the_same_key_is_publishing_again(
     dist: Path, registry: Path, key: SigningKey
 ) -> None:
     publish([dist], registry, key=key)
-    (dist / "digits-7-1.0.0" / "signature.json").unlink()
 
     assert [p.is_new for p in publish([dist], registry, key=key)] == [False] * 3
     assert [p.is_new for p in publish([dist], registry)] == [False] * 3
@@ -243,7 +242,28 @@ def test_a_release_gets_no_other_signature_afterwards(
         assert caught.value.code == "version-taken"
         assert caught.value.what.endswith(f"is published already, {why}")
     assert signers(registry) == [None, key.public.key_id]
-    assert list(dist.rglob("signature.json")) == [dist / "digits-cat-1.0.0" / "signature.json"]
+
+
+def test_signing_leaves_the_folders_of_the_user_as_they_are(
+    dist: Path, registry: Path, key: SigningKey
+) -> None:
+    def state() -> dict[Path, tuple[int, bytes]]:
+        files = [path for path in dist.rglob("*") if path.is_file()]
+        return {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in files}
+
+    before = state()
+    publish([dist], registry, key=key)
+    assert state() == before
+    assert set(signers(registry)) == {key.public.key_id}
+
+
+def test_files_that_lie_beside_distributions_are_passed_over(dist: Path, registry: Path) -> None:
+    (dist / "README.md").write_text("What these are")
+    (dist / "modules.json").write_text("{}")
+    assert len(publish(sorted(dist.iterdir()), registry)) == 3
+    with pytest.raises(ModpmError) as caught:
+        publish([dist / "README.md"], registry)
+    assert caught.value.code == "not-a-distribution"
 
 
 def test_a_signature_that_does_not_verify_is_not_published(
