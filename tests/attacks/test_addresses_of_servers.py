@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from tests.attacks.web_servers import Answer, Asked
 
 NOBODY = "127.0.0.1:9"
-REGISTRIES = (f"http://{NOBODY}/r", "https://localhost:9/r", f"oci://{NOBODY}/r", "s3://b/r")
+REGISTRIES = (f"http://{NOBODY}/r", "https://localhost:9/r", f"oci://{NOBODY}/r", "hf://org")
 
 
 def run(folder: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -49,7 +49,7 @@ def code_of(process: subprocess.CompletedProcess[str]) -> str:
     return code
 
 
-@pytest.mark.parametrize("registry", REGISTRIES[:3])
+@pytest.mark.parametrize("registry", REGISTRIES)
 @pytest.mark.parametrize(
     "proxy", ["socks5://127.0.0.1:9", "socks4://127.0.0.1:9", "ftp://127.0.0.1:9"]
 )
@@ -70,7 +70,7 @@ def test_a_proxy_that_an_object_store_cannot_use_is_an_error_of_ours(tmp_path: P
         assert code_of(process) in {"network-failed", "invalid-environment"}
 
 
-@pytest.mark.parametrize("registry", REGISTRIES[1:3])
+@pytest.mark.parametrize("registry", REGISTRIES[1:])
 def test_certificates_that_are_not_there_are_an_error_of_ours(
     tmp_path: Path, registry: str
 ) -> None:
@@ -84,13 +84,17 @@ def test_certificates_that_are_not_there_are_an_error_of_ours(
     assert "SSL_CERT_FILE" in process.stdout
 
 
-def test_an_endpoint_without_a_scheme_is_an_error_of_ours(tmp_path: Path) -> None:
-    process = run(
-        tmp_path, "install", "a/b", "--json", "--registry", "s3://b/r", AWS_ENDPOINT_URL=NOBODY
-    )
+@pytest.mark.parametrize(
+    ("registry", "variable"), [("s3://b/r", "AWS_ENDPOINT_URL"), ("hf://org", "HF_ENDPOINT")]
+)
+def test_an_endpoint_without_a_scheme_is_an_error_of_ours(
+    tmp_path: Path, registry: str, variable: str
+) -> None:
+    asked = ("install", "a/b", "--json", "--registry", registry)
+    process = run(tmp_path, *asked, **{variable: NOBODY})
 
     assert code_of(process) == "invalid-environment"
-    assert "AWS_ENDPOINT_URL" in process.stdout
+    assert variable in process.stdout
 
 
 def test_plain_http_to_another_machine_has_to_be_allowed(tmp_path: Path) -> None:
@@ -100,9 +104,10 @@ def test_plain_http_to_another_machine_has_to_be_allowed(tmp_path: Path) -> None
     assert code_of(run(tmp_path, *asked)) == "insecure-http"
     assert code_of(run(tmp_path, *asked, "--allow-http")) == "network-failed"
     assert code_of(run(tmp_path, *asked, MODPM_ALLOW_HTTP="a, 192.0.2.1")) == "network-failed"
-    endpoint = {"AWS_ENDPOINT_URL": "http://192.0.2.1:9"}
-    store = ("install", "a/b", "--json", "--registry", "s3://b/r")
-    assert code_of(run(tmp_path, *store, **endpoint)) == "insecure-http"
+    for registry, variable in (("s3://b/r", "AWS_ENDPOINT_URL"), ("hf://org", "HF_ENDPOINT")):
+        asked = ("install", "a/b", "--json", "--registry", registry)
+        process = run(tmp_path, *asked, **{variable: "http://192.0.2.1:9"})
+        assert code_of(process) == "insecure-http"
 
 
 def test_a_redirect_does_not_lead_to_plain_http_elsewhere() -> None:
