@@ -70,11 +70,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def run(command: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
+def run(command: list[str], folder: Path, home: str = "home") -> subprocess.CompletedProcess[str]:
     binaries = str(Path(sys.executable).parent)
     environment = os.environ | {
         "PATH": binaries + os.pathsep + os.environ["PATH"],
-        "MODPM_HOME": str(folder / "home"),
+        "MODPM_HOME": str(folder / home),
         "HF_HUB_OFFLINE": "1",
     }
     return subprocess.run(
@@ -98,7 +98,10 @@ def test_every_line_of_shell_runs(repository: Path, folder: Path) -> None:
 @pytest.mark.slow
 def test_every_line_of_python_runs(repository: Path, folder: Path) -> None:
     for block in code_blocks(repository, "python"):
-        done = run([sys.executable, "-W", "error::DeprecationWarning:modpm", "-c", block], folder)
+        command = [sys.executable, "-W", "error::DeprecationWarning:modpm", "-c", block]
+        # Somebody else's: the shell has installed signed releases of the namespace by now, and
+        # whoever has takes no unsigned ones any more.
+        done = run(command, folder, "other-home")
         assert done.returncode == 0, done.stderr
         assert "cifar10/" in done.stdout
 
