@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from modpm.core.errors import ModpmError
 from modpm.core.graph.layers import is_recorded
 from modpm.core.graph.operators import OPERATORS
-from modpm.core.graph.plans import Step, fast_plan, plain_plan
+from modpm.core.graph.plans import Step, fast_plan, plain_plan, scaled_steps
 from modpm.core.graph.shapes import check_tensors, infer_shapes, layer_name
 
 if TYPE_CHECKING:
@@ -17,9 +17,6 @@ if TYPE_CHECKING:
 
     from modpm.core.formats.network_graph import Graph, Node
     from modpm.core.graph.operators import Shape
-
-_IMAGE_BATCH_RANK = 4  # images, channels, height, width
-_VECTOR_BATCH_RANK = 2  # images, features
 
 
 class GraphNetwork(nn.Module):
@@ -47,7 +44,7 @@ class GraphNetwork(nn.Module):
             )
             for node in graph.nodes
         ]
-        self._plans: dict[tuple[tuple[str, ...], bool], list[Step]] = {}
+        self._plans: dict[tuple[object, ...], list[Step]] = {}
 
     def _register(self, layers: Mapping[str, nn.Module]) -> None:
         """Nest the layers by the parts of their names, a layer under another where need be."""
@@ -83,25 +80,36 @@ class GraphNetwork(nn.Module):
         Raises:
             ModpmError: There is no such node (`unknown-node`).
         """
-        plan = self._plan(tuple(outputs), is_fast=scale is None and not is_recorded())
-        values: list[Tensor | None] = [None] * (len(self._steps) + 1)
-        values[0] = x
+        factors = {} if scale is None else dict(scale)
+        ranks = tuple((name, factor.dim()) for name, factor in factors.items())
+        plan = self._plan(tuple(outputs), ranks, is_fast=not is_recorded())
+        n_values = 1 + len(self._steps)
+        values: list[Tensor | None] = [x, *[None] * (n_values - 1), *factors.values()]
+        values += [None] * len(factors)
         for step in plan:
             value: Tensor = step.layer(*[values[slot] for slot in step.inputs])
-            if scale is not None and step.name in scale:
-                value = _scaled(value, scale[step.name])
             values[step.output] = value
             for slot in step.dead:
                 values[slot] = None
         return {name: _present(values[self._slots[name]]) for name in outputs}
 
-    def _plan(self, outputs: tuple[str, ...], *, is_fast: bool) -> list[Step]:
-        """Return the steps that the outputs need, each with the values that die after it."""
-        plan = self._plans.get((outputs, is_fast))
+    def _plan(
+        self, outputs: tuple[str, ...], scaled: tuple[tuple[str, int], ...], *, is_fast: bool
+    ) -> list[Step]:
+        """Return the steps that the outputs need, each with the values that die after it.
+
+        Args:
+            outputs: Names of nodes.
+            scaled: The nodes whose values are scaled, and how many dimensions each factor has.
+            is_fast: Whether several nodes may become one step.
+        """
+        key = outputs, scaled, is_fast
+        plan = self._plans.get(key)
         if plan is None:
             wanted = {self._slot(name) for name in outputs}
             make = fast_plan if is_fast else plain_plan
-            plan = self._plans[outputs, is_fast] = make(self._steps, wanted)
+            slots = {self._slot(name): rank for name, rank in scaled}
+            plan = self._plans[key] = make(scaled_steps(self._steps, slots), wanted)
         return plan
 
     def _slot(self, name: str) -> int:
@@ -123,12 +131,6 @@ def _child(parent: nn.Module, name: str, new: nn.Module) -> nn.Module:
 def _present(value: Tensor | None) -> Tensor:
     assert value is not None
     return value
-
-
-def _scaled(value: Tensor, scale: Tensor) -> Tensor:
-    if value.dim() == _IMAGE_BATCH_RANK and scale.dim() <= _VECTOR_BATCH_RANK:
-        scale = scale[..., None, None]
-    return value * scale
 
 
 def build(graph: Graph, tensors: Mapping[str, Tensor]) -> GraphNetwork:

@@ -215,6 +215,15 @@ class Mul(Add):
         return _widened(left, self.trailing[0]) * _widened(right, self.trailing[1])
 
 
+class Scale(nn.Module):
+    """Values times a factor from outside: one for each channel, or any that broadcasts."""
+
+    def forward(self, x: Tensor, factor: Tensor) -> Tensor:
+        """Return the product; factors of one or two dimensions are of channels, (N, C) or (C,)."""
+        is_of_channels = x.dim() == _IMAGE_RANK + 1 and factor.dim() < _IMAGE_RANK
+        return x * (factor[..., None, None] if is_of_channels else factor)
+
+
 class Cat(nn.Module):
     """Values joined along their channels."""
 

@@ -8,13 +8,16 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
-from modpm.core.graph.layers import Add, Mean, Mul, UncountedBatchNorm2d
+from modpm.core.graph.layers import Add, Mean, Mul, Scale, UncountedBatchNorm2d
 from modpm.core.graph.masked_norm import MaskedNorm
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
     from torch import Tensor
+
+
+_VECTORS = 2  # dimensions of a factor for each image and channel
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,30 @@ class Step:
     inputs: tuple[int, ...]
     output: int
     dead: tuple[int, ...] = ()
+
+
+def scaled_steps(steps: Sequence[Step], scaled: Mapping[int, int]) -> list[Step]:
+    """Return steps of which some values are multiplied as soon as they are computed.
+
+    Args:
+        steps: One for each node; the slots up to theirs are taken.
+        scaled: The slots of those values, and how many dimensions the factor of each has. The
+            factors stand in the slots after the steps', in this order.
+    """
+    after = len(steps) + 1
+    places = {slot: i for i, slot in enumerate(scaled)}
+    result: list[Step] = []
+    for step in steps:
+        place = places.get(step.output)
+        if place is None:
+            result.append(step)
+            continue
+        unscaled = after + len(scaled) + place
+        is_image = isinstance(step.layer, UncountedBatchNorm2d)
+        layer = Mul(0, 2) if is_image and scaled[step.output] == _VECTORS else Scale()
+        result.append(replace(step, output=unscaled))
+        result.append(Step(step.name, layer, (unscaled, after + place), step.output))
+    return result
 
 
 def plain_plan(steps: Sequence[Step], wanted: Collection[int]) -> list[Step]:

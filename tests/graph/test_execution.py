@@ -218,8 +218,8 @@ def residual_network() -> GraphNetwork:
 @pytest.mark.parametrize("make", [masked_network, residual_network])
 def test_joined_passes_train_as_plain_ones_do(make: Callable[[], GraphNetwork]) -> None:
     joined, plain = make(), make()
-    plain._plans[("mean",), True] = plain._plan(("mean",), is_fast=False)
-    assert len(joined._plan(("mean",), is_fast=True)) < len(plain._steps)
+    plain._plans[("mean",), (), True] = plain._plan(("mean",), (), is_fast=False)
+    assert len(joined._plan(("mean",), (), is_fast=True)) < len(plain._steps)
     for network in (joined, plain):
         network.train()
         optimiser = torch.optim.SGD(network.parameters(), 0.1)
@@ -262,7 +262,7 @@ def test_what_is_only_like_a_masked_norm_gives_what_each_node_gives(changed: lis
     tensors = {name: tensor for name, tensor in network.state_dict().items() if name in named}
     made = build(Graph("x", network.graph.input_shape, nodes, "mean"), tensors)
     plain = copy.deepcopy(made)
-    plain._plans[("mean",), True] = plain._plan(("mean",), is_fast=False)
+    plain._plans[("mean",), (), True] = plain._plan(("mean",), (), is_fast=False)
     values = [one.train()(batch()) for one in (made, plain)]
     torch.testing.assert_close(*values)
     sum(value.square().sum() for value in values).backward()
@@ -271,7 +271,7 @@ def test_what_is_only_like_a_masked_norm_gives_what_each_node_gives(changed: lis
 
 
 def test_a_sum_and_its_relu_are_joined_to_one_masked_norm_alone() -> None:
-    steps = residual_network()._plan(("mean",), is_fast=True)
+    steps = residual_network()._plan(("mean",), (), is_fast=True)
     joined = {step.name: step.layer for step in steps if isinstance(step.layer, MaskedNorm)}
     assert {name: layer.has_relu for name, layer in joined.items()} == {
         "relu": True,
@@ -369,3 +369,20 @@ def test_tracing_leaves_the_network_as_it_was() -> None:
     assert not network.stem.training
     assert network.se.training
     assert all(torch.equal(tensor, before[name]) for name, tensor in network.state_dict().items())
+
+
+@pytest.mark.usefixtures("all_large")
+@pytest.mark.parametrize("shape", [(4, 4), (4,), (4, 4, 1, 1), (1, 4)])
+def test_values_that_are_scaled_are_so_joined_or_not(shape: tuple[int, ...]) -> None:
+    network = residual_network().train()
+    scale = {"norm": torch.rand(shape, requires_grad=True)}
+    joined = network.run(batch(), ("mean",), scale)["mean"]
+    network._plans = {
+        (("mean",), (("norm", len(shape)),), True): network._plan(
+            ("mean",), (("norm", len(shape)),), is_fast=False
+        )
+    }
+    plain = network.run(batch(), ("mean",), scale)["mean"]
+    torch.testing.assert_close(joined, plain)
+    gradients = (torch.autograd.grad(value.sum(), scale["norm"])[0] for value in (joined, plain))
+    torch.testing.assert_close(*gradients)
