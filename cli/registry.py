@@ -6,7 +6,7 @@ import click
 
 from modpm.cli.groups import Group
 from modpm.cli.output import counted, emit, say, warn_of
-from modpm.registry.publication.reindexing import reindex
+from modpm.registry.publication.changing import reindex
 
 
 @click.group(

@@ -6,7 +6,7 @@ import click
 
 from modpm.cli.options import allow_http_option
 from modpm.cli.output import emit, say
-from modpm.registry.publication.tagging import tag, untag
+from modpm.registry.publication.changing import tag, untag
 
 
 @click.command("tag", epilog="Example: modpm tag cifar10/cat==1.2.0 stable")

@@ -7,8 +7,7 @@ import click
 from modpm.cli.options import allow_http_option
 from modpm.cli.output import emit, say
 from modpm.core.errors import ModpmError
-from modpm.registry.publication.release_name import ReleaseName
-from modpm.registry.publication.yanking import unyank, yank
+from modpm.registry.publication.changing import ReleaseName, unyank, yank
 
 
 @click.command("yank", epilog='Example: modpm yank cifar10/cat==1.2.0 --reason "labels swapped"')

@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, TypeVar
 
 from packaging.version import Version
 
+from modpm.core.errors import ModpmError
+from modpm.core.formats.composition_manifest import CompositionManifest
 from modpm.core.formats.names import ModuleName
 from modpm.registry.backends.protocol import Published
-from modpm.registry.backends.refusals import taken_by
+from modpm.registry.backends.refusals import check_same
 from modpm.registry.index import CompositionRelease, Index, Release
 from modpm.registry.system.threads import in_threads
 
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from modpm.core.formats.distribution import Distribution
+    from modpm.registry.backends.protocol import Backend
 
 Result = TypeVar("Result")
 
@@ -42,12 +45,31 @@ class Entry:
         return Published.of(self.module, self.release, location, is_new=is_new)
 
 
+def is_composition(distribution: Distribution) -> bool:
+    """Tell compositions from class modules, which go first (V-14)."""
+    return isinstance(distribution.manifest, CompositionManifest)
+
+
+def listed_index(target: Backend, module: ModuleName) -> Index | None:
+    """Return what is listed for a name; None if nothing is, or nothing was published there yet.
+
+    Raises:
+        ModpmError: What `Backend.index` raises.
+    """
+    try:
+        return target.index(module)
+    except ModpmError as error:
+        if error.code not in {"registry-missing", "not-a-registry"}:  # publishing makes it one
+            raise
+        return None
+
+
 def planned(
     distributions: Iterable[Distribution],
     listed: Callable[[ModuleName, Version], Release | None],
     location: str,
 ) -> list[Entry]:
-    """Say of each distribution whether it is new.
+    """Say of each distribution whether it is new; compositions come last.
 
     Args:
         distributions: What is to be published.
@@ -55,16 +77,17 @@ def planned(
         location: The registry.
 
     Raises:
-        ModpmError: `version-taken`, if a version has other bytes, there or among these.
+        ModpmError: `version-taken`, if a version has other bytes or another signature, there or
+            among these; `bad-signature`.
     """
     known: dict[tuple[ModuleName, Version], Release] = {}
     entries: list[Entry] = []
-    for distribution in distributions:
+    for distribution in sorted(distributions, key=is_composition):
         release = Release.of_distribution(distribution)
         name = ModuleName.parse(distribution.manifest.name), Version(release.version)
         there = known.get(name) or listed(*name)
-        if there is not None and there.digest != release.digest:
-            raise taken_by(there, name[0], release, location)
+        if there is not None:
+            check_same(there, name[0], release, location)
         known[name] = there or release
         entries.append(Entry(distribution, name[0], known[name], there is None))
     return entries
@@ -86,8 +109,8 @@ def listed_with(entries: Sequence[Entry], before: Index | None, location: str) -
         there = index.find(entry.release.version)
         if there is None:
             index = index.with_release(entry.release)
-        elif there.digest != entry.release.digest:
-            raise taken_by(there, entry.module, entry.release, location)
+        else:
+            check_same(there, entry.module, entry.release, location)
     return index
 
 

@@ -54,6 +54,8 @@ def version_taken(
     version: str,
     why: str,
     location: str,
+    *,
+    how: str = "with other bytes",
     hint: str = "a release never changes: give this one a higher version",
 ) -> ModpmError:
     """Return the error of a release whose version is published with other bytes.
@@ -63,10 +65,11 @@ def version_taken(
         version: The version.
         why: How the two differ.
         location: The registry.
+        how: How the other is published.
         hint: What to do about it.
     """
     return ModpmError(
-        f"`{module}` {version} is published already, with other bytes",
+        f"`{module}` {version} is published already, {how}",
         code="version-taken",
         where=f"registry {location}",
         why=why,
@@ -74,7 +77,20 @@ def version_taken(
     )
 
 
-def taken_by(listed: Release, module: ModuleName, release: Release, location: str) -> ModpmError:
-    """Return the error of a release whose version is that of a listed one with another digest."""
-    why = f"the published release has digest {listed.digest}, this one {release.digest}"
-    return version_taken(module, listed.version, why, location)
+def check_same(listed: Release, module: ModuleName, release: Release, location: str) -> None:
+    """Refuse other bytes under a version, and a signature that a release does not have yet (V-7).
+
+    Raises:
+        ModpmError: `version-taken`.
+    """
+    if listed.digest != release.digest:
+        how = "with other bytes"
+        why = f"the published release has digest {listed.digest}, this one {release.digest}"
+    elif release.signature is not None and listed.signature is None:
+        how, why = "without a signature", f"{release.signer} is to sign it"
+    elif None not in (release.signer, listed.signer) and release.signer != listed.signer:
+        how = "signed with another key"
+        why = f"it is signed with {listed.signer}, and not with {release.signer}"
+    else:
+        return
+    raise version_taken(module, listed.version, why, location, how=how)

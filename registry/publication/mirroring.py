@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,15 +10,15 @@ from typing import TYPE_CHECKING
 from modpm.core.formats.distribution import read_distribution
 from modpm.registry.addresses import publish_target
 from modpm.registry.backends.protocol import Published
+from modpm.registry.backends.publishing_plan import listed_index
 from modpm.registry.backends.refusals import version_taken
+from modpm.registry.index import release_in
 from modpm.registry.installing.fetching import fetch
 from modpm.registry.installing.module_folders import make_folder
 from modpm.registry.pins.yanked import yanked_reasons
 from modpm.registry.projects.lockfile import Lockfile
 from modpm.registry.projects.project import LOCK_FILE, Project, read
 from modpm.registry.projects.staleness import lock_missing
-from modpm.registry.publication.listing import listed_release
-from modpm.registry.publication.requiring import modules_first
 from modpm.registry.storage.store import Store
 from modpm.registry.system.durable import exclusively, make_folders
 from modpm.registry.system.errors import explained
@@ -35,29 +34,6 @@ if TYPE_CHECKING:
     from modpm.registry.index import Index
     from modpm.registry.installing.progress import Progress
     from modpm.registry.projects.lockfile import Pin
-
-
-@dataclass(frozen=True)
-class _Mirror:
-    """The registry that a lockfile's releases are copied to, and which of them it lacks."""
-
-    target: Backend
-    pins: Sequence[Pin]
-    missing: Sequence[Pin]
-
-    def published(self) -> list[Published]:
-        """Return all releases; those are new that were missing."""
-        return [
-            Published(
-                name=pin.module,
-                version=pin.version,
-                digest=pin.digest,
-                size_bytes=pin.size_bytes,
-                registry=self.target.location,
-                is_new=pin in self.missing,
-            )
-            for pin in self.pins
-        ]
 
 
 def mirror(
@@ -87,22 +63,32 @@ def mirror(
         ModpmError: `lock-missing` or `invalid-lock`; `version-taken`, if the other registry has
             other bytes under a version; what `fetch` and `Backend.publish` raise.
     """
-    place = (
-        Project.discover(project) if lockfile is None else Project(Path(lockfile).absolute().parent)
-    )
-    path = place.lock_path if lockfile is None else Path(lockfile).absolute()
+    path = Project.discover(project).lock_path if lockfile is None else Path(lockfile).absolute()
+    place = Project(path.parent)
     with explained("mirror"):
-        pins = _locked(place, path).pins
-        target = publish_target(to)
-        copy = _Mirror(target, pins, _missing(target, pins))
-        if copy.missing and not dry_run:
+        pins, target = _locked(place, path).pins, publish_target(to)
+        are_there = in_threads(
+            lambda pin: _is_listed(target, pin), pins, "releases cannot be copied"
+        )
+        missing = [pin for pin, is_there in zip(pins, are_there, strict=True) if not is_there]
+        if missing and not dry_run:
             with Store.of_user().in_use():
                 registries = place.wishes().registries
-                verified = fetch(copy.missing, registries, place.root, progress=progress)
-                with _distributions(copy.missing, verified) as distributions:
-                    target.publish(modules_first(distributions))
-            _yank(copy, place.root)
-    return copy.published()
+                verified = fetch(missing, registries, place.root, progress=progress)
+                with _distributions(missing, verified) as distributions:
+                    target.publish(distributions)
+            _yank(target, missing, place.root)
+    return [
+        Published(
+            name=pin.module,
+            version=pin.version,
+            digest=pin.digest,
+            size_bytes=pin.size_bytes,
+            registry=target.location,
+            is_new=pin in missing,
+        )
+        for pin in pins
+    ]
 
 
 def _locked(place: Project, path: Path) -> Lockfile:
@@ -112,14 +98,9 @@ def _locked(place: Project, path: Path) -> Lockfile:
     return Lockfile.from_bytes(data, path, f"restore `{LOCK_FILE}`, or name another by `-r`")
 
 
-def _missing(target: Backend, pins: Sequence[Pin]) -> list[Pin]:
-    """Return the pins that a registry does not list; other bytes are refused before any copying."""
-    are_listed = in_threads(lambda pin: _is_listed(target, pin), pins, "releases cannot be copied")
-    return [pin for pin, is_listed in zip(pins, are_listed, strict=True) if not is_listed]
-
-
 def _is_listed(target: Backend, pin: Pin) -> bool:
-    listed = listed_release(target, pin.module, pin.version)
+    """Tell whether a registry lists a release; other bytes are refused before any copying."""
+    listed = release_in(listed_index(target, pin.module), pin.version)
     if listed is not None and listed.digest != pin.digest:
         raise version_taken(
             pin.module,
@@ -145,11 +126,11 @@ def _distributions(pins: Sequence[Pin], verified: frozenset[Pin]) -> Iterator[li
         yield distributions
 
 
-def _yank(copy: _Mirror, base: Path) -> None:
-    reasons = yanked_reasons(copy.missing, base)
-    for pin in copy.missing:
-        if (reason := reasons.get(pin.module)) is not None:
-            copy.target.change(pin.module, partial(_yanked, pin=pin, reason=reason))
+def _yank(target: Backend, pins: Sequence[Pin], base: Path) -> None:
+    reasons = yanked_reasons(pins, base)
+    for pin in pins:
+        if pin.module in reasons:
+            target.change(pin.module, partial(_yanked, pin=pin, reason=reasons[pin.module]))
 
 
 def _yanked(index: Index, pin: Pin, reason: str) -> Index:

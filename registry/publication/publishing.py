@@ -10,7 +10,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import msgspec
 from packaging.version import Version
 
 from modpm.core.errors import ModpmError
@@ -18,13 +17,11 @@ from modpm.core.formats.distribution import Distribution, verify_distribution
 from modpm.core.formats.manifest import MANIFEST_FILE
 from modpm.core.formats.names import ModuleName
 from modpm.registry.addresses import publish_target
-from modpm.registry.backends.protocol import Published
-from modpm.registry.index import Release
+from modpm.registry.backends.publishing_plan import is_composition, listed_index, planned
+from modpm.registry.index import release_in
+from modpm.registry.publication.changing import ReleaseName, checked_tag, set_tag
 from modpm.registry.publication.completeness import missing
-from modpm.registry.publication.listing import listed_release
-from modpm.registry.publication.release_name import ReleaseName
-from modpm.registry.publication.requiring import check_required, modules_first
-from modpm.registry.publication.tagging import checked_tag, set_tag
+from modpm.registry.publication.requiring import check_required
 from modpm.registry.signing.trusted_keys import TrustFile
 from modpm.registry.signing.verifying import (
     is_signed,
@@ -37,7 +34,9 @@ from modpm.registry.system.threads import in_threads
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from modpm.registry.backends.protocol import Backend
+    from modpm.registry.backends.protocol import Backend, Published
+    from modpm.registry.backends.publishing_plan import Entry
+    from modpm.registry.index import Release
     from modpm.registry.signing.keys import SigningKey
 
 
@@ -75,15 +74,15 @@ def publish(
     tag = None if tag is None else checked_tag(tag)
     with explained("publish"):
         target = publish_target(registry)
-        distributions = modules_first(ready_distributions(paths))
-        check_required(distributions, target)
+        distributions = ready_distributions(paths)
         if key is None:
             _check_signatures(distributions)
-        if dry_run or key is not None or any(map(is_signed, distributions)):
-            prospects = [_prospect(one, target, key) for one in distributions]
-        if dry_run:
-            return prospects
         with _signed(distributions, key) as signed:
+            if dry_run or any(map(is_composition, signed)):
+                entries = _looked_up(signed, target)
+                check_required(entries, target)
+            if dry_run:
+                return [one.published(target.location, is_new=one.is_new) for one in entries]
             published = target.publish(signed)
         if tag is not None:
             for one in published:
@@ -107,20 +106,8 @@ def ready_distributions(paths: Iterable[str | os.PathLike[str]]) -> list[Distrib
     folders = list(
         dict.fromkeys(f for path in folders or named for f in _distribution_folders(path))
     )
-    found = in_threads(_ready_or_error, folders, "distributions cannot be read")
-    errors = [error for error in found if isinstance(error, ModpmError)]
-    if len(errors) == 1:
-        raise errors[0]
-    if errors:
-        raise _several(errors, len(folders))
-    return [distribution for distribution in found if isinstance(distribution, Distribution)]
-
-
-def _ready_or_error(folder: Path) -> Distribution | ModpmError:
-    try:
-        return _ready(folder)
-    except ModpmError as error:
-        return error
+    what = f"of {len(folders)} distributions cannot be published"
+    return in_threads(_ready, folders, what)
 
 
 def _ready(folder: Path) -> Distribution:
@@ -188,56 +175,13 @@ def _link_or_copy(source: Path, target: Path) -> None:
         shutil.copyfile(source, target)
 
 
-def _prospect(distribution: Distribution, target: Backend, key: SigningKey | None) -> Published:
-    """Return what publishing a distribution would give, if it would give anything."""
-    release = Release.of_distribution(distribution)
-    module = ModuleName.parse(distribution.manifest.name)
-    listed = listed_release(target, module, release.version)
-    if listed is not None:
-        _check_same(listed, release, f"`{module}` {release.version}", target, key)
-    found = listed or release
-    if listed is None and key is not None:
-        found = msgspec.structs.replace(release, signer=key.public.key_id)
-    return Published.of(module, found, target.location, is_new=listed is None)
+def _looked_up(distributions: Sequence[Distribution], target: Backend) -> list[Entry]:
+    """Return what publishing would find; a registry that is not there yet has nothing."""
 
+    def listed(module: ModuleName, version: Version) -> Release | None:
+        return release_in(listed_index(target, module), version)
 
-def _check_same(
-    listed: Release, release: Release, name: str, target: Backend, key: SigningKey | None
-) -> None:
-    """Refuse other bytes under a version, and a signature that a release does not have yet."""
-    signer = release.signer if key is None else key.public.key_id
-    is_to_be_signed = key is not None or release.signature is not None
-    if listed.digest != release.digest:
-        what = f"{name} is published already, with other bytes"
-        why = f"the published release has digest {listed.digest}, this one {release.digest}"
-    elif is_to_be_signed and listed.signature is None:
-        what, why = f"{name} is published already, without a signature", f"{signer} is to sign it"
-    elif is_to_be_signed and None not in (signer, listed.signer) and signer != listed.signer:
-        what = f"{name} is published already, signed with another key"
-        why = f"it is signed with {listed.signer}, and not with {signer}"
-    else:
-        return
-    raise ModpmError(
-        what,
-        code="version-taken",
-        where=f"registry {target.location}",
-        why=why,
-        hint="a release never changes: give this one a higher version",
-    )
-
-
-def _several(errors: Sequence[ModpmError], n: int) -> ModpmError:
-    lines = [
-        f"{error.where}: {line}"
-        for error in errors
-        for line in (error.why or error.what).split("\n")
-    ]
-    return ModpmError(
-        f"{len(errors)} of {n} distributions cannot be published",
-        code=errors[0].code,
-        why="\n".join(lines),
-        hint="make them again; nothing was published",
-    )
+    return planned(distributions, listed, target.location)
 
 
 def _not_a_distribution(path: Path, why: str) -> ModpmError:

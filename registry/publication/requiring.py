@@ -2,66 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import cache
 from typing import TYPE_CHECKING
 
 from modpm.core.errors import ModpmError
-from modpm.core.formats.composition_manifest import CompositionManifest
+from modpm.core.formats.composition_manifest import ComposedModule, CompositionManifest
 from modpm.core.formats.names import ModuleName
-from modpm.registry.index import CompositionRelease, Release
-from modpm.registry.publication.listing import listed_release
+from modpm.registry.backends.publishing_plan import listed_index
+from modpm.registry.index import CompositionRelease, Release, release_in
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from modpm.core.formats.composition_manifest import ComposedModule
-    from modpm.core.formats.distribution import Distribution
     from modpm.registry.backends.protocol import Backend
-
-Find = Callable[[str, str], "Release | None"]
-
-
-def modules_first(distributions: Sequence[Distribution]) -> list[Distribution]:
-    """Return distributions in an order in which none comes before a class module it requires."""
-    return sorted(distributions, key=_is_composition)
+    from modpm.registry.backends.publishing_plan import Entry
 
 
-def check_required(distributions: Sequence[Distribution], target: Backend) -> None:
+def check_required(entries: Sequence[Entry], target: Backend) -> None:
     """Check that the class modules of compositions are in the registry, or come with them.
 
+    What is there already, as it is, needs nothing: a module may have been yanked since.
+
     Args:
-        distributions: All that is to be published.
+        entries: All that is to be published.
         target: The registry.
 
     Raises:
         ModpmError: `incomplete-composition`, naming every module that is not there as it must be.
     """
-    coming = {
-        (one.manifest.name, one.manifest.version): Release.of_distribution(one)
-        for one in distributions
+    known: dict[tuple[str, str], Release | None] = {
+        (str(entry.module), entry.release.version): entry.release for entry in entries
     }
-
-    @cache
-    def listed(name: str, version: str) -> Release | None:
-        return listed_release(target, ModuleName.parse(name), version)
-
-    def find(name: str, version: str) -> Release | None:
-        """Give what will be there: what is yanked stays so, whatever is published again."""
-        comes, there = coming.get((name, version)), listed(name, version)
-        is_taken = comes is not None and there is not None and comes.digest != there.digest
-        return comes if there is None or is_taken else there
-
-    def is_there(one: Distribution) -> bool:
-        """Tell whether publishing changes nothing: a module may have been yanked since."""
-        found = listed(one.manifest.name, one.manifest.version)
-        return found is not None and found.digest == one.digest
-
     lines = [
-        f"{one.manifest.name} {one.manifest.version}: {line}"
-        for one in distributions
-        if isinstance(one.manifest, CompositionManifest) and not is_there(one)
-        for line in _missing(one.manifest, find)
+        f"{entry.module} {entry.release.version}: {named.name} {named.version} {why}"
+        for entry in entries
+        if entry.is_new
+        for named, why in _obstacles(entry, known, target)
     ]
     if lines:
         raise ModpmError(
@@ -74,15 +49,18 @@ def check_required(distributions: Sequence[Distribution], target: Backend) -> No
         )
 
 
-def _is_composition(distribution: Distribution) -> bool:
-    return isinstance(distribution.manifest, CompositionManifest)
-
-
-def _missing(manifest: CompositionManifest, find: Find) -> Iterator[str]:
-    for one in manifest.composition.modules:
-        why = _obstacle(one, find(one.name, one.version))
+def _obstacles(
+    entry: Entry, known: dict[tuple[str, str], Release | None], target: Backend
+) -> Iterator[tuple[ComposedModule, str]]:
+    manifest = entry.distribution.manifest
+    for named in manifest.composition.modules if isinstance(manifest, CompositionManifest) else ():
+        key = named.name, named.version
+        if key not in known:
+            index = listed_index(target, ModuleName.parse(named.name))
+            known[key] = release_in(index, named.version)
+        why = _obstacle(named, known[key])
         if why is not None:
-            yield f"{one.name} {one.version} {why}"
+            yield named, why
 
 
 def _obstacle(named: ComposedModule, found: Release | None) -> str | None:

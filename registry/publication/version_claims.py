@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING
 from packaging.version import Version
 
 from modpm.core.errors import ModpmError
-from modpm.core.formats.distribution import Distribution, verify_distribution
+from modpm.core.formats.distribution import Distribution, read_distribution
 from modpm.core.formats.names import ModuleName
 from modpm.registry.addresses import Address
+from modpm.registry.backends.publishing_plan import listed_index
 from modpm.registry.installing.fetching import fetch
+from modpm.registry.installing.module_folders import make_folder
 from modpm.registry.projects.lockfile import Pin
 from modpm.registry.publication.differences import (
     Difference,
@@ -22,7 +24,6 @@ from modpm.registry.publication.differences import (
     differences,
     has_other_network,
 )
-from modpm.registry.publication.listing import listed_index
 from modpm.registry.storage.store import Store
 from modpm.registry.system.home import home
 
@@ -154,13 +155,10 @@ def _fetched(module: ModuleName, release: Release, target: Backend, folder: Path
     """Get a release through the store, verified, into a folder."""
     address = Address("previous", target.location)
     pin = Pin.of(module, release, address, target.revision(module, release.version))
-    store = Store.of_user()
-    folder.mkdir()
-    with store.in_use():
-        fetch([pin], (), home())
-        for name, record in pin.files.items():
-            store.give(record, folder / name)
-    return verify_distribution(folder, pin.digest)
+    with Store.of_user().in_use():
+        verified = fetch([pin], (), home())
+        make_folder(folder, pin, is_checked=pin in verified)
+    return read_distribution(folder)
 
 
 def _score_difference(before: Path, after: Path, compare: ScoreDifference | None) -> Difference:

@@ -102,4 +102,4 @@ def _all_of(errors: Sequence[ModpmError], what: str) -> ModpmError:
 
 def _line(error: ModpmError) -> str:
     told = [error.where, error.what, error.why]
-    return ": ".join(text.replace("\n", " ") for text in told if text is not None)
+    return ": ".join(text.replace("\n", "; ") for text in told if text is not None)

@@ -26,11 +26,9 @@ if TYPE_CHECKING:
     from modpm.registry.pins.locking import lock
     from modpm.registry.projects.creating import init
     from modpm.registry.projects.requirement_tree import tree
+    from modpm.registry.publication.changing import reindex, tag, untag, unyank, yank
     from modpm.registry.publication.mirroring import mirror
     from modpm.registry.publication.publishing import publish
-    from modpm.registry.publication.reindexing import reindex
-    from modpm.registry.publication.tagging import tag, untag
-    from modpm.registry.publication.yanking import unyank, yank
     from modpm.verbs import cache, key, trust
     from modpm.verbs.composing import compose
     from modpm.verbs.exporting import export
@@ -103,20 +101,20 @@ _HOMES = {
     "pack": "modpm.verbs.packing",
     "predict": "modpm.verbs.judging",
     "publish": "modpm.registry.publication.publishing",
-    "reindex": "modpm.registry.publication.reindexing",
+    "reindex": "modpm.registry.publication.changing",
     "remove": "modpm.registry.installing.removing",
     "repair": "modpm.registry.installing.repairing",
     "search": "modpm.registry.discovery.searching",
     "sync": "modpm.registry.installing.syncing",
-    "tag": "modpm.registry.publication.tagging",
+    "tag": "modpm.registry.publication.changing",
     "train": "modpm.core.training.loop",
     "tree": "modpm.registry.projects.requirement_tree",
-    "untag": "modpm.registry.publication.tagging",
-    "unyank": "modpm.registry.publication.yanking",
+    "untag": "modpm.registry.publication.changing",
+    "unyank": "modpm.registry.publication.changing",
     "update": "modpm.registry.installing.updating",
     "verify": "modpm.registry.installing.verification",
     "whoami": "modpm.registry.backends.hub.login",
-    "yank": "modpm.registry.publication.yanking",
+    "yank": "modpm.registry.publication.changing",
 }
 
 

@@ -14,8 +14,8 @@ from modpm.core.formats import canonical_json
 from modpm.core.formats.names import ModuleName
 from modpm.registry.backends.directory import DirectoryRegistry
 from modpm.registry.backends.opening import locate, open_backend
+from modpm.registry.publication.changing import yank
 from modpm.registry.publication.publishing import publish
-from modpm.registry.publication.yanking import yank
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -20,10 +20,9 @@ from modpm.registry.installing.syncing import sync
 from modpm.registry.installing.updating import update
 from modpm.registry.installing.verification import verify
 from modpm.registry.pins.locking import lock
+from modpm.registry.publication.changing import tag, yank
 from modpm.registry.publication.mirroring import mirror
 from modpm.registry.publication.publishing import publish
-from modpm.registry.publication.tagging import tag
-from modpm.registry.publication.yanking import yank
 from modpm.registry.storage.caching import prune, verify_store
 from modpm.registry.system.durable import kind_of, remove_folder
 

@@ -24,7 +24,7 @@ from modpm.registry.index import Index, Release
 from modpm.registry.projects.lockfile import Lockfile
 from modpm.registry.projects.project import Project
 from modpm.registry.projects.selection import parse_selection
-from modpm.registry.publication.release_name import ReleaseName
+from modpm.registry.publication.changing import ReleaseName
 from modpm.registry.signing.bundle import Bundle
 from modpm.registry.signing.statement import Statement
 from modpm.registry.signing.trusted_keys import TrustFile

@@ -38,7 +38,7 @@ from modpm.registry.backends.oci.server import (
     Server,
 )
 from modpm.registry.backends.publishing_plan import Entry, planned
-from modpm.registry.backends.refusals import cannot_list, not_listed, taken_by
+from modpm.registry.backends.refusals import cannot_list, check_same, not_listed
 from modpm.registry.backends.retrying import persistently
 from modpm.registry.backends.shards import scanned
 from modpm.registry.backends.web import Request, Web
@@ -285,8 +285,7 @@ class OciRegistry:
             self._show(entry.module, artifact)
             return True
         other = self._shown(entry.module, chosen)
-        if other.release.digest != entry.release.digest:
-            raise taken_by(other.release, entry.module, entry.release, self.location)
+        check_same(other.release, entry.module, entry.release, self.location)
         return False
 
     def _show(self, module: ModuleName, artifact: Artifact) -> None:

@@ -8,8 +8,8 @@ from modpm.core.errors import ModpmError
 from modpm.registry.addresses import Address
 from modpm.registry.discovery.information import info
 from modpm.registry.installing.installation import install
+from modpm.registry.publication.changing import yank
 from modpm.registry.publication.publishing import publish
-from modpm.registry.publication.yanking import yank
 
 if TYPE_CHECKING:
     from pathlib import Path

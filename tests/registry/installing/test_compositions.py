@@ -23,10 +23,9 @@ from modpm.registry.installing.removing import remove
 from modpm.registry.installing.syncing import sync
 from modpm.registry.installing.verification import verify
 from modpm.registry.projects.requirement_tree import tree
+from modpm.registry.publication.changing import tag, yank
 from modpm.registry.publication.mirroring import mirror
 from modpm.registry.publication.publishing import publish
-from modpm.registry.publication.tagging import tag
-from modpm.registry.publication.yanking import yank
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -71,11 +71,20 @@ def test_everything_that_is_missing_of_anything_is_named(tmp_path: Path, registr
         "3 of 4 distributions cannot be published",
     )
     a, b, d = (tmp_path / "dist" / name for name in "abd")
+
+    lacks_of_a = [
+        "no license is stated (`modpm modularize --license SPDX`)",
+        "there is no card, `README.md`",
+        "it has no metrics",
+    ]
+    is_not_d = "the distribution `d` is not what its manifest says:"
+
+    def says_not(name: str) -> str:
+        return f"`{name}` does not say what those who rely on it need:"
+
     assert str(error.why).splitlines() == [
-        f"{a}: no license is stated (`modpm modularize --license SPDX`)",
-        f"{a}: there is no card, `README.md`",
-        f"{a}: it has no metrics",
-        f"{b}: the fingerprint of its training data is not named",
-        f"{d}: LICENSE: has 4 bytes; the manifest says 63",
+        f"{a}: {says_not('a')} {'; '.join(lacks_of_a)}",
+        f"{b}: {says_not('b')} the fingerprint of its training data is not named",
+        f"{d}: {is_not_d} LICENSE: has 4 bytes; the manifest says 63",
     ]
     assert not registry.exists()

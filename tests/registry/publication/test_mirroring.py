@@ -13,9 +13,9 @@ from modpm.registry.installing.fetching import fetch
 from modpm.registry.installing.installation import install
 from modpm.registry.installing.verification import verify
 from modpm.registry.projects.project import Project
+from modpm.registry.publication.changing import yank
 from modpm.registry.publication.mirroring import mirror
 from modpm.registry.publication.publishing import publish
-from modpm.registry.publication.yanking import yank
 from modpm.registry.system.home import home as home_folder
 
 if TYPE_CHECKING:

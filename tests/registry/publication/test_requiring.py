@@ -10,10 +10,9 @@ from tests.registry.outcomes import refused
 
 from modpm.core.formats.names import ModuleName
 from modpm.registry.backends.directory import DirectoryRegistry
-from modpm.registry.publication.listing import listed_index
+from modpm.registry.backends.publishing_plan import listed_index, planned
+from modpm.registry.publication.changing import unyank, yank
 from modpm.registry.publication.publishing import publish
-from modpm.registry.publication.requiring import modules_first
-from modpm.registry.publication.yanking import unyank, yank
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -79,7 +78,8 @@ def test_what_is_in_order_stays_so(
     make_distribution: MakeDistribution, cat: Distribution, pets: Distribution
 ) -> None:
     dog = make_distribution("digits/dog")
-    assert modules_first([dog, pets, cat]) == [dog, cat, pets]
+    entries = planned([dog, pets, cat], lambda _module, _version: None, "here")
+    assert [entry.distribution for entry in entries] == [dog, cat, pets]
 
 
 @pytest.mark.parametrize("dry_run", [False, True])

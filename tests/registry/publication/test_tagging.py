@@ -7,8 +7,8 @@ import pytest
 from modpm.core.errors import ModpmError
 from modpm.registry.installing.installation import install
 from modpm.registry.installing.installed import installed
+from modpm.registry.publication.changing import tag, untag
 from modpm.registry.publication.publishing import publish
-from modpm.registry.publication.tagging import tag, untag
 
 if TYPE_CHECKING:
     from pathlib import Path

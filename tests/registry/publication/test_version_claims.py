@@ -18,10 +18,10 @@ from modpm.core.formats.distribution import verify_distribution
 from modpm.core.formats.measurement import Measurement
 from modpm.core.formats.records import convert
 from modpm.registry.backends.directory import DirectoryRegistry
+from modpm.registry.publication.changing import yank
 from modpm.registry.publication.differences import Part
 from modpm.registry.publication.publishing import publish
 from modpm.registry.publication.version_claims import VersionCheck, check_claims, claimed_part
-from modpm.registry.publication.yanking import yank
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

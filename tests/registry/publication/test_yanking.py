@@ -9,8 +9,8 @@ from modpm.core.formats.names import ModuleName
 from modpm.registry.backends.directory import DirectoryRegistry
 from modpm.registry.installing.installation import install
 from modpm.registry.installing.installed import installed
+from modpm.registry.publication.changing import unyank, yank
 from modpm.registry.publication.publishing import publish
-from modpm.registry.publication.yanking import unyank, yank
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -17,7 +17,7 @@ from modpm.core.formats.names import ModuleName
 from modpm.registry.backends.hub import HubRegistry
 from modpm.registry.backends.retrying import ServerFault
 from modpm.registry.backends.web import Request, Web
-from modpm.registry.publication.yanking import yank
+from modpm.registry.publication.changing import yank
 from modpm.registry.system.transfer import receive
 
 if TYPE_CHECKING:
