@@ -94,8 +94,7 @@ def check_claims(
             exit_code=2,
         )
     checks = [_check(one, target, score_difference, budget_points) for one in distributions]
-    dishonest = [check for check in checks if not check.is_honest]
-    if dishonest:
+    if dishonest := [check for check in checks if not check.is_honest]:
         raise _too_low(dishonest)
     return checks
 
@@ -104,8 +103,9 @@ def claimed_part(before: Version, after: Version) -> Part:
     """Return the part of a version that was moved, from the left."""
     if before.epoch != after.epoch:
         return Part.MAJOR
-    numbers = zip(_numbers(before), _numbers(after), strict=True)
-    return next((Part(i) for i, (old, new) in enumerate(numbers) if old != new), Part.NONE)
+    numbers = [(version.major, version.minor, version.micro) for version in (before, after)]
+    pairs = enumerate(zip(*numbers, strict=True))
+    return next((Part(i) for i, (old, new) in pairs if old != new), Part.NONE)
 
 
 def _check(
@@ -140,15 +140,11 @@ def _check(
 
 def _previous(index: Index | None, version: Version) -> Release | None:
     """Return the newest final release below a version that is not yanked."""
-    releases = [] if index is None else index.releases
-    below = [
-        release
-        for release in releases
-        if Version(release.version) < version
-        and not Version(release.version).is_prerelease
-        and release.yanked is None
-    ]
-    return below[-1] if below else None
+    for release in reversed([] if index is None else index.releases):
+        other = Version(release.version)
+        if other < version and not other.is_prerelease and release.yanked is None:
+            return release
+    return None
 
 
 def _fetched(module: ModuleName, release: Release, target: Backend, folder: Path) -> Distribution:
@@ -172,10 +168,6 @@ def _score_difference(before: Path, after: Path, compare: ScoreDifference | None
     return Difference(Part.MINOR, f"scores on the probe batch change by up to {difference:.3g}")
 
 
-def _numbers(version: Version) -> tuple[int, int, int]:
-    return version.major, version.minor, version.micro
-
-
 def _too_low(checks: Sequence[VersionCheck]) -> ModpmError:
     lines = [
         f"{check.name} {check.version} after {check.previous} must move the {check.needed}: "
@@ -184,13 +176,10 @@ def _too_low(checks: Sequence[VersionCheck]) -> ModpmError:
         for difference in check.differences
         if difference.part == check.needed
     ]
+    n = len(checks)
     return ModpmError(
-        f"{_count(len(checks))} less than has changed",
+        f"{n} {'version claims' if n == 1 else 'versions claim'} less than has changed",
         code="version-too-low",
         why="\n".join(lines),
         hint="make the distribution again with a higher `--version`; nothing was published",
     )
-
-
-def _count(n: int) -> str:
-    return "1 version claims" if n == 1 else f"{n} versions claim"
