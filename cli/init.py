@@ -6,7 +6,7 @@ import click
 
 from modpm.cli.options import json_option
 from modpm.cli.output import emit, say
-from modpm.registry.projects.creating import init
+from modpm.registry.projects.editing import init
 
 
 @click.command("init", epilog="Example: modpm init pets --registry hf://acme")

@@ -10,8 +10,8 @@ from packaging.version import Version
 from modpm.core.errors import ModpmError
 from modpm.core.formats.requirements import Requirement
 from modpm.registry.index import CompositionRelease, ModuleRelease
-from modpm.registry.projects.bounds import Bounds
 from modpm.registry.projects.project import Project
+from modpm.registry.projects.request import Bounds
 from modpm.registry.projects.requirement_graph import RequirementGraph
 from modpm.registry.projects.sources import Sources
 from modpm.registry.projects.staleness import lock_missing

@@ -28,11 +28,10 @@ from modpm.registry.installing.module_folders import (
 )
 from modpm.registry.pins.planning import Plan, plan, plan_of_lock
 from modpm.registry.pins.yanked import yanked_reasons
-from modpm.registry.projects.bounds import Bounds
 from modpm.registry.projects.editing import Edit
 from modpm.registry.projects.lockfile import Change, changes_between
 from modpm.registry.projects.project import Project, read
-from modpm.registry.projects.request import Conditions, Request
+from modpm.registry.projects.request import Bounds, Request
 from modpm.registry.storage import unsettled
 from modpm.registry.storage.store import Store
 from modpm.registry.system.durable import (
@@ -128,18 +127,24 @@ def install(
     asked = tuple(Requirement.parse(text) for text in texts)
     if frozen and (asked or locked or not save or same_origin is not None or move_namespace):
         raise _takes_nothing()
-    conditions = Conditions(locked, frozen, offline, dry_run, save)
-    edit = Edit(add=asked, same_origin=same_origin)
-    bounds = Bounds.of(exclude_newer, resolve_timeout)
-    request = Request(edit, registry, moved_namespaces=move_namespace, bounds=bounds)
+    request = Request(
+        Edit(add=asked, same_origin=same_origin),
+        registry,
+        moved_namespaces=move_namespace,
+        bounds=Bounds.of(exclude_newer, resolve_timeout),
+        locked=locked,
+        offline=offline,
+        dry_run=dry_run,
+        save=save,
+    )
     place = Project.discover(project)
 
     def make_plan() -> Plan:
         if frozen:
             return plan_of_lock(place, registry, frozen=True)
-        return plan(place, request, conditions)
+        return plan(place, request)
 
-    return carry_out(place, make_plan, conditions, progress)
+    return carry_out(place, make_plan, request, progress)
 
 
 def _takes_nothing() -> ModpmError:
@@ -156,7 +161,7 @@ def _takes_nothing() -> ModpmError:
 def carry_out(
     place: Project,
     make_plan: Callable[[], Plan],
-    conditions: Conditions,
+    request: Request,
     progress: Progress | None = None,
     *,
     holds: Callable[[Path, Pin], bool] = is_intact,
@@ -166,7 +171,7 @@ def carry_out(
     Args:
         place: The project.
         make_plan: Makes the plan; called again if somebody else changes the project meanwhile.
-        conditions: How much may be done.
+        request: How much may be done.
         progress: Told how many bytes have arrived.
         holds: Tells whether a folder holds what a pin says.
 
@@ -185,8 +190,8 @@ def carry_out(
                 for pin in chosen.lock.pins
                 if not _is_there(place, pin, holds if pin in known else is_verified)
             ]
-            yanked = _yanked(place, chosen, missing, conditions)
-            if conditions.dry_run or not (missing or _changes_anything(place, chosen)):
+            yanked = _yanked(place, chosen, missing, request)
+            if request.dry_run or not (missing or _changes_anything(place, chosen)):
                 return _outcome(place, chosen.lock, before, missing, yanked)
             from modpm.registry.installing.fetching import fetch  # noqa: PLC0415 -- only new modules need it
 
@@ -195,7 +200,7 @@ def carry_out(
                     missing,
                     chosen.addresses,
                     place.root,
-                    offline=conditions.offline,
+                    offline=request.offline,
                     progress=progress,
                 )
                 with place.exclusively():
@@ -221,10 +226,10 @@ def _still_holds(place: Project, chosen: Plan, missing: Sequence[Pin]) -> bool:
 
 
 def _yanked(
-    place: Project, chosen: Plan, missing: Sequence[Pin], conditions: Conditions
+    place: Project, chosen: Plan, missing: Sequence[Pin], request: Request
 ) -> Mapping[ModuleName, str]:
     """Return what is known to be yanked; registries are asked only if files come from them."""
-    if chosen.listed is not None or conditions.offline:
+    if chosen.listed is not None or request.offline:
         return chosen.yanked
     store = Store.of_user()
     coming = [

@@ -8,7 +8,7 @@ from modpm.registry.installing.installation import carry_out
 from modpm.registry.pins.planning import plan
 from modpm.registry.projects.editing import Edit
 from modpm.registry.projects.project import Project
-from modpm.registry.projects.request import Conditions, Request
+from modpm.registry.projects.request import Bounds, Request
 from modpm.registry.projects.selection import check_asked, parse_selection
 
 if TYPE_CHECKING:
@@ -40,11 +40,12 @@ def remove(
         ModpmError: `not-asked`, or as `install`.
     """
     removed = parse_selection(names)
-    conditions = Conditions(offline=offline, dry_run=dry_run)
+    edit = Edit(remove=removed)
+    request = Request(edit, bounds=Bounds.of(), offline=offline, dry_run=dry_run)
     place = Project.discover(project)
 
     def make_plan() -> Plan:
         check_asked(removed, place)
-        return plan(place, Request(Edit(remove=removed)), conditions)
+        return plan(place, request)
 
-    return carry_out(place, make_plan, conditions)
+    return carry_out(place, make_plan, request)

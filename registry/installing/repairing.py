@@ -11,7 +11,7 @@ from modpm.registry.installing.installation import carry_out
 from modpm.registry.installing.module_folders import is_verified
 from modpm.registry.pins.planning import Plan
 from modpm.registry.projects.project import Project
-from modpm.registry.projects.request import Conditions
+from modpm.registry.projects.request import Request
 from modpm.registry.projects.sources import Sources
 from modpm.registry.projects.staleness import lock_missing
 from modpm.registry.storage.store import Store
@@ -71,7 +71,7 @@ def repair(
         ModpmError: `lock-missing`, if nothing is or was to be installed; what `fetch` raises.
     """
     place = Project.discover(project)
-    conditions = Conditions(offline=offline, dry_run=dry_run)
+    request = Request(offline=offline, dry_run=dry_run)
     with explained("repair"):
         lock = _lock_of(place)
         usable = Sources.of(place, place.wishes(), registry).helping
@@ -83,7 +83,7 @@ def repair(
         before = place.files()
         return Plan(before, before[0] or b"", _lock_of(place), saves=False, addresses=usable)
 
-    outcome = carry_out(place, make_plan, conditions, progress, holds=is_verified)
+    outcome = carry_out(place, make_plan, request, progress, holds=is_verified)
     absent = {change.name for change in outcome.changes}
     in_project = tuple(sorted({*outcome.mended, *absent}))
     return Repair(place.root, outcome.modules, in_project, tuple(pin.module for pin in damaged))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from modpm.registry.installing.installation import carry_out
 from modpm.registry.pins.planning import plan_of_lock
 from modpm.registry.projects.project import Project
-from modpm.registry.projects.request import Conditions
+from modpm.registry.projects.request import Request
 
 if TYPE_CHECKING:
     import os
@@ -41,7 +41,5 @@ def sync(
             `fetch` raises, and what `verify_distribution` raises for what a registry gives.
     """
     place = Project.discover(project)
-    conditions = Conditions(frozen=frozen, offline=offline, dry_run=dry_run)
-    return carry_out(
-        place, lambda: plan_of_lock(place, registry, frozen=frozen), conditions, progress
-    )
+    request = Request(offline=offline, dry_run=dry_run)
+    return carry_out(place, lambda: plan_of_lock(place, registry, frozen=frozen), request, progress)

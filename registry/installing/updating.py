@@ -6,10 +6,9 @@ from typing import TYPE_CHECKING
 
 from modpm.registry.installing.installation import carry_out
 from modpm.registry.pins.planning import plan
-from modpm.registry.projects.bounds import Bounds
 from modpm.registry.projects.editing import Edit
 from modpm.registry.projects.project import Project
-from modpm.registry.projects.request import Conditions, Request
+from modpm.registry.projects.request import Bounds, Request
 from modpm.registry.projects.selection import check_locked, parse_selection
 
 if TYPE_CHECKING:
@@ -54,22 +53,21 @@ def update(
         ModpmError: `not-locked`, or as `install`.
     """
     moving = parse_selection(names)
-    conditions = Conditions(offline=offline, dry_run=dry_run)
-    edit = Edit(same_origin=same_origin)
-    bounds = Bounds.of(exclude_newer, resolve_timeout)
     request = Request(
-        edit,
+        Edit(same_origin=same_origin),
         registry,
         moving,
         moves_all=not moving,
         resolves=True,
         moved_namespaces=move_namespace,
-        bounds=bounds,
+        bounds=Bounds.of(exclude_newer, resolve_timeout),
+        offline=offline,
+        dry_run=dry_run,
     )
     place = Project.discover(project)
 
     def make_plan() -> Plan:
         check_locked(moving, place)
-        return plan(place, request, conditions)
+        return plan(place, request)
 
-    return carry_out(place, make_plan, conditions, progress)
+    return carry_out(place, make_plan, request, progress)

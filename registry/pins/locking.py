@@ -6,11 +6,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from modpm.registry.pins.planning import plan
-from modpm.registry.projects.bounds import Bounds
 from modpm.registry.projects.editing import Edit
 from modpm.registry.projects.lockfile import Change, Lockfile, changes_between
 from modpm.registry.projects.project import Project, read
-from modpm.registry.projects.request import Conditions, Request
+from modpm.registry.projects.request import Bounds, Request
 from modpm.registry.system.durable import replace_files
 from modpm.registry.system.errors import explained
 
@@ -74,13 +73,18 @@ def lock(
         ModpmError: What `plan` raises; `busy`, `disk-full`, `permission-denied`.
     """
     place = Project.discover(project)
-    conditions = Conditions(locked=locked, offline=offline, dry_run=dry_run)
-    bounds = Bounds.of(exclude_newer, resolve_timeout)
-    edit = Edit(same_origin=same_origin)
-    request = Request(edit, registry, resolves=True, moved_namespaces=move_namespace, bounds=bounds)
+    request = Request(
+        Edit(same_origin=same_origin),
+        registry,
+        resolves=True,
+        moved_namespaces=move_namespace,
+        bounds=Bounds.of(exclude_newer, resolve_timeout),
+        locked=locked,
+        offline=offline,
+    )
     with explained("lock"):
         while True:
-            chosen = plan(place, request, conditions)
+            chosen = plan(place, request)
             outcome = _outcome(place, chosen)
             contents = _new_contents(place, chosen)
             if dry_run or not contents:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from modpm.registry.index import Release
     from modpm.registry.projects.editing import Edit
     from modpm.registry.projects.project import Project, Wishes
-    from modpm.registry.projects.request import Conditions, Request
+    from modpm.registry.projects.request import Request
 
 _NOTHING = Lockfile((), ())
 
@@ -60,13 +60,12 @@ class Plan:
         return {module: one.yanked for module, one in listed if one.yanked is not None}
 
 
-def plan(place: Project, request: Request, conditions: Conditions) -> Plan:
+def plan(place: Project, request: Request) -> Plan:
     """Choose what is to be installed.
 
     Args:
         place: The project.
-        request: What is asked of it.
-        conditions: How much may be done.
+        request: What is asked of it, and how much may be done.
 
     Raises:
         ModpmError: `nothing-asked`; `lock-out-of-date` or `lock-missing`, if the lockfile may
@@ -83,17 +82,17 @@ def plan(place: Project, request: Request, conditions: Conditions) -> Plan:
     wishes = edit.applied(old)
     sources = Sources.of(place, wishes, request.registries)
     sources.check_given(request.named_namespaces, (lock or _NOTHING).pins)
-    if conditions.locked and lock is None:
+    if request.locked and lock is None:
         raise lock_missing(place)
-    chosen, listed = _chosen(place, _Asked(request, conditions, wishes, sources), lock)
+    chosen, listed = _chosen(place, _Asked(request, wishes, sources), lock)
     edit = _settled(edit, chosen, sources.learned(chosen.pins))
     texts = Lockfile.of(edit.applied(old).all_requirements(), ()).requirements
     chosen = replace(chosen, requirements=texts)
-    if conditions.locked:
-        asked = _Asked(request, conditions, wishes, sources)
+    if request.locked:
+        asked = _Asked(request, wishes, sources)
         _check_stays(place, asked, lock or _NOTHING, chosen)
     toml = before[0] or b"" if edit.applied(old) == old else edited(before[0] or b"", edit)
-    saves = conditions.save and not conditions.locked
+    saves = request.save and not request.locked
     return Plan(before, toml, chosen, saves, sources.helping, listed)
 
 
@@ -124,7 +123,6 @@ class _Asked(NamedTuple):
     """Everything that pins are chosen by, but for those that are locked."""
 
     request: Request
-    conditions: Conditions
     wishes: Wishes
     sources: Sources
 
@@ -132,15 +130,15 @@ class _Asked(NamedTuple):
 def _chosen(
     place: Project, asked: _Asked, lock: Lockfile | None
 ) -> tuple[Lockfile, Mapping[ModuleName, Release] | None]:
-    request, conditions, wishes, sources = asked
+    request, wishes, sources = asked
     if not wishes.requirements:
         return Lockfile((), (), wishes.same_origin), None
     same = None if lock is None else kept_pins(request, wishes, lock, sources)
-    if same is not None and _may_keep(request, conditions):
+    if same is not None and _may_keep(request):
         return same, None
-    if conditions.offline:
+    if request.offline:
         raise _needs_registries(place)
-    if conditions.locked and not request.resolves:
+    if request.locked and not request.resolves:
         raise out_of_date(place, lock_problems(lock or _NOTHING, wishes, sources))
     return resolved_pins(request, wishes, lock or _NOTHING, sources)
 
@@ -152,8 +150,8 @@ def _check_stays(place: Project, asked: _Asked, lock: Lockfile, chosen: Lockfile
         raise out_of_date(place, [*problems, *other_pins(lock, chosen)])
 
 
-def _may_keep(request: Request, conditions: Conditions) -> bool:
-    return not request.resolves or (conditions.offline and not request.moves_any)
+def _may_keep(request: Request) -> bool:
+    return not request.resolves or (request.offline and not (request.moves_all or request.moving))
 
 
 def _moved(request: Request, given: Sequence[Address]) -> Mapping[str, str]:

@@ -3,19 +3,33 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from modpm.core.errors import ModpmError
 from modpm.core.formats.requirements import Requirement
+from modpm.registry.addresses import given_addresses
+from modpm.registry.projects.project import PROJECT_FILE
+from modpm.registry.system.durable import make_folders
+from modpm.registry.system.errors import explained
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Mapping
 
     from tomlkit import TOMLDocument
+    from tomlkit.items import Item
 
-    from modpm.registry.addresses import Address
+    from modpm.registry.addresses import Address, Registries
     from modpm.registry.projects.project import Wishes
+
+_EMPTY = b"""\
+# The class modules that this project uses; `modpm install NAMESPACE/NAME` adds one.
+requirements = [
+]
+"""
 
 
 @dataclass(frozen=True)
@@ -76,13 +90,56 @@ def edited(toml: bytes, edit: Edit) -> bytes:
         _put(document["requirements"], requirement)
     for requirement in edit.remove:
         _take(document.get("requirements", []), requirement)
-    if edit.same_origin is not None:
-        _set_same_origin(document, is_on=edit.same_origin)
+    if edit.same_origin:
+        document["same-origin"] = True
+    elif edit.same_origin is not None:
+        document.pop("same-origin", None)
+    listed = {str(registry["name"]) for registry in document.get("registries", ())}
     for registry in edit.registries:
-        _put_registry(document, registry)
-    if edit.namespaces:
-        _put_namespaces(document, edit.namespaces)
+        if registry.name not in listed:
+            listed.add(registry.name)
+            table = {"name": registry.name, "url": registry.url}
+            _section(document, "registries", tomlkit.aot()).append(table)
+    for namespace, name in sorted(edit.namespaces.items()):
+        _section(document, "namespaces", tomlkit.table())[namespace] = name
     return tomlkit.dumps(document).encode()
+
+
+def init(
+    folder: str | os.PathLike[str] = ".",
+    registry: Registries = None,
+    *,
+    same_origin: bool = False,
+) -> Path:
+    """Make a folder a project, which asks for nothing yet.
+
+    Args:
+        folder: The folder; it is made if it does not exist.
+        registry: One or more registries that the project uses, the first first.
+        same_origin: The setting `same-origin`.
+
+    Returns:
+        The path of its `modpm.toml`.
+
+    Raises:
+        ModpmError: `project-exists`; `permission-denied`, `disk-full`.
+    """
+    root = Path(folder).expanduser().absolute()
+    edit = Edit(registries=given_addresses(registry, root), same_origin=same_origin or None)
+    path = root / PROJECT_FILE
+    with explained("make a project"):
+        make_folders(root)
+        try:
+            with path.open("xb") as file:
+                file.write(edited(_EMPTY, edit))
+        except FileExistsError:
+            raise ModpmError(
+                "this folder is a project already",
+                code="project-exists",
+                where=str(path),
+                hint="add modules by `modpm install NAMESPACE/NAME`, or edit the file",
+            ) from None
+    return path
 
 
 def _key(requirement: Requirement) -> tuple[str, str | None]:
@@ -105,31 +162,12 @@ def _take(listed: list[str], requirement: Requirement) -> None:
             del listed[i]
 
 
-def _set_same_origin(document: TOMLDocument, *, is_on: bool) -> None:
-    if is_on:
-        document["same-origin"] = True
-    else:
-        document.pop("same-origin", None)
-
-
-def _put_registry(document: TOMLDocument, registry: Address) -> None:
+def _section(document: TOMLDocument, key: str, empty: Item) -> Any:  # noqa: ANN401 -- of either kind
+    """Return the tables below a key, which are begun at the end if there are none."""
     import tomlkit  # noqa: PLC0415 -- as above
 
-    if registry.name in {str(listed["name"]) for listed in document.get("registries", ())}:
-        return
-    if "registries" not in document:
+    if key not in document:
         if len(document) > 0:
             document.add(tomlkit.nl())
-        document["registries"] = tomlkit.aot()
-    document["registries"].append({"name": registry.name, "url": registry.url})
-
-
-def _put_namespaces(document: TOMLDocument, namespaces: Mapping[str, str]) -> None:
-    import tomlkit  # noqa: PLC0415 -- as above
-
-    if "namespaces" not in document:
-        if len(document) > 0:
-            document.add(tomlkit.nl())
-        document["namespaces"] = tomlkit.table()
-    for namespace, name in sorted(namespaces.items()):
-        document["namespaces"][namespace] = name
+        document[key] = empty
+    return document[key]

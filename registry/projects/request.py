@@ -1,11 +1,14 @@
-"""What a command asks of a project, and how much it may do."""
+"""What a command asks of a project, how much it may do, and what choosing must keep to."""
 
 from __future__ import annotations
 
+import os
+import re
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, NamedTuple
 
-from modpm.registry.projects.bounds import Bounds
+from modpm.core.errors import ModpmError
 from modpm.registry.projects.editing import Edit
 
 if TYPE_CHECKING:
@@ -14,29 +17,47 @@ if TYPE_CHECKING:
     from modpm.core.formats.requirements import Requirement
     from modpm.registry.addresses import Registries
 
+_TIMEOUT_VARIABLE = "MODPM_RESOLVE_TIMEOUT"
+_DEFAULT_SECONDS = 20.0
+_DATE = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
+_TIME = re.compile(rf"{_DATE.pattern}[T ]\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)", re.ASCII)
 
-@dataclass(frozen=True)
-class Conditions:
-    """How much a command may do.
+
+class Bounds(NamedTuple):
+    """What choosing releases must keep to.
 
     Attributes:
-        locked: Fail if `modpm.lock` would have to change.
-        frozen: Take `modpm.lock` as it is, whatever `modpm.toml` says.
-        offline: Open no registry.
-        dry_run: Change nothing.
-        save: Write `modpm.toml` and `modpm.lock`.
+        until: Releases published after this, as indexes write times, are as if absent, but for
+            those that are locked and stay; None for no such time.
+        limit_seconds: How long it may take.
     """
 
-    locked: bool = False
-    frozen: bool = False
-    offline: bool = False
-    dry_run: bool = False
-    save: bool = True
+    until: str | None
+    limit_seconds: float
+
+    @classmethod
+    def of(cls, exclude_newer: str | None = None, resolve_timeout: float | None = None) -> Bounds:
+        """Return the bounds that a user sets.
+
+        Args:
+            exclude_newer: A date, which counts to its end in UTC, or a time, as in RFC 3339.
+            resolve_timeout: Seconds; None for those of `MODPM_RESOLVE_TIMEOUT`, or else 20.
+
+        Raises:
+            ModpmError: `bad-setting`.
+        """
+        until = None if exclude_newer is None else _until(exclude_newer)
+        if resolve_timeout is None:
+            return cls(until, _seconds(os.environ.get(_TIMEOUT_VARIABLE) or _DEFAULT_SECONDS))
+        return cls(until, _seconds(resolve_timeout))
+
+
+_DEFAULT_BOUNDS = Bounds(None, _DEFAULT_SECONDS)
 
 
 @dataclass(frozen=True)
 class Request:
-    """What a command asks of a project.
+    """What a command asks of a project, and how much it may do.
 
     Attributes:
         edit: What is to change in `modpm.toml`, but for registries and namespaces.
@@ -46,6 +67,10 @@ class Request:
         resolves: Registries are asked even if the lockfile meets everything.
         moved_namespaces: Namespaces that are to belong to the first of the registries.
         bounds: What choosing releases must keep to.
+        locked: Fail if `modpm.lock` would have to change.
+        offline: Open no registry.
+        dry_run: Change nothing.
+        save: Write `modpm.toml` and `modpm.lock`.
     """
 
     edit: Edit = field(default_factory=Edit)
@@ -54,12 +79,11 @@ class Request:
     moves_all: bool = False
     resolves: bool = False
     moved_namespaces: str | Sequence[str] = ()
-    bounds: Bounds = field(default_factory=Bounds.of)
-
-    @property
-    def moves_any(self) -> bool:
-        """Whether anything may get another version than it needs to."""
-        return self.moves_all or bool(self.moving)
+    bounds: Bounds = _DEFAULT_BOUNDS
+    locked: bool = False
+    offline: bool = False
+    dry_run: bool = False
+    save: bool = True
 
     @property
     def looks_up(self) -> bool:
@@ -75,3 +99,35 @@ class Request:
     def named_namespaces(self) -> set[str]:
         """The namespaces of what the user names."""
         return {r.namespace for r in (*self.edit.add, *self.moving)}
+
+
+def _until(text: str) -> str:
+    """Return a time as indexes write it, to the second."""
+    time = f"{text}T23:59:59Z" if _DATE.fullmatch(text) else text.upper()
+    try:
+        if _TIME.fullmatch(time):
+            moment = datetime.fromisoformat(time).astimezone(UTC)
+            return moment.replace(microsecond=0, tzinfo=None).isoformat() + "Z"
+    except (ValueError, OverflowError):
+        pass
+    raise ModpmError(
+        f"{text[:40]!r} is neither a date nor a time",
+        code="bad-setting",
+        hint="write `2026-01-31`, or `2026-01-31T12:00:00Z`, for `--exclude-newer`",
+        exit_code=2,
+    )
+
+
+def _seconds(given: float | str) -> float:
+    try:
+        seconds = float(given)
+    except ValueError:
+        seconds = 0.0
+    if not seconds > 0:
+        raise ModpmError(
+            f"resolving cannot be given {str(given)[:40]!r} seconds",
+            code="bad-setting",
+            hint=f"give a number above 0 by `--resolve-timeout`, or in `{_TIMEOUT_VARIABLE}`",
+            exit_code=2,
+        )
+    return seconds

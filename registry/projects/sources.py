@@ -4,22 +4,26 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+import msgspec
+
 from modpm.core.errors import ModpmError
 from modpm.registry.addresses import (
     DEFAULT_NAME,
+    Address,
     default_address,
     environment_address,
     given_addresses,
     known_address,
 )
 from modpm.registry.projects.editing import Edit
-from modpm.registry.projects.user_settings import user_settings
+from modpm.registry.projects.project import Registered, parse_registered, read
+from modpm.registry.system.home import named_path
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
-    from modpm.registry.addresses import Address, Registries
+    from modpm.registry.addresses import Registries
     from modpm.registry.catalogue import RegistryCatalogue
     from modpm.registry.projects.lockfile import Pin
     from modpm.registry.projects.project import Project, Wishes
@@ -158,6 +162,27 @@ class Sources(NamedTuple):
 
     def _in_words(self, address: Address) -> str:
         return f"`{address.name}` ({address.location(self.root)})"
+
+
+def user_settings() -> Registered:
+    """Read the user's registries, and the namespaces that belong to them, for all projects (W-16).
+
+    Returns:
+        What `MODPM_CONFIG` names, or else `config.toml` of the user's configuration, in which no
+        path is relative; without the file there are none.
+
+    Raises:
+        ModpmError: `invalid-project`, naming the file.
+    """
+    path = named_path("MODPM_CONFIG")
+    if path is None:
+        from platformdirs import user_config_path  # noqa: PLC0415 -- only for this
+
+        path = user_config_path("modpm", appauthor=False) / "config.toml"
+    hint = "correct the file: it is yours, and holds for every project"
+    settings = parse_registered(Registered, read(path) or b"", path, hint)
+    there = tuple(Address(a.name, a.location(path.parent)) for a in settings.registries)
+    return msgspec.structs.replace(settings, registries=there)
 
 
 def _refuse_other_texts(addresses: Iterable[Address]) -> None:

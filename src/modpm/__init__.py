@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from modpm.registry.installing.updating import update
     from modpm.registry.installing.verification import verify
     from modpm.registry.pins.locking import lock
-    from modpm.registry.projects.creating import init
+    from modpm.registry.projects.editing import init
     from modpm.registry.projects.requirement_tree import tree
     from modpm.registry.publication.changing import reindex, tag, untag, unyank, yank
     from modpm.registry.publication.mirroring import mirror
@@ -88,7 +88,7 @@ _HOMES = {
     "evaluate": "modpm.verbs.judging",
     "export": "modpm.verbs.exporting",
     "info": "modpm.registry.discovery.information",
-    "init": "modpm.registry.projects.creating",
+    "init": "modpm.registry.projects.editing",
     "install": "modpm.registry.installing.installation",
     "installed": "modpm.registry.installing.installed",
     "load": "modpm.verbs.loading",

@@ -12,7 +12,7 @@ from modpm.registry.discovery.outdated import outdated
 from modpm.registry.installing.installation import install
 from modpm.registry.installing.updating import update
 from modpm.registry.pins.locking import lock
-from modpm.registry.projects.bounds import Bounds
+from modpm.registry.projects.request import Bounds
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

@@ -7,7 +7,7 @@ import pytest
 
 from modpm.core.errors import ModpmError
 from modpm.registry.installing.installation import install
-from modpm.registry.projects.creating import init
+from modpm.registry.projects.editing import init
 from modpm.registry.projects.project import Project
 
 if TYPE_CHECKING:
