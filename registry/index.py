@@ -46,7 +46,7 @@ from modpm.core.formats.records import (
     to_plain,
 )
 from modpm.core.formats.requirements import MAX_VERSION_LENGTH, Requirement
-from modpm.registry.signing.verifying import claimed_signer, read_signature
+from modpm.registry.signing.signature import claimed_signer, read_signature
 
 FORMAT_VERSION = 1
 """Of an index that lists class modules alone."""

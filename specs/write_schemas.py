@@ -15,8 +15,7 @@ from modpm.registry.backends.shards import Entry
 from modpm.registry.index import CompositionRelease, Index, ModuleRelease
 from modpm.registry.projects.lockfile import LockDocument
 from modpm.registry.projects.project import Wishes
-from modpm.registry.signing.bundle import Bundle
-from modpm.registry.signing.statement import Statement
+from modpm.registry.signing.signature import Bundle, Statement
 from modpm.registry.signing.trusted_keys import TrustFile
 
 if TYPE_CHECKING:

@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING
 from modpm.core.errors import ModpmError
 from modpm.core.formats.digest import digest_bytes
 from modpm.core.formats.distribution import SIGNATURE_FILE
-from modpm.registry.signing.bundle import bad_signature
+from modpm.registry.signing.signature import bad_signature, read_signature, verify_signature
 from modpm.registry.signing.trusted_keys import TrustFile, check_first_use
-from modpm.registry.signing.verifying import read_signature, verify_signature
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence

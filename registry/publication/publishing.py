@@ -22,12 +22,12 @@ from modpm.registry.index import release_in
 from modpm.registry.publication.changing import ReleaseName, checked_tag, set_tag
 from modpm.registry.publication.completeness import missing
 from modpm.registry.publication.requiring import check_required
-from modpm.registry.signing.trusted_keys import TrustFile
-from modpm.registry.signing.verifying import (
+from modpm.registry.signing.signature import (
     is_signed,
     sign_distribution,
     verify_distribution_signature,
 )
+from modpm.registry.signing.trusted_keys import TrustFile
 from modpm.registry.system.errors import explained
 from modpm.registry.system.threads import in_threads
 

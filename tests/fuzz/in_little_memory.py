@@ -23,8 +23,8 @@ from modpm.core.formats.tensor_file import read_header
 from modpm.core.training.run import Run
 from modpm.registry.backends.directory import DirectoryRegistry
 from modpm.registry.projects.project import Project
+from modpm.registry.signing.signature import read_signature
 from modpm.registry.signing.trusted_keys import TrustFile
-from modpm.registry.signing.verifying import read_signature
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

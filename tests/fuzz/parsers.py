@@ -25,10 +25,8 @@ from modpm.registry.projects.lockfile import Lockfile
 from modpm.registry.projects.project import Project
 from modpm.registry.projects.selection import parse_selection
 from modpm.registry.publication.changing import ReleaseName
-from modpm.registry.signing.bundle import Bundle
-from modpm.registry.signing.statement import Statement
+from modpm.registry.signing.signature import Bundle, Statement, claimed_signer, read_strictly
 from modpm.registry.signing.trusted_keys import TrustFile
-from modpm.registry.signing.verifying import claimed_signer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -90,8 +88,8 @@ OF_BYTES: Mapping[str, Callable[[bytes], object]] = {
     "namespaces.json": partial(shards.decode_counts, where="namespaces.json"),
     "catalogue.json": _catalogue,
     "signature": partial(claimed_signer, where="signature.json"),
-    "bundle": partial(Bundle.from_bytes, where="signature.json"),
-    "statement": partial(Statement.from_bytes, where="signature.json"),
+    "bundle": partial(read_strictly, Bundle, where="signature.json"),
+    "statement": partial(read_strictly, Statement, where="signature.json"),
     "trust.json": partial(TrustFile.from_bytes, where="trust.json"),
     "oci_manifest": partial(unpack, where="oci://here"),
     "composition.json": _composition,

@@ -17,6 +17,7 @@ from modpm.registry.addresses import Address
 from modpm.registry.index import Release
 from modpm.registry.installing.trust import checked_signers
 from modpm.registry.projects.lockfile import Pin
+from modpm.registry.signing.signature import sign_distribution
 from modpm.registry.signing.trusted_keys import (
     TrustFile,
     accept_unsigned,
@@ -24,7 +25,6 @@ from modpm.registry.signing.trusted_keys import (
     refuse_unsigned,
     trust_key,
 )
-from modpm.registry.signing.verifying import sign_distribution
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

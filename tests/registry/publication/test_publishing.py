@@ -13,7 +13,7 @@ from modpm.core.formats.distribution import verify_distribution
 from modpm.core.formats.names import ModuleName
 from modpm.registry.backends.directory import DirectoryRegistry
 from modpm.registry.publication.publishing import publish
-from modpm.registry.signing.verifying import sign_distribution, verify_distribution_signature
+from modpm.registry.signing.signature import sign_distribution, verify_distribution_signature
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -19,7 +19,6 @@ from hypothesis import strategies as st
 from modpm.core.errors import ModpmError
 from modpm.core.formats.distribution import Distribution, verify_distribution
 from modpm.registry.index import Release
-from modpm.registry.signing.bundle import MAX_BUNDLE_BYTES, bad_signature
 from modpm.registry.signing.keys import (
     PublicKey,
     SigningKey,
@@ -28,7 +27,9 @@ from modpm.registry.signing.keys import (
     read_public_key,
     read_signing_key,
 )
-from modpm.registry.signing.verifying import (
+from modpm.registry.signing.signature import (
+    MAX_BUNDLE_BYTES,
+    bad_signature,
     sign_distribution,
     signed_files,
     verify_distribution_signature,
