@@ -42,8 +42,7 @@ VERB_GROUPS = {
         "update": "Move class modules to newer releases.",
         "lock": "Choose releases and pin them, without installing any.",
         "sync": "Install exactly what is pinned.",
-        "repair": "Fetch and make anew what is damaged.",
-        "verify": "Check installed class modules against their digests.",
+        "verify": "Check installed class modules, or repair them.",
         "trust": "Say whose signatures are trusted.",
     },
     "Look around": {

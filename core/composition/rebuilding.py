@@ -107,5 +107,5 @@ def _check_release(composed: ComposedModule, module: ClassModule) -> None:
         code="broken-composition",
         why=f"the composition names {composed.version}, {composed.digest}; this is "
         f"{module.manifest.version}, {module.digest}",
-        hint="run `modpm install` or `modpm repair`",
+        hint="run `modpm install` or `modpm verify --repair`",
     )

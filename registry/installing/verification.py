@@ -32,34 +32,59 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from modpm.core.formats.composition_manifest import AnyManifest
+    from modpm.registry.addresses import Registries
+    from modpm.registry.installing.progress import Progress
 
 _OF_THE_REGISTRY = {"published", "yanked", "signature", "signer", "unknown_keys"}
 """What a registry says of a release itself, and not its manifest."""
 
 
-def verify(project: str | os.PathLike[str] = ".") -> list[InstalledModule]:
+def _pass_over(_problem: str) -> None:
+    pass
+
+
+def verify(
+    project: str | os.PathLike[str] = ".",
+    registry: Registries = None,
+    *,
+    repair: bool = False,
+    offline: bool = False,
+    on_problem: Callable[[str], None] = _pass_over,
+    progress: Progress | None = None,
+) -> list[InstalledModule]:
     """Check installed modules against `modpm.lock` and their digests, and the store's files.
 
     A file that the store does not have is no fault: it is fetched when it is needed.
 
     Args:
         project: A folder in the project.
+        registry: One or more registries that may help out with files of what is repaired.
+        repair: First fetch and make anew what is damaged; what is installed stays the same
+            releases. Where the record of it is damaged, `modpm.lock` is installed.
+        offline: Open no registry.
+        on_problem: Told of everything that was damaged and is repaired.
+        progress: As for `install`.
 
     Returns:
         The modules, all of which are as they should be.
 
     Raises:
         ModpmError: `verification-failed`, naming everything that is wrong; `invalid-lock`;
-            `no-project`.
+            `no-project`; to repair, what `fetch` and `install` raise.
     """
     place = Project.discover(project)
+    if repair:
+        from modpm.registry.installing.repairing import repaired  # noqa: PLC0415 -- checks by this
+
+        for problem in repaired(place, registry, offline=offline, progress=progress):
+            on_problem(problem)
     with explained("verify"):
         installed = place.installed() or Lockfile((), ())
         if place.files() == (None, None) and not installed.pins:
             raise _no_project(place)
         differences = list(_differences(place, installed))
-        damage = in_threads(lambda pin: _damage(place, pin), installed.pins, "files cannot be read")
-    problems = [*differences, *chain.from_iterable(damage)]
+        found = in_threads(lambda pin: damage(place, pin), installed.pins, "files cannot be read")
+    problems = [*differences, *chain.from_iterable(found)]
     if not problems:  # of what is damaged, nothing is read
         problems += member_problems(installed.pins, place.module_path)
         problems += origin_problems(installed, place.module_path)
@@ -69,7 +94,7 @@ def verify(project: str | os.PathLike[str] = ".") -> list[InstalledModule]:
             code="verification-failed",
             where=str(place.root),
             why="\n".join(problems),
-            hint="run `modpm install`" if differences else "run `modpm repair`",
+            hint="run `modpm install`" if differences else "run `modpm verify --repair`",
         )
     check_signatures(place.lock() or installed, place.module_path)
     return [InstalledModule.of(pin, place) for pin in installed.pins]
@@ -220,11 +245,11 @@ def _bad_signature_file(where: str, code: str, why: str) -> ModpmError:
         code=code,
         where=where,
         why=f"{SIGNATURE_FILE}: {why}",
-        hint="run `modpm repair`",
+        hint="run `modpm verify --repair`",
     )
 
 
-def _damage(place: Project, pin: Pin) -> list[str]:
+def damage(place: Project, pin: Pin) -> list[str]:
     """Return what is wrong with the bytes of a module, in the project and in the store."""
     problems, store = [], Store.of_user()
     folder = place.module_path(pin)

@@ -206,5 +206,7 @@ def _damaged(damaged: list[StoredFile], store: Store) -> ModpmError:
         where=str(store.folder),
         why="\n".join(f"{file.digest} ({file.size_bytes} bytes)" for file in damaged),
         hint="remove them by `modpm cache verify --repair`; they are fetched again when needed"
-        + (f"; {len(used)} of them are in projects, too: run `modpm repair` there" if used else ""),
+        + (
+            f"; {len(used)} are in projects, too: run `modpm verify --repair` there" if used else ""
+        ),
     )

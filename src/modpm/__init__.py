@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from modpm.registry.installing.installation import install
     from modpm.registry.installing.installed import installed
     from modpm.registry.installing.removing import remove
-    from modpm.registry.installing.repairing import repair
     from modpm.registry.installing.syncing import sync
     from modpm.registry.installing.updating import update
     from modpm.registry.installing.verification import verify
@@ -65,7 +64,6 @@ __all__ = [
     "publish",
     "reindex",
     "remove",
-    "repair",
     "search",
     "sync",
     "tag",
@@ -103,7 +101,6 @@ _HOMES = {
     "publish": "modpm.registry.publication.publishing",
     "reindex": "modpm.registry.publication.changing",
     "remove": "modpm.registry.installing.removing",
-    "repair": "modpm.registry.installing.repairing",
     "search": "modpm.registry.discovery.searching",
     "sync": "modpm.registry.installing.syncing",
     "tag": "modpm.registry.publication.changing",

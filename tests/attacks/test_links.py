@@ -15,7 +15,6 @@ from modpm.registry.backends.directory import DirectoryRegistry
 from modpm.registry.installing.installation import install
 from modpm.registry.installing.installed import find, installed
 from modpm.registry.installing.removing import remove
-from modpm.registry.installing.repairing import repair
 from modpm.registry.installing.syncing import sync
 from modpm.registry.installing.updating import update
 from modpm.registry.installing.verification import verify
@@ -41,7 +40,7 @@ WRITERS: dict[str, Callable[[Path], object]] = {
     "update": lambda project: update(project=project),
     "remove": lambda project: remove(["digits/7"], project),
     "lock": lock,
-    "repair": repair,
+    "repair": lambda project: verify(project, repair=True),
 }
 """Every verb that writes into a project."""
 

@@ -178,13 +178,13 @@ def test_a_path_that_leads_nowhere_gets_an_error_and_no_traceback(
     monkeypatch.chdir(tmp_path)
     (tmp_path / "file").touch()
     (tmp_path / "loop").symlink_to("loop")
-    for verb in ("sync", "list", "verify", "tree", "lock", "repair", "outdated", "update"):
+    for verb in ("sync", "list", "verify", "tree", "lock", "outdated", "update"):
         assert main([verb, "--project", path]) == 1
     for verbs in (["install", "digits/7"], ["search", "7"], ["info", "digits/7"]):
         assert main([*verbs, "--registry", path]) == 1
     monkeypatch.setenv("MODPM_HOME", path)
     assert main(["trust", "list"]) == 1
-    assert capsys.readouterr().err.count("error: ") == 12
+    assert capsys.readouterr().err.count("error: ") == 11
 
 
 def test_the_folder_of_the_user_is_understood_in_variables(folders: Folders) -> None:

@@ -12,7 +12,6 @@ from modpm.core.errors import ModpmError
 from modpm.registry.installing.installation import install
 from modpm.registry.installing.installed import installed
 from modpm.registry.installing.removing import remove
-from modpm.registry.installing.repairing import repair
 from modpm.registry.installing.syncing import sync
 from modpm.registry.installing.verification import verify
 from modpm.registry.publication.publishing import publish
@@ -105,7 +104,12 @@ def test_after_a_key_is_trusted_all_that_is_there_is_checked_again(
 ) -> None:
     verify(project)
     trust_key("digits", str(tmp_path / "mallory.pub"))
-    for verb in (sync, verify, repair, lambda p: install([], p, locked=True)):
+    for verb in (
+        sync,
+        verify,
+        lambda p: verify(p, repair=True),
+        lambda p: install([], p, locked=True),
+    ):
         assert refusal(lambda verb=verb: verb(project)).code == "other-signer"  # type: ignore[misc]
     distrust_key("digits", mallory.public.key_id)
     trust_key("digits", str(tmp_path / "alice.pub"))

@@ -69,7 +69,7 @@ def test_a_damaged_store_exits_with_1_and_is_repaired(
     assert refused.code == 1
     assert refused.err.startswith("error: files of the store are damaged\n")
     assert f"sha256:{path.name} (5 bytes)" in refused.err
-    assert "modpm repair" in refused.err
+    assert "modpm verify --repair" in refused.err
     assert json.loads(run("cache", "verify", "--json").out)["error"]["code"] == "damaged-store"
 
     repaired = run("cache", "verify", "--repair", "--json")

@@ -184,13 +184,12 @@ def test_repair_says_what_it_mended(run: Run, registry: Path, here: Path) -> Non
     (path,) = (here / ".modpm").rglob("README.md")
     path.unlink()
 
-    assert run("repair", "--dry-run").err == "! digits/8 is damaged in the project\n"
-    outcome = run("repair", "--json")
+    outcome = run("verify", "--repair", "--json")
 
-    assert outcome.err == "! digits/8 was repaired in the project\n"
-    assert data(outcome)["in_project"] == ["digits/8"]
-    assert data(outcome)["in_store"] == []
-    assert run("repair").err == "all is intact: 1 module\n"
+    (repaired,) = data(outcome)["repaired"]
+    assert repaired.startswith("digits/8 1.0.0: README.md")
+    assert outcome.err == f"! repaired: {repaired}\n"
+    assert run("verify", "--repair").err == "all is intact: 1 module\n"
 
 
 def test_offline_names_the_digests_that_are_missing(

@@ -33,10 +33,12 @@ def test_a_changed_file_exits_with_1_and_repairing_mends_it(
     assert (outcome.code, outcome.out) == (1, "")
     assert outcome.err.startswith("error: what is installed is not what is locked\n")
     assert "digits/7 1.1.0: module.safetensors: has 739 bytes" in outcome.err
-    assert "hint: run `modpm repair`" in outcome.err
-    assert run("repair").err == (
-        "! digits/7 was repaired in the store\n! digits/7 was repaired in the project\n"
-    )
+    assert "hint: run `modpm verify --repair`" in outcome.err
+    assert run("verify", "--repair").err.splitlines() == [
+        "! repaired: digits/7 1.1.0: module.safetensors: has 739 bytes; the manifest says 740",
+        "! repaired: digits/7 1.1.0: module.safetensors is damaged in the store",
+        "all is intact: 1 module",
+    ]
     assert run("verify").code == 0
 
 

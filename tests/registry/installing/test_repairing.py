@@ -8,7 +8,6 @@ import pytest
 from modpm.core.errors import ModpmError
 from modpm.registry.installing.installation import install
 from modpm.registry.installing.installed import installed
-from modpm.registry.installing.repairing import repair
 from modpm.registry.installing.verification import verify
 from modpm.registry.storage.store import Store
 
@@ -16,8 +15,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.registry.conftest import Put
-
-    from modpm.registry.installing.repairing import Repair
 
 
 @pytest.fixture
@@ -36,15 +33,18 @@ def damage_the_store(project: Path, name: str) -> None:
     path.write_bytes(content[:-1])
 
 
-def mended(repaired: Repair) -> tuple[list[str], list[str]]:
-    return [str(name) for name in repaired.in_project], [str(name) for name in repaired.in_store]
+def repair(project: Path, *, offline: bool = False) -> list[str]:
+    """Repair, and return what was damaged."""
+    found: list[str] = []
+    verify(project, repair=True, offline=offline, on_problem=found.append)
+    return found
 
 
 def test_what_is_intact_is_left_alone(cat: Path, project: Path, registry: Path) -> None:
     shutil.rmtree(registry)
     before = {path: path.stat().st_ino for path in project.rglob("*")}
 
-    assert mended(repair(project)) == ([], [])
+    assert repair(project) == []
 
     assert {path: path.stat().st_ino for path in project.rglob("*")} == before
     assert cat.is_dir()
@@ -54,12 +54,15 @@ def test_damage_in_project_and_store_is_mended(cat: Path, project: Path) -> None
     (cat / "README.md").unlink()
     damage_the_store(project, "digits/dog")
 
-    assert mended(repair(project, dry_run=True)) == (["digits/cat"], ["digits/dog"])
-    with pytest.raises(ModpmError):
+    with pytest.raises(ModpmError) as caught:
         verify(project)
-    assert mended(repair(project)) == (["digits/cat"], ["digits/dog"])
+    assert caught.value.hint == "run `modpm verify --repair`"
+    found = repair(project)
+    assert found == str(caught.value.why).splitlines()
+    assert [line.partition(":")[0] for line in found] == ["digits/cat 1.0.0", "digits/dog 1.5.0"]
+    assert found[1] == "digits/dog 1.5.0: manifest.json is damaged in the store"
     assert len(verify(project)) == 2
-    assert mended(repair(project)) == ([], [])
+    assert repair(project) == []
 
 
 def test_the_releases_stay_those_that_are_installed(
@@ -88,7 +91,8 @@ def test_without_a_record_the_lockfile_is_installed(
     if record is not None:
         path.write_bytes(record)
 
-    repair(project)
+    names = ["digits/cat", "digits/dog"]
+    assert repair(project) == [f"{name}: was not recorded as installed" for name in names]
 
     assert len(verify(project)) == 2
     assert cat.is_dir()
@@ -110,4 +114,6 @@ def test_offline_names_what_is_missing_and_keeps_the_rest(
 def test_where_nothing_was_installed_there_is_nothing_to_repair(project: Path) -> None:
     with pytest.raises(ModpmError) as caught:
         repair(project)
-    assert caught.value.code == "lock-missing"
+    assert caught.value.code == "no-project"
+    (project / "modpm.toml").touch()
+    assert repair(project) == []
