@@ -99,5 +99,10 @@ def find(name: str, project: str | os.PathLike[str] = ".") -> Path:
 
 def is_signed(lock: Lockfile) -> bool:
     """Tell whether there are signatures to check, or anybody who has to have signed."""
-    has_signatures = any(SIGNATURE_FILE in pin.files for pin in lock.pins)
-    return has_signatures or bool(lock.signers) or trust_path().exists()
+    if lock.signers or any(SIGNATURE_FILE in pin.files for pin in lock.pins):
+        return True
+    if not trust_path().exists():
+        return False
+    from modpm.registry.signing.trusted_keys import TrustFile  # noqa: PLC0415 -- only if there is one
+
+    return any(map(TrustFile.of_user().knows, {pin.module.namespace for pin in lock.pins}))

@@ -2,14 +2,13 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import msgspec
 
 from modpm.core.errors import ModpmError
 from modpm.core.formats import canonical_json
 from modpm.core.formats.digest import Digest, parse_digest
-from modpm.core.formats.manifest import Text
 from modpm.core.formats.names import normalise
 from modpm.core.formats.records import (
     Problem,
@@ -18,9 +17,11 @@ from modpm.core.formats.records import (
     parse_record,
     to_plain,
 )
-from modpm.core.formats.whole_files import write_file
+from modpm.core.formats.release_files import Text
+from modpm.core.formats.whole_files import read_at_most, write_file
 from modpm.registry.signing.keys import PublicKey, read_public_key
 from modpm.registry.system.durable import locked
+from modpm.registry.system.errors import explained
 from modpm.registry.system.home import home, trust_path
 
 FORMAT_VERSION = 1
@@ -87,8 +88,7 @@ class TrustFile(Record, frozen=True, kw_only=True):
         """
         path = trust_path()
         try:
-            with path.open("rb") as file:
-                data = file.read(canonical_json.MAX_SIZE_BYTES + 1)
+            data = read_at_most(path, canonical_json.MAX_SIZE_BYTES)
         except FileNotFoundError:
             return cls()
         return cls.from_bytes(data, str(path))
@@ -96,6 +96,10 @@ class TrustFile(Record, frozen=True, kw_only=True):
     def to_bytes(self) -> bytes:
         """Return the file as canonical JSON."""
         return canonical_json.encode(to_plain(self))
+
+    def knows(self, namespace: str) -> bool:
+        """Tell whether there is a key for a namespace, added or of its first use."""
+        return namespace in self.first_used or any(k.namespace == namespace for k in self.keys)
 
     def ids(self, namespace: str) -> frozenset[str]:
         """Return the ids of the keys that may sign the releases of a namespace."""
@@ -110,46 +114,76 @@ class TrustFile(Record, frozen=True, kw_only=True):
         )
 
 
-def trust_key(namespace: str, key: str) -> TrustedKey:
-    """Let a key sign the releases of a namespace, in all projects of this user.
+def trust(namespace: str, key: str | None = None, *, unsigned: bool = False) -> TrustedKey | None:
+    """Trust a key with the releases of a namespace, and no key that was not added.
 
     The key of its first use is forgotten: one that was added goes before.
 
     Args:
         namespace: The namespace.
-        key: The file of the public key, or a key id.
+        key: The file of a public key, or the id of a key.
+        unsigned: Accept unsigned releases of the namespace, though others of it were signed.
+
+    Returns:
+        What is trusted; None if no key was named.
 
     Raises:
-        ModpmError: `invalid-name`, `bad-key`, `invalid-digest`, `unreadable-file`; what
-            `TrustFile.of_user` raises.
+        ModpmError: `usage`, if neither is asked; `invalid-name`, `bad-key`, `invalid-digest`,
+            `unreadable-file`; what `TrustFile.of_user` raises.
     """
-    key_id, pem = _named(key)
-    trusted = TrustedKey(namespace=normalise(namespace), key_id=key_id, public_key=pem)
-    _change(lambda file: _forgetting(_with_keys(file, [*file.keys, trusted]), trusted.namespace))
+    normalised, trusted = _named(namespace, key, unsigned=unsigned)
+
+    def change(file: TrustFile) -> dict[str, Any]:
+        accepted = {*file.unsigned, *([normalised] if unsigned else [])}
+        if trusted is None:
+            return {"unsigned": sorted(accepted)}
+        # Of a key that is given twice, the whole one stays.
+        keys = sorted([*file.keys, trusted], key=lambda one: one.public_key is not None)
+        unique = {(one.namespace, one.key_id): one for one in keys}
+        return {
+            "keys": [unique[which] for which in sorted(unique)],
+            "unsigned": sorted(accepted),
+            "first_used": _without(file.first_used, normalised),
+        }
+
+    _change(change)
     return trusted
 
 
-def distrust_key(namespace: str, key: str) -> TrustedKey:
-    """Take back that a key may sign the releases of a namespace; that of its first use, too.
+def distrust(
+    namespace: str, key: str | None = None, *, unsigned: bool = False
+) -> TrustedKey | None:
+    """Trust a key with the releases of a namespace no longer, added or of its first use.
 
     Args:
         namespace: The namespace.
-        key: The file of the public key, or the key id.
+        key: The file of a public key, or the id of a key.
+        unsigned: Refuse unsigned releases of the namespace again.
+
+    Returns:
+        What is trusted no longer; None if no key was named.
 
     Raises:
-        ModpmError: `not-trusted`; as `trust_key`.
+        ModpmError: `not-trusted`; as `trust`.
     """
-    normalised = normalise(namespace)
-    key_id, _ = _named(key)
-    file = TrustFile.of_user()
-    found = [k for k in file.keys if (k.namespace, k.key_id) == (normalised, key_id)]
-    if found:
-        _change(lambda file: _with_keys(file, [k for k in file.keys if k not in found]))
-        return found[0]
-    if file.first_used.get(normalised) != key_id:
-        raise _not_trusted(f"the key {key_id} is not trusted with `{normalised}`")
-    _change(lambda file: _forgetting(file, normalised))
-    return TrustedKey(namespace=normalised, key_id=key_id)
+    normalised, trusted = _named(namespace, key, unsigned=unsigned)
+    key_id = None if trusted is None else trusted.key_id
+
+    def change(file: TrustFile) -> dict[str, Any]:
+        if unsigned and normalised not in file.unsigned:
+            raise _not_trusted(f"unsigned releases of `{normalised}` are not accepted")
+        keys = [one for one in file.keys if (one.namespace, one.key_id) != (normalised, key_id)]
+        is_first = file.first_used.get(normalised) == key_id is not None
+        if key_id is not None and len(keys) == len(file.keys) and not is_first:
+            raise _not_trusted(f"the key {key_id} is not trusted with `{normalised}`")
+        return {
+            "keys": keys,
+            "unsigned": [one for one in file.unsigned if not unsigned or one != normalised],
+            "first_used": _without(file.first_used, normalised) if is_first else file.first_used,
+        }
+
+    _change(change)
+    return trusted
 
 
 def remember_signers(signers: Mapping[str, str]) -> None:
@@ -159,15 +193,15 @@ def remember_signers(signers: Mapping[str, str]) -> None:
         ModpmError: `other-signer`, if somebody else has kept another meanwhile; what
             `TrustFile.of_user` raises.
     """
-    if not _unknown(signers, TrustFile.of_user()):
+    file = TrustFile.of_user()
+    if all(map(file.knows, signers)):
         return
 
-    def change(file: TrustFile) -> TrustFile:
-        new = _unknown(signers, file)
+    def change(file: TrustFile) -> dict[str, Any]:
         for namespace in signers.keys() & file.first_used.keys():
             check_first_use(namespace, signers[namespace], file.first_used[namespace])
-        first_used = dict(sorted({**file.first_used, **new}.items()))
-        return msgspec.structs.replace(file, first_used=first_used)
+        new = {name: key for name, key in signers.items() if not file.knows(name)}
+        return {"first_used": dict(sorted({**file.first_used, **new}.items()))}
 
     _change(change)
 
@@ -188,82 +222,44 @@ def check_first_use(namespace: str, recorded: str, known: str) -> None:
         )
 
 
-def accept_unsigned(namespace: str) -> str:
-    """Accept unsigned releases of a namespace, though others of it were signed.
-
-    Returns:
-        The namespace, normalised.
-
-    Raises:
-        ModpmError: `invalid-name`; what `TrustFile.of_user` raises.
-    """
+def _named(namespace: str, key: str | None, *, unsigned: bool) -> tuple[str, TrustedKey | None]:
+    """Return what a user names: a namespace in normal form, and a key of it."""
+    if key is None and not unsigned:
+        raise ModpmError(
+            "neither a key nor `--unsigned` is named",
+            code="usage",
+            hint="give the file of a public key, its key id, or `--unsigned`",
+            exit_code=2,
+        )
     normalised = normalise(namespace)
-    _change(lambda file: _with_unsigned(file, {*file.unsigned, normalised}))
-    return normalised
-
-
-def refuse_unsigned(namespace: str) -> str:
-    """Take back that unsigned releases of a namespace are accepted.
-
-    Returns:
-        The namespace, normalised.
-
-    Raises:
-        ModpmError: `not-trusted`, `invalid-name`; what `TrustFile.of_user` raises.
-    """
-    normalised = normalise(namespace)
-    if normalised not in TrustFile.of_user().unsigned:
-        raise _not_trusted(f"unsigned releases of `{normalised}` are not accepted")
-    _change(lambda file: _with_unsigned(file, {*file.unsigned} - {normalised}))
-    return normalised
-
-
-def _named(key: str) -> tuple[str, str | None]:
-    """Return the id of a key that a user names, and its PEM where it is given."""
+    if key is None:
+        return normalised, None
     if key.startswith("sha256:"):
-        return parse_digest(key), None
+        return normalised, TrustedKey(namespace=normalised, key_id=parse_digest(key))
     public = read_public_key(Path(key))
-    return public.key_id, public.pem
+    trusted = TrustedKey(namespace=normalised, key_id=public.key_id, public_key=public.pem)
+    return normalised, trusted
 
 
-def _change(change: Callable[[TrustFile], TrustFile]) -> None:
-    folder = home()
-    with locked(folder / _LOCK_FILE):
-        write_file(trust_path(), change(TrustFile.of_user()).to_bytes())
+def _change(change: Callable[[TrustFile], Mapping[str, Any]]) -> None:
+    with explained("change whom you trust"), locked(home() / _LOCK_FILE):
+        file = TrustFile.of_user()
+        write_file(trust_path(), msgspec.structs.replace(file, **change(file)).to_bytes())
 
 
-def _with_keys(file: TrustFile, keys: list[TrustedKey]) -> TrustFile:
-    # Of a key that is given twice, the whole one stays.
-    ordered = sorted(keys, key=lambda key: key.public_key is not None)
-    unique = {(key.namespace, key.key_id): key for key in ordered}
-    return msgspec.structs.replace(file, keys=[unique[which] for which in sorted(unique)])
-
-
-def _unknown(signers: Mapping[str, str], file: TrustFile) -> dict[str, str]:
-    known = {*file.first_used, *(key.namespace for key in file.keys)}
-    return {namespace: key for namespace, key in signers.items() if namespace not in known}
-
-
-def _forgetting(file: TrustFile, namespace: str) -> TrustFile:
-    kept = {name: key for name, key in file.first_used.items() if name != namespace}
-    return msgspec.structs.replace(file, first_used=kept)
-
-
-def _with_unsigned(file: TrustFile, namespaces: set[str]) -> TrustFile:
-    return msgspec.structs.replace(file, unsigned=sorted(namespaces))
+def _without(first_used: Mapping[str, str], namespace: str) -> dict[str, str]:
+    return {name: key for name, key in first_used.items() if name != namespace}
 
 
 def _problems(file: TrustFile) -> Iterator[Problem]:
+    namespaces = {f"keys[{i}].namespace": key.namespace for i, key in enumerate(file.keys)}
+    namespaces |= {f"unsigned[{i}]": namespace for i, namespace in enumerate(file.unsigned)}
+    namespaces |= {f"first_used.{namespace[:100]}": namespace for namespace in file.first_used}
+    for path, namespace in namespaces.items():
+        if not _is_namespace(namespace):
+            yield Problem(path, "is not a namespace in normal form")
     for i, trusted in enumerate(file.keys):
-        if not _is_namespace(trusted.namespace):
-            yield Problem(f"keys[{i}].namespace", "is not a namespace in normal form")
         yield from _key_problems(trusted, f"keys[{i}]")
-    for i, namespace in enumerate(file.unsigned):
-        if not _is_namespace(namespace):
-            yield Problem(f"unsigned[{i}]", "is not a namespace in normal form")
-    for namespace in file.first_used:
-        if not _is_namespace(namespace):
-            yield Problem(f"first_used.{namespace[:100]}", "is not a namespace in normal form")
 
 
 def _key_problems(trusted: TrustedKey, path: str) -> Iterator[Problem]:

@@ -15,7 +15,7 @@ from modpm.registry.installing.removing import remove
 from modpm.registry.installing.syncing import sync
 from modpm.registry.installing.verification import verify
 from modpm.registry.publication.publishing import publish
-from modpm.registry.signing.trusted_keys import TrustFile, distrust_key, trust_key
+from modpm.registry.signing.trusted_keys import TrustFile, distrust, trust
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -103,7 +103,7 @@ def test_after_a_key_is_trusted_all_that_is_there_is_checked_again(
     project: Path, tmp_path: Path, mallory: SigningKey
 ) -> None:
     verify(project)
-    trust_key("digits", str(tmp_path / "mallory.pub"))
+    trust("digits", str(tmp_path / "mallory.pub"))
     for verb in (
         sync,
         verify,
@@ -111,8 +111,8 @@ def test_after_a_key_is_trusted_all_that_is_there_is_checked_again(
         lambda p: install([], p, locked=True),
     ):
         assert refusal(lambda verb=verb: verb(project)).code == "other-signer"  # type: ignore[misc]
-    distrust_key("digits", mallory.public.key_id)
-    trust_key("digits", str(tmp_path / "alice.pub"))
+    distrust("digits", mallory.public.key_id)
+    trust("digits", str(tmp_path / "alice.pub"))
     assert verify(project)
 
 
@@ -120,7 +120,7 @@ def test_a_key_of_a_first_use_can_be_forgotten(
     project: Path, tmp_path: Path, alice: SigningKey
 ) -> None:
     shutil.rmtree(project)
-    distrust_key("digits", alice.public.key_id)
+    distrust("digits", alice.public.key_id)
     other = tmp_path / "other"
     other.mkdir()
     assert [m.version for m in install(["digits/7"], other, tmp_path / "mallorys").modules] == [

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from modpm.registry.installing.installation import install
+from modpm.registry.signing.trusted_keys import trust
 
 if TYPE_CHECKING:
     from tests.registry.conftest import Put
@@ -80,6 +81,7 @@ def test_a_verb_that_finds_everything_done_imports_no_library_for_other_work(
 ) -> None:
     put("digits/cat")
     install(["digits/cat"], project, registry)
+    trust("mnist", "sha256:" + "0" * 64)
 
     found = imported("-m", "modpm.cli", verb, "--project", str(project))
 

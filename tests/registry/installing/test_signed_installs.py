@@ -19,7 +19,7 @@ from modpm.registry.installing.installed import installed
 from modpm.registry.installing.verification import verify
 from modpm.registry.projects.project import Project
 from modpm.registry.publication.publishing import publish
-from modpm.registry.signing.trusted_keys import trust_key
+from modpm.registry.signing.trusted_keys import trust
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -108,7 +108,7 @@ def test_a_release_of_another_key_is_refused_until_it_is_trusted(
     publish([make_distribution("digits/7", "1.1.0").folder], registry, key=bob)
     assert refused(signed_project) == "other-signer"
 
-    trust_key("digits", str(tmp_path / "bob.pub"))
+    trust("digits", str(tmp_path / "bob.pub"))
     install(["digits/7>=1.1"], signed_project)
 
     assert versions(signed_project) == ["1.1.0"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import stat
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -18,13 +19,7 @@ from modpm.registry.index import Release
 from modpm.registry.installing.trust import checked_signers
 from modpm.registry.projects.lockfile import Pin
 from modpm.registry.signing.signature import sign_distribution
-from modpm.registry.signing.trusted_keys import (
-    TrustFile,
-    accept_unsigned,
-    distrust_key,
-    refuse_unsigned,
-    trust_key,
-)
+from modpm.registry.signing.trusted_keys import TrustFile, distrust, trust
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -33,6 +28,7 @@ if TYPE_CHECKING:
     from tests.registry.conftest import MakeDistribution
 
     from modpm.registry.signing.keys import SigningKey
+    from modpm.registry.signing.trusted_keys import TrustedKey
 
 REGISTRY = Address("modules", "/srv/modules")
 
@@ -95,6 +91,10 @@ def bob(tmp_path: Path) -> Owner:
 
 def _owner(path: Path) -> Owner:
     return Owner(made_key(path), path)
+
+
+def key_id_of(key: TrustedKey | None) -> str | None:
+    return None if key is None else key.key_id
 
 
 def raised(call: Callable[..., object], *arguments: object) -> ModpmError:
@@ -209,7 +209,7 @@ def test_a_signature_is_the_file_that_is_pinned(releases: Releases, alice: Owner
 
 
 def test_trusted_keys_alone_may_sign(releases: Releases, alice: Owner, bob: Owner) -> None:
-    trust_key("digits", alice.public_path)
+    trust("digits", alice.public_path)
     pin, other = releases.add("digits/7", alice), releases.add("digits/8", bob)
 
     assert releases.check(pin) == {"digits": alice.key_id}
@@ -225,18 +225,18 @@ def test_trusted_keys_alone_may_sign(releases: Releases, alice: Owner, bob: Owne
 def test_trust_moves_a_namespace_to_a_new_key(releases: Releases, alice: Owner, bob: Owner) -> None:
     signers = {"digits": alice.key_id}
     old, new = releases.add("digits/7", alice), releases.add("digits/8", bob)
-    trust_key("digits", bob.public_path)
+    trust("digits", bob.public_path)
 
     assert releases.check(new, signers=signers) == {"digits": bob.key_id}
     assert releases.refused(old, new, signers=signers).code == "other-signer"
-    trust_key("digits", alice.key_id)
+    trust("digits", alice.key_id)
     assert releases.check(old, new, signers=signers) == {"digits": alice.key_id}
 
 
 def test_trust_in_one_namespace_is_not_trust_in_another(
     releases: Releases, alice: Owner, bob: Owner
 ) -> None:
-    trust_key("mnist", alice.public_path)
+    trust("mnist", alice.public_path)
 
     assert releases.check(releases.add("digits/7", bob)) == {"digits": bob.key_id}
 
@@ -246,20 +246,20 @@ def test_unsigned_releases_are_accepted_where_the_user_says_so(
 ) -> None:
     signers = {"digits": alice.key_id}
     pin = releases.add("digits/7", None)
-    accept_unsigned("digits")
+    trust("digits", unsigned=True)
 
     assert releases.check(pin, signers=signers) == {}
     assert releases.refused(releases.add("digits/8", bob), signers=signers).code == "other-signer"
-    refuse_unsigned("digits")
+    distrust("digits", unsigned=True)
     assert releases.refused(pin, signers=signers).code == "unsigned"
 
 
 def test_the_trust_file_says_what_was_added(alice: Owner, bob: Owner, home: Path) -> None:
-    trust_key("Digits", bob.key_id)
-    trust_key("digits", bob.public_path)
-    trust_key("digits", bob.key_id)
-    trust_key("abc", alice.public_path)
-    accept_unsigned("mnist")
+    trust("Digits", bob.key_id)
+    trust("digits", bob.public_path)
+    trust("digits", bob.key_id)
+    trust("abc", alice.public_path)
+    trust("mnist", unsigned=True)
 
     file = TrustFile.of_user()
 
@@ -273,23 +273,23 @@ def test_the_trust_file_says_what_was_added(alice: Owner, bob: Owner, home: Path
 
 
 def test_what_was_added_can_be_removed(alice: Owner, bob: Owner) -> None:
-    trust_key("digits", alice.public_path)
-    trust_key("digits", bob.public_path)
+    trust("digits", alice.public_path)
+    trust("digits", bob.public_path)
 
-    assert distrust_key("digits", alice.public_path).key_id == alice.key_id
-    assert distrust_key("digits", bob.key_id).key_id == bob.key_id
+    assert key_id_of(distrust("digits", alice.public_path)) == alice.key_id
+    assert key_id_of(distrust("digits", bob.key_id)) == bob.key_id
 
     assert TrustFile.of_user() == TrustFile()
-    assert raised(distrust_key, "digits", alice.public_path).code == "not-trusted"
-    assert raised(refuse_unsigned, "digits").code == "not-trusted"
+    assert raised(distrust, "digits", alice.public_path).code == "not-trusted"
+    assert raised(partial(distrust, unsigned=True), "digits").code == "not-trusted"
 
 
 def test_what_is_no_key_or_namespace_is_refused(alice: Owner, tmp_path: Path) -> None:
     (tmp_path / "no.pub").write_text("no key")
 
-    assert raised(trust_key, "digits", str(tmp_path / "no.pub")).code == "bad-key"
-    assert raised(trust_key, "digits", "sha256:12").code == "invalid-digest"
-    assert raised(trust_key, "../digits", alice.public_path).code == "invalid-name"
+    assert raised(trust, "digits", str(tmp_path / "no.pub")).code == "bad-key"
+    assert raised(trust, "digits", "sha256:12").code == "invalid-digest"
+    assert raised(trust, "../digits", alice.public_path).code == "invalid-name"
 
 
 def test_golden_trust_files_are_read_and_written_alike(repository: Path) -> None:
