@@ -25,16 +25,15 @@ if TYPE_CHECKING:
 @click.option(
     "--threshold",
     metavar="SHARE|auto",
-    show_default="0.9, or the retention rate of mwt+views",
-    help="Share of a class's images that must activate a kernel for the class to retain it; "
-    "`auto` takes the smallest modules within the budget.",
+    help="For runs of mwt: share of a class's images that must activate a kernel for the class to "
+    "retain it, by default 0.9. For all: `auto` takes the smallest modules within the budget.",
 )
 @click.option(
     "--retention",
     type=float,
     metavar="RATE",
-    help="For runs of mwt+views: share of the kernels that a class retains, the first of its "
-    "ranking; in place of a threshold.",
+    show_default="what the run prepared",
+    help="Share of the kernels that a class retains, the first of its ranking.",
 )
 @click.option(
     "--budget",
@@ -95,9 +94,9 @@ def command(
     output: Path,
     as_json: bool,
 ) -> None:
-    """Cut a modular network into one class module for each class.
+    """Cut a trained network into one class module for each class.
 
-    RUN is the folder of a finished modular run. DIST gets a distribution for each class, ready to
+    RUN is the folder of a finished run. DIST gets a distribution for each class, ready to
     be published, and modules.json with everything that was measured.
     """
     from modpm.core.modularizing.modularize import modularize  # noqa: PLC0415 -- torch is not for `--help`
@@ -158,9 +157,4 @@ def _print(made: Modularization) -> None:
         table(curve_rows(made), CURVE_COLUMNS)
         show()
     table(module_rows(made), MODULE_COLUMNS)
-    say(
-        f"{len(made.distributions)} class modules in {made.folder}: {made.criterion}, "
-        f"mean kernel retention rate {made.kernel_retention_rate:.3f}, cohesion "
-        f"{made.cohesion:.3f}, coupling {made.coupling:.3f}, measured on "
-        f"{made.manifests[0].metrics[0].split}"
-    )
+    say(f"{len(made.distributions)} class modules in {made.folder}: {made.summary()}")

@@ -27,15 +27,25 @@ def _numbers(
         raise click.BadParameter(f"{value!r} is not numbers such as 0.5,0.5,0.5") from error
 
 
+def _settings(
+    _ctx: click.Context, _parameter: click.Parameter, values: tuple[str, ...]
+) -> dict[str, float]:
+    """Read what each NAME=NUMBER says."""
+    try:
+        return {name: float(number) for name, number in (value.split("=", 1) for value in values)}
+    except ValueError as error:
+        raise click.BadParameter("give a name and a number, such as alpha=0.5") from error
+
+
 @click.command(
     "train",
-    epilog="Example: modpm train cifar10 --arch small_vgg --epochs 15 -o runs/cifar10",
+    epilog="Example: modpm train cifar10 --epochs 15 -o runs/cifar10",
 )
 @click.argument("data")
 @click.option(
     "--arch",
-    default="digits_cnn",
-    show_default=True,
+    default="auto",
+    show_default="by the size of the images",
     help="vgg16, resnet18, resnet20, simcnn, rescnn, small_vgg, digits_cnn, or a network of "
     "yours, package.module:factory.",
 )
@@ -48,10 +58,8 @@ def _numbers(
     help="Start from ordinary weights of the same architecture (.safetensors).",
 )
 @click.option("--epochs", default=30, show_default=True, help="Passes over the training data.")
-@click.option("--lr", default=0.05, show_default=True, help="Peak learning rate.")
+@click.option("--lr", type=float, show_default="the method's", help="Peak learning rate.")
 @click.option("--batch-size", default=128, show_default=True, help="Images a step.")
-@click.option("--alpha", default=0.5, show_default=True, help="Weight of the cohesion loss.")
-@click.option("--beta", default=1.5, show_default=True, help="Weight of the coupling loss.")
 @click.option("--seed", default=0, show_default=True, help="Of everything that is drawn.")
 @click.option(
     "--val-fraction",
@@ -61,12 +69,19 @@ def _numbers(
 )
 @click.option(
     "--method",
-    type=click.Choice(["mwt", "mwt+views"]),
-    default="mwt",
+    default="views",
     show_default=True,
-    help="mwt+views shows the network its class modules while it trains.",
+    help="views shows the network its class modules while it trains; mwt is modularizing while "
+    "training as published; plain is for comparison; or a method of yours, package.module:Class.",
 )
-@click.option("--plain", is_flag=True, help="Train the same network without masks, for comparison.")
+@click.option(
+    "--set",
+    "settings",
+    multiple=True,
+    metavar="NAME=NUMBER",
+    callback=_settings,
+    help="A setting of the method, such as alpha=0.5 of mwt. May be given again.",
+)
 @click.option(
     "--precision",
     type=click.Choice(["float32", "bfloat16"]),
@@ -75,16 +90,10 @@ def _numbers(
     help="bfloat16 is faster where the processor has it.",
 )
 @click.option(
-    "--threshold",
-    default=0.9,
-    show_default=True,
-    help="Frequency at or above which metrics count a kernel as retained.",
-)
-@click.option(
     "--retention",
     default=0.32,
     show_default=True,
-    help="Kernel retention rate of the modules that mwt+views prepares.",
+    help="Share of the kernels that a class module keeps, which views prepares.",
 )
 @click.option(
     "--mean",
@@ -113,7 +122,7 @@ def command(
     as_json: bool,
     **settings: Any,  # noqa: ANN401 -- passed on as they are
 ) -> None:
-    """Train a modular network on DATA.
+    """Train a network on DATA that can be cut into class modules.
 
     DATA is digits, a folder of parquet files, a folder of class-named folders of images, or a
     data set of the Hugging Face Hub.

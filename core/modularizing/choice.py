@@ -11,10 +11,10 @@ from modpm.core.composition.automatic import weigh
 from modpm.core.composition.compose import FUSED, INDEPENDENT
 from modpm.core.errors import ModpmError
 from modpm.core.modularizing.composing import compose_all, modules_of
-from modpm.core.modularizing.criterion import Criterion, candidates
 from modpm.core.modularizing.fitting import FittedNetwork, fit_networks
 from modpm.core.modularizing.metrics import join
-from modpm.core.modularizing.origin import accuracy
+from modpm.core.training.evidence import Criterion
+from modpm.core.training.inference import accuracy
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from modpm.core.composition.scorer import Scorer
     from modpm.core.formats.manifest import ComposedAccuracy
     from modpm.core.modularizing.description import Describer
-    from modpm.core.modularizing.frequencies import KernelFrequencies
     from modpm.core.modularizing.origin import OriginNetwork
+    from modpm.core.training.evidence import Evidence
 
 
 @dataclass(frozen=True)
@@ -81,14 +81,14 @@ class Search:
 
     Attributes:
         origin: The modular network.
-        frequencies: Its kernel frequencies.
+        evidence: What says which kernels each class keeps.
         describer: Makes the manifests that composing reads.
         calibration: The kind of the scores.
         budget: Most points of accuracy that may be lost.
     """
 
     origin: OriginNetwork
-    frequencies: KernelFrequencies
+    evidence: Evidence
     describer: Describer
     calibration: str
     budget: float
@@ -106,9 +106,9 @@ class Search:
         composed: dict[Criterion, ComposedAccuracy] = {}
         curve: list[TradeOff] = []
         seen: dict[bytes, Criterion] = {}
-        tried = candidates(self.origin.run)
+        tried = self.evidence.candidates(self.origin.run.config.retention)
         for done, criterion in enumerate(tried, start=1):
-            masks = criterion.masks(self.origin, self.frequencies)
+            masks = self.evidence.masks(criterion)
             same = seen.setdefault(join(masks).numpy().tobytes(), criterion)
             networks[criterion] = networks.get(same) or self._networks(masks)
             modules = modules_of(networks[criterion], self.describer, criterion)
@@ -174,5 +174,5 @@ def _not_met(curve: Sequence[TradeOff], budget: float) -> ModpmError:
         f"no size keeps the composition within {budget:g} points of the modular network",
         code="budget-not-met",
         why="\n".join(lines),
-        hint=f"allow `--budget {least:.2f}`, train for longer or with `--method mwt+views`",
+        hint=f"allow `--budget {least:.2f}`, or train for longer",
     )

@@ -8,19 +8,18 @@ import torch
 
 from modpm.core.composition.fused import fuse
 from modpm.core.formats.manifest import ComposedAccuracy
-from modpm.core.modularizing.origin import accuracy
 from modpm.core.modularizing.splits import HELD_OUT, N_DIGITS
-from modpm.core.training.inference import predict_batches
+from modpm.core.training.inference import accuracy, predict_batches
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from modpm.core.composition.class_module import ClassModule
     from modpm.core.composition.scorer import Scorer
-    from modpm.core.modularizing.criterion import Criterion
     from modpm.core.modularizing.description import Describer
     from modpm.core.modularizing.fitting import FittedNetwork
     from modpm.core.modularizing.origin import OriginNetwork
+    from modpm.core.training.evidence import Criterion
 
 
 def modules_of(

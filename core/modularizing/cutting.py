@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
+from msgspec.structs import replace
 
 from modpm.core.formats.network_graph import Graph, Node
-from modpm.core.graph import infer_shapes
-from modpm.core.slicing import placements, slice_graph
+from modpm.core.slicing import slice_graph
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -18,10 +17,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from modpm.core.modularizing.calibration import Calibrator
-
-HIDDEN = ".mask_generator.hidden"
-HIDDEN_RELU = ".mask_generator.hidden_relu"
-POOL = ".mask_generator.pool"
 
 Retained = dict[str, list[int]]
 
@@ -32,100 +27,99 @@ class CutNetwork:
 
     Attributes:
         class_index: The class's position among the origin's outputs.
-        retained: What is retained of the origin's convolutions, and of the hidden layers of its
-            mask generators where they were cut.
+        retained: What is retained of the origin's convolutions.
+        cut_layers: The convolutions that classes keep some kernels of.
         graph: The sliced network; its output is the logit of the class, (N, 1).
         tensors: Its tensors.
     """
 
     class_index: int
     retained: Retained
+    cut_layers: tuple[str, ...]
     graph: Graph
     tensors: dict[str, Tensor]
 
     @property
-    def feature_nodes(self) -> tuple[str, ...]:
-        """The vectors that a head reads besides the logit.
+    def features(self) -> tuple[Node, ...]:
+        """The nodes whose values a head reads besides the logit, vectors of each image.
 
-        They are what the network computes anyway: the pooled inputs of its mask generators, and
-        what its last layer reads.
+        They are what each convolution that was cut reads, averaged over its pixels, which the
+        network may compute anyway, and what its last layer reads.
         """
-        pools = [node.name for node in self.graph.nodes if node.name.endswith(POOL)]
-        last = self.graph.node(self.graph.output)
-        is_linear = last.operator == "linear"
-        return tuple(dict.fromkeys((*pools, *(last.inputs if is_linear else ()))))
+        own = {node.name: node for node in self.graph.nodes}
+        pooled = {node.inputs[0]: node for node in own.values() if _is_pool(node)}
+        sources = [own[name].inputs[0] for name in self.cut_layers if name in own]
+        pools = [pooled.get(source) or _pool(source) for source in dict.fromkeys(sources)]
+        last = own[self.graph.output]
+        vectors = [own[name] for name in last.inputs] if last.operator == "linear" else []
+        return tuple({node.name: node for node in (*pools, *vectors)}.values())
 
     @property
-    def feature_sizes(self) -> dict[str, int]:
-        """How many numbers each of them has."""
-        shapes = infer_shapes(self.graph)
-        return {name: math.prod(shapes[name]) for name in self.feature_nodes}
+    def with_features(self) -> Graph:
+        """The graph with all of these nodes."""
+        there = {node.name for node in self.graph.nodes}
+        new = [node for node in self.features if node.name not in there]
+        return replace(self.graph, nodes=(*self.graph.nodes, *new))
 
-    @property
-    def hidden_nodes(self) -> dict[str, str]:
-        """The node of the activated hidden units of each mask generator, by their linear layer."""
-        return {
-            node.inputs[0]: node.name
-            for node in self.graph.nodes
-            if node.name.endswith(HIDDEN_RELU) and node.inputs[0].endswith(HIDDEN)
-        }
+
+def _is_pool(node: Node) -> bool:
+    return node.operator == "mean" and node.attributes == {"keepdim": False}
+
+
+def _pool(source: str) -> Node:
+    return Node(f"{source}.pooled", "mean", (source,), {"keepdim": False})
 
 
 def cut(
-    graph: Graph, tensors: Mapping[str, Tensor], retained: Retained, class_index: int
+    graph: Graph, tensors: Mapping[str, Tensor], masks: Mapping[str, Tensor], class_index: int
 ) -> CutNetwork:
-    """Cut the network of one class out of a modular network.
+    """Cut the network of one class out of an origin.
 
     Args:
-        graph: The modular network.
+        graph: The origin.
         tensors: Its tensors.
-        retained: The kernels that the class retains, by convolution.
+        masks: Module masks, by convolution.
         class_index: The class's output.
-    """
-    sliced, left = slice_graph(graph, tensors, retained, [class_index])
-    return CutNetwork(class_index, retained, sliced, left)
-
-
-def without_silent_units(
-    graph: Graph,
-    tensors: Mapping[str, Tensor],
-    network: CutNetwork,
-    is_ever_active: Mapping[str, Tensor],
-) -> CutNetwork:
-    """Cut the hidden units of mask generators that are 0 for every image that was read.
-
-    On those images the network's values do not change.
-
-    Args:
-        graph: The modular network that `network` was cut from.
-        tensors: Its tensors.
-        network: Cut with whole hidden layers.
-        is_ever_active: Which hidden units it ever activates, by linear layer.
 
     Shapes:
-        is_ever_active: (H,) each, boolean, H the units that `network` has left.
+        masks: (n_classes, K) each, boolean.
     """
-    places = placements(graph, network.retained, [network.class_index])
-    left = {
-        layer.name: _left_units(layer, places, is_ever_active.get(layer.name))
-        for layer in graph.nodes
-        if layer.name.endswith(HIDDEN)
+    retained = retained_kernels(masks, class_index, graph.kernels())
+    sliced, left = slice_graph(graph, tensors, retained, [class_index])
+    return CutNetwork(class_index, retained, tuple(masks), sliced, left)
+
+
+def retained_kernels(
+    masks: Mapping[str, Tensor], class_index: int, kernels: Mapping[str, int]
+) -> dict[str, list[int]]:
+    """Return the indices of the kernels that one class retains, ascending, by convolution.
+
+    Args:
+        masks: Module masks of the convolutions that are cut.
+        class_index: Which class.
+        kernels: How many kernels each convolution of the network has; of others all are retained.
+
+    Shapes:
+        masks: (n_classes, K) each, boolean.
+    """
+    return {
+        conv: masks[conv][class_index].nonzero()[:, 0].tolist() if conv in masks else [*range(n)]
+        for conv, n in kernels.items()
     }
-    return cut(graph, tensors, {**network.retained, **left}, network.class_index)
 
 
-def _left_units(
-    layer: Node, places: Mapping[str, tuple[list[int] | None, ...]], active: Tensor | None
-) -> list[int]:
-    """Return the units that are not silent; of a layer that nothing reads any more, all."""
-    n_features = layer.attributes["n_features"]
-    assert isinstance(n_features, int)
-    if active is None:
-        return list(range(n_features))
-    kept = places[layer.tensors["weight"]][0]
-    units = range(n_features) if kept is None else kept
-    silent = {unit for unit, is_active in zip(units, active.tolist(), strict=True) if not is_active}
-    return [unit for unit in range(n_features) if unit not in silent]
+def kernel_retention_rate(
+    retained: Mapping[str, Sequence[int]], kernels: Mapping[str, int]
+) -> float:
+    """Return retained kernels / all kernels of one class module.
+
+    Strict: every convolution counts, those that are not cut as wholly retained.
+
+    Args:
+        retained: Indices of the retained kernels, by convolution.
+        kernels: How many kernels each convolution of the network has.
+    """
+    return sum(len(retained[conv]) for conv in kernels) / sum(kernels.values())
 
 
 @dataclass(frozen=True)
@@ -153,12 +147,13 @@ def with_score(network: CutNetwork, calibrator: Calibrator) -> ScoredNetwork:
         network: Cut for one class.
         calibrator: Fitted on what it reads.
     """
-    logit = network.graph.output
+    logit = source = network.graph.output
     features, nodes = None, list(network.graph.nodes)
-    source = logit
     if calibrator.reads_features:
+        nodes = list(network.with_features.nodes)
         source = features = _free_name(network.graph, "head_inputs")
-        nodes.append(Node(source, "cat", (*network.feature_nodes, logit)))
+        read = (node.name for node in network.features)
+        nodes.append(Node(source, "cat", (*read, logit)))
     score = _free_name(network.graph, "score")
     roles = {"weight": f"{score}.weight", "bias": f"{score}.bias"}
     nodes.append(Node(score, "linear", (source,), {"n_features": 1}, roles))

@@ -34,10 +34,10 @@ if TYPE_CHECKING:
 
     from modpm.core.formats.names import ModuleName
     from modpm.core.graph import Graph, Node
-    from modpm.core.modularizing.criterion import Criterion
     from modpm.core.modularizing.fitting import FittedNetwork
     from modpm.core.modularizing.origin import OriginNetwork
     from modpm.core.training.configuration import TrainingConfiguration
+    from modpm.core.training.evidence import Criterion
 
 
 ENOUGH_FOR_TWO_NUMBERS = 1000
@@ -153,7 +153,7 @@ class Describer:
 
 
 def _parameters(config: TrainingConfiguration, criterion: Criterion) -> dict[str, float]:
-    parameters = {"alpha": config.alpha, "beta": config.beta}
+    parameters = dict(config.settings)
     if criterion.retention is not None:
         parameters["retention"] = criterion.retention
     return parameters

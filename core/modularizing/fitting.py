@@ -8,8 +8,12 @@ from typing import TYPE_CHECKING
 from modpm.core.composition.class_module import ClassModule
 from modpm.core.graph import Cost, count
 from modpm.core.modularizing.calibration import FittedScore, fit_score
-from modpm.core.modularizing.cutting import ScoredNetwork, cut, with_score, without_silent_units
-from modpm.core.modularizing.module_masks import kernel_retention_rate, retained_kernels
+from modpm.core.modularizing.cutting import (
+    ScoredNetwork,
+    cut,
+    kernel_retention_rate,
+    with_score,
+)
 from modpm.core.modularizing.readings import Readings, read
 
 if TYPE_CHECKING:
@@ -82,16 +86,10 @@ def _fit_together(
     classes: Sequence[int],
     calibration: str,
 ) -> Iterator[FittedNetwork]:
-    wholes = [
-        cut(origin.graph, origin.tensors, retained_kernels(masks, i, origin.kernels), i)
-        for i in classes
-    ]
-    readings = read(wholes, origin.validation, origin.contract)
-    for whole, found in zip(wholes, readings, strict=True):
-        network = without_silent_units(origin.graph, origin.tensors, whole, found.is_ever_active)
-        is_same = network.feature_sizes == whole.feature_sizes
-        again = [found] if is_same else read([network], origin.validation, origin.contract)
-        yield _scored(origin, network, again[0], calibration)
+    cuts = [cut(origin.graph, origin.tensors, masks, i) for i in classes]
+    readings = read(cuts, origin.validation, origin.contract)
+    for network, found in zip(cuts, readings, strict=True):
+        yield _scored(origin, network, found, calibration)
 
 
 def _scored(

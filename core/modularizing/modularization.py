@@ -7,8 +7,8 @@ from functools import cached_property
 from statistics import mean
 from typing import TYPE_CHECKING, Any
 
-from modpm.core.modularizing.criterion import Criterion
 from modpm.core.modularizing.metrics import kernel_overlap, retention_by_layer
+from modpm.core.training.evidence import Criterion
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -33,8 +33,8 @@ class Modularization:
         distributions: In the order of the network's classes.
         masks: The module masks, by convolution.
         criterion: What said which kernels are retained.
-        cohesion, coupling: How much samples of one class use the same kernels, and classes each
-            other's.
+        cohesion: How much samples of one class use the same kernels; None where it is unknown.
+        coupling: How much classes use each other's.
         curve: What every candidate gives, where the criterion was chosen; else empty.
 
     Shapes:
@@ -45,7 +45,7 @@ class Modularization:
     distributions: tuple[Distribution, ...]
     masks: dict[str, Tensor]
     criterion: Criterion
-    cohesion: float
+    cohesion: float | None
     coupling: float
     curve: tuple[TradeOff, ...] = ()
 
@@ -78,6 +78,15 @@ class Modularization:
             for manifest in self.manifests
         ]
         return retention_by_layer(retained, kernels)
+
+    def summary(self) -> str:
+        """Return in one line how it was cut, how modular it is and where that was measured."""
+        cohesion = "" if self.cohesion is None else f"cohesion {self.cohesion:.3f}, "
+        return (
+            f"{self.criterion}: mean kernel retention rate {self.kernel_retention_rate:.3f}, "
+            f"{cohesion}coupling {self.coupling:.3f}, measured on "
+            f"{self.manifests[0].metrics[0].split}"
+        )
 
     def to_json(self, relative_to: Path | None = None) -> dict[str, Any]:
         """Return all of it as JSON.
@@ -180,9 +189,7 @@ def render_report(made: Modularization) -> str:
         f"# Class modules of {origin.architecture}\n\n"
         f"Origin `{origin.digest}`: accuracy {accuracy}, {origin.n_parameters:,} parameters, "
         f"{origin.macs:,} multiply-accumulates an image.\n\n"
-        f"Cut by {made.criterion}: mean kernel retention rate "
-        f"{made.kernel_retention_rate:.3f}, cohesion {made.cohesion:.3f}, coupling "
-        f"{made.coupling:.3f}. Measured on {made.manifests[0].metrics[0].split}.\n\n"
+        f"Cut by {made.summary()}.\n\n"
         f"{_table(MODULE_COLUMNS, module_rows(made))}"
     )
     if made.curve:

@@ -1,4 +1,4 @@
-"""`modularize`: a modular network cut into one class module for each of its classes."""
+"""`modularize`: a trained network cut into one class module for each of its classes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,6 @@ from modpm.core.modularizing.class_metrics import measure_networks
 from modpm.core.modularizing.composing import compose_all, modules_of
 from modpm.core.modularizing.description import Describer, files_of
 from modpm.core.modularizing.fitting import fit_networks
-from modpm.core.modularizing.frequencies import KernelFrequencies, count_kernels
 from modpm.core.modularizing.metrics import cohesion, coupling
 from modpm.core.modularizing.modularization import Modularization, render_report
 from modpm.core.modularizing.origin import OriginNetwork
@@ -36,6 +35,7 @@ if TYPE_CHECKING:
 
     from modpm.core.formats.manifest import Manifest
     from modpm.core.modularizing.fitting import FittedNetwork
+    from modpm.core.training.evidence import Evidence
 
 SUMMARY_FILE = "modules.json"
 REPORT_FILE = "README.md"
@@ -60,20 +60,20 @@ def modularize(
     measure_on: str = TEST,
     progress: Progress | None = None,
 ) -> Modularization:
-    """Cut a modular network into class modules, and write a distribution for each.
+    """Cut a trained network into class modules, and write a distribution for each.
 
     The kernels of a class are chosen on the training images, its score is fitted on the held-out
     ones, and what it is worth is measured on the test split once all is decided; where there is
     none, by cross-fitting on the held-out images. The same run gives the same bytes.
 
     Args:
-        run: A finished modular run, or its folder.
+        run: A finished run, or its folder.
         output: The folder for the distributions; it must not exist, or be empty.
-        threshold: Kernel frequency at or above which a class retains a kernel; or `auto` for
-            the smallest modules whose composition stays within the budget. By default 0.9, or
-            the retention rate that a run of `mwt+views` was trained for.
-        retention: Kernel retention rate up to which each class's ranking is retained, for a run
-            of `mwt+views`; in place of a threshold.
+        threshold: Kernel frequency at or above which a class retains a kernel, for a run of
+            `mwt`, by default 0.9; or, for every run, `auto` for the smallest modules whose
+            composition stays within the budget.
+        retention: Kernel retention rate up to which each class's ranking is retained, for runs
+            that have one; by default what the run was trained for.
         budget: For `auto`: the most points of accuracy that the composition of all classes may
             lose against the modular network on the held-out images.
         namespace: What stands before the slash in the modules' names; None for the name of the
@@ -88,7 +88,7 @@ def modularize(
         progress: Told how far it is.
 
     Raises:
-        ModpmError: The run is no run, not modular, not finished or damaged; its data is gone or
+        ModpmError: The run is no run, not finished or damaged; its data is gone or
             has changed; a setting is not possible; the folder exists or cannot be written; no
             size is within the budget.
     """
@@ -125,37 +125,27 @@ class _Modularizing:
 
     def run(self) -> Modularization:
         """Choose, cut, measure and write."""
-        frequencies = self._frequencies()
-        choice = self._choice(frequencies)
-        masks = choice.criterion.masks(self._origin, frequencies)
+        evidence = self._origin.evidence(partial(self._progress, "counting kernels"))
+        choice = self._choice(evidence)
+        masks, samples = evidence.masks(choice.criterion), evidence.sample_masks
         made = Modularization(
             folder=self._request.output,
             distributions=(),
             masks=masks,
             criterion=choice.criterion,
-            cohesion=cohesion(frequencies.sample_masks, masks),
+            cohesion=None if samples is None else cohesion(samples, masks),
             coupling=coupling(masks),
             curve=choice.curve,
         )
         return self._written(made, choice)
 
-    def _frequencies(self) -> KernelFrequencies:
-        return count_kernels(
-            self._origin.network,
-            self._origin.run.training_data(),
-            self._origin.contract,
-            partial(self._progress, "counting kernels"),
-        )
-
-    def _choice(self, frequencies: KernelFrequencies) -> Choice:
+    def _choice(self, evidence: Evidence) -> Choice:
         request = self._request
         describer = Describer(self._origin, request.details)
         if request.criterion is None:
-            search = Search(
-                self._origin, frequencies, describer, request.calibration, request.budget
-            )
+            search = Search(self._origin, evidence, describer, request.calibration, request.budget)
             return search.run(partial(self._progress, "trying sizes"))
-        masks = request.criterion.masks(self._origin, frequencies)
+        masks = evidence.masks(request.criterion)
         tell = partial(self._progress, "cutting class modules")
         networks = fit_networks(self._origin, masks, request.calibration, tell)
         modules = modules_of(networks, describer, request.criterion)

@@ -2,29 +2,35 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+import torch
+
 from modpm.core.errors import ModpmError
 from modpm.core.graph import build, count
-from modpm.core.modularizing.passes import aligned
 from modpm.core.modularizing.splits import N_DIGITS, TEST
+from modpm.core.training.batches import TrainingImages
 from modpm.core.training.checkpoint import network_digest
-from modpm.core.training.inference import predict_batches
+from modpm.core.training.inference import accuracy, predict_batches
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from torch import Tensor
 
     from modpm.core.data import ImageData
     from modpm.core.formats.manifest import InputContract
     from modpm.core.graph import Cost, Graph, GraphNetwork
+    from modpm.core.training.evidence import Evidence
+    from modpm.core.training.inference import Progress
     from modpm.core.training.run import Run
 
 
 @dataclass(frozen=True)
 class OriginNetwork:
-    """A modular network that class modules are cut from.
+    """A trained network that class modules are cut from.
 
     Attributes:
         run: Where it comes from.
@@ -42,21 +48,12 @@ class OriginNetwork:
         """Return the network of a run.
 
         Args:
-            run: A finished modular run.
+            run: A finished run.
             measures_test: Whether the test split may be read.
 
         Raises:
-            ModpmError: The run was trained without mask generators (`not-modular`), is not
-                finished (`run-unfinished`), or is damaged.
+            ModpmError: The run is not finished (`run-unfinished`), or is damaged.
         """
-        if not run.is_modular:
-            raise ModpmError(
-                "the run is not modular",
-                code="not-modular",
-                where=str(run.folder),
-                why="it was trained with `--plain`, without mask generators",
-                hint="train again without `--plain`",
-            )
         return cls(run, *run.network(), measures_test)
 
     @property
@@ -81,7 +78,7 @@ class OriginNetwork:
 
     @cached_property
     def cost(self) -> Cost:
-        """What it costs, mask generators included."""
+        """What it costs."""
         return count(self.graph, self.tensors)
 
     @cached_property
@@ -122,11 +119,31 @@ class OriginNetwork:
         """Return its logits for images; (N, n_classes)."""
         return predict_batches(self.network, data.images, self.contract)
 
+    def evidence(self, progress: Progress | None = None) -> Evidence:
+        """Return what says which kernels each class keeps.
 
-def accuracy(scores: Tensor, labels: Tensor) -> float:
-    """Return the share of images whose class has the highest score; 0 where there are none.
+        Args:
+            progress: Told how many training images are read, where they are.
+        """
+        images = TrainingImages(self.run.training_data(), self.contract)
+        return self.run.method.evidence(self.network, self.run.findings, images, progress)
 
-    Shapes:
-        scores: (N, n_classes); labels: (N,)
+
+def aligned(data: ImageData, classes: Sequence[str]) -> ImageData:
+    """Return the images of some classes, labelled by their positions among them.
+
+    A split may name its classes in another order, lack some, or have others, whose images are
+    left out.
+
+    Args:
+        data: Images whose labels are positions in `data.classes`.
+        classes: Names of classes.
     """
-    return int((scores.argmax(1) == labels).sum()) / max(1, len(labels))
+    if tuple(data.classes) == tuple(classes):
+        return data
+    positions = {name: i for i, name in enumerate(classes)}
+    moved = torch.tensor([positions.get(name, -1) for name in data.classes])[data.labels]
+    is_known = moved >= 0
+    return replace(
+        data, images=data.images[is_known], labels=moved[is_known], classes=tuple(classes)
+    )

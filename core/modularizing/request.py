@@ -10,7 +10,6 @@ from modpm.core.errors import ModpmError
 from modpm.core.formats.release_terms import checked_license, checked_summary, checked_version
 from modpm.core.formats.whole_files import is_free
 from modpm.core.modularizing.calibration import KINDS
-from modpm.core.modularizing.criterion import Criterion, given_criterion
 from modpm.core.modularizing.description import ReleaseDetails
 from modpm.core.modularizing.naming import default_namespace, module_names
 from modpm.core.modularizing.splits import TEST
@@ -19,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from modpm.core.training.evidence import Criterion
     from modpm.core.training.run import Run
 
 AUTO = "auto"
@@ -98,7 +98,15 @@ def _checked_criterion(
             hint="give a number above 0 and at most 1, or `auto`",
             exit_code=2,
         ) from None
-    return given_criterion(run, number, retention)
+    if number is not None and retention is not None:
+        raise ModpmError(
+            "a threshold and a retention rate exclude each other",
+            code="bad-setting",
+            hint="give one of them",
+            exit_code=2,
+        )
+    kind = run.method.evidence_type()
+    return kind.criterion(number, retention, run.config.retention)
 
 
 def _checked_budget(budget: float) -> float:

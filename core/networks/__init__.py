@@ -1,7 +1,13 @@
 """The networks of the papers as ordinary torch code, and users' own by name."""
 
-from modpm.core.networks.architectures import ARCHITECTURES, create
+from modpm.core.networks.architectures import ARCHITECTURES, create, default_architecture
 from modpm.core.networks.initial_weights import load_initial_weights
 from modpm.core.networks.trial_run import check_network
 
-__all__ = ["ARCHITECTURES", "check_network", "create", "load_initial_weights"]
+__all__ = [
+    "ARCHITECTURES",
+    "check_network",
+    "create",
+    "default_architecture",
+    "load_initial_weights",
+]

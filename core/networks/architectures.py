@@ -29,6 +29,24 @@ ARCHITECTURES: dict[str, Callable[[int, int, float], nn.Module]] = {
 }
 
 
+_SMALLEST_SIDE = 16  # below it, three poolings leave nothing
+_LARGEST_SIDE, _FEW_CLASSES = 64, 20  # beyond, a small network is too small
+
+
+def default_architecture(image_shape: tuple[int, int, int], n_classes: int) -> str:
+    """Return the architecture that suits images and classes where the user names none.
+
+    Args:
+        image_shape: Channels, height and width.
+        n_classes: How many classes there are.
+    """
+    side = min(image_shape[1:])
+    if side < _SMALLEST_SIDE:
+        return "digits_cnn"
+    is_small = side <= _LARGEST_SIDE and n_classes <= _FEW_CLASSES
+    return "small_vgg" if is_small else "resnet18"
+
+
 def create(arch: str, n_classes: int, in_channels: int = 3, width: float = 1.0) -> nn.Module:
     """Create a network with newly drawn weights.
 

@@ -1,6 +1,7 @@
 """Cutting kernels out of networks, exactly."""
 
 from modpm.core.slicing.masking import mask_network
+from modpm.core.slicing.retained import cuttable_convolutions
 from modpm.core.slicing.slicing import placements, slice_graph
 
-__all__ = ["mask_network", "placements", "slice_graph"]
+__all__ = ["cuttable_convolutions", "mask_network", "placements", "slice_graph"]

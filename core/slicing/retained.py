@@ -6,9 +6,11 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from modpm.core.errors import ModpmError
+from modpm.core.graph.shapes import infer_shapes
 
 if TYPE_CHECKING:
     from modpm.core.formats.network_graph import Graph, Node
+    from modpm.core.graph.operators import Shape
 
 Retained = Mapping[str, Sequence[int]]
 """Convolution, or linear layer, to the indices of the kernels or features that are retained."""
@@ -77,16 +79,59 @@ def mask_points(graph: Graph, retained: Retained) -> dict[str, list[int]]:
     A convolution that only a batch normalisation reads is masked after it, so that the
     normalisation's shift does not bring the kernel back.
     """
+    points = _mask_points(graph, list(retained))
+    return {points[name]: list(indices) for name, indices in retained.items()}
+
+
+def _mask_points(graph: Graph, layers: Sequence[str]) -> dict[str, str]:
     readers: dict[str, list[Node]] = {}
     for node in graph.nodes:
         for name in node.inputs:
             readers.setdefault(name, []).append(node)
-    return {
-        _mask_point(name, readers.get(name, []), graph.output): list(indices)
-        for name, indices in retained.items()
-    }
+    return {name: _mask_point(name, readers.get(name, []), graph.output) for name in layers}
 
 
 def _mask_point(name: str, readers: list[Node], output: str) -> str:
     is_normalised = len(readers) == 1 and readers[0].operator == "batch_norm2d"
     return readers[0].name if is_normalised and name != output else name
+
+
+def cuttable_convolutions(graph: Graph) -> dict[str, str]:
+    """Return the convolutions of whose kernels a class may keep some, in execution order.
+
+    Not the first one, nor depthwise ones and those of pooled vectors (squeeze-and-excite), which
+    follow what they read, nor those that give the logits.
+
+    Returns:
+        Their names, each with the name of the node whose value is masked.
+    """
+    shapes = infer_shapes(graph)
+    convolutions = [node for node in graph.nodes if node.operator == "conv2d"]
+    logits = _convolutions_of_logits(graph)
+    return _mask_points(
+        graph,
+        [
+            node.name
+            for node in convolutions[1:]
+            if node.name not in logits
+            and not _is_depthwise(node, shapes[node.inputs[0]])
+            and shapes[node.inputs[0]][1:] != (1, 1)
+        ],
+    )
+
+
+def _is_depthwise(convolution: Node, input_shape: Shape) -> bool:
+    return convolution.attributes["groups"] == input_shape[0] > 1
+
+
+def _convolutions_of_logits(graph: Graph) -> set[str]:
+    """Return the convolutions whose kernels are classes: no weights between them and the output."""
+    reached, found = {graph.output}, set()
+    for node in reversed(graph.nodes):
+        if node.name not in reached or node.operator == "linear":
+            continue
+        if node.operator == "conv2d":
+            found.add(node.name)
+        else:
+            reached.update(node.inputs)
+    return found

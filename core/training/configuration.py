@@ -1,7 +1,7 @@
 """Everything a training run is told."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import msgspec
@@ -10,7 +10,7 @@ from modpm.core.errors import ModpmError
 from modpm.core.formats.digest import digest_file
 from modpm.core.formats.records import Record
 
-METHODS = ("mwt", "mwt+views")
+AUTO = "auto"
 PRECISIONS = ("float32", "bfloat16")
 DEFAULT_RETENTION = 0.32
 
@@ -20,18 +20,17 @@ class TrainingConfiguration(Record, frozen=True, kw_only=True):
 
     Attributes:
         data: A data set as `load_data` takes it; a path is absolute.
-        arch, width: The architecture and the factor on its channels.
+        arch, width: The architecture, `auto` until the images are known, and the factor on its
+            channels.
         init: The file that the weights start from, and its digest.
         init_digest: Names the bytes of `init`.
         epochs, lr, batch_size: Passes over the training data, peak learning rate, images a step.
-        alpha, beta: Weights of the cohesion and of the coupling loss.
         seed: Of the weights, the order of images, their augmentation and the validation split.
         val_fraction: Share of the training data that is held out for validation.
-        method: `mwt` or `mwt+views`.
-        plain: No mask generators and no modular losses.
+        method: The method of training, and what it was told.
+        settings: The method's own settings, all of them.
         precision: `float32`, or `bfloat16` for convolutions and products in half precision.
-        threshold: Frequency at or above which metrics count a kernel as retained.
-        retention: Kernel retention rate of the modules that `mwt+views` prepares.
+        retention: Kernel retention rate of the modules that the method prepares.
         skip_bad: Images that cannot be decoded are left out.
         mean, std: Normalisation of the images, where it is not that of the data.
     """
@@ -44,14 +43,11 @@ class TrainingConfiguration(Record, frozen=True, kw_only=True):
     epochs: int
     lr: float
     batch_size: int
-    alpha: float
-    beta: float
     seed: int
     val_fraction: float
     method: str
-    plain: bool
+    settings: dict[str, float]
     precision: str
-    threshold: float
     retention: float = DEFAULT_RETENTION
     skip_bad: bool
     mean: list[float] | None = None
@@ -75,6 +71,37 @@ def check_configuration(configuration: TrainingConfiguration) -> None:
             )
 
 
+def complete_settings(
+    method: str, known: Mapping[str, float], given: Mapping[str, float]
+) -> dict[str, float]:
+    """Return all settings of a method.
+
+    Args:
+        method: Its name.
+        known: Its settings and their defaults.
+        given: What a user has set.
+
+    Raises:
+        ModpmError: It has no such setting, or a number is out of range (`bad-setting`).
+    """
+    for name, value in given.items():
+        if name not in known:
+            raise ModpmError(
+                f"the method `{method}` has no setting `{name}`",
+                code="bad-setting",
+                why=f"it has {', '.join(known) or 'none'}",
+                exit_code=2,
+            )
+        if not (math.isfinite(value) and value >= 0):
+            raise ModpmError(
+                f"a run cannot have {name} {value!r}",
+                code="bad-setting",
+                why="it must be 0 or more",
+                exit_code=2,
+            )
+    return {**known, **given}
+
+
 def _is_finite_and(test: Callable[[float], bool]) -> Callable[[float], bool]:
     return lambda value: math.isfinite(value) and test(value)
 
@@ -83,13 +110,9 @@ _RANGES: dict[str, tuple[Callable[..., bool], str]] = {
     "epochs": (lambda n: n >= 1, "1 or more"),
     "lr": (_is_finite_and(lambda x: x > 0), "above 0"),
     "batch_size": (lambda n: n >= 2, "2 or more"),  # noqa: PLR2004 - a pair needs two
-    "alpha": (_is_finite_and(lambda x: x >= 0), "0 or more"),
-    "beta": (_is_finite_and(lambda x: x >= 0), "0 or more"),
     "seed": (lambda n: 0 <= n < 2**32, "from 0 to 4294967295"),
     "val_fraction": (lambda x: 0 < x < 1, "above 0 and below 1"),
-    "threshold": (lambda x: 0 < x <= 1, "above 0 and at most 1"),
     "retention": (lambda x: 0 < x <= 1, "above 0 and at most 1"),
-    "method": (METHODS.__contains__, " or ".join(METHODS)),
     "precision": (PRECISIONS.__contains__, " or ".join(PRECISIONS)),
 }
 

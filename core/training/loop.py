@@ -10,26 +10,31 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import torch
 
 from modpm.core.data import carve_validation, default_statistics, load_data
 from modpm.core.errors import ModpmError
 from modpm.core.formats.manifest import InputContract
 from modpm.core.graph import build
+from modpm.core.networks import default_architecture
 from modpm.core.training.checkpoint import Checkpoint, encode_checkpoint
 from modpm.core.training.configuration import (
+    AUTO,
     DEFAULT_RETENTION,
     TrainingConfiguration,
     check_configuration,
     check_same,
+    complete_settings,
     digest_of_init,
 )
+from modpm.core.training.methods import DEFAULT_METHOD, find_method
 from modpm.core.training.run import Run, RunRecord, check_free, create_run, resume_hint
-from modpm.core.training.session import create_objective, open_session, train_epochs
+from modpm.core.training.session import create_method, open_session, train_epochs
 from modpm.core.training.starting_network import starting_network
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
     from modpm.core.data import ImageData
     from modpm.core.training.session import Progress
@@ -39,22 +44,19 @@ _RECORDED_PACKAGES = ("modpm", "torch", "numpy", "pillow", "accelerate")
 
 def train(
     data: str | Path,
-    arch: str,
+    arch: str = AUTO,
     *,
     output: Path | str,
     width: float = 1.0,
     init: Path | str | None = None,
     epochs: int = 30,
-    lr: float = 0.05,
+    lr: float | None = None,
     batch_size: int = 128,
-    alpha: float = 0.5,
-    beta: float = 1.5,
     seed: int = 0,
     val_fraction: float = 0.1,
-    method: str = "mwt",
-    plain: bool = False,
+    method: str = DEFAULT_METHOD,
+    settings: Mapping[str, float] | None = None,
     precision: str = "float32",
-    threshold: float = 0.9,
     retention: float = DEFAULT_RETENTION,
     skip_bad: bool = False,
     mean: list[float] | None = None,
@@ -62,7 +64,7 @@ def train(
     resume: bool = False,
     progress: Callable[[Progress], None] | None = None,
 ) -> Run:
-    """Train a modular network; the run folder has everything that later steps need.
+    """Train a network to be cut into class modules; its run folder has all that later steps need.
 
     Runs in one process, or in all that `torchrun` or `accelerate launch` have started. The same
     settings on the same data give the same bytes, also if a run was interrupted and resumed, on
@@ -70,22 +72,20 @@ def train(
 
     Args:
         data: `digits`, a folder, or an id of the Hub.
-        arch: An architecture that is shipped, or `package.module:factory`.
+        arch: An architecture that is shipped, `package.module:factory`, or `auto` for one that
+            suits the size of the images and the number of classes.
         output: The run folder; it must not exist.
         width: Factor on the channels of every layer.
         init: A safetensors file of ordinary weights of the same architecture to start from.
         epochs: Passes over the training data.
-        lr: Peak learning rate.
+        lr: Peak learning rate; by default the method's.
         batch_size: Images a step, of all processes together.
-        alpha: Weight of the cohesion loss.
-        beta: Weight of the coupling loss.
         seed: Of everything that is drawn.
         val_fraction: Share of the split `train` that is held out.
-        method: `mwt`, or `mwt+views`.
-        plain: Train without mask generators and modular losses, for comparison.
+        method: `views`, `mwt` or `plain`; one of another package, or `package.module:Class`.
+        settings: Numbers that the method has names for.
         precision: `float32` or `bfloat16`.
-        threshold: Frequency at or above which metrics count a kernel as retained.
-        retention: Kernel retention rate of the modules that `mwt+views` prepares.
+        retention: Kernel retention rate of the modules that the method prepares.
         skip_bad: Leave out images that cannot be decoded.
         mean: Of pixels in [0, 1], per channel; by default that of the training data.
         std: The same for the standard deviation.
@@ -98,6 +98,8 @@ def train(
             `data-changed`); the loss is not finite (`loss-not-finite`); the disk is full
             (`disk-full`); Ctrl-C (`interrupted`). The state after the last whole epoch is kept.
     """
+    kind = find_method(method)
+    recipe = kind.recipe(is_trained=init is not None)
     configuration = TrainingConfiguration(
         data=_absolute_if_folder(data),
         arch=arch,
@@ -105,16 +107,13 @@ def train(
         init=None if init is None else str(Path(init).absolute()),
         init_digest=digest_of_init(init),
         epochs=epochs,
-        lr=lr,
+        lr=recipe.lr if lr is None else lr,
         batch_size=batch_size,
-        alpha=alpha,
-        beta=beta,
         seed=seed,
         val_fraction=val_fraction,
         method=method,
-        plain=plain,
+        settings=complete_settings(method, kind.settings, settings or {}),
         precision=precision,
-        threshold=threshold,
         retention=retention,
         skip_bad=skip_bad,
         mean=mean,
@@ -180,6 +179,8 @@ def _warn_of_missing_processes(n_processes: int) -> None:
 
 def _resumed(folder: Path, configuration: TrainingConfiguration) -> Run:
     run = Run.open(folder)
+    if configuration.arch == AUTO:
+        configuration = msgspec.structs.replace(configuration, arch=run.config.arch)
     check_same(run.config, configuration, str(folder))
     return run
 
@@ -187,6 +188,9 @@ def _resumed(folder: Path, configuration: TrainingConfiguration) -> Run:
 def _started(folder: Path, configuration: TrainingConfiguration, accelerator: Any) -> Run:  # noqa: ANN401 -- as above
     check_free(folder)
     data = load_data(configuration.data, "train", skip_bad=configuration.skip_bad)
+    if configuration.arch == AUTO:
+        arch = default_architecture(data.image_shape, len(data.classes))
+        configuration = msgspec.structs.replace(configuration, arch=arch)
     training, validation = carve_validation(data, configuration.val_fraction, configuration.seed)
     record = RunRecord(
         configuration=configuration,
@@ -199,12 +203,12 @@ def _started(folder: Path, configuration: TrainingConfiguration, accelerator: An
         n_processes=accelerator.num_processes,
         versions={name: version(name) for name in _RECORDED_PACKAGES},
     )
-    start = starting_network(configuration, training, record.input)
+    graph, tensors = starting_network(configuration, len(data.classes), record.input)
     run = Run(folder, record, (training, validation))
     accelerator.wait_for_everyone()  # until all have seen that the folder is free
     if accelerator.is_main_process:
-        objective = create_objective(run, build(start.graph, start.tensors), start.trained)
-        create_run(run, start.graph, encode_checkpoint(Checkpoint(0, objective.state_dict(), {})))
+        state = create_method(run, build(graph, tensors)).state_dict()
+        create_run(run, graph, encode_checkpoint(Checkpoint(0, state, {})))
     accelerator.wait_for_everyone()
     return run
 

@@ -17,16 +17,22 @@ import torch
 from torch import Tensor
 from torch.nn.functional import one_hot
 
+from modpm.core.slicing import cuttable_convolutions
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from modpm.core.graph.interpreter import GraphNetwork
+    from modpm.core.training.batches import TrainingImages
 
 SHARED = 0.4, 0.9
 """The least and the most of what modules keep of a layer that is the same for all classes.
 
 All views of single classes train these kernels, and no class's own as often.
 """
+
+N_RANKING_IMAGES = 3000
+"""Training images that the importance of kernels is measured on."""
 
 _CHOSEN = 1e6  # above every importance: a choice made before stays
 _BATCH_SIZE = 250
@@ -53,22 +59,6 @@ def quotas(n_kernels: Mapping[str, int], n_all: int, retention: float) -> dict[s
 
 def _n_kept(n_kernels: Mapping[str, int], quota: int) -> int:
     return sum(min(quota, n) for n in n_kernels.values())
-
-
-def kept_kernels(ranks: Mapping[str, Tensor], n_all: int, retention: float) -> dict[str, Tensor]:
-    """Return the kernels that each class keeps at a retention rate.
-
-    Args:
-        ranks: The place of each kernel in each class's ranking, from 0, by layer.
-        n_all: As for `quotas`.
-        retention: As for `quotas`.
-
-    Shapes:
-        ranks: (n_classes, K) each, integers.
-        returns: (n_classes, K) each, boolean.
-    """
-    quota = quotas({layer: table.shape[1] for layer, table in ranks.items()}, n_all, retention)
-    return {layer: table < quota[layer] for layer, table in ranks.items()}
 
 
 def n_shared(n_classes: int, n_kernels: int, quota: int) -> int:
@@ -119,6 +109,28 @@ def _divided(own: Tensor, is_shared: Tensor, fair: int) -> Tensor:
             is_free[kernel] = False
             left[label] -= 1
     return given
+
+
+def importance_of_kernels(network: GraphNetwork, images: TrainingImages) -> dict[str, Tensor]:
+    """Return how much each kernel that can be cut matters to each class of training images.
+
+    Every process finds the same: it is measured on the same images, drawn once.
+
+    Shapes:
+        returns: (n_classes, K) for each convolution, on the CPU.
+    """
+    chance = torch.Generator().manual_seed(0)
+    positions = torch.randperm(len(images.data), generator=chance)[:N_RANKING_IMAGES]
+    device = next(network.parameters()).device
+    batch = images.plain_batch(positions)
+    found = kernel_importance(
+        network,
+        cuttable_convolutions(network.graph),
+        batch.images.to(device),
+        batch.labels.to(device),
+        len(images.data.classes),
+    )
+    return {layer: table.cpu() for layer, table in found.items()}
 
 
 def kernel_importance(

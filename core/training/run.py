@@ -2,8 +2,8 @@
 
 `run.json` says what was asked, `graph.json` is the network, `metrics.jsonl` has a line an epoch.
 While training lasts, `last.safetensors` is the state after the last epoch; when it has ended,
-`model.safetensors` has the network's tensors and `finished.json` says so; `ranks.safetensors`
-says in what order each class keeps kernels, where the method has ranked them.
+`model.safetensors` has the network's tensors and `finished.json` says so; `findings.safetensors`
+has what else the method has found of its kernels, if it has.
 """
 
 import json
@@ -27,6 +27,8 @@ from modpm.core.formats.whole_files import is_free, read_at_most, write_file, wr
 from modpm.core.tensors import load_tensors, save_tensors
 from modpm.core.training.checkpoint import network_digest
 from modpm.core.training.configuration import TrainingConfiguration
+from modpm.core.training.methods import find_method
+from modpm.core.training.methods.method import Method
 
 FORMAT_VERSION = 1
 _UNREADABLE = "the run folder cannot be read"
@@ -134,10 +136,14 @@ class Run:
         """What an image must be."""
         return self.record.input
 
-    @property
-    def is_modular(self) -> bool:
-        """Whether the network has mask generators, so that it can be cut."""
-        return not self.config.plain
+    @cached_property
+    def method(self) -> type[Method]:
+        """The method of training.
+
+        Raises:
+            ModpmError: It is not installed here (`unknown-method`).
+        """
+        return find_method(self.config.method)
 
     @property
     def is_finished(self) -> bool:
@@ -156,7 +162,7 @@ class Run:
 
     @cached_property
     def graph(self) -> Graph:
-        """The network's graph, mask generators included.
+        """The network's graph, with what the method has added.
 
         Raises:
             ModpmError: It cannot be read (`damaged-run`).
@@ -180,16 +186,13 @@ class Run:
         return self.graph, load_tensors(self.folder / "model.safetensors")
 
     @cached_property
-    def ranks(self) -> dict[str, Tensor]:
-        """The place of each kernel in each class's ranking, by layer; empty where there is none.
-
-        Shapes:
-            (n_classes, K) each, int32; rows are permutations.
+    def findings(self) -> dict[str, Tensor]:
+        """What the method has found of the kernels while it trained.
 
         Raises:
             ModpmError: It cannot be read (`damaged-run`).
         """
-        path = self.folder / "ranks.safetensors"
+        path = self.folder / "findings.safetensors"
         return load_tensors(path) if path.is_file() else {}
 
     def digest(self) -> str:
@@ -335,15 +338,15 @@ def create_run(run: Run, graph: Graph, checkpoint: bytes) -> None:
     write_folder(run.folder, files)
 
 
-def finish_run(run: Run, tensors: Mapping[str, Tensor], ranks: Mapping[str, Tensor]) -> None:
+def finish_run(run: Run, tensors: Mapping[str, Tensor], findings: Mapping[str, Tensor]) -> None:
     """Write the trained network, say that the run is finished, and remove its checkpoint.
 
     Raises:
         ModpmError: It cannot be written; the run can be resumed.
     """
     save_tensors(run.folder / "model.safetensors", tensors)
-    if ranks:
-        save_tensors(run.folder / "ranks.safetensors", ranks)
+    if findings:
+        save_tensors(run.folder / "findings.safetensors", findings)
     digest, val_accuracy = network_digest(run.graph, tensors), run.metrics()[-1]["val_accuracy"]
     record = FinishedRecord(digest=digest, val_accuracy=val_accuracy)
     write_file(run.folder / "finished.json", canonical_json.encode(to_plain(record)))

@@ -17,26 +17,22 @@ from modpm.core.graph import GraphNetwork, build
 from modpm.core.training.batches import TrainingImages, epoch_order, n_steps, seeded_generator
 from modpm.core.training.checkpoint import Checkpoint, encode_checkpoint, read_checkpoint
 from modpm.core.training.inference import accuracy, predict_batches
-from modpm.core.training.mask_generators import mask_nodes, without_mask_generators
-from modpm.core.training.objectives import MwtObjective, PlainObjective
-from modpm.core.training.optimiser import (
-    create_optimiser,
+from modpm.core.training.methods import find_method
+from modpm.core.training.methods.method import Method, Recipe, Task
+from modpm.core.training.optimizer import (
+    create_optimizer,
+    learning_rate,
     momentum_tensors,
     restore_momentum,
     set_learning_rate,
 )
 from modpm.core.training.run import Run, finish_run
-from modpm.core.training.running_frequencies import RunningFrequencies
-from modpm.core.training.schedule import learning_rate
-from modpm.core.training.views import START, ViewsObjective
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from torch import Tensor
     from torch.optim import Optimizer
 
-    from modpm.core.formats.network_graph import Graph
+    from modpm.core.training.configuration import TrainingConfiguration
 
 _ORDER, _FIRST_PROCESS = 0, 1  # streams of chance within an epoch
 
@@ -62,42 +58,22 @@ class Progress(NamedTuple):
 Report = Callable[[Progress], None]
 
 
-def create_objective(
-    run: Run, network: GraphNetwork, trained: Mapping[str, Tensor] | None = None
-) -> PlainObjective:
-    """Return what a run minimises.
-
-    Args:
-        run: The run.
-        network: What is trained.
-        trained: The weights that it started from, without mask generators, where it was given
-            some.
-    """
-    config, is_half = run.config, run.config.precision == "bfloat16"
-    if config.plain:
-        return PlainObjective(network, is_half=is_half)
-    kernels = network.graph.kernels()
-    masked = {conv: kernels[conv] for conv in mask_nodes(network.graph)}
-    frequencies = RunningFrequencies(len(run.classes), masked)
-    weights = {"alpha": config.alpha, "beta": config.beta}
-    if config.method == "mwt":
-        return MwtObjective(network, frequencies, **weights, is_half=is_half)
-    # Trained weights say from the beginning which kernels matter.
-    start = START if config.init is None else 0.0
-    return ViewsObjective(
-        network,
-        frequencies,
-        **weights,
+def create_method(run: Run, network: GraphNetwork) -> Method:
+    """Return the method of a run, with the network that it trains."""
+    config = run.config
+    task = Task(
+        n_classes=len(run.classes),
         retention=config.retention,
-        start=start,
-        teacher=_teacher(network.graph, trained) if trained else None,
-        is_half=is_half,
+        settings=config.settings,
+        autocast=torch.bfloat16 if config.precision == "bfloat16" else None,
+        is_trained=config.init is not None,
     )
+    return run.method(network, task)
 
 
-def _teacher(graph: Graph, trained: Mapping[str, Tensor]) -> GraphNetwork:
-    teacher = build(without_mask_generators(graph), trained)
-    return teacher.requires_grad_(requires_grad=False)
+def recipe_of(config: TrainingConfiguration) -> Recipe:
+    """Return how the steps of a run are taken, but for what its user has said."""
+    return find_method(config.method).recipe(is_trained=config.init is not None)
 
 
 @dataclass(frozen=True)
@@ -107,18 +83,18 @@ class Session:
     Attributes:
         run: The run's folder and settings.
         accelerator: Knows the other processes.
-        objective: What is trained, as this process sees it.
-        shared_objective: The same, its gradients averaged over all processes.
-        optimiser: Of its parameters.
+        method: What is trained, as this process sees it.
+        shared: The same, its gradients averaged over all processes.
+        optimizer: Of its parameters.
         images: The training images.
         epochs_done: Before this session.
     """
 
     run: Run
     accelerator: Any
-    objective: PlainObjective
-    shared_objective: Any
-    optimiser: Optimizer
+    method: Method
+    shared: Any
+    optimizer: Optimizer
     images: TrainingImages
     epochs_done: int
 
@@ -136,14 +112,14 @@ def open_session(run: Run, accelerator: Any) -> Session:  # noqa: ANN401 -- acce
     """
     images = TrainingImages(run.training_data(), run.input)
     checkpoint = read_checkpoint(run.checkpoint_path)
-    network = build(run.graph, _tensors_of("network.", checkpoint))
-    objective = create_objective(run, network, _tensors_of("teacher.", checkpoint))
-    objective.load_state_dict(checkpoint.state)
+    method = create_method(run, build(run.graph, _tensors_of("network.", checkpoint)))
+    method.load_state_dict(checkpoint.state)
     # Convolutions on a CPU are twice as fast so.
-    objective.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks it
-    shared, optimiser = accelerator.prepare(objective, create_optimiser(objective))
-    restore_momentum(optimiser, objective, checkpoint.momentum)
-    return Session(run, accelerator, objective, shared, optimiser, images, checkpoint.epochs_done)
+    method.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks it
+    optimizer = create_optimizer(method, recipe_of(run.config).weight_decay)
+    shared, optimizer = accelerator.prepare(method, optimizer)
+    restore_momentum(optimizer, method, checkpoint.momentum)
+    return Session(run, accelerator, method, shared, optimizer, images, checkpoint.epochs_done)
 
 
 def _tensors_of(prefix: str, checkpoint: Checkpoint) -> dict[str, Tensor]:
@@ -175,14 +151,10 @@ def train_epochs(session: Session, report: Report | None) -> None:
             _save(session, metrics)
             say(_progress(session, epoch, session.n_steps, losses["loss"], metrics))
         session.accelerator.wait_for_everyone()
+    session.method.before_step(session.images, 1.0)
     if is_main:
-        finish_run(session.run, session.objective.network.state_dict(), _ranks(session.objective))
+        finish_run(session.run, session.method.network.state_dict(), session.method.findings())
     session.accelerator.wait_for_everyone()
-
-
-def _ranks(objective: PlainObjective) -> dict[str, Tensor]:
-    """Return the ranking of kernels that training has made, if it makes one."""
-    return objective.layer_ranks() if isinstance(objective, ViewsObjective) else {}
 
 
 def _say_nothing(_progress: Progress) -> None:
@@ -200,22 +172,25 @@ def _progress(
 
 
 def _train_epoch(session: Session, epoch: int, say: Report) -> dict[str, float]:
-    """Train one epoch and return its mean losses."""
+    """Train one epoch and return its losses, each the mean over the steps that had it."""
     config, accelerator = session.run.config, session.accelerator
     order = epoch_order(
         len(session.images.data), config.batch_size, seeded_generator(config.seed, epoch, _ORDER)
     )
     chance = seeded_generator(config.seed, epoch, _FIRST_PROCESS + accelerator.process_index)
     torch.manual_seed(chance.initial_seed())  # what dropout draws from
-    session.objective.train()
+    session.method.train()
     sums: dict[str, Tensor] = {}
+    counts: dict[str, int] = {}
     for index, positions in enumerate(order):
         mine = positions[accelerator.process_index :: accelerator.num_processes]
         losses = _train_step(session, mine, chance, epoch * session.n_steps + index)
         _check_finite(session.run, losses, epoch, index)
-        sums = {name: sums.get(name, 0) + loss for name, loss in losses.items()}
+        for name, loss in losses.items():
+            sums[name] = sums.get(name, 0) + loss
+            counts[name] = counts.get(name, 0) + 1
         say(_progress(session, epoch, index + 1, losses["loss"].item()))
-    means = {name: accelerator.reduce(total, "mean") / len(order) for name, total in sums.items()}
+    means = {name: accelerator.reduce(total, "mean") / counts[name] for name, total in sums.items()}
     return {name: mean.item() for name, mean in means.items()}
 
 
@@ -223,15 +198,18 @@ def _train_step(
     session: Session, positions: Tensor, chance: torch.Generator, step: int
 ) -> dict[str, Tensor]:
     """Train one step on the images at some positions; step counts from the run's first."""
-    n_total = session.n_steps * session.run.config.epochs
-    set_learning_rate(session.optimiser, learning_rate(step, n_total, session.run.config.lr))
-    inputs = session.objective.inputs(positions, session.images, chance, step / n_total)
+    n_total, method = session.n_steps * session.run.config.epochs, session.method
+    config = session.run.config
+    rate = learning_rate(step, n_total, config.lr, recipe_of(config).warm_up)
+    set_learning_rate(session.optimizer, rate)
+    method.before_step(session.images, step / n_total)
+    inputs = method.draw(session.images.batch(positions, chance), chance)
     device = session.accelerator.device
-    losses: dict[str, Tensor] = session.shared_objective(*(x.to(device) for x in inputs))
-    session.optimiser.zero_grad()
+    losses: dict[str, Tensor] = session.shared(*(x.to(device) for x in inputs))
+    session.optimizer.zero_grad()
     session.accelerator.backward(losses["loss"])
-    session.optimiser.step()
-    session.objective.constrain(step / n_total, (step + 1) / n_total)
+    session.optimizer.step()
+    method.after_step(step / n_total, (step + 1) / n_total)
     return {name: loss.detach() for name, loss in losses.items()}
 
 
@@ -249,14 +227,12 @@ def _check_finite(run: Run, losses: dict[str, Tensor], epoch: int, index: int) -
 
 
 def _measures(session: Session) -> dict[str, float]:
-    """Return the accuracy on held-out images, and the retention rate of a modular network."""
-    run, objective = session.run, session.objective
+    """Return the accuracy on held-out images, and what else the method measures."""
+    run, method = session.run, session.method
     validation = run.validation_data()
-    outputs = predict_batches(objective.network, validation.images, run.input)
-    measures = {"val_accuracy": accuracy(outputs, validation.labels)}
-    if isinstance(objective, MwtObjective):
-        measures["kernel_retention_rate"] = objective.retention_rate(run.config.threshold)
-    return measures
+    outputs = predict_batches(method.network, validation.images, run.input)
+    measures = method.measures(TrainingImages(validation, run.input))
+    return {"val_accuracy": accuracy(outputs, validation.labels), **measures}
 
 
 def _save(session: Session, metrics: dict[str, Any]) -> None:
@@ -265,8 +241,8 @@ def _save(session: Session, metrics: dict[str, Any]) -> None:
     lines = [*run.metrics()[: metrics["epoch"] - 1], metrics]
     text = "".join(json.dumps(line) + "\n" for line in lines)
     write_file(run.metrics_path, text.encode())
-    momentum = momentum_tensors(session.optimiser, session.objective)
-    state = session.objective.state_dict()
+    momentum = momentum_tensors(session.optimizer, session.method)
+    state = session.method.state_dict()
     write_file(
         run.checkpoint_path, encode_checkpoint(Checkpoint(metrics["epoch"], state, momentum))
     )

@@ -30,7 +30,7 @@ from modpm.core.formats.network_graph import Graph, Node
 from modpm.core.graph import build, count, trace
 from modpm.core.slicing import slice_graph
 from modpm.core.tensors import encode_tensors
-from modpm.core.training.mask_generators import attach_mask_generators
+from modpm.core.training.methods.mwt import attach_mask_generators
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 def train_small(
     folder: Path,
     *,
-    plain: bool = False,
     epochs: int = 8,
     method: str = "mwt",
     retention: float = 0.32,
@@ -30,7 +29,6 @@ def train_small(
         lr=0.1,
         batch_size=64,
         val_fraction=0.3,
-        plain=plain,
         method=method,
         retention=retention,
     )

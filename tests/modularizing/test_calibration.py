@@ -35,7 +35,7 @@ def gaussian_logits(n_class: int, n_other: int, seed: int = 0) -> tuple[Tensor, 
 
 
 def readings_of(features: Tensor, logits: Tensor, labels: Tensor) -> Readings:
-    return Readings(features, logits, labels, {})
+    return Readings(features, logits, labels)
 
 
 @settings(deadline=None, max_examples=20)

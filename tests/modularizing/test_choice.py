@@ -12,11 +12,12 @@ from hypothesis import strategies as st
 
 from modpm.core.errors import ModpmError
 from modpm.core.formats.manifest import ComposedAccuracy
-from modpm.core.modularizing import choice, criterion
+from modpm.core.modularizing import choice
 from modpm.core.modularizing.choice import TradeOff, choose
 from modpm.core.modularizing.composing import compose_all
 from modpm.core.modularizing.modularize import modularize
-from modpm.core.modularizing.origin import accuracy
+from modpm.core.training import evidence
+from modpm.core.training.inference import accuracy
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -76,7 +77,7 @@ def test_a_budget_that_no_threshold_meets_is_explained_with_the_whole_curve() ->
 def test_auto_chooses_on_held_out_images_without_reading_the_test_split(
     small_run: Run, origin: OriginNetwork, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(criterion, "THRESHOLDS", (0.5, 0.9))
+    monkeypatch.setattr(evidence, "THRESHOLDS", (0.5, 0.9))
     read: list[str] = []
     load = type(small_run).data
 
@@ -107,7 +108,7 @@ def test_auto_chooses_on_held_out_images_without_reading_the_test_split(
 def test_what_is_recorded_of_composing_is_of_the_size_that_was_chosen(
     small_run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, position: int
 ) -> None:
-    monkeypatch.setattr(criterion, "THRESHOLDS", (0.5, 0.9))
+    monkeypatch.setattr(evidence, "THRESHOLDS", (0.5, 0.9))
     given = [ComposedAccuracy(split="a", n=9, fused=share, independent=0.5) for share in (0.7, 0.8)]
     left = iter(given)
     monkeypatch.setattr(choice, "compose_all", lambda *of: (next(left), compose_all(*of)[1]))
@@ -120,7 +121,7 @@ def test_what_is_recorded_of_composing_is_of_the_size_that_was_chosen(
 def test_a_budget_that_is_not_met_leaves_nothing_behind(
     small_run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(criterion, "THRESHOLDS", (0.9,))
+    monkeypatch.setattr(evidence, "THRESHOLDS", (0.9,))
     losing = replace(point(0.9, 3, 7.0, 1.0), is_within_budget=False)
     monkeypatch.setattr(choice.Search, "_trade_off", lambda *_arguments: losing)
     with pytest.raises(ModpmError):

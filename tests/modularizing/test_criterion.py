@@ -8,7 +8,6 @@ import pytest
 from tests.modularizing.small_run import train_small
 
 from modpm.core.errors import ModpmError
-from modpm.core.modularizing.criterion import Criterion, candidates, given_criterion
 from modpm.core.modularizing.modularize import modularize
 
 if TYPE_CHECKING:
@@ -21,23 +20,7 @@ if TYPE_CHECKING:
 def ranked_run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     """Return a run that has ranked its kernels."""
     folder = tmp_path_factory.mktemp("ranked") / "run"
-    return train_small(folder, method="mwt+views", retention=0.5, epochs=3)
-
-
-def test_a_run_is_cut_by_what_it_was_trained_for(small_run: Run, ranked_run: Run) -> None:
-    assert given_criterion(small_run, None, None) == Criterion(threshold=0.9)
-    assert given_criterion(ranked_run, None, None) == Criterion(retention=0.5)
-    assert given_criterion(ranked_run, 0.7, None) == Criterion(threshold=0.7)
-
-
-def test_candidates_begin_with_the_largest_modules_and_end_with_the_smallest(
-    ranked_run: Run,
-) -> None:
-    rates = [candidate.retention for candidate in candidates(ranked_run)]
-    assert rates[0] == 1.0
-    assert rates[-1] == 0.5
-    assert 0.75 in rates
-    assert rates == sorted(rates, key=lambda rate: -(rate or 0))
+    return train_small(folder, method="views", retention=0.5, epochs=3)
 
 
 @pytest.mark.parametrize("retention", [0.5, 0.75])
@@ -59,16 +42,24 @@ def test_modules_of_a_ranked_run_have_the_size_that_is_asked_for(
     assert {m.modularizer.parameters["retention"] for m in made.manifests} == {retention}
     assert {m.modularizer.threshold for m in made.manifests} == {None}
     assert made.to_json()["threshold"] is None
+    assert made.to_json()["cohesion"] is None
     assert made.to_json()["retention"] == retention
 
 
-def test_what_cannot_be_asked_for_is_refused(small_run: Run, ranked_run: Run) -> None:
-    for run, threshold, retention in (
-        (small_run, None, 0.5),
-        (ranked_run, 0.9, 0.5),
-        (ranked_run, None, 1.5),
-        (ranked_run, None, 0.0),
-    ):
+def test_a_plain_run_is_cut_by_what_its_kernels_are_worth(tmp_path: Path) -> None:
+    run = train_small(tmp_path / "run", method="plain", epochs=1)
+    made = modularize(run, output=tmp_path / "dist", retention=0.5, measure_on="held-out")
+    assert made.kernel_retention_rate <= 0.5
+    assert {m.modularizer.method for m in made.manifests} == {"plain"}
+
+
+def test_a_threshold_and_a_retention_rate_exclude_each_other(
+    ranked_run: Run, tmp_path: Path
+) -> None:
+    for threshold, retention in ((0.9, 0.5), (0.9, None)):
         with pytest.raises(ModpmError) as refusal:
-            given_criterion(run, threshold, retention)
+            modularize(
+                ranked_run, output=tmp_path / "dist", threshold=threshold, retention=retention
+            )
         assert refusal.value.code == "bad-setting"
+    assert not (tmp_path / "dist").exists()

@@ -12,32 +12,42 @@ from torch import nn
 
 from modpm.core.graph import build, infer_shapes, trace
 from modpm.core.modularizing.calibration import HEAD, PLATT, fit
-from modpm.core.modularizing.cutting import CutNetwork, cut, with_score, without_silent_units
+from modpm.core.modularizing.cutting import (
+    CutNetwork,
+    cut,
+    kernel_retention_rate,
+    retained_kernels,
+    with_score,
+)
 from modpm.core.modularizing.readings import read, read_scores
 from modpm.core.modularizing.side_by_side import PlainNetwork, SideBySide
 from modpm.core.slicing import mask_network
 from modpm.core.training.inference import predict_batches
-from modpm.core.training.mask_generators import attach_mask_generators
+from modpm.core.training.methods.mwt import attach_mask_generators
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from modpm.core.modularizing.origin import OriginNetwork
 
 # float32, and sums in another order
 assert_near = partial(torch.testing.assert_close, rtol=1e-4, atol=1e-4)
 
 
-def some_retained(origin: OriginNetwork, seed: int) -> dict[str, list[int]]:
-    generator = torch.Generator().manual_seed(seed)
-    first, *others = origin.kernels
-    chosen = {conv: torch.rand(origin.kernels[conv], generator=generator) < 0.6 for conv in others}
-    retained = {conv: mask.nonzero()[:, 0].tolist() or [0] for conv, mask in chosen.items()}
-    return {first: list(range(origin.kernels[first])), **retained}
+def some_masks(origin: OriginNetwork) -> dict[str, Tensor]:
+    """Return random masks of all convolutions but the first; none is empty."""
+    generator = torch.Generator().manual_seed(0)
+    masks = {}
+    for conv in list(origin.kernels)[1:]:
+        masks[conv] = torch.rand(3, origin.kernels[conv], generator=generator) < 0.6
+        masks[conv][:, 0] |= ~masks[conv].any(1)
+    return masks
 
 
 @pytest.fixture(scope="module")
 def networks(origin: OriginNetwork) -> list[CutNetwork]:
     """Return the networks of three classes, with random kernels."""
-    return [cut(origin.graph, origin.tensors, some_retained(origin, i), i) for i in range(3)]
+    return [cut(origin.graph, origin.tensors, some_masks(origin), i) for i in range(3)]
 
 
 def test_a_cut_network_gives_the_logit_of_the_masked_network(
@@ -50,37 +60,30 @@ def test_a_cut_network_gives_the_logit_of_the_masked_network(
         assert_near(readings.logits, expected)
 
 
-def test_features_are_the_pooled_inputs_of_the_generators_and_of_the_last_layer(
+def test_features_are_what_cut_layers_read_averaged_and_what_the_last_one_reads(
     origin: OriginNetwork, networks: list[CutNetwork]
 ) -> None:
     network = networks[0]
-    shapes = infer_shapes(network.graph)
-    *pools, last = network.feature_nodes
-    assert [name for name in pools if not name.endswith(".mask_generator.pool")] == []
-    assert network.graph.node(network.graph.output).inputs == (last,)
-    convs = list(origin.kernels)
-    sizes = [shapes[name][0] for name in network.feature_nodes]
-    assert sizes == [len(network.retained[conv]) for conv in convs]
+    *pools, last = network.features
+    assert {node.operator for node in pools} == {"mean"}
+    sources = {network.graph.node(conv).inputs[0] for conv in network.cut_layers}
+    assert {node.inputs[0] for node in pools} == sources
+    assert network.graph.node(network.graph.output).inputs == (last.name,)
+    shapes = infer_shapes(network.with_features)
+    sizes = [shapes[node.name][0] for node in network.features]
+    assert sizes == [len(network.retained[conv]) for conv in origin.kernels]
     (readings,) = read([network], origin.validation.select(range(8)), origin.contract)
     assert readings.features.shape == (8, sum(sizes))
 
 
-def test_units_that_no_image_activates_are_cut_and_nothing_changes_on_these_images(
-    origin: OriginNetwork, networks: list[CutNetwork]
-) -> None:
-    data = origin.validation.select(range(25))
-    for network, before in zip(networks, read(networks, data, origin.contract), strict=True):
-        left = without_silent_units(origin.graph, origin.tensors, network, before.is_ever_active)
-        (after,) = read([left], data, origin.contract)
-        assert_near(after.logits, before.logits)
-        assert_near(after.features, before.features)
-        assert all(bool(active.all()) for active in after.is_ever_active.values())
-        n_silent = sum(int((~active).sum()) for active in before.is_ever_active.values())
-        assert n_silent > 0
-        hidden = [name for name in left.retained if name.endswith(".hidden")]
-        n_left = sum(len(left.retained[name]) for name in hidden)
-        n_units = sum(len(active) for active in before.is_ever_active.values())
-        assert n_left == n_units - n_silent
+def test_a_head_reads_averages_that_the_network_computes_anyway() -> None:
+    graph, tensors = trace(ConvolutionalClassifier(), torch.zeros(2, 1, 8, 8))
+    generators = attach_mask_generators(graph, tensors, generator=torch.Generator())
+    masks = {"score": torch.ones(3, 6, dtype=torch.bool)}
+    (alone,) = cut(graph, tensors, masks, 1).features
+    (shared,) = cut(*generators, masks, 1).features
+    assert shared.name == "score.mask_generator.pool"
+    assert alone.inputs == shared.inputs
 
 
 @pytest.mark.parametrize("kind", [PLATT, HEAD])
@@ -110,7 +113,7 @@ def test_networks_side_by_side_give_what_each_gives_alone(
 ) -> None:
     images = torch.randn(5, *origin.graph.input_shape, generator=torch.Generator().manual_seed(0))
     together = SideBySide([PlainNetwork(one.graph, one.tensors) for one in networks])
-    outputs = [(*one.feature_nodes, one.graph.output) for one in networks]
+    outputs = [(one.graph.nodes[3].name, one.graph.output) for one in networks]
     with torch.inference_mode():
         found = together.run(images, outputs)
         for network, names, values in zip(networks, outputs, found, strict=True):
@@ -190,17 +193,13 @@ class ConvolutionalClassifier(nn.Module):
 
 def test_a_classifier_without_a_linear_layer_gets_a_score_too() -> None:
     graph, tensors = trace(ConvolutionalClassifier(), torch.zeros(2, 1, 8, 8))
-    generator = torch.Generator().manual_seed(0)
-    graph, tensors = attach_mask_generators(graph, tensors, generator=generator)
-    network = cut(graph, tensors, {"score": [0, 2, 5]}, 1)
-    assert network.feature_nodes == ("score.mask_generator.pool",)
-    images = torch.randn(3, 1, 8, 8, generator=generator)
-    values = (
-        build(network.graph, network.tensors)
-        .eval()
-        .run(images, (*network.feature_nodes, network.graph.output))
-    )
-    features = values[network.feature_nodes[0]].detach()
+    mask = torch.tensor([True, False, True, False, False, True]).expand(3, -1)
+    network = cut(graph, tensors, {"score": mask}, 1)
+    (pool,) = network.features
+    images = torch.randn(3, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    whole = build(network.with_features, network.tensors).eval()
+    values = whole.run(images, (pool.name, network.graph.output))
+    features = values[pool.name].detach()
     logits = values[network.graph.output][:, 0].detach()
     calibrator = fit(HEAD, features, logits, torch.tensor([True, False, False]))
     scored = with_score(network, calibrator)
@@ -222,3 +221,11 @@ def test_scores_of_several_networks_are_columns(
     assert scores.shape == (12, 3)
     alone = predict_batches(build(scored[1].graph, scored[1].tensors), few.images, origin.contract)
     assert_near(scores[:, 1:2], alone)
+
+
+def test_a_convolution_that_is_not_cut_retains_all_and_counts() -> None:
+    masks = {"b": torch.tensor([[True, False, False, True]])}
+    kernels = {"a": 2, "b": 4}
+    retained = retained_kernels(masks, 0, kernels)
+    assert retained == {"a": [0, 1], "b": [0, 3]}
+    assert kernel_retention_rate(retained, kernels) == pytest.approx(4 / 6)

@@ -9,12 +9,12 @@ import torch
 from tests.modularizing.test_metrics import naive_mean
 
 from modpm.core.data import normalise
-from modpm.core.modularizing import passes
-from modpm.core.modularizing.frequencies import count_kernels
 from modpm.core.modularizing.metrics import cohesion
-from modpm.core.modularizing.module_masks import module_masks
-from modpm.core.modularizing.passes import aligned
-from modpm.core.training.mask_generators import mask_nodes
+from modpm.core.modularizing.origin import aligned
+from modpm.core.training import inference
+from modpm.core.training.batches import TrainingImages
+from modpm.core.training.evidence import Criterion
+from modpm.core.training.methods.mwt import count_kernels, mask_nodes
 
 if TYPE_CHECKING:
     from modpm.core.modularizing.origin import OriginNetwork
@@ -26,8 +26,9 @@ def test_streamed_counts_are_those_of_one_pass_over_each_class(
     origin: OriginNetwork, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     data = origin.validation.select(range(97))
-    monkeypatch.setattr(passes, "BATCH_SIZE", 10)
-    found = count_kernels(origin.network, data, origin.contract)
+    monkeypatch.setattr(inference, "BATCH_SIZE", 10)
+    found = count_kernels(origin.network, TrainingImages(data, origin.contract))
+    assert found.sample_masks is not None
     nodes = mask_nodes(origin.graph)
     for i in range(len(origin.classes)):
         images = data.images[data.labels == i]
@@ -43,9 +44,10 @@ def test_streamed_counts_are_those_of_one_pass_over_each_class(
 
 def test_cohesion_of_a_network_is_that_of_a_double_loop(origin: OriginNetwork) -> None:
     data = origin.validation.select(range(60))
-    found = count_kernels(origin.network, data, origin.contract)
-    masks = module_masks(found.counts, found.n_samples, 0.9)
+    found = count_kernels(origin.network, TrainingImages(data, origin.contract))
+    masks = found.masks(Criterion(threshold=0.9))
     joined = torch.cat(list(masks.values()), dim=1)
+    assert found.sample_masks is not None
     values = [naive_mean(found.sample_masks(i)[:, joined[i]]) for i in range(10)]
     assert cohesion(found.sample_masks, masks) == pytest.approx(sum(values) / 10, abs=ROUNDED)
 
@@ -53,7 +55,9 @@ def test_cohesion_of_a_network_is_that_of_a_double_loop(origin: OriginNetwork) -
 def test_progress_is_told_until_all_images_are_done(origin: OriginNetwork) -> None:
     told: list[tuple[int, int]] = []
     data = origin.validation.select(range(130))
-    count_kernels(origin.network, data, origin.contract, lambda *step: told.append(step))
+    count_kernels(
+        origin.network, TrainingImages(data, origin.contract), lambda *step: told.append(step)
+    )
     assert told == [(100, 130), (130, 130)]
 
 

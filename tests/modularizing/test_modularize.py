@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
-from tests.modularizing.small_run import train_small
 
 import modpm
 from modpm.core.composition.class_module import ClassModule
@@ -18,9 +17,9 @@ from modpm.core.formats.distribution import verify_distribution, write_distribut
 from modpm.core.formats.manifest import ComposedAccuracy
 from modpm.core.graph import count
 from modpm.core.modularizing.class_metrics import measure
+from modpm.core.modularizing.cutting import kernel_retention_rate
 from modpm.core.modularizing.modularize import modularize
-from modpm.core.modularizing.module_masks import kernel_retention_rate
-from modpm.core.modularizing.origin import accuracy
+from modpm.core.training.inference import accuracy
 from modpm.core.training.run import Run
 
 if TYPE_CHECKING:
@@ -210,11 +209,6 @@ def test_a_folder_with_something_in_it_is_left_alone(small_run: Run, tmp_path: P
     (tmp_path / "dist" / "mine").write_text("mine")
     assert refused(small_run, tmp_path / "dist") == "folder-exists"
     assert (tmp_path / "dist" / "mine").read_text() == "mine"
-
-
-def test_a_run_that_is_not_modular_is_refused(tmp_path: Path) -> None:
-    run = train_small(tmp_path / "plain", plain=True, epochs=1)
-    assert refused(run, tmp_path / "dist") == "not-modular"
 
 
 def test_a_run_that_is_not_finished_is_refused(small_run: Run, tmp_path: Path) -> None:

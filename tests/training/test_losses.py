@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from modpm.core.training.losses import cohesion_loss, coupling_loss, modular_losses
+from modpm.core.training.methods.mwt import cohesion_loss, coupling_loss, modular_losses
 
 Loss = Callable[[Sequence[Tensor], Tensor], Tensor]
 

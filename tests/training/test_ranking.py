@@ -6,11 +6,10 @@ from hypothesis import strategies as st
 
 from modpm.core.graph import build, trace
 from modpm.core.networks import create
+from modpm.core.slicing import cuttable_convolutions
 from modpm.core.training.batches import seeded_generator
-from modpm.core.training.mask_generators import attach_mask_generators, mask_nodes
 from modpm.core.training.ranking import (
     SHARED,
-    kept_kernels,
     kernel_importance,
     n_shared,
     quotas,
@@ -82,21 +81,10 @@ def test_what_modules_keep_is_the_whole_layer_and_divided_as_far_as_possible(
     assert int((n_owners > 1).sum()) <= common + n_twice
 
 
-def test_smaller_modules_lie_within_larger_ones() -> None:
-    ranks = {"a": rank_kernels(torch.rand(3, 20, generator=seeded_generator(1, 0, 0)), 6)}
-    small, large = kept_kernels(ranks, 24, 0.4), kept_kernels(ranks, 24, 0.7)
-    assert bool((small["a"] <= large["a"]).all())
-    assert small["a"].sum(1).tolist() == [5, 5, 5]
-    assert large["a"].sum(1).tolist() == [12, 12, 12]
-
-
 def test_importance_is_the_slope_of_the_margin_along_each_kernel() -> None:
-    graph, tensors = attach_mask_generators(
-        *trace(create("digits_cnn", 3, 1, 0.25), torch.zeros(2, 1, 8, 8)),
-        generator=seeded_generator(0, 0, 0),
-    )
+    graph, tensors = trace(create("digits_cnn", 3, 1, 0.25), torch.zeros(2, 1, 8, 8))
     network = build(graph, tensors).double().train()
-    nodes = mask_nodes(graph)
+    nodes = cuttable_convolutions(graph)
     images = torch.randn(3, 1, 8, 8, generator=seeded_generator(0, 0, 1)).double()
     labels = torch.tensor([0, 2, 2])
     found = kernel_importance(network, nodes, images, labels, 3)
@@ -121,14 +109,11 @@ def test_importance_is_the_slope_of_the_margin_along_each_kernel() -> None:
 
 
 def test_weights_in_modules_are_those_between_kernels_that_some_class_keeps_together() -> None:
-    graph, _ = attach_mask_generators(
-        *trace(create("digits_cnn", 3, 1, 0.25), torch.zeros(2, 1, 8, 8)),
-        generator=seeded_generator(0, 0, 0),
-    )
+    graph, _ = trace(create("digits_cnn", 3, 1, 0.25), torch.zeros(2, 1, 8, 8))
     chance = seeded_generator(2, 0, 0)
     masks = {
         layer: torch.rand(3, graph.kernels()[layer], generator=chance) < 0.5
-        for layer in mask_nodes(graph)
+        for layer in cuttable_convolutions(graph)
     }
     for mask in masks.values():
         mask[:, 0] = True

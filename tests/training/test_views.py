@@ -12,22 +12,18 @@ from modpm.core.formats.manifest import InputContract
 from modpm.core.graph import build, trace
 from modpm.core.networks import create
 from modpm.core.slicing import placements, slice_graph
-from modpm.core.training import views as views_module
 from modpm.core.training.batches import TrainingImages, seeded_generator
-from modpm.core.training.losses import cohesion_loss, coupling_loss
-from modpm.core.training.mask_generators import attach_mask_generators, mask_nodes
-from modpm.core.training.objectives import MwtObjective
-from modpm.core.training.running_frequencies import RunningFrequencies
-from modpm.core.training.views import (
-    COUPLING,
+from modpm.core.training.evidence import Criterion
+from modpm.core.training.methods import views as views_module
+from modpm.core.training.methods.method import Task
+from modpm.core.training.methods.views import (
     FADE,
     FROM_SCRATCH,
     FROM_TRAINED,
-    MODULAR,
     OWN_CLASS,
     START,
     Viewing,
-    ViewsObjective,
+    Views,
     draw_views,
     view_loss,
 )
@@ -41,76 +37,45 @@ def some_images() -> TrainingImages:
     return TrainingImages(data, contract)
 
 
-def objective(method: type[MwtObjective]) -> MwtObjective:
+def views_method(*, is_trained: bool = False) -> Views:
     torch.manual_seed(0)
-    plain = trace(create("digits_cnn", 3, 1, 0.25), torch.zeros(2, 1, 8, 8))
-    graph, tensors = attach_mask_generators(*plain, generator=seeded_generator(0, 0, 0))
-    masked = {conv: graph.kernels()[conv] for conv in mask_nodes(graph)}
-    frequencies = RunningFrequencies(3, masked)
-    network = build(graph, tensors)
-    if method is MwtObjective:
-        return MwtObjective(network, frequencies, alpha=0.5, beta=1.5)
-    return ViewsObjective(network, frequencies, alpha=0.5, beta=1.5, retention=0.5)
+    network = trace(create("digits_cnn", 3, 1, 0.25), torch.zeros(2, 1, 8, 8))
+    return Views(build(*network), Task(n_classes=3, retention=0.5, is_trained=is_trained))
 
 
-def inputs(of: MwtObjective, progress: float) -> tuple[torch.Tensor, ...]:
-    return of.inputs(torch.arange(24), some_images(), seeded_generator(0, 0, 1), progress)
+def inputs(of: Views, progress: float) -> tuple[torch.Tensor, ...]:
+    images, chance = some_images(), seeded_generator(0, 0, 1)
+    of.before_step(images, progress)
+    return of.draw(images.batch(torch.arange(24), chance), chance)
 
 
-def test_mwt_minimises_the_sum_that_the_paper_says() -> None:
-    mwt = objective(MwtObjective)
-    images, labels = inputs(mwt, 0.9)
-    losses = mwt(images, labels)
-    nodes = mask_nodes(mwt.network.graph)
-    mwt.network.train()
-    masks = list(mwt.network.run(images, list(nodes.values())).values())
-    torch.testing.assert_close(losses["cohesion_loss"], cohesion_loss(masks, labels))
-    torch.testing.assert_close(losses["coupling_loss"], coupling_loss(masks, labels))
-    torch.testing.assert_close(
-        losses["loss"],
-        losses["cross_entropy"] + 0.5 * losses["cohesion_loss"] + 1.5 * losses["coupling_loss"],
-    )
-
-
-def ranked() -> ViewsObjective:
-    views = objective(ViewsObjective)
-    assert isinstance(views, ViewsObjective)
+def ranked(*, is_trained: bool = False) -> Views:
+    views = views_method(is_trained=is_trained)
     inputs(views, START)
     assert views.is_ranked
     return views
 
 
 def test_views_begin_when_kernels_are_ranked() -> None:
-    views = objective(ViewsObjective)
-    assert isinstance(views, ViewsObjective)
+    views = views_method()
     assert "view_loss" not in views(*inputs(views, START - 0.01))
     assert not views.is_ranked
     assert "view_loss" in views(*inputs(views, START))
     assert views.is_ranked
 
 
-def test_coupling_weighs_more_and_more_until_views_begin_and_little_then() -> None:
-    views = objective(ViewsObjective)
-    weights = [inputs(views, START * share)[3].tolist() for share in (0.0, 0.5, 1.0)]
-    assert weights[0] == [0.5, 0.0]
-    assert weights[1] == pytest.approx([0.5, 1.5 * COUPLING / 2])
-    assert weights[2] == pytest.approx([0.5 * MODULAR, 1.5 * MODULAR])
+def test_views_of_trained_weights_begin_at_once() -> None:
+    views = views_method(is_trained=True)
+    assert "view_loss" in views(*inputs(views, 0.0))
 
 
-def test_what_is_retained_is_what_is_kept_once_kernels_are_ranked() -> None:
-    views = objective(ViewsObjective)
-    assert isinstance(views, ViewsObjective)
-    by_threshold = MwtObjective.retention_rate(views, 0.9)
-    assert views.retention_rate(0.9) == by_threshold == 1.0  # nothing was seen yet
-    inputs(views, START)
-    kernels = views.network.graph.kernels()
-    masks = views.kept()
-    kept = [
-        sum(int(masks[layer][label].sum()) if layer in masks else n for layer, n in kernels.items())
-        for label in range(3)
-    ]
-    assert views.retention_rate(0.9) == pytest.approx(sum(kept) / 3 / sum(kernels.values()))
-    assert views.retention_rate(0.9) <= 0.5
+def test_kernels_are_ranked_when_training_ends_at_the_latest() -> None:
+    views = views_method()
+    inputs(views, 0.0)
+    views.before_step(some_images(), 1.0)
+    ranking = Views.evidence(views.network, views.findings(), some_images())
+    masks = ranking.masks(Criterion(retention=0.5))
+    assert all(torch.equal(masks[layer], kept.bool()) for layer, kept in views.kept().items())
 
 
 def test_kernels_are_ranked_once() -> None:
@@ -124,17 +89,17 @@ def test_kernels_are_ranked_once() -> None:
 
 def test_views_show_what_is_kept_and_whole_images_the_whole_network() -> None:
     views = ranked()
-    images, labels, sets, weights = inputs(views, 1.0)
+    images, labels, sets = inputs(views, 1.0)
     seen = []
     run = views.network.run
     views.network.run = lambda *arguments: seen.append(arguments) or run(*arguments)  # type: ignore[method-assign,func-returns-value]  # looks on
-    views(images, labels, sets, weights)
+    views(images, labels, sets)
     scale = seen[0][2]
     n_whole = len(labels) - len(sets)
     assert n_whole == 24
     assert torch.equal(images[n_whole:], images[n_whole - len(sets) : n_whole])
     kept = views.kept()
-    for layer, node in views.mask_nodes.items():
+    for layer, node in views.points.items():
         assert torch.equal(scale[node][:n_whole], torch.ones_like(scale[node][:n_whole]))
         for row, classes in zip(scale[node][n_whole:], sets, strict=True):
             members = classes.nonzero()[:, 0]
@@ -143,7 +108,7 @@ def test_views_show_what_is_kept_and_whole_images_the_whole_network() -> None:
 
 def test_a_network_without_its_other_kernels_is_what_a_view_saw() -> None:
     views = ranked()
-    images, labels, _, _ = inputs(views, 1.0)
+    images, labels, _ = inputs(views, 1.0)
     alone = torch.eye(3)[torch.zeros(len(labels), dtype=torch.int64)]
     views.network.eval()
     scale = {node: mask[len(images) :] for node, mask in views._scale(len(images), alone).items()}
@@ -160,7 +125,7 @@ def test_after_a_step_the_network_is_what_all_of_its_modules_make_together() -> 
     views = ranked()
     graph, before = views.network.graph, dict(views.network.state_dict())
     before = {name: tensor.clone() for name, tensor in before.items()}
-    views.constrain(0.5, 0.6)
+    views.after_step(0.5, 0.6)
     after = views.network.state_dict()
     in_modules = {name: torch.zeros_like(tensor) for name, tensor in before.items()}
     for label in range(3):
@@ -179,53 +144,57 @@ def test_after_a_step_the_network_is_what_all_of_its_modules_make_together() -> 
 
 
 def test_weights_of_a_trained_network_fade_before_they_are_gone() -> None:
-    views = ranked()
-    views.teacher = views.network  # any: it is there
+    views = ranked(is_trained=True)
     name, in_modules = next(iter(views._weights_in_modules().items()))
     weight = views.network.get_parameter(name)
     before = weight.detach().clone()
     outside = (~in_modules).expand_as(weight)
     for step in range(10):
-        views.constrain(FADE * step / 20, FADE * (step + 1) / 20)
+        views.after_step(FADE * step / 20, FADE * (step + 1) / 20)
     half = weight.detach().clone()
     torch.testing.assert_close(half[outside], before[outside] * math.exp(-2.5))
     assert torch.equal(half[~outside], before[~outside])
-    views.constrain(FADE, FADE + 0.01)
+    views.after_step(FADE, FADE + 0.01)
     assert not weight[outside].any()
     assert torch.equal(weight[~outside], before[~outside])
 
 
 def test_weights_of_a_network_that_was_not_trained_are_gone_at_once() -> None:
     views = ranked()
-    views.constrain(0.0, FADE / 20)
+    views.after_step(0.0, FADE / 20)
     for name, in_modules in views._weights_in_modules().items():
         weight = views.network.get_parameter(name)
         assert not weight[(~in_modules).expand_as(weight)].any()
 
 
-def test_what_is_minimised_is_the_sum_of_the_weighted_parts() -> None:
-    views = ranked()
-    views.teacher = build(*trace(create("digits_cnn", 3, 1, 0.25), torch.zeros(2, 1, 8, 8)))
-    images, labels, sets, weights = inputs(views, 1.0)
-    losses = views(images, labels, sets, weights)
-    alpha, beta = weights
+def test_what_is_minimized_is_the_sum_of_the_weighted_parts() -> None:
+    views = ranked(is_trained=True)
+    losses = views(*inputs(views, 1.0))
     torch.testing.assert_close(
         losses["loss"],
         losses["cross_entropy"]
-        + alpha * losses["cohesion_loss"]
-        + beta * losses["coupling_loss"]
         + losses["teacher_loss"]
         + FROM_TRAINED.weight * losses["view_loss"],
     )
 
 
-def test_a_run_from_trained_weights_looks_more_through_views() -> None:
-    views = ranked()
-    for viewing in (FROM_SCRATCH, FROM_TRAINED):
-        images, labels, sets, _ = inputs(views, 1.0)
-        n_viewed = int(24 * viewing.share)
-        assert (len(images), len(labels), len(sets)) == (24 + n_viewed, 24 + n_viewed, n_viewed)
-        views.teacher = build(*trace(create("digits_cnn", 3, 1, 0.25), torch.zeros(2, 1, 8, 8)))
+def test_the_teacher_stays_what_the_weights_were() -> None:
+    views = views_method(is_trained=True)
+    assert views.teacher is not None
+    before = {name: tensor.clone() for name, tensor in views.teacher.state_dict().items()}
+    losses = views.train()(*inputs(views, 0.0))
+    losses["loss"].backward()
+    assert all(parameter.grad is None for parameter in views.teacher.parameters())
+    after = views.teacher.state_dict()
+    assert all(torch.equal(after[name], tensor) for name, tensor in before.items())
+
+
+@pytest.mark.parametrize("is_trained", [False, True])
+def test_a_run_from_trained_weights_looks_more_through_views(*, is_trained: bool) -> None:
+    viewing = FROM_TRAINED if is_trained else FROM_SCRATCH
+    images, labels, sets = inputs(ranked(is_trained=is_trained), 1.0)
+    n_viewed = int(24 * viewing.share)
+    assert (len(images), len(labels), len(sets)) == (24 + n_viewed, 24 + n_viewed, n_viewed)
 
 
 @pytest.mark.parametrize("share", [0.5, 1.0, 1.25, 2.0])
@@ -234,7 +203,7 @@ def test_images_are_seen_again_equally_often_or_once_more(
 ) -> None:
     monkeypatch.setattr(views_module, "FROM_SCRATCH", Viewing(share, 1.0, (1, 2, 3)))
     views = ranked()
-    images, labels, sets, _ = inputs(views, 1.0)
+    images, labels, sets = inputs(views, 1.0)
     whole, again = images[:24].flatten(1), images[24:].flatten(1)
     is_of = (again[:, None] == whole).all(2)
 
@@ -264,10 +233,9 @@ def test_what_a_view_is_taught_is_said_of_its_own_image(monkeypatch: pytest.Monk
 def test_views_have_the_sizes_of_their_kind_of_run(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(views_module, "FROM_SCRATCH", Viewing(1.0, 1.0, (1,)))
     monkeypatch.setattr(views_module, "FROM_TRAINED", Viewing(1.0, 1.0, (2,)))
-    views = ranked()
-    assert set(inputs(views, 1.0)[2].sum(1).tolist()) == {1}
-    views.teacher = views.network  # any: it is there
-    assert set(inputs(views, 1.0)[2].sum(1).tolist()) == {2}
+    for is_trained in (False, True):
+        sets = inputs(ranked(is_trained=is_trained), 1.0)[2]
+        assert set(sets.sum(1).tolist()) == {1 + is_trained}
 
 
 @pytest.mark.parametrize("n_classes", [2, 3, 10])

@@ -1,4 +1,4 @@
-"""Laws of module masks."""
+"""Laws of evidence and of the module masks that are made of it."""
 
 from __future__ import annotations
 
@@ -11,11 +11,20 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from modpm.core.errors import ModpmError
-from modpm.core.modularizing.module_masks import (
-    kernel_retention_rate,
-    module_masks,
-    retained_kernels,
+from modpm.core.training.evidence import (
+    Criterion,
+    Evidence,
+    Frequencies,
+    Importance,
+    Ranking,
 )
+from modpm.core.training.ranking import rank_kernels
+
+
+def module_masks(
+    counts: dict[str, Tensor], n_samples: Tensor, threshold: float
+) -> dict[str, Tensor]:
+    return Frequencies(counts, n_samples).masks(Criterion(threshold=threshold))
 
 
 def naive_mask(counts: list[int], n: int, threshold: str) -> list[bool]:
@@ -82,9 +91,46 @@ def test_a_threshold_outside_of_0_to_1_is_refused(threshold: float) -> None:
     assert refusal.value.code == "invalid-threshold"
 
 
-def test_a_convolution_without_a_mask_generator_retains_all_and_counts() -> None:
-    masks: dict[str, Tensor] = {"b": torch.tensor([[True, False, False, True]])}
-    kernels = {"a": 2, "b": 4}
-    retained = retained_kernels(masks, 0, kernels)
-    assert retained == {"a": [0, 1], "b": [0, 3]}
-    assert kernel_retention_rate(retained, kernels) == pytest.approx(4 / 6)
+def test_smaller_modules_lie_within_larger_ones() -> None:
+    ranking = Ranking({"a": rank_kernels(torch.rand(3, 20), 6)}, 24)
+    small, large = (ranking.masks(Criterion(retention=rate)) for rate in (0.4, 0.7))
+    assert bool((small["a"] <= large["a"]).all())
+    assert small["a"].sum(1).tolist() == [5, 5, 5]
+    assert large["a"].sum(1).tolist() == [12, 12, 12]
+
+
+def test_importance_is_ranked_for_the_size_that_is_asked_for() -> None:
+    importance = torch.rand(3, 20)
+    for rate, quota in ((0.4, 5), (0.7, 12)):
+        masks = Importance({"a": importance}, 24).masks(Criterion(retention=rate))
+        assert torch.equal(masks["a"], rank_kernels(importance, quota) < quota)
+
+
+@pytest.mark.parametrize("kind", [Ranking, Importance])
+def test_rankings_are_cut_by_what_training_prepared(kind: type[Evidence]) -> None:
+    assert kind.criterion(None, None, 0.5) == Criterion(retention=0.5)
+    assert kind.criterion(None, 0.2, 0.5) == Criterion(retention=0.2)
+    rates = [candidate.retention for candidate in kind.candidates(0.5)]
+    assert rates[0] == 1.0
+    assert rates[-1] == 0.5
+    assert 0.75 in rates
+    assert rates == sorted(rates, key=lambda rate: -(rate or 0))
+
+
+def test_frequencies_are_cut_by_the_threshold_of_the_paper() -> None:
+    assert Frequencies.criterion(None, None, 0.3) == Criterion(threshold=0.9)
+    assert Frequencies.criterion(0.7, None, 0.3) == Criterion(threshold=0.7)
+    thresholds = [candidate.threshold for candidate in Frequencies.candidates(0.3)]
+    assert thresholds == sorted(thresholds, key=lambda threshold: threshold or 0)
+
+
+@pytest.mark.parametrize(
+    ("kind", "threshold", "retention"),
+    [(Frequencies, None, 0.5), (Ranking, 0.9, None), (Ranking, None, 1.5), (Importance, None, 0.0)],
+)
+def test_what_the_evidence_cannot_say_is_refused(
+    kind: type[Evidence], threshold: float | None, retention: float | None
+) -> None:
+    with pytest.raises(ModpmError) as refusal:
+        kind.criterion(threshold, retention, 0.3)
+    assert refusal.value.code == "bad-setting"

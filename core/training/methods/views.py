@@ -1,4 +1,4 @@
-"""Training through views: images seen with the kernels of some classes alone.
+"""`views`: the network is shown its class modules while it trains.
 
 A class module keeps few kernels of its network. A network that has never been seen that way loses
 much when it is cut. So after its first part training ranks, for each class, the kernels of every
@@ -11,6 +11,7 @@ of them shows.
 
 from __future__ import annotations
 
+import copy
 import math
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -23,22 +24,21 @@ from torch.nn.functional import (
     one_hot,
 )
 
-from modpm.core.training.objectives import Losses, MwtObjective
-from modpm.core.training.ranking import kept_kernels, kernel_importance, quotas, rank_kernels
+from modpm.core.slicing import cuttable_convolutions
+from modpm.core.training.evidence import Criterion, Evidence, Ranking
+from modpm.core.training.methods.method import Losses, Method, Network, Task, nothing_to_cut
+from modpm.core.training.ranking import importance_of_kernels, quotas, rank_kernels
 from modpm.core.training.union import weights_in_modules
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
-    from modpm.core.graph.interpreter import GraphNetwork
-    from modpm.core.training.batches import TrainingImages
-    from modpm.core.training.running_frequencies import RunningFrequencies
+    from modpm.core.formats.network_graph import Graph
+    from modpm.core.graph import GraphNetwork
+    from modpm.core.training.batches import Batch, TrainingImages
 
 START = 1 / 4
-"""Share of the run after which kernels are ranked and views begin; found on validation data."""
-
-N_RANKING_IMAGES = 3000
-"""Training images that the importance of kernels is measured on."""
+"""Share of a run from scratch after which kernels are ranked and views begin."""
 
 
 class Viewing(NamedTuple):
@@ -73,28 +73,18 @@ TEMPERATURE = 2.0
 FADE = 1 / 4
 """Share of a run from trained weights in which those that are in no module fade away."""
 
-COUPLING = 1 / 2
-"""What coupling weighs when views begin, as a share of beta: it rises to that from 0."""
-
-MODULAR = 0.1
-"""What the modular losses still weigh after that, as a share of alpha and beta."""
-
 _FADING = 5.0  # e-folds of those weights in that time, before they are 0
 _NEVER = -1e4  # the logit of a class that is not viewed; finite, so that 0 times it is 0
 
 
-class ViewsObjective(MwtObjective):
-    """MwT, then views through the kernels that classes are to keep.
-
-    Layers count in the modular losses by their kernels, so that wide layers, which hold most of
-    a module, separate most.
+class Views(Method):
+    """Cross-entropy, and of views through the kernels that classes are to keep.
 
     Attributes:
-        retention: The kernel retention rate of the modules that are prepared.
-        start: Share of the run after which kernels are ranked and views begin.
+        points: For each convolution that is cut, the node whose value a view multiplies.
+        ranks: The place of each kernel in each class's ranking, layers side by side; -1 before
+            they are ranked.
         teacher: What the trained weights were that the run started from; None if there were none.
-        ranks: The place of each kernel in each class's ranking, masked layers side by side; -1
-            before they are ranked.
 
     Shapes:
         ranks: (n_classes, K_1 + … + K_L), int32.
@@ -102,103 +92,80 @@ class ViewsObjective(MwtObjective):
 
     ranks: Tensor
 
-    def __init__(
-        self,
-        network: GraphNetwork,
-        frequencies: RunningFrequencies,
-        *,
-        alpha: float,
-        beta: float,
-        retention: float,
-        start: float = START,
-        teacher: GraphNetwork | None = None,
-        is_half: bool = False,
-    ) -> None:
-        super().__init__(network, frequencies, alpha=alpha, beta=beta, is_half=is_half)
-        self.retention, self.start, self.teacher = retention, start, teacher
-        n_masked = frequencies.n_kernels
-        self.layer_weights = [n / sum(n_masked.values()) for n in n_masked.values()]
-        shape = frequencies.frequencies.shape
+    def __init__(self, network: GraphNetwork, task: Task) -> None:
+        super().__init__(network, task)
+        self.points = cuttable_convolutions(network.graph)
+        kernels = network.graph.kernels()
+        self.n_kernels = {layer: kernels[layer] for layer in self.points}
+        self.n_all = sum(kernels.values())
+        shape = task.n_classes, sum(self.n_kernels.values())
+        self.register_buffer("ranks", torch.full(shape, -1, dtype=torch.int32))
+        self.teacher = _frozen(network) if task.is_trained else None
         # Asked for at every step, and the same once kernels are ranked.
         self._kept: dict[str, Tensor] = {}
         self._in_modules: dict[str, Tensor] = {}
-        self.register_buffer("ranks", torch.full(shape, -1, dtype=torch.int32))
+
+    @classmethod
+    def prepare(
+        cls, graph: Graph, tensors: dict[str, Tensor], generator: torch.Generator
+    ) -> Network:
+        """Return the network as it is, if it can be cut.
+
+        Raises:
+            ModpmError: No class could do without any of its kernels (`nothing-to-modularize`).
+        """
+        if not cuttable_convolutions(graph):
+            raise nothing_to_cut()
+        return super().prepare(graph, tensors, generator)
 
     @property
-    def _viewing(self) -> Viewing:
-        return FROM_SCRATCH if self.teacher is None else FROM_TRAINED
+    def viewing(self) -> Viewing:
+        """How much the run looks through views."""
+        return FROM_TRAINED if self.task.is_trained else FROM_SCRATCH
 
     @property
     def is_ranked(self) -> bool:
-        """Whether the kernels have been ranked."""
-        return bool(self.ranks[0, 0] >= 0)
-
-    def layer_ranks(self) -> dict[str, Tensor]:
-        """Return the place of each kernel in each class's ranking, by layer."""
-        sizes = self.frequencies.n_kernels
-        return dict(zip(sizes, torch.split(self.ranks, list(sizes.values()), dim=1), strict=True))
+        """Whether kernels are ranked, so that views are seen."""
+        # Asked of the device once only: it never changes back.
+        return bool(self._kept) or bool((self.ranks >= 0).all())
 
     def kept(self) -> dict[str, Tensor]:
-        """Return the kernels that each class keeps, of 0 and 1, by layer."""
+        """Return which kernels each class keeps, of 0 and 1; (n_classes, K) for each layer."""
         if not self._kept:
-            masks = kept_kernels(self.layer_ranks(), self.n_kernels, self.retention)
+            masks = self._ranking().masks(Criterion(retention=self.task.retention))
             self._kept = {layer: mask.float() for layer, mask in masks.items()}
         return self._kept
 
-    def retention_rate(self, threshold: float) -> float:
-        """Return the share of all kernels that each class keeps, once they are ranked."""
-        if not self.is_ranked:
-            return super().retention_rate(threshold)
-        kept = torch.cat(list(self.kept().values()), 1)
-        n_cut = kept.shape[1] - kept.sum(1).mean().item()
-        return 1 - n_cut / self.n_kernels
+    def _ranking(self) -> Ranking:
+        places = torch.split(self.ranks, list(self.n_kernels.values()), dim=1)
+        return Ranking(dict(zip(self.n_kernels, places, strict=True)), self.n_all)
 
-    def inputs(
-        self,
-        positions: Tensor,
-        source: TrainingImages,
-        generator: torch.Generator,
-        progress: float,
-    ) -> tuple[Tensor, ...]:
-        """Draw a batch and, once views have begun, how its images are to be seen again.
+    def before_step(self, images: TrainingImages, progress: float) -> None:
+        """Rank the kernels of each class by their importance, when it is time."""
+        start = 0.0 if self.task.is_trained else START
+        if progress < start or self.is_ranked:
+            return
+        quota = quotas(self.n_kernels, self.n_all, self.task.retention)
+        found = importance_of_kernels(self.network, images)
+        ranks = [rank_kernels(table, quota[layer]) for layer, table in found.items()]
+        self.ranks.copy_(torch.cat(ranks, dim=1))
+
+    def draw(self, batch: Batch, generator: torch.Generator) -> tuple[Tensor, ...]:
+        """Draw how images are seen again, once kernels are ranked.
 
         Returns:
             Images and labels, and after them those of the M views; for each view the classes whose
-            kernels it keeps, (M, n_classes), of 0 and 1; the weights of the two modular losses,
-            (2,).
+            kernels it keeps, (M, n_classes), of 0 and 1.
         """
-        n_classes = len(source.data.classes)
-        if progress < self.start:
-            images, labels = super().inputs(positions, source, generator, progress)
-            weights = torch.tensor([self.alpha, COUPLING * self.beta * progress / self.start])
-            return images, labels, torch.zeros(0, n_classes), weights
+        images, labels = batch
+        n_classes = self.task.n_classes
         if not self.is_ranked:
-            self._rank(source)
-        images, labels = super().inputs(positions, source, generator, progress)
-        viewing = self._viewing
-        n_viewed = max(1, int(len(labels) * viewing.share))
-        again = _viewed(len(labels), n_viewed)
-        views = draw_views(labels[again], n_classes, viewing.sizes, generator)
-        images, labels = (torch.cat([whole, whole[again]]) for whole in (images, labels))
-        return images, labels, views, MODULAR * torch.tensor([self.alpha, self.beta])
+            return images, labels, images.new_zeros(0, n_classes)
+        again = _viewed(len(labels), max(1, int(len(labels) * self.viewing.share)))
+        views = draw_views(labels[again], n_classes, self.viewing.sizes, generator)
+        return *(torch.cat([whole, whole[again]]) for whole in batch), views
 
-    def _rank(self, source: TrainingImages) -> None:
-        """Rank the kernels of each class by their importance for training images."""
-        chance = torch.Generator().manual_seed(0)  # every process ranks by the same images
-        positions = torch.randperm(len(source.data), generator=chance)[:N_RANKING_IMAGES]
-        images, labels = source.plain_batch(positions)
-        n_classes = len(source.data.classes)
-        device = self.ranks.device
-        found = kernel_importance(
-            self.network, self.mask_nodes, images.to(device), labels.to(device), n_classes
-        )
-        quota = quotas(self.frequencies.n_kernels, self.n_kernels, self.retention)
-        ranks = [rank_kernels(table.cpu(), quota[layer]) for layer, table in found.items()]
-        self.ranks.copy_(torch.cat(ranks, dim=1))
-
-    def forward(  # type: ignore[override]  # it takes what its own `inputs` returns
-        self, images: Tensor, labels: Tensor, views: Tensor, weights: Tensor
-    ) -> Losses:
+    def loss(self, *inputs: Tensor) -> Losses:
         """Return the losses of one step.
 
         Whole and viewed images share their batch statistics, as both share the running
@@ -208,23 +175,31 @@ class ViewsObjective(MwtObjective):
             images: (N + M, C, H, W)
             labels: (N + M,)
             views: (M, n_classes), the classes whose kernels the last M images are seen with.
-            weights: (2,), of the cohesion and of the coupling loss.
         """
-        n_whole = len(labels) - len(views)
-        output = self.network.graph.output
-        nodes = (output, *self.mask_nodes.values())
-        values = self.run(images, nodes, self._scale(n_whole, views) if len(views) else None)
-        whole = {name: value[:n_whole] for name, value in values.items()}
-        losses = self.losses(whole, labels[:n_whole], *weights)
+        images, labels, views = inputs
+        n_whole, output = len(labels) - len(views), self.network.graph.output
+        scale = self._scale(n_whole, views) if len(views) else None
+        logits = self.run(images, (output,), scale)[output]
+        whole = logits[:n_whole]
+        entropy = cross_entropy(whole, labels[:n_whole])
+        losses = {"loss": entropy, "cross_entropy": entropy}
         if self.teacher is not None:
-            losses["teacher_loss"] = self._teacher_loss(images[:n_whole], whole[output])
+            losses["teacher_loss"] = self._teacher_loss(images[:n_whole], whole)
             losses["loss"] = losses["loss"] + losses["teacher_loss"]
         if len(views):
-            taught = whole[output][_viewed(n_whole, len(views))].detach()
-            seen = values[output][n_whole:]
-            losses["view_loss"] = view_loss(seen, labels[n_whole:], views, taught)
-            losses["loss"] = losses["loss"] + self._viewing.weight * losses["view_loss"]
+            taught = whole[_viewed(n_whole, len(views)).to(whole.device)].detach()
+            losses["view_loss"] = view_loss(logits[n_whole:], labels[n_whole:], views, taught)
+            losses["loss"] = losses["loss"] + self.viewing.weight * losses["view_loss"]
         return losses
+
+    def _scale(self, n_whole: int, views: Tensor) -> dict[str, Tensor]:
+        """Return what multiplies each value: 1 for whole images; for views, what is kept."""
+        return {
+            self.points[layer]: torch.cat(
+                [views.new_ones(n_whole, kept.shape[1]), (views @ kept).clamp(max=1)]
+            )
+            for layer, kept in self.kept().items()
+        }
 
     def _teacher_loss(self, images: Tensor, logits: Tensor) -> Tensor:
         """Return how far the network is from what its weights said before training, softened.
@@ -234,9 +209,9 @@ class ViewsObjective(MwtObjective):
         """
         assert self.teacher is not None
         self.teacher.eval()
-        enabled = torch.autocast(images.device.type, torch.bfloat16, enabled=self.is_half)
-        with torch.no_grad(), enabled:
-            said = self.teacher(images).float()
+        output = self.network.graph.output
+        with torch.no_grad():
+            said = self.run(images, (output,), network=self.teacher)[output]
         divergence = kl_div(
             (logits / TEMPERATURE).log_softmax(1),
             (said / TEMPERATURE).log_softmax(1),
@@ -246,7 +221,7 @@ class ViewsObjective(MwtObjective):
         return TEMPERATURE**2 * divergence
 
     @torch.no_grad()
-    def constrain(self, before: float, after: float) -> None:
+    def after_step(self, before: float, after: float) -> None:
         """Take away the weights that are in no module: no composition has them.
 
         At once, but from a network that starts from trained weights little by little, so that
@@ -254,7 +229,7 @@ class ViewsObjective(MwtObjective):
         """
         if not self.is_ranked:
             return
-        is_fading = self.teacher is not None and after < FADE
+        is_fading = self.task.is_trained and after < FADE
         left = math.exp(_FADING * (before - after) / FADE) if is_fading else 0.0
         for name, is_in_a_module in self._weights_in_modules().items():
             self.network.get_parameter(name).mul_(torch.where(is_in_a_module, 1.0, left))
@@ -262,20 +237,36 @@ class ViewsObjective(MwtObjective):
     def _weights_in_modules(self) -> dict[str, Tensor]:
         """Return, for each weight of which not all is in some module, which numbers are."""
         if not self._in_modules:
-            masks = weights_in_modules(self.network.graph, self.kept())
+            kept = {layer: mask.cpu() for layer, mask in self.kept().items()}
+            masks = weights_in_modules(self.network.graph, kept)
             device = self.ranks.device
             partial = {name: mask for name, mask in masks.items() if not mask.all()}
             self._in_modules = {name: mask.to(device) for name, mask in partial.items()}
         return self._in_modules
 
-    def _scale(self, n_whole: int, views: Tensor) -> dict[str, Tensor]:
-        """Return what multiplies each mask: 1 for whole images; for views, what is kept."""
-        return {
-            self.mask_nodes[layer]: torch.cat(
-                [views.new_ones(n_whole, kept.shape[1]), (views @ kept).clamp(max=1)]
-            )
-            for layer, kept in self.kept().items()
-        }
+    def findings(self) -> dict[str, Tensor]:
+        """Return the ranking, by layer."""
+        return dict(self._ranking().places)
+
+    @classmethod
+    def evidence_type(cls) -> type[Evidence]:
+        """Return `Ranking`."""
+        return Ranking
+
+    @classmethod
+    def evidence(
+        cls,
+        network: GraphNetwork,
+        findings: Mapping[str, Tensor],
+        images: TrainingImages,  # noqa: ARG003 -- they were read while it trained
+        progress: Callable[[int, int], None] | None = None,  # noqa: ARG003 -- the same
+    ) -> Evidence:
+        """Return the ranking that training has made."""
+        return Ranking(findings, sum(network.graph.kernels().values()))
+
+
+def _frozen(network: GraphNetwork) -> GraphNetwork:
+    return copy.deepcopy(network).requires_grad_(requires_grad=False)
 
 
 def _viewed(n_images: int, n_views: int) -> Tensor:

@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import pytest
 import torch
 from torch import Tensor, nn
@@ -10,16 +8,16 @@ from torch.nn.functional import linear
 from modpm.core.errors import ModpmError
 from modpm.core.graph import Graph, build, infer_shapes, trace
 from modpm.core.networks import create
-from modpm.core.training.mask_generators import (
+from modpm.core.slicing import cuttable_convolutions
+from modpm.core.training.methods.method import Task
+from modpm.core.training.methods.mwt import (
+    Mwt,
     attach_mask_generators,
+    cohesion_loss,
+    coupling_loss,
     hidden_size,
     mask_nodes,
-    maskable_convolutions,
-    without_mask_generators,
 )
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 GENERATOR = ".mask_generator."
 
@@ -94,13 +92,13 @@ def test_every_reader_of_a_masked_value_reads_it_masked() -> None:
 
 def test_all_convolutions_but_the_first_have_a_generator() -> None:
     graph, _ = trace(create("resnet20", 10), torch.zeros(2, 3, 32, 32))
-    names = [conv.name for conv in maskable_convolutions(graph)]
+    names = list(cuttable_convolutions(graph))
     assert names == list(graph.kernels())[1:]
 
 
 def test_depthwise_pooled_and_logit_convolutions_have_none() -> None:
     graph, _ = branches()
-    assert [conv.name for conv in maskable_convolutions(graph)] == ["shared"]
+    assert cuttable_convolutions(graph) == {"shared": "shared"}
 
 
 def test_a_convolution_with_several_readers_is_masked_itself() -> None:
@@ -141,15 +139,6 @@ def test_other_tensors_stay_as_they_are() -> None:
     assert all(torch.equal(tensors[name], plain[name]) for name in plain)
 
 
-@pytest.mark.parametrize("make", [digits_network, branches])
-def test_what_is_attached_can_be_taken_away(
-    make: Callable[[], tuple[Graph, dict[str, Tensor]]],
-) -> None:
-    graph, tensors = make()
-    modular, _ = attach_mask_generators(graph, tensors, generator=seeded())
-    assert without_mask_generators(modular) == graph
-
-
 def test_shapes_of_the_graph_hold() -> None:
     graph, _ = attach_mask_generators(*digits_network(), generator=seeded())
     shapes = infer_shapes(graph)
@@ -161,3 +150,23 @@ def test_a_network_without_a_second_convolution_is_refused() -> None:
     with pytest.raises(ModpmError) as refusal:
         attach_mask_generators(*trace(network, torch.zeros(2, 1, 8, 8)), generator=seeded())
     assert refusal.value.code == "nothing-to-modularize"
+
+
+def test_mwt_minimizes_the_sum_that_the_paper_says() -> None:
+    graph, tensors = attach_mask_generators(*digits_network(), generator=seeded())
+    settings = {"alpha": 0.25, "beta": 2.0}
+    mwt = Mwt(build(graph, tensors), Task(n_classes=10, retention=0.3, settings=settings)).train()
+    batch, labels = images(graph, 12), torch.arange(12) % 3
+    losses = mwt(batch, labels)
+    masks = list(mwt.network.run(batch, list(mask_nodes(graph).values())).values())
+    torch.testing.assert_close(losses["cohesion_loss"], cohesion_loss(masks, labels))
+    torch.testing.assert_close(losses["coupling_loss"], coupling_loss(masks, labels))
+    torch.testing.assert_close(
+        losses["loss"],
+        losses["cross_entropy"] + 0.25 * losses["cohesion_loss"] + 2.0 * losses["coupling_loss"],
+    )
+
+
+def test_mwt_has_the_recipe_of_the_paper() -> None:
+    assert Mwt.recipe(is_trained=False) == (0.05, 0.0, 0.0)
+    assert Mwt.settings == {"alpha": 0.5, "beta": 1.5}

@@ -1,0 +1,257 @@
+"""Evidence: what says which kernels a class retains, and how a number is made of it."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from modpm.core.errors import ModpmError
+from modpm.core.training.ranking import quotas, rank_kernels
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+THRESHOLDS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
+DEFAULT_THRESHOLD = 0.9
+LARGER = (3.0, 2.0, 1.5, 1.25, 1.0)
+"""Multiples of the rate that training prepares, up to all kernels.
+
+With larger modules a budget can be met that those which training prepares miss.
+"""
+
+STEP = Fraction(1, 20)
+"""By how much the threshold falls, again and again, where a layer would be empty."""
+
+LARGEST_DENOMINATOR = 10**6
+
+
+@dataclass(frozen=True)
+class Criterion:
+    """One of two numbers.
+
+    Attributes:
+        threshold: Kernel frequency at or above which a kernel is retained; or
+        retention: kernel retention rate up to which each class's ranking is retained.
+    """
+
+    threshold: float | None = None
+    retention: float | None = None
+
+    def __str__(self) -> str:
+        if self.threshold is not None:
+            return f"threshold {self.threshold:g}"
+        return f"retention {self.retention:g}"
+
+
+class Evidence(ABC):
+    """What is known of the kernels of a trained network.
+
+    Attributes:
+        sample_masks: Gives which kernels the samples of one class activate, boolean, (n, ΣK), the
+            layers that are cut side by side; None where that is unknown.
+    """
+
+    sample_masks: Callable[[int], Tensor] | None = None
+
+    @classmethod
+    @abstractmethod
+    def criterion(
+        cls, threshold: float | None, retention: float | None, prepared: float
+    ) -> Criterion:
+        """Return what a user asks for, if this kind of evidence can say it.
+
+        Args:
+            threshold: What is asked for; None if it is not.
+            retention: The same.
+            prepared: The retention rate that the network was trained for.
+
+        Raises:
+            ModpmError: `bad-setting` or `invalid-threshold`.
+        """
+
+    @classmethod
+    @abstractmethod
+    def candidates(cls, prepared: float) -> Sequence[Criterion]:
+        """Return what an automatic choice is among, the smallest modules last."""
+
+    @abstractmethod
+    def masks(self, criterion: Criterion) -> dict[str, Tensor]:
+        """Return the module masks; boolean, (n_classes, K) for each convolution that is cut."""
+
+
+class _ByRetention(Evidence):
+    @classmethod
+    def criterion(
+        cls, threshold: float | None, retention: float | None, prepared: float
+    ) -> Criterion:
+        """Return the retention rate that is asked for, or that was prepared."""
+        if threshold is not None:
+            raise _bad(
+                "kernels of this network have no frequencies",
+                "give a `--retention` instead of a `--threshold`",
+                "it was trained without mask generators",
+            )
+        rate = prepared if retention is None else retention
+        if not 0 < rate <= 1:
+            raise _bad(f"a retention rate of {rate:g} is not possible", "above 0 and at most 1")
+        return Criterion(retention=rate)
+
+    @classmethod
+    def candidates(cls, prepared: float) -> Sequence[Criterion]:
+        """Return all kernels, and then rates from larger ones down to what was prepared."""
+        larger = (round(factor * prepared, 4) for factor in LARGER)
+        return [Criterion(retention=rate) for rate in (1.0, *(r for r in larger if r < 1))]
+
+    def _quotas(
+        self, tables: Mapping[str, Tensor], n_all: int, criterion: Criterion
+    ) -> dict[str, int]:
+        assert criterion.retention is not None
+        n_kernels = {layer: table.shape[1] for layer, table in tables.items()}
+        return quotas(n_kernels, n_all, criterion.retention)
+
+
+@dataclass(frozen=True)
+class Ranking(_ByRetention):
+    """The order in which each class keeps kernels: smaller modules lie within larger ones.
+
+    Attributes:
+        places: The place of each kernel in each class's ranking, from 0, by layer.
+        n_all: The kernels of the network; those of other layers are kept by every class.
+
+    Shapes:
+        places: (n_classes, K) each, integers; rows are permutations.
+    """
+
+    places: Mapping[str, Tensor]
+    n_all: int
+
+    def masks(self, criterion: Criterion) -> dict[str, Tensor]:
+        """Return the first kernels of each class's ranking."""
+        quota = self._quotas(self.places, self.n_all, criterion)
+        return {layer: table < quota[layer] for layer, table in self.places.items()}
+
+
+@dataclass(frozen=True)
+class Importance(_ByRetention):
+    """How much each kernel matters to each class; ranked anew for each size.
+
+    Attributes:
+        importance: Of each kernel for each class, by layer.
+        n_all: As for `Ranking`.
+
+    Shapes:
+        importance: (n_classes, K) each, 0 or more.
+    """
+
+    importance: Mapping[str, Tensor]
+    n_all: int
+
+    def masks(self, criterion: Criterion) -> dict[str, Tensor]:
+        """Return the first kernels of the ranking for that size."""
+        quota = self._quotas(self.importance, self.n_all, criterion)
+        return {
+            layer: rank_kernels(table, quota[layer]) < quota[layer]
+            for layer, table in self.importance.items()
+        }
+
+
+@dataclass(frozen=True)
+class Frequencies(Evidence):
+    """How often the samples of each class activate each kernel.
+
+    Attributes:
+        counts: How many samples of each class activate each kernel, by layer.
+        n_samples: How many samples each class has.
+
+    Shapes:
+        counts: (n_classes, K) each, int64; n_samples: (n_classes,)
+    """
+
+    counts: Mapping[str, Tensor]
+    n_samples: Tensor
+    sample_masks: Callable[[int], Tensor] | None = None
+
+    @classmethod
+    def criterion(
+        cls,
+        threshold: float | None,
+        retention: float | None,
+        prepared: float,  # noqa: ARG003 -- sizes are found after training
+    ) -> Criterion:
+        """Return the threshold that is asked for, or 0.9."""
+        if retention is not None:
+            raise _bad(
+                "kernels of this network are not ranked",
+                "give a `--threshold` instead of a `--retention`, or train with `--method views`",
+            )
+        asked = DEFAULT_THRESHOLD if threshold is None else threshold
+        exact_threshold(asked)
+        return Criterion(threshold=asked)
+
+    @classmethod
+    def candidates(cls, prepared: float) -> Sequence[Criterion]:  # noqa: ARG003 -- as above
+        """Return thresholds from low to high."""
+        return [Criterion(threshold=threshold) for threshold in THRESHOLDS]
+
+    def masks(self, criterion: Criterion) -> dict[str, Tensor]:
+        """Return the kernels whose frequency meets the threshold: at least one of every layer.
+
+        Source:
+            Modularizing while Training (arXiv 2306.09376): threshold 0.9, falling in steps of
+            0.05 where a layer would be empty.
+            Departs: a kernel that no sample activates is never retained for its frequency, and of
+            a layer that no sample activates the first kernel is retained, where the published
+            code falls to a threshold of 0 and retains them all.
+        """
+        assert criterion.threshold is not None
+        exact = exact_threshold(criterion.threshold)
+        n_samples = self.n_samples.tolist()
+        return {
+            layer: torch.stack(
+                [_class_mask(row, n, exact) for row, n in zip(table, n_samples, strict=True)]
+            )
+            for layer, table in self.counts.items()
+        }
+
+
+def exact_threshold(threshold: float) -> Fraction:
+    """Return the decimal number that a threshold was written as.
+
+    The comparison of counts with it is one of integers: a kernel that is active in 9 of 10
+    samples has a frequency of 0.9, whatever 0.9 is in binary.
+
+    Raises:
+        ModpmError: `invalid-threshold`, if it is not in (0, 1].
+    """
+    if not 0 < threshold <= 1:
+        raise ModpmError(
+            f"a threshold of {threshold} is not above 0 and at most 1",
+            code="invalid-threshold",
+            hint="it is the share of a class's images that must activate a kernel, such as 0.9",
+            exit_code=2,
+        )
+    return Fraction(str(threshold)).limit_denominator(LARGEST_DENOMINATOR)
+
+
+def _class_mask(counts: Tensor, n_samples: int, threshold: Fraction) -> Tensor:
+    highest = int(counts.max())
+    if highest == 0:
+        return torch.arange(len(counts)) == 0
+    met = _falling(threshold, Fraction(highest, n_samples))
+    return (counts * met.denominator >= met.numerator * n_samples) & (counts > 0)
+
+
+def _falling(threshold: Fraction, highest: Fraction) -> Fraction:
+    """Return the threshold after the fewest steps that let the most frequent kernel stay."""
+    n_steps = max(0, math.ceil((threshold - highest) / STEP))
+    return threshold - n_steps * STEP
+
+
+def _bad(what: str, hint: str, why: str | None = None) -> ModpmError:
+    return ModpmError(what, code="bad-setting", why=why, hint=hint, exit_code=2)

@@ -1,0 +1,64 @@
+"""Methods by their names, and one that is not of this package."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from modpm.core.composition.class_module import ClassModule
+from modpm.core.composition.compose import compose_modules
+from modpm.core.data import load_data
+from modpm.core.errors import ModpmError
+from modpm.core.modularizing.modularize import modularize
+from modpm.core.training import methods
+from modpm.core.training.loop import train
+from modpm.core.training.methods import find_method
+from modpm.core.training.methods.method import Method
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+TOY = "tests.training.toy_method:Toy"
+
+
+@pytest.mark.parametrize("name", ["views", "mwt", "plain", TOY])
+def test_a_method_is_found_by_its_name(name: str) -> None:
+    assert issubclass(find_method(name), Method)
+
+
+@pytest.mark.parametrize(
+    "name", ["magic", "tests.training.toy_method:Other", "no.such.module:Toy", "math:pi", ":", "a:"]
+)
+def test_what_is_no_method_is_refused(name: str) -> None:
+    with pytest.raises(ModpmError) as refusal:
+        find_method(name)
+    assert refusal.value.code == "unknown-method"
+    assert refusal.value.exit_code == 2
+
+
+def test_another_package_names_its_method(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Entry:
+        module, attr = TOY.split(":")
+
+    monkeypatch.setattr(methods, "entry_points", lambda **_: [Entry])
+    assert find_method("toy").__name__ == "Toy"
+
+
+def test_a_method_of_another_package_trains_cuts_and_composes(tmp_path: Path) -> None:
+    run = train(
+        "digits",
+        output=tmp_path / "run",
+        width=0.5,
+        epochs=2,
+        batch_size=64,
+        method=TOY,
+        settings={"smoothing": 0.2},
+    )
+    assert (run.config.arch, run.config.settings) == ("digits_cnn", {"smoothing": 0.2})
+    made = modularize(run, output=tmp_path / "dist", retention=0.6)
+    assert made.kernel_retention_rate <= 0.6
+    assert made.manifests[0].modularizer.method == TOY
+    modules = [ClassModule.from_folder(one.folder) for one in made.distributions[:3]]
+    images = load_data("digits", "test").images[:5]
+    assert compose_modules(modules, "fused").score_images(images).shape == (5, 3)
