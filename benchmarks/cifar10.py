@@ -1,13 +1,14 @@
 """What modular training costs in accuracy, and what composing without training keeps.
 
-Trains one architecture plainly and modularly, each at the best learning rate on validation data,
-cuts the modular networks, and compares on the test split, for 2, 3, 5 and 10 classes (the mean of
-random subsets): the modular network restricted to the classes, and its class modules composed
-`fused` and `independent`. The test split is read once, after everything is chosen;
-`--split held-out` does not read it.
+Trains one architecture by several methods, each at the best of some learning rates on held-out
+images, cuts the networks, and compares on the test split, for 2, 3, 5 and 10 classes (the mean of
+random subsets): the network restricted to the classes, and its class modules composed `fused` and
+`independent`; and modules of random kernels, as many of each layer. The test split is read once,
+after everything is chosen; `--split held-out` does not read it. With several seeds each number is
+their mean, and after it how far the seeds are apart.
 
 Usage:
-    python benchmarks/cifar10.py --data cifar10 -o results/cifar10
+    python benchmarks/cifar10.py --data cifar10 --seeds 0,1,2 -o results/cifar10
     python benchmarks/cifar10.py --data cifar10 --init resnet20 --weights resnet20.safetensors \
         --epochs 8 --lrs 0.02 --retention 0.5 -o results/resnet20
 
@@ -30,6 +31,8 @@ import modpm
 from modpm.core.composition.class_module import ClassModule
 from modpm.core.composition.compose import compose_modules
 from modpm.core.graph import build, count
+from modpm.core.slicing import cuttable_convolutions
+from modpm.core.training.evidence import Evidence, Ranking
 from modpm.core.training.inference import predict_batches
 from modpm.core.training.run import Run
 
@@ -45,54 +48,58 @@ SUBSET_SIZES = (2, 3, 5, 10)
 RESNET20_MEAN, RESNET20_STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
 
 
+Accuracies = dict[int, float]
+"""In percent, by the number of classes."""
+
+
 @dataclass(frozen=True)
 class Row:
-    """One line of the table; accuracies in percent, by the number of classes."""
+    """One line of the table, of one seed."""
 
     name: str
     lr: float
     retention_rate: float
     n_parameters: float
     macs: float
-    accuracy: dict[int, float]
+    accuracy: Accuracies
 
 
 def train_all(options: argparse.Namespace, method: str) -> list[Run]:
-    """Train with each learning rate, or take the finished runs."""
-    runs = []
-    for lr in options.lrs:
-        folder = options.output / "runs" / f"{method}-lr{lr:g}"
-        if not (folder / "finished.json").exists():
-            print(f"training {folder.name}", flush=True)
-            train_one(options, method, lr, folder)
-        runs.append(Run.open(folder))
-        print(f"{folder.name}: {runs[-1].val_accuracy:.2%} on validation data", flush=True)
-    return runs
+    """Train with each learning rate and seed, or take the finished runs; return the best rate's."""
+    by_rate = {lr: [train_one(options, method, lr, s) for s in options.seeds] for lr in options.lrs}
+    return max(by_rate.values(), key=lambda runs: statistics.fmean(r.val_accuracy for r in runs))
 
 
-def train_one(options: argparse.Namespace, method: str, lr: float, folder: Path) -> None:
-    """Train one network, or continue to."""
+def train_one(options: argparse.Namespace, method: str, lr: float, seed: int) -> Run:
+    """Train one network, or continue to, or take the finished run."""
+    folder = options.output / "runs" / f"{method}-lr{lr:g}-seed{seed}"
     from_weights = options.init is not None
-    modpm.train(
-        options.data,
-        options.init or options.arch,
-        output=folder,
-        init=options.weights,
-        epochs=options.epochs,
-        lr=lr,
-        seed=options.seed,
-        precision=options.precision,
-        retention=options.retention,
-        method=method,
-        mean=RESNET20_MEAN if from_weights else None,
-        std=RESNET20_STD if from_weights else None,
-        resume=(folder / "run.json").exists(),
+    run = (
+        Run.open(folder)
+        if (folder / "finished.json").exists()
+        else modpm.train(
+            options.data,
+            options.init or options.arch,
+            output=folder,
+            init=options.weights,
+            epochs=options.epochs,
+            lr=lr,
+            seed=seed,
+            precision=options.precision,
+            retention=options.retention,
+            method=method,
+            mean=RESNET20_MEAN if from_weights else None,
+            std=RESNET20_STD if from_weights else None,
+            resume=(folder / "run.json").exists(),
+        )
     )
+    print(f"{folder.name}: {run.val_accuracy:.2%} on held-out images", flush=True)
+    return run
 
 
-def cut(run: Run, options: argparse.Namespace) -> list[ClassModule]:
+def cut(run: Run, options: argparse.Namespace, *, is_random: bool) -> list[ClassModule]:
     """Cut a run into class modules, or take what was cut from it before."""
-    folder = options.output / "modules" / run.folder.name
+    folder = options.output / "modules" / f"{run.folder.name}{'-random' if is_random else ''}"
     if not folder.exists():
         # Not `auto`: one kind of score for all, so that the two compositions can be compared.
         modpm.modularize(
@@ -101,9 +108,20 @@ def cut(run: Run, options: argparse.Namespace) -> list[ClassModule]:
             calibration="platt",
             measure_on=options.split,
             namespace="cifar10",
+            evidence=random_kernels(run) if is_random else None,
         )
     modules = [ClassModule.from_folder(path.parent) for path in folder.glob("*/manifest.json")]
     return sorted(modules, key=lambda module: module.manifest.output.class_index)
+
+
+def random_kernels(run: Run) -> Evidence:
+    """Return a random order of each layer's kernels for each class."""
+    kernels, chance = run.graph.kernels(), torch.Generator().manual_seed(run.config.seed)
+    places = {
+        layer: torch.rand(len(run.classes), kernels[layer], generator=chance).argsort(1)
+        for layer in cuttable_convolutions(run.graph)
+    }
+    return Ranking(places, sum(kernels.values()))
 
 
 def subsets(n_classes: int, seed: int) -> dict[int, list[list[int]]]:
@@ -154,9 +172,11 @@ def network_row(name: str, run: Run, data: ImageData, seed: int) -> Row:
     return Row(name, run.config.lr, 1.0, cost.n_parameters, cost.macs, measured)
 
 
-def module_rows(run: Run, data: ImageData, options: argparse.Namespace) -> list[Row]:
-    """Measure the compositions of a modular network's class modules."""
-    modules = cut(run, options)
+def module_rows(
+    run: Run, data: ImageData, options: argparse.Namespace, *, is_random: bool = False
+) -> list[Row]:
+    """Measure the compositions of a network's class modules."""
+    modules = cut(run, options, is_random=is_random)
     retention = statistics.fmean(m.manifest.kernel_retention_rate for m in modules)
     n_parameters = statistics.fmean(m.manifest.n_parameters for m in modules)
     macs = statistics.fmean(m.manifest.macs for m in modules)
@@ -165,30 +185,51 @@ def module_rows(run: Run, data: ImageData, options: argparse.Namespace) -> list[
         "fused": lambda c: fused_accuracy(modules, data, c),
         "independent": lambda c: restricted_accuracy(scores, data.labels, c),
     }
+    kernels = "random kernels, " if is_random else ""
     return [
         Row(
-            f"{run.config.method}, {name}",
+            f"{run.config.method}, {kernels}{name}",
             run.config.lr,
             retention,
             n_parameters,
             macs,
-            mean_accuracy(measure, options.seed),
+            mean_accuracy(measure, run.config.seed),
         )
         for name, measure in measures.items()
     ]
 
 
-def print_table(rows: Sequence[Row]) -> None:
-    """Print the rows as a Markdown table."""
+def rows_of(run: Run, options: argparse.Namespace) -> list[Row]:
+    """Measure a network, its class modules, and modules of random kernels."""
+    data = run.data("test") if options.split == "test" else run.validation_data()
+    rows = [network_row(f"{run.config.method}, whole network", run, data, run.config.seed)]
+    if run.config.method != "plain":
+        rows += module_rows(run, data, options)
+        if run.method.evidence_type() is Ranking:
+            rows += module_rows(run, data, options, is_random=True)
+    return rows
+
+
+def print_table(rows: Sequence[Sequence[Row]]) -> None:
+    """Print as a Markdown table what each row has for all seeds."""
     sizes = " | ".join(f"{size} classes" for size in SUBSET_SIZES)
     print(f"| network | lr | retention rate | parameters | MACs | {sizes} |")
     print("|---" * (5 + len(SUBSET_SIZES)) + "|")
-    for row in rows:
-        accuracies = " | ".join(f"{row.accuracy[size]:.1f}" for size in SUBSET_SIZES)
-        print(
-            f"| {row.name} | {row.lr:g} | {row.retention_rate:.3f} | {row.n_parameters:,.0f} "
-            f"| {row.macs / 1e6:.2f} M | {accuracies} |"
+    for same in rows:
+        accuracies = " | ".join(_cell([row.accuracy[n] for row in same]) for n in SUBSET_SIZES)
+        rate, n_parameters, macs = (
+            statistics.fmean(getattr(row, field) for row in same)
+            for field in ("retention_rate", "n_parameters", "macs")
         )
+        print(
+            f"| {same[0].name} | {same[0].lr:g} | {rate:.3f} | {n_parameters:,.0f} "
+            f"| {macs / 1e6:.2f} M | {accuracies} |"
+        )
+
+
+def _cell(values: Sequence[float]) -> str:
+    apart = f" ({max(values) - min(values):.1f})" if len(values) > 1 else ""
+    return f"{statistics.fmean(values):.1f}{apart}"
 
 
 def parse_options() -> argparse.Namespace:
@@ -200,11 +241,11 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--weights", type=Path, help="the weights of --init")
     parser.add_argument("--epochs", type=int, default=15)
     parser.add_argument("--lrs", type=lambda t: [float(x) for x in t.split(",")], default=[0.1])
-    parser.add_argument("--methods", type=lambda t: t.split(","), default=["mwt", "mwt+views"])
-    parser.add_argument("--retention", type=float, default=0.32, help="of the modules of mwt+views")
+    parser.add_argument("--methods", type=lambda t: t.split(","), default=["views", "mwt"])
+    parser.add_argument("--retention", type=float, default=0.32, help="of the modules")
     parser.add_argument("--split", default="test", choices=["test", "held-out"])
     parser.add_argument("--precision", default="bfloat16", choices=["float32", "bfloat16"])
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seeds", type=lambda t: [int(x) for x in t.split(",")], default=[0])
     parser.add_argument("-o", "--output", type=Path, required=True)
     return parser.parse_args()
 
@@ -213,15 +254,12 @@ def main() -> None:
     """Train, cut, measure and print."""
     options = parse_options()
     names = options.methods if options.init else ["plain", *options.methods]
-    best = {name: max(train_all(options, name), key=lambda run: run.val_accuracy) for name in names}
-    rows = []
-    for name, run in best.items():
-        data = run.data("test") if options.split == "test" else run.validation_data()
-        rows.append(network_row(f"{name}, whole network", run, data, options.seed))
-        if run.is_modular:
-            rows += module_rows(run, data, options)
+    best = [train_all(options, name) for name in names]
+    rows = [
+        row for runs in best for row in zip(*(rows_of(run, options) for run in runs), strict=True)
+    ]
     print_table(rows)
-    report = json.dumps([asdict(row) for row in rows], indent=2)
+    report = json.dumps([asdict(row) for same in rows for row in same], indent=2)
     (options.output / "results.json").write_text(report + "\n", "utf-8")
 
 

@@ -54,9 +54,9 @@ class Story:
 
 
 def train_and_cut(story: Story) -> dict[str, Any]:
-    """Train a modular network and cut it into ten class modules."""
+    """Train a network and cut it into ten class modules."""
     story.tell("1. Train a network so that each class uses few kernels, and cut it.")
-    settings = "--arch digits_cnn --method mwt+views --epochs 40 --batch-size 32 --lr 0.1"
+    settings = "--epochs 40 --batch-size 32"
     story.run("train", "digits", *settings.split(), "-o", "run")
     cut: dict[str, Any] = story.run("modularize", "run", "--license", "Apache-2.0", "-o", "dist")
     origin, modules = cut["origin"], cut["modules"]

@@ -58,6 +58,7 @@ def modularize(
     summary: str | None = None,
     calibration: str = AUTO,
     measure_on: str = TEST,
+    evidence: Evidence | None = None,
     progress: Progress | None = None,
 ) -> Modularization:
     """Cut a trained network into class modules, and write a distribution for each.
@@ -85,6 +86,7 @@ def modularize(
         calibration: `platt`, `one-vs-rest-head`, or `auto` for the better one of each class.
         measure_on: `test`, or `held-out` for the held-out images alone: the test split is not
             read then, which is faster.
+        evidence: What says which kernels each class keeps; by default the method of the run.
         progress: Told how far it is.
 
     Raises:
@@ -106,9 +108,10 @@ def modularize(
         summary=summary,
         calibration=calibration,
         measure_on=measure_on,
+        evidence_type=run.method.evidence_type() if evidence is None else type(evidence),
     )
     origin = OriginNetwork.of(run, measures_test=request.measures_test)
-    return _Modularizing(origin, request, progress or _say_nothing).run()
+    return _Modularizing(origin, request, evidence, progress or _say_nothing).run()
 
 
 def _say_nothing(_what: str, _done: int, _of: int) -> None:
@@ -118,14 +121,22 @@ def _say_nothing(_what: str, _done: int, _of: int) -> None:
 class _Modularizing:
     """One modularization, step by step."""
 
-    def __init__(self, origin: OriginNetwork, request: Request, progress: Progress) -> None:
+    def __init__(
+        self,
+        origin: OriginNetwork,
+        request: Request,
+        evidence: Evidence | None,
+        progress: Progress,
+    ) -> None:
         self._origin = origin
         self._request = request
+        self._evidence = evidence
         self._progress = progress
 
     def run(self) -> Modularization:
         """Choose, cut, measure and write."""
-        evidence = self._origin.evidence(partial(self._progress, "counting kernels"))
+        counting = partial(self._progress, "counting kernels")
+        evidence = self._evidence or self._origin.evidence(counting)
         choice = self._choice(evidence)
         masks, samples = evidence.masks(choice.criterion), evidence.sample_masks
         made = Modularization(

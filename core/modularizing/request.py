@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from modpm.core.training.evidence import Criterion
+    from modpm.core.training.evidence import Criterion, Evidence
     from modpm.core.training.run import Run
 
 AUTO = "auto"
@@ -60,6 +60,7 @@ def checked_request(
     summary: str | None,
     calibration: str,
     measure_on: str,
+    evidence_type: type[Evidence],
 ) -> Request:
     """Return what a user asks for, if it can be done.
 
@@ -76,7 +77,7 @@ def checked_request(
     )
     return Request(
         output=_checked_output(output),
-        criterion=_checked_criterion(run, threshold, retention),
+        criterion=_checked_criterion(evidence_type, threshold, retention, run.config.retention),
         budget=_checked_budget(budget),
         calibration=_checked(calibration, (AUTO, *KINDS), "calibration"),
         measures_test=_checked(measure_on, MEASURED_ON, "split to measure on") == TEST,
@@ -85,7 +86,7 @@ def checked_request(
 
 
 def _checked_criterion(
-    run: Run, threshold: float | str | None, retention: float | None
+    kind: type[Evidence], threshold: float | str | None, retention: float | None, prepared: float
 ) -> Criterion | None:
     if threshold == AUTO and retention is None:
         return None
@@ -105,8 +106,7 @@ def _checked_criterion(
             hint="give one of them",
             exit_code=2,
         )
-    kind = run.method.evidence_type()
-    return kind.criterion(number, retention, run.config.retention)
+    return kind.criterion(number, retention, prepared)
 
 
 def _checked_budget(budget: float) -> float:

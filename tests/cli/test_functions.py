@@ -28,7 +28,7 @@ ONLY_AS_OPTIONS = {
     "tag": {"delete"},  # `untag`
     "yank": {"undo"},  # `unyank`
 }
-ONLY_IN_PYTHON = {"login": {"token"}}
+ONLY_IN_PYTHON = {"login": {"token"}, "modularize": {"evidence"}}
 IN_BOTH_WORLDS = {"progress", "report", "on_problem"}  # how the function tells how far it is
 
 

@@ -66,6 +66,9 @@ def test_resume_takes_the_settings_that_are_left_out_from_the_run(
         (["digits", "--arch", "resnet21", "-o", "run"], 2, "no architecture is called `resnet21`"),
         (["digits", "--epochs", "0", "-o", "run"], 2, "a run cannot have epochs 0"),
         (["digits", "--mean", "a,b", "-o", "run"], 2, "not numbers such as"),
+        (["digits", "--set", "alpha", "-o", "run"], 2, "give a name and a number"),
+        (["digits", "--set", "alpha=1", "-o", "run"], 2, "`views` has no setting `alpha`"),
+        (["digits", "--method", "magic", "-o", "run"], 2, "no method of training called `magic`"),
         (["digits"], 2, "missing option"),
         (["digits", "--resume", "-o", "run"], 1, "there is no run"),
         (["digits", "--init", "none.safetensors", "-o", "run"], 1, "there is no weights file"),
@@ -108,7 +111,7 @@ def test_two_processes_train_one_network(tmp_path: Path) -> None:
     assert run.record.n_processes == 2
     assert result["digest"] == run.digest()
     first, last = run.metrics()
-    assert last["loss"] < first["loss"]
+    assert last["cross_entropy"] < first["cross_entropy"]
     assert {path.name for path in folder.iterdir()} == {
         "run.json",
         "graph.json",

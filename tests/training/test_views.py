@@ -78,6 +78,20 @@ def test_kernels_are_ranked_when_training_ends_at_the_latest() -> None:
     assert all(torch.equal(masks[layer], kept.bool()) for layer, kept in views.kept().items())
 
 
+def test_the_retention_rate_is_the_share_of_all_kernels_that_a_class_keeps() -> None:
+    views = views_method()
+    assert views.measures(some_images()) == {}
+    inputs(views, START)
+    kernels, masks = views.network.graph.kernels(), views.kept()
+    kept = [
+        sum(int(masks[layer][label].sum()) if layer in masks else n for layer, n in kernels.items())
+        for label in range(3)
+    ]
+    rate = views.measures(some_images())["kernel_retention_rate"]
+    assert rate == pytest.approx(sum(kept) / 3 / sum(kernels.values()))
+    assert rate <= 0.5
+
+
 def test_kernels_are_ranked_once() -> None:
     views = ranked()
     before = views.ranks.clone()

@@ -244,6 +244,14 @@ class Views(Method):
             self._in_modules = {name: mask.to(device) for name, mask in partial.items()}
         return self._in_modules
 
+    def measures(self, images: TrainingImages) -> dict[str, float]:  # noqa: ARG002 -- it needs none
+        """Return the share of all kernels that each class keeps, once they are ranked."""
+        if not self.is_ranked:
+            return {}
+        kept = torch.cat(list(self.kept().values()), 1)
+        n_cut = kept.shape[1] - kept.sum(1).mean().item()
+        return {"kernel_retention_rate": 1 - n_cut / self.n_all}
+
     def findings(self) -> dict[str, Tensor]:
         """Return the ranking, by layer."""
         return dict(self._ranking().places)

@@ -1,0 +1,164 @@
+"""How fast methods train and networks are cut, against plain work of the same network.
+
+Steps: a step of each method and a plain step of the same network take turns, each from drawing
+its images to its constraint on the weights; the ratio of each pair is of seconds an image seen,
+since views see images more than once. Modularizing: `modpm.modularize` of a run against a plain
+evaluation pass over its training images, once measured on what was held out, and once as it is by
+default, which reads the test split too, with the origin and with every module.
+
+Usage:
+    python benchmarks/speed.py step --archs resnet20,small_vgg --methods views,mwt
+    python benchmarks/speed.py modularize RUN
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import statistics
+import tempfile
+import time
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+
+import modpm
+from modpm.core.data import ImageData
+from modpm.core.formats.manifest import InputContract
+from modpm.core.graph import build, trace
+from modpm.core.networks import create
+from modpm.core.training.batches import TrainingImages
+from modpm.core.training.inference import predict_batches
+from modpm.core.training.methods import find_method
+from modpm.core.training.methods.method import Task
+from modpm.core.training.optimizer import create_optimizer, set_learning_rate
+from modpm.core.training.run import Run
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+CLASSES = tuple(f"class {i}" for i in range(10))
+N_IMAGES = 1000
+WARM_UP = 5
+
+
+def some_images() -> TrainingImages:
+    """Return random images of the size of CIFAR-10's."""
+    chance = torch.Generator().manual_seed(0)
+    images = torch.randint(256, (N_IMAGES, 3, 32, 32), generator=chance, dtype=torch.uint8)
+    data = ImageData(images, torch.arange(N_IMAGES) % len(CLASSES), CLASSES, "random", "train")
+    contract = InputContract(channels=3, height=32, width=32, mean=[0.5] * 3, std=[0.25] * 3)
+    return TrainingImages(data, contract)
+
+
+def stepper(name: str, arch: str, options: argparse.Namespace) -> Callable[[], tuple[float, int]]:
+    """Return a function that trains one step, and returns its seconds and the images it saw."""
+    torch.manual_seed(0)
+    kind = find_method(name)
+    autocast = torch.bfloat16 if options.precision == "bfloat16" else None
+    task = Task(len(CLASSES), 0.32, kind.settings, autocast)
+    network = trace(create(arch, len(CLASSES)), torch.zeros(2, 3, 32, 32))
+    method = kind(build(*kind.prepare(*network, torch.Generator().manual_seed(0))), task)
+    method.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks it
+    method.train()
+    optimizer = create_optimizer(method, 5e-4)
+    set_learning_rate(optimizer, 1e-3)
+    images, chance = some_images(), torch.Generator().manual_seed(1)
+    method.before_step(images, 0.5)
+
+    def step() -> tuple[float, int]:
+        started = time.perf_counter()
+        positions = torch.randint(N_IMAGES, (options.batch_size,), generator=chance)
+        inputs = method.draw(images.batch(positions, chance), chance)
+        loss = method(*inputs)["loss"]
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        method.after_step(0.5, 0.5)
+        return time.perf_counter() - started, len(inputs[0])
+
+    return step
+
+
+def compare_steps(options: argparse.Namespace) -> None:
+    """Print what a step of each method takes, and its ratio to a plain one an image seen."""
+    for arch in options.archs:
+        plain = stepper("plain", arch, options)
+        for name in options.methods:
+            step = stepper(name, arch, options)
+            pairs = [(plain(), step()) for _ in range(WARM_UP + options.n)][WARM_UP:]
+            each = [seconds / seen for _, (seconds, seen) in pairs]
+            plain_each = [seconds / seen for (seconds, seen), _ in pairs]
+            ratios = [one / other for one, other in zip(each, plain_each, strict=True)]
+            low, median, high = statistics.quantiles(ratios, n=4)
+            print(
+                f"{arch}, {name}, cpu, batch {options.batch_size}, {options.precision}, "
+                f"{torch.get_num_threads()} threads, n = {options.n}: "
+                f"{1000 * statistics.median(s for _, (s, _) in pairs):.1f} ms a step, "
+                f"{1 / statistics.median(each):.0f} images a second, plain "
+                f"{1 / statistics.median(plain_each):.0f}; ratio an image seen {median:.3f} "
+                f"(quartiles {low:.3f} to {high:.3f})"
+            )
+
+
+def modularize_once(run: Run, *, measure_on: str) -> None:
+    """Modularize a run, and throw the result away."""
+    with tempfile.TemporaryDirectory() as folder:
+        modpm.modularize(run, output=Path(folder) / "modules", measure_on=measure_on)
+
+
+def compare_modularize(options: argparse.Namespace) -> None:
+    """Print the time of modularizing in evaluation passes over the training images."""
+    run = Run.open(options.run)
+    images = run.training_data().images
+    network = build(*run.network())
+    jobs: dict[str, Callable[[], object]] = {
+        "pass": partial(predict_batches, network, images, run.input),
+        "held-out images": partial(modularize_once, run, measure_on="held-out"),
+        "and the test split": partial(modularize_once, run, measure_on="test"),
+    }
+    seconds: dict[str, list[float]] = {name: [] for name in jobs}
+    for _, (name, job) in itertools.product(range(options.n), jobs.items()):
+        started = time.perf_counter()
+        job()
+        seconds[name].append(time.perf_counter() - started)
+    one, *cuts = jobs
+    print(
+        f"{options.run}: {len(images)} images, {torch.get_num_threads()} threads, "
+        f"n = {options.n}: evaluation pass {statistics.median(seconds[one]):.1f} s"
+    )
+    for name in cuts:
+        ratios = [cut / plain for cut, plain in zip(seconds[name], seconds[one], strict=True)]
+        print(
+            f"modularize, {name}: {statistics.median(seconds[name]):.1f} s, ratio "
+            f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
+        )
+
+
+def _names(text: str) -> list[str]:
+    return text.split(",")
+
+
+def main() -> None:
+    """Read the command line and measure."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    commands = parser.add_subparsers(required=True)
+    step = commands.add_parser("step")
+    step.add_argument("--archs", type=_names, default=["resnet20"])
+    step.add_argument("--methods", type=_names, default=["views", "mwt"])
+    step.add_argument("--batch-size", type=int, default=128)
+    step.add_argument("--precision", choices=["float32", "bfloat16"], default="float32")
+    step.add_argument("-n", type=int, default=30)
+    step.set_defaults(measure=compare_steps)
+    modularize = commands.add_parser("modularize")
+    modularize.add_argument("run", type=Path)
+    modularize.add_argument("-n", type=int, default=3)
+    modularize.set_defaults(measure=compare_modularize)
+    options = parser.parse_args()
+    options.measure(options)
+
+
+if __name__ == "__main__":
+    main()
