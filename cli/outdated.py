@@ -13,14 +13,13 @@ from modpm.cli.options import (
     project_option,
 )
 from modpm.cli.output import emit, say, table, warn
+from modpm.core.formats.measurement import Measurement
 from modpm.core.formats.records import to_plain
 from modpm.registry.discovery.outdated import outdated
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from modpm.core.formats.manifest import ClassMetrics
-    from modpm.core.formats.measurement import Measurement
     from modpm.registry.discovery.outdated import Change, Standing
 
 COLUMNS = ("name", "installed", "fits", "newest", "measured")
@@ -67,50 +66,45 @@ def _print(found: Sequence[Standing]) -> None:
 
 
 def _row(standing: Standing) -> list[str | None]:
-    of_module = [_in_words(change) for change in standing.metrics]
-    of_composition = [_accuracy_in_words(change) for change in standing.accuracies]
-    measured = "; ".join([*of_module, *of_composition])
+    measured = "; ".join(map(_in_words, standing.measured))
     name = str(standing.name)
     return [name, standing.version, standing.fitting, standing.newest, measured or None]
 
 
-def _in_words(change: Change[ClassMetrics]) -> str:
+def _in_words(change: Change) -> str:
     before, after = change
-    return (
-        f"{before.split}: recall {before.recall:.3f} -> {after.recall:.3f}, "
-        f"precision {before.precision:.3f} -> {after.precision:.3f}"
+    if isinstance(before, Measurement) and isinstance(after, Measurement):
+        others = ", open set" if before.open_set else ""
+        on = f"{before.data_set}, {before.split}{others}"
+        return f"{on}: accuracy {before.accuracy:.3f} -> {after.accuracy:.3f}"
+    shares = ", ".join(
+        f"{name} {getattr(before, name):.3f} -> {getattr(after, name):.3f}"
+        for name in ("recall", "precision")
     )
-
-
-def _accuracy_in_words(change: Change[Measurement]) -> str:
-    before, after = change
-    others = ", open set" if before.open_set else ""
-    return (
-        f"{before.data_set}, {before.split}{others}: accuracy {before.accuracy:.3f} -> "
-        f"{after.accuracy:.3f}"
-    )
+    return f"{before.split}: {shares}"
 
 
 def _data(standing: Standing) -> dict[str, object]:
+    changes = standing.measured
     return {
         "name": str(standing.name),
         "version": standing.version,
         "fitting": standing.fitting,
         "newest": standing.newest,
         "yanked": standing.yanked,
-        "metrics": [_change_data(change) for change in standing.metrics],
+        "metrics": [_metrics(one) for one in changes if not isinstance(one.before, Measurement)],
         "measured": [
             {"before": to_plain(change.before), "after": to_plain(change.after)}
-            for change in standing.accuracies
+            for change in changes
+            if isinstance(change.before, Measurement)
         ],
     }
 
 
-def _change_data(change: Change[ClassMetrics]) -> dict[str, object]:
-    before, after = change
+def _metrics(change: Change) -> dict[str, object]:
     keys = ("recall", "precision", "average_precision", "n")
     return {
-        "split": before.split,
-        "before": {key: getattr(before, key) for key in keys},
-        "after": {key: getattr(after, key) for key in keys},
+        "split": change.before.split,
+        "before": {key: getattr(change.before, key) for key in keys},
+        "after": {key: getattr(change.after, key) for key in keys},
     }

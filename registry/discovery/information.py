@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from modpm.registry.addresses import Registries
-    from modpm.registry.index import Release
-    from modpm.registry.projects.lockfile import Pin
 
 
 @dataclass(frozen=True)
@@ -84,8 +82,8 @@ def info(
         )
     place = Project.discover(project)
     with explained("read the manifest"):
-        pin = None if registry else _installed(module, requirement, place)
-        if pin is not None:
+        pin = None if registry else (place.installed() or Lockfile((), ())).find(module)
+        if pin is not None and requirement.tag is None and requirement.admits(pin.version):
             yanked = {} if offline else yanked_reasons([pin], place.root)
             folder = place.module_path(pin)
             return Information(
@@ -103,37 +101,27 @@ def info(
                 where=str(place.root),
                 hint="run it without `--offline`",
             )
-        return _of_listed(module, requirement, place, registry)
+        return _listed(requirement, _catalogue(place, registry).listing(module))
 
 
-def _installed(module: ModuleName, requirement: Requirement, place: Project) -> Pin | None:
-    pin = (place.installed() or Lockfile((), ())).find(module)
-    if pin is None or requirement.tag is not None:
-        return None
-    return pin if requirement.admits(pin.version) else None
-
-
-def _of_listed(
-    module: ModuleName, requirement: Requirement, place: Project, registry: Registries
-) -> Information:
+def _catalogue(place: Project, registry: Registries) -> RegistryCatalogue:
     sources = Sources.of(place, place.wishes(), registry)
-    pins = (place.lock() or Lockfile((), ())).pins
-    asked = RegistryCatalogue(sources.given, place.root) if sources.given else None
-    catalogue = asked or sources.catalogue(pins)
-    listing = catalogue.listing(module)
-    release = newest_fitting(listing.index, [requirement], listing.backend.location)
+    if sources.given:
+        return RegistryCatalogue(sources.given, place.root)
+    return sources.catalogue((place.lock() or Lockfile((), ())).pins)
+
+
+def _listed(requirement: Requirement, listing: Listing) -> Information:
+    backend, module = listing.backend, ModuleName.parse(listing.index.name)
+    release = newest_fitting(listing.index, [requirement], backend.location)
+    where = f"{MANIFEST_FILE} of {module} {release.version}"
+    with backend.open_file(module, release.version, MANIFEST_FILE) as source:
+        manifest = parse_manifest(receive(source, release.all_files[MANIFEST_FILE], where), where)
     return Information(
-        manifest=_manifest(release, listing),
+        manifest=manifest,
         digest=release.digest,
         size_bytes=release.size_bytes,
-        registry=listing.backend.location,
+        registry=backend.location,
         path=None,
         yanked=release.yanked,
     )
-
-
-def _manifest(release: Release, listing: Listing) -> AnyManifest:
-    where = f"{MANIFEST_FILE} of {listing.index.name} {release.version}"
-    module = ModuleName.parse(listing.index.name)
-    with listing.backend.open_file(module, release.version, MANIFEST_FILE) as source:
-        return parse_manifest(receive(source, release.all_files[MANIFEST_FILE], where), where)

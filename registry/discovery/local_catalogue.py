@@ -203,7 +203,7 @@ def consult(
         except OSError:
             break
         except sqlite3.Error as error:
-            if _code(error) in _NO_DAMAGE:
+            if getattr(error, "sqlite_errorcode", 0) & _PRIMARY_CODE in _NO_DAMAGE:
                 break
             with suppress(OSError):
                 path.unlink(missing_ok=True)
@@ -244,16 +244,12 @@ def _connected(place: str, patience_seconds: float = _PATIENCE_SECONDS) -> sqlit
     return sqlite3.connect(place, timeout=patience_seconds, isolation_level=None)
 
 
-def _code(error: sqlite3.Error) -> int:
-    return getattr(error, "sqlite_errorcode", 0) & _PRIMARY_CODE
-
-
 def _conditions(query: Query) -> Iterator[tuple[str, str | float]]:
     """Give what a module must meet in SQL, and the value that each condition is about."""
     words = [_storable(word) for word in query.text.casefold().split()]
-    long = [_phrase(word) for word in words if len(word) >= _TRIGRAM]
-    if long and _has_words():
-        yield "id IN (SELECT rowid FROM words WHERE words MATCH ?)", " ".join(long)
+    phrases = ['"{}"'.format(word.replace('"', '""')) for word in words if len(word) >= _TRIGRAM]
+    if phrases and _has_words():
+        yield "id IN (SELECT rowid FROM words WHERE words MATCH ?)", " ".join(phrases)
     for word in words:
         yield "instr(text, ?) > 0", word
     if query.label is not None:
@@ -276,11 +272,6 @@ def _columns(
     recall = min((metrics.recall for metrics in entry.metrics), default=None)
     listed = "".join(f"\n{label}" for label in sorted(labels)) + "\n"
     return _storable(text), listed, recall, entry.size_bytes, msgspec.json.encode(entry).decode()
-
-
-def _phrase(word: str) -> str:
-    doubled = word.replace('"', '""')
-    return f'"{doubled}"'
 
 
 def _storable(text: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, NamedTuple
 
 from packaging.version import Version
 
@@ -14,12 +14,11 @@ from modpm.registry.projects.project import Project
 from modpm.registry.projects.request import Bounds
 from modpm.registry.projects.requirement_graph import RequirementGraph
 from modpm.registry.projects.sources import Sources
-from modpm.registry.projects.staleness import lock_missing
 from modpm.registry.resolver import newest_fitting
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from modpm.core.formats.manifest import ClassMetrics
     from modpm.core.formats.measurement import Measurement
@@ -30,10 +29,7 @@ if TYPE_CHECKING:
     from modpm.registry.projects.requirement_graph import Edge
 
 
-T = TypeVar("T")
-
-
-class Change(NamedTuple, Generic[T]):
+class Change(NamedTuple):
     """What was measured of two releases on the same images.
 
     Attributes:
@@ -41,8 +37,8 @@ class Change(NamedTuple, Generic[T]):
         after: Of the newer one.
     """
 
-    before: T
-    after: T
+    before: ClassMetrics | Measurement
+    after: ClassMetrics | Measurement
 
 
 @dataclass(frozen=True)
@@ -55,9 +51,8 @@ class Standing:
         fitting: The newest that everybody who asks for it allows; None if there is none.
         newest: The newest at all; None if there is none.
         yanked: Why the installed release was yanked; None if it was not.
-        metrics: What would change from the installed release to the fitting one, or if that is
-            installed, to the newest; by splits that both were measured on.
-        accuracies: The same of a composition, by images that both were measured on.
+        measured: What would change from the installed release to the fitting one, or if that is
+            installed, to the newest; by images that both were measured on.
     """
 
     name: ModuleName
@@ -65,8 +60,7 @@ class Standing:
     fitting: str | None
     newest: str | None
     yanked: str | None
-    metrics: tuple[Change[ClassMetrics], ...]
-    accuracies: tuple[Change[Measurement], ...] = ()
+    measured: tuple[Change, ...]
 
     @property
     def is_outdated(self) -> bool:
@@ -96,9 +90,7 @@ def outdated(
     """
     until = Bounds.of(exclude_newer).until
     place = Project.discover(project)
-    lock = place.installed() or place.lock()
-    if lock is None:
-        raise lock_missing(place)
+    lock = place.installed() or place.locked()
     catalogue = Sources.of(place, place.wishes(), registry).catalogue(lock.pins)
     catalogue.read_ahead([pin.module for pin in lock.pins])
     asking = RequirementGraph(place.lock() or lock).required_by
@@ -117,15 +109,13 @@ def _standing(pin: Pin, asking: Sequence[Edge], index: Index) -> Standing:
     asked = [Requirement.parse(edge.requirement).of(pin.module) for edge in asking]
     fitting = _newest_fitting(index, asked)
     is_moving = fitting is not None and fitting.version != pin.version
-    other = fitting if is_moving else best
     return Standing(
         name=pin.module,
         version=pin.version,
         fitting=None if fitting is None else fitting.version,
         newest=None if best is None else best.version,
         yanked=None if present is None else present.yanked,
-        metrics=_changes(_metrics, present, other),
-        accuracies=_changes(_measurements, present, other),
+        measured=_changes(present, fitting if is_moving else best),
     )
 
 
@@ -138,22 +128,15 @@ def _newest_fitting(index: Index, asked: Sequence[Requirement]) -> Release | Non
         raise
 
 
-def _metrics(release: Release) -> Mapping[object, ClassMetrics]:
-    if not isinstance(release, ModuleRelease):
-        return {}
-    return {metrics.split: metrics for metrics in release.metrics}
-
-
-def _measurements(release: Release) -> Mapping[object, Measurement]:
-    if not isinstance(release, CompositionRelease):
-        return {}
-    return {(one.fingerprint, one.open_set): one for one in release.composition.measured}
-
-
-def _changes(
-    measured: Callable[[Release], Mapping[object, T]], before: Release | None, after: Release | None
-) -> tuple[Change[T], ...]:
+def _changes(before: Release | None, after: Release | None) -> tuple[Change, ...]:
     if before is None or after is None or before.version == after.version:
         return ()
-    later = measured(after)
-    return tuple(Change(one, later[on]) for on, one in measured(before).items() if on in later)
+    later = _measured(after)
+    return tuple(Change(one, later[on]) for on, one in _measured(before).items() if on in later)
+
+
+def _measured(release: Release) -> Mapping[object, ClassMetrics | Measurement]:
+    """Return what was measured, by the images that it was measured on."""
+    if isinstance(release, CompositionRelease):
+        return {(one.fingerprint, one.open_set): one for one in release.composition.measured}
+    return {one.split: one for one in release.metrics} if isinstance(release, ModuleRelease) else {}

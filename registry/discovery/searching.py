@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from functools import partial
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from modpm.core.formats.names import ModuleName, normalise
 from modpm.registry.backends.shards import Entry
@@ -18,7 +17,6 @@ if TYPE_CHECKING:
 
     from modpm.core.errors import ModpmError
     from modpm.registry.addresses import Registries
-    from modpm.registry.discovery.local_catalogue import LocalCatalogue
 
 
 class Found(Entry, frozen=True, kw_only=True):
@@ -53,10 +51,6 @@ class Found(Entry, frozen=True, kw_only=True):
         return min((one.accuracy for one in self.measured), default=None)
 
 
-def _pass_over(_problem: ModpmError) -> None:
-    pass
-
-
 def search(
     text: str = "",
     project: str | os.PathLike[str] = ".",
@@ -66,7 +60,7 @@ def search(
     namespace: str | None = None,
     min_recall: float | None = None,
     max_size_bytes: int | None = None,
-    on_problem: Callable[[ModpmError], None] = _pass_over,
+    on_problem: Callable[[ModpmError], None] = lambda _problem: None,
 ) -> list[Found]:
     """Find modules in the registries of a project, sorted by name.
 
@@ -96,12 +90,14 @@ def search(
         # A namespace of which nothing is said belongs to the first registry that has it (W-4).
         for address in reversed(usable):
             backend = address.open(place.root)
-            seen, problems = consult(backend, space, partial(_seen, query))
+            (entries, namespaces), problems = consult(
+                backend, space, lambda seen: (seen.find(query), seen.namespaces())
+            )
             for problem in problems:
                 on_problem(problem)
-            owned = {n for n in seen.namespaces if bound.get(n) not in {*usable} - {address}}
+            owned = {n for n in namespaces if bound.get(n) not in {*usable} - {address}}
             found = {name: one for name, one in found.items() if name.namespace not in owned}
-            for module, entry in seen.entries.items():
+            for module, entry in entries.items():
                 if module.namespace in owned:
                     fields = {name: getattr(entry, name) for name in entry.__struct_fields__}
                     found[module] = Found(**fields, name=module, registry=backend.location)
@@ -125,14 +121,3 @@ def complete(
     sources = Sources.of(place, place.wishes(), registry)
     usable = sources.given or sources.usable
     return known_names([address.location(place.root) for address in usable], prefix)
-
-
-class _Seen(NamedTuple):
-    """What a registry has that meets a query, and the namespaces that it has."""
-
-    entries: dict[ModuleName, Entry]
-    namespaces: set[str]
-
-
-def _seen(query: Query, catalogue: LocalCatalogue) -> _Seen:
-    return _Seen(catalogue.find(query), catalogue.namespaces())

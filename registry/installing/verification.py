@@ -39,17 +39,13 @@ _OF_THE_REGISTRY = {"published", "yanked", "signature", "signer", "unknown_keys"
 """What a registry says of a release itself, and not its manifest."""
 
 
-def _pass_over(_problem: str) -> None:
-    pass
-
-
 def verify(
     project: str | os.PathLike[str] = ".",
     registry: Registries = None,
     *,
     repair: bool = False,
     offline: bool = False,
-    on_problem: Callable[[str], None] = _pass_over,
+    on_problem: Callable[[str], None] = lambda _problem: None,
     progress: Progress | None = None,
 ) -> list[InstalledModule]:
     """Check installed modules against `modpm.lock` and their digests, and the store's files.

@@ -13,9 +13,9 @@ from modpm.registry.addresses import given_addresses
 from modpm.registry.pins.pinning import kept_pins, resolved_pins
 from modpm.registry.projects.editing import edited
 from modpm.registry.projects.lockfile import Lockfile
-from modpm.registry.projects.project import LOCK_FILE, PROJECT_FILE
+from modpm.registry.projects.project import LOCK_FILE, PROJECT_FILE, lock_missing
 from modpm.registry.projects.sources import Sources
-from modpm.registry.projects.staleness import lock_missing, lock_problems, other_pins, out_of_date
+from modpm.registry.projects.staleness import lock_problems, other_pins, out_of_date
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -83,7 +83,7 @@ def plan(place: Project, request: Request) -> Plan:
     sources = Sources.of(place, wishes, request.registries)
     sources.check_given(request.named_namespaces, (lock or _NOTHING).pins)
     if request.locked and lock is None:
-        raise lock_missing(place)
+        raise lock_missing(place.root)
     chosen, listed = _chosen(place, _Asked(request, wishes, sources), lock)
     edit = _settled(edit, chosen, sources.learned(chosen.pins))
     texts = Lockfile.of(edit.applied(old).all_requirements(), ()).requirements
@@ -109,9 +109,7 @@ def plan_of_lock(place: Project, registries: Registries, *, frozen: bool) -> Pla
             readers of `modpm.toml` and `modpm.lock` raise.
     """
     before = place.files()
-    lock, wishes = place.lock(), place.parse_wishes(before[0] or b"")
-    if lock is None:
-        raise lock_missing(place)
+    lock, wishes = place.locked(), place.parse_wishes(before[0] or b"")
     sources = Sources.of(place, wishes, registries)
     problems = [] if frozen else lock_problems(lock, wishes, sources)
     if problems:

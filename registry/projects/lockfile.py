@@ -26,7 +26,7 @@ from modpm.core.formats.release_files import (
 )
 from modpm.core.formats.requirements import Requirement, parse_version
 from modpm.registry.addresses import Address
-from modpm.registry.projects.toml_file import convert_toml, parse_toml
+from modpm.registry.projects.toml_file import TomlFile
 
 if TYPE_CHECKING:
     from modpm.registry.index import Release
@@ -151,23 +151,17 @@ class Lockfile:
 
     @classmethod
     def from_bytes(cls, data: bytes, path: Path, hint: str) -> Self:
-        """Read a lockfile.
-
-        Args:
-            data: Its bytes.
-            path: Where it is, for errors.
-            hint: How to mend it.
+        """Read a lockfile; `hint` says how to mend it.
 
         Raises:
             ModpmError: `invalid-lock`, `unknown-format-version` or `too-large`, or what the
                 parts of a name, version or requirement raise.
         """
-        raw = parse_toml(data, path=path, code="invalid-lock", hint=hint)
-        _check_format_version(raw, path)
-        document = _document(raw, path, hint)
-        pins = [_pin(module, path, hint) for module in document.modules]
+        of_file = TomlFile(path, "invalid-lock", hint)
+        document = _document(data, of_file)
+        pins = [_pin(module, of_file) for module in document.modules]
         if len({pin.module for pin in pins}) < len(pins):
-            raise _invalid("a module is pinned twice", path, hint)
+            raise of_file.unreadable("a module is pinned twice")
         requirements = [Requirement.parse(text, str(path)) for text in document.requirements]
         return cls.of(
             requirements, pins, same_origin=document.same_origin, signers=document.signers
@@ -218,18 +212,17 @@ def changes_between(before: Lockfile, after: Lockfile) -> tuple[Change, ...]:
     return tuple(Change(n, old.get(n), new.get(n)) for n in names if old.get(n) != new.get(n))
 
 
-def _check_format_version(raw: Mapping[str, object], path: Path) -> None:
+def _document(data: bytes, of_file: TomlFile) -> LockDocument:
+    raw = of_file.parse(data)
     version = raw.get("format_version")
     if isinstance(version, int) and version != FORMAT_VERSION:
-        raise _newer(path, f"it has format version {version}; {FORMAT_VERSION} is read")
-
-
-def _document(raw: dict[str, object], path: Path, hint: str) -> LockDocument:
+        why = f"it has format version {version}; {FORMAT_VERSION} is read"
+        raise _newer(of_file.path, why)
     try:
-        return convert_toml(LockDocument, raw, path=path, code="invalid-lock", hint=hint)
+        return of_file.convert(LockDocument, raw)
     except ModpmError as error:
         if "unknown field" in (error.why or ""):  # the words of msgspec
-            raise _newer(path, error.why) from None
+            raise _newer(of_file.path, error.why) from None
         raise
 
 
@@ -243,34 +236,27 @@ def _newer(path: Path, why: str | None) -> ModpmError:
     )
 
 
-def _pin(locked: LockedModule, path: Path, hint: str) -> Pin:
-    where = f"{path}, {locked.name}"
-    version = parse_version(locked.version, where)
+def _pin(locked: LockedModule, of_file: TomlFile) -> Pin:
+    where = f"{of_file.path}, {locked.name}"
     for name in locked.files:
         if name not in {MANIFEST_FILE, SIGNATURE_FILE, *FILE_NAMES}:
-            raise _invalid(f"{name[:100]!r} is not a file of a module", where, hint)
+            raise of_file.unreadable(f"{name[:100]!r} is not a file of a module", locked.name)
     manifest = locked.files.get(MANIFEST_FILE)
     if manifest is None or manifest.digest != locked.digest:
-        raise _invalid(f"`{MANIFEST_FILE}` does not have the digest of the release", where, hint)
+        why = f"`{MANIFEST_FILE}` does not have the digest of the release"
+        raise of_file.unreadable(why, locked.name)
     files = {
         name: FileRecord(size_bytes=file.size_bytes, digest=file.digest)
         for name, file in locked.files.items()
     }
-    module = ModuleName.parse(locked.name, where)
     return Pin(
-        module,
-        str(version),
+        ModuleName.parse(locked.name, where),
+        str(parse_version(locked.version, where)),
         locked.digest,
         locked.registry,
         MappingProxyType(files),
         locked.requires,
         locked.revision,
-    )
-
-
-def _invalid(why: str, where: Path | str, hint: str) -> ModpmError:
-    return ModpmError(
-        "the lockfile is damaged", code="invalid-lock", where=str(where), why=why, hint=hint
     )
 
 

@@ -21,7 +21,7 @@ from modpm.core.formats.requirements import Requirement
 from modpm.core.formats.whole_files import read_at_most, read_error
 from modpm.registry.addresses import DEFAULT_NAME, Address, RegistryName
 from modpm.registry.projects.lockfile import Lockfile, Namespace, Pin
-from modpm.registry.projects.toml_file import MAX_SIZE_BYTES, convert_toml, parse_toml
+from modpm.registry.projects.toml_file import MAX_SIZE_BYTES, TomlFile
 from modpm.registry.system.durable import exclusively, refuse_other_kinds
 
 PROJECT_FILE = "modpm.toml"
@@ -72,12 +72,21 @@ class Project:
 
     Attributes:
         root: The folder.
+        lock_path: `modpm.lock`.
+        modules_path: Where the installed modules are.
+        installed_path: The lock of what is installed.
+        ignore_path: What keeps `.modpm/` out of version control.
         staging: Where files are made before they are renamed into their places.
     """
 
     def __init__(self, root: Path) -> None:
         self.root = root.absolute()
-        self.staging = self.root / ".modpm" / "staging"
+        self.lock_path = self.root / LOCK_FILE
+        own = self.root / ".modpm"
+        self.modules_path = own / "modules"
+        self.installed_path = own / "installed.lock"
+        self.ignore_path = own / ".gitignore"
+        self.staging = own / "staging"
         # What is locked and what is installed are mostly the same bytes.
         self._known_locks: dict[bytes, Lockfile] = {}
 
@@ -98,32 +107,10 @@ class Project:
         path = self.root / PROJECT_FILE
         return Path(os.path.realpath(path)) if path.is_symlink() else path  # not stopped by a loop
 
-    @property
-    def lock_path(self) -> Path:
-        """`modpm.lock`."""
-        return self.root / LOCK_FILE
-
-    @property
-    def installed_path(self) -> Path:
-        """The lock of what is installed."""
-        return self.root / ".modpm" / "installed.lock"
-
-    @property
-    def ignore_path(self) -> Path:
-        """What keeps `.modpm/` out of version control."""
-        return self.root / ".modpm" / ".gitignore"
-
-    @property
-    def modules_path(self) -> Path:
-        """Where the installed modules are."""
-        return self.root / ".modpm" / "modules"
-
     def module_path(self, pin: Pin) -> Path:
         """Return the folder of an installed module."""
-        digits = pin.digest.removeprefix("sha256:")[:12]
-        return (
-            self.modules_path / pin.module.namespace / pin.module.name / f"{pin.version}-{digits}"
-        )
+        of_release = f"{pin.version}-{pin.digest.removeprefix('sha256:')[:12]}"
+        return self.modules_path / pin.module.namespace / pin.module.name / of_release
 
     def wishes(self) -> Wishes:
         """Read `modpm.toml`; a project without one asks for nothing.
@@ -155,6 +142,17 @@ class Project:
         """
         return self._read_lock(self.lock_path, _LOCK_HINT)
 
+    def locked(self) -> Lockfile:
+        """Read `modpm.lock`, which has to be there.
+
+        Raises:
+            ModpmError: `lock-missing` or `invalid-lock`.
+        """
+        lock = self.lock()
+        if lock is None:
+            raise lock_missing(self.root)
+        return lock
+
     def installed(self) -> Lockfile | None:
         """Read the lock of what is installed; None if nothing was ever installed.
 
@@ -170,7 +168,7 @@ class Project:
         Raises:
             ModpmError: `link-in-the-way`.
         """
-        self.refuse_links()
+        self.refuse_links()  # which `installed` does, too, and does not pass over here
         try:
             return self.installed() or Lockfile((), ())
         except ModpmError:
@@ -212,18 +210,27 @@ class Project:
         return self._known_locks[data]
 
 
+def lock_missing(root: Path) -> ModpmError:
+    """Return the error of a lockfile that is needed, and not there."""
+    return ModpmError(
+        f"there is no `{LOCK_FILE}`",
+        code="lock-missing",
+        where=str(root),
+        hint="run `modpm lock`, or restore it from version control",
+    )
+
+
 def parse_registered(kind: type[R], toml: bytes, path: Path, hint: str) -> R:
     """Read a file that names registries, as a type (W-1, W-2); `hint` says how to mend it.
 
     Raises:
         ModpmError: `invalid-project`.
     """
-    code = "invalid-project"
-    document = parse_toml(toml, path=path, code=code, hint=hint)
-    registered = convert_toml(kind, document, path=path, code=code, hint=hint)
+    of_file = TomlFile(path, "invalid-project", hint)
+    registered = of_file.convert(kind, of_file.parse(toml))
     for why in _problems(registered):
         what = f"`{path.name}` names registries that it does not have, or two by one name"
-        raise ModpmError(what, code=code, where=str(path), why=why, hint=hint)
+        raise ModpmError(what, code=of_file.code, where=str(path), why=why, hint=hint)
     return registered
 
 

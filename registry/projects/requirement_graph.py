@@ -84,16 +84,13 @@ class RequirementGraph:
         """Give what no pin meets."""
         for by, texts in self._asking.items():
             for text in texts:
-                yield from self._unmet(f"`{by or 'modpm.toml'}`", text)
-
-    def _unmet(self, by: str, text: str) -> Iterator[str]:
-        found = self._of(text)
-        if not found:
-            yield f"{by} asks for `{text}`, and none is locked"
-        for module in found:
-            version = self.pins[module].version
-            if not self._parsed[text].admits(version) and self._is_meant(text, module):
-                yield f"{by} asks for `{text}`, and `{module}` {version} is locked"
+                asks, found = f"`{by or 'modpm.toml'}` asks for `{text}`", self._of(text)
+                if not found:
+                    yield f"{asks}, and none is locked"
+                for module in found:
+                    version = self.pins[module].version
+                    if not self._parsed[text].admits(version) and self._is_meant(text, module):
+                        yield f"{asks}, and `{module}` {version} is locked"
 
     def _is_meant(self, text: str, module: ModuleName) -> bool:
         """Tell whether a requirement is about a module, which one on its namespace need not be.

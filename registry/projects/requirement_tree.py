@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from modpm.core.formats.names import ModuleName
 from modpm.registry.projects.project import Project
 from modpm.registry.projects.requirement_graph import RequirementGraph
 from modpm.registry.projects.selection import not_locked
-from modpm.registry.projects.staleness import lock_missing
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
 
-@dataclass(frozen=True)
-class Branch:
+class Branch(NamedTuple):
     """One line of a tree.
 
     Attributes:
@@ -52,9 +48,6 @@ class Tree(NamedTuple):
 _Line = tuple[ModuleName | None, str | None]
 """A module, or None for `modpm.toml`, and what joins it to the line above."""
 
-_Below = Callable[[ModuleName], Sequence[_Line]]
-"""Gives the lines that hang on a module."""
-
 
 def tree(
     names: Sequence[str] = (),
@@ -76,10 +69,7 @@ def tree(
         ModpmError: `lock-missing` or `invalid-lock`; `invalid-name` or `not-locked`.
     """
     place = Project.discover(project)
-    lock = place.lock()
-    if lock is None:
-        raise lock_missing(place)
-    graph = RequirementGraph(lock)
+    graph = RequirementGraph(place.locked())
     named = [_locked(name, graph, place) for name in names]
     return Tree(graph, list(draw(graph, named, invert=invert, depth=depth)))
 
@@ -92,11 +82,10 @@ def draw(
     depth: int | None = None,
 ) -> Iterator[Branch]:
     """Draw a graph, as `tree`."""
-    below = _requiring(graph) if invert else _required(graph)
     tops: list[_Line] = [(module, None) for module in named]
     if not tops:
-        tops = _ends(graph, below) if invert else _asked(graph)
-    yield from _walk(tops, below, graph, set(), depth)
+        tops = _ends(graph) if invert else _asked(graph)
+    yield from _walk(tops, graph, set(), depth, invert=invert)
 
 
 def _asked(graph: RequirementGraph) -> list[_Line]:
@@ -104,14 +93,14 @@ def _asked(graph: RequirementGraph) -> list[_Line]:
     return [*sorted(asked.items())]
 
 
-def _ends(graph: RequirementGraph, below: _Below) -> list[_Line]:
+def _ends(graph: RequirementGraph) -> list[_Line]:
     """Return the modules that require nothing; of those that require each other, the first."""
-    drawn: set[ModuleName] = set()
+    drawn: set[ModuleName | None] = set()
     ends: list[_Line] = []
     for module in (*(one for one in graph.pins if not graph.requires[one]), *graph.pins):
         if module not in drawn:
             ends.append((module, None))
-            deque(_walk(ends[-1:], below, graph, drawn, None), maxlen=0)
+            deque(_walk(ends[-1:], graph, drawn, None, invert=True), maxlen=0)
     return ends
 
 
@@ -122,30 +111,28 @@ def _locked(name: str, graph: RequirementGraph, place: Project) -> ModuleName:
     return module
 
 
-def _required(graph: RequirementGraph) -> _Below:
-    return lambda module: [(edge.module, edge.requirement) for edge in graph.requires[module]]
-
-
-def _requiring(graph: RequirementGraph) -> _Below:
-    return lambda module: [(edge.by, edge.requirement) for edge in graph.required_by[module]]
+def _below(graph: RequirementGraph, module: ModuleName | None, *, invert: bool) -> list[_Line]:
+    if invert:
+        edges = () if module is None else graph.required_by[module]
+        return [(edge.by, edge.requirement) for edge in edges]
+    return [(edge.module, edge.requirement) for edge in graph.requires[module]]
 
 
 def _walk(
     tops: Sequence[_Line],
-    below: _Below,
     graph: RequirementGraph,
-    drawn: set[ModuleName],
+    drawn: set[ModuleName | None],
     depth: int | None,
+    *,
+    invert: bool,
 ) -> Iterator[Branch]:
     waiting: list[tuple[_Line, tuple[bool, ...]]] = [(line, ()) for line in reversed(tops)]
     while waiting:
         (module, requirement), lasts = waiting.pop()
-        if module is None:
-            yield Branch(None, None, requirement, lasts, is_repeated=False)
-            continue
-        lines = below(module)
+        lines = _below(graph, module, invert=invert)
         is_repeated = module in drawn and bool(lines)
-        yield Branch(module, graph.pins[module].version, requirement, lasts, is_repeated)
+        version = None if module is None else graph.pins[module].version
+        yield Branch(module, version, requirement, lasts, is_repeated)
         if not (is_repeated or len(lasts) == depth):
             drawn.add(module)
             ends = [(*lasts, i == len(lines) - 1) for i in range(len(lines))]

@@ -16,40 +16,19 @@ if TYPE_CHECKING:
 
 
 def lock_problems(lock: Lockfile, wishes: Wishes, sources: Sources) -> list[str]:
-    """Return everything in which a lockfile is not what its project says (L-9).
-
-    Args:
-        lock: The lockfile.
-        wishes: What `modpm.toml` says, or would say.
-        sources: The registries of the project.
-    """
+    """Return everything in which a lockfile is not what `modpm.toml` says, or would (L-9)."""
     unmet = RequirementGraph(lock).problems()
     return [*sources.problems(lock.pins).values(), *_other_wishes(wishes, lock), *unmet]
 
 
 def out_of_date(place: Project, problems: Sequence[str]) -> ModpmError:
-    """Return the error of a lockfile that may not change, and has to.
-
-    Args:
-        place: The project.
-        problems: What is wrong with it.
-    """
+    """Return the error of a lockfile that may not change, and has to."""
     return ModpmError(
         f"`{LOCK_FILE}` is out of step with `{PROJECT_FILE}`",
         code="lock-out-of-date",
         where=str(place.lock_path),
         why="\n".join(problems) or "files of its modules are not those that registries list",
         hint="run `modpm lock`, and look at what it changes",
-    )
-
-
-def lock_missing(place: Project) -> ModpmError:
-    """Return the error of a lockfile that is needed, and not there."""
-    return ModpmError(
-        f"there is no `{LOCK_FILE}`",
-        code="lock-missing",
-        where=str(place.root),
-        hint="run `modpm lock`, or restore it from version control",
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import tomllib
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import msgspec
 
@@ -27,55 +27,62 @@ _INT64_MIN, _INT64_MAX = -(2**63), 2**63 - 1
 T = TypeVar("T")
 
 
-def parse_toml(data: bytes, *, path: Path, code: str, hint: str) -> dict[str, object]:
-    """Read a TOML document.
+class TomlFile(NamedTuple):
+    """A TOML file, and what is said where it cannot be read.
 
-    Args:
-        data: The document.
-        path: The file it is, for errors.
+    Attributes:
+        path: Where it is.
         code: The code of the error.
-        hint: How to mend the file.
-
-    Raises:
-        ModpmError: `code` or `too-large`.
+        hint: How to mend it.
     """
-    if len(data) > MAX_SIZE_BYTES:
-        raise ModpmError(
-            f"`{path.name}` has {len(data)} bytes; at most {MAX_SIZE_BYTES} are read",
-            code="too-large",
-            where=str(path),
-            hint=hint,
+
+    path: Path
+    code: str
+    hint: str
+
+    def parse(self, data: bytes) -> dict[str, object]:
+        """Read the document.
+
+        Raises:
+            ModpmError: `code` or `too-large`.
+        """
+        if len(data) > MAX_SIZE_BYTES:
+            raise ModpmError(
+                f"`{self.path.name}` has {len(data)} bytes; at most {MAX_SIZE_BYTES} are read",
+                code="too-large",
+                where=str(self.path),
+                hint=self.hint,
+            )
+        try:
+            _check_keys(data)
+            document = tomllib.loads(data.decode())
+            _check_numbers(document)
+        except RecursionError:  # nesting is read by recursion
+            raise self.unreadable("it is nested too deep") from None
+        except ValueError as error:  # not TOML, not UTF-8, or a number of too many digits
+            raise self.unreadable(str(error)) from None
+        return document
+
+    def convert(self, kind: type[T], document: dict[str, object]) -> T:
+        """Make a msgspec type of the document.
+
+        Raises:
+            ModpmError: `code`.
+        """
+        try:
+            return convert(document, kind)
+        except msgspec.ValidationError as error:
+            raise self.unreadable(str(error)) from None
+
+    def unreadable(self, why: str, part: str | None = None) -> ModpmError:
+        """Return the error of the file, or of a part of it that has a name."""
+        return ModpmError(
+            f"`{self.path.name}` cannot be read",
+            code=self.code,
+            where=", ".join(filter(None, (str(self.path), part))),
+            why=why[:1].lower() + why[1:],
+            hint=self.hint,
         )
-    try:
-        _check_keys(data)
-        document = tomllib.loads(data.decode())
-        _check_numbers(document)
-    except RecursionError:  # nesting is read by recursion
-        raise _unreadable("it is nested too deep", path, code, hint) from None
-    except ValueError as error:  # not TOML, not UTF-8, or a number of too many digits
-        raise _unreadable(str(error), path, code, hint) from None
-    return document
-
-
-def convert_toml(
-    kind: type[T], document: dict[str, object], *, path: Path, code: str, hint: str
-) -> T:
-    """Make a msgspec type of a TOML document.
-
-    Args:
-        kind: The type.
-        document: What `parse_toml` gave.
-        path: As for `parse_toml`.
-        code: As for `parse_toml`.
-        hint: As for `parse_toml`.
-
-    Raises:
-        ModpmError: `code`.
-    """
-    try:
-        return convert(document, kind)
-    except msgspec.ValidationError as error:
-        raise _unreadable(str(error), path, code, hint) from None
 
 
 def _check_keys(data: bytes) -> None:
@@ -94,13 +101,3 @@ def _check_numbers(document: object) -> None:
             waiting += value
         elif isinstance(value, int) and not _INT64_MIN <= value <= _INT64_MAX:
             raise ValueError("a number needs more than 64 bits")
-
-
-def _unreadable(why: str, path: Path, code: str, hint: str) -> ModpmError:
-    return ModpmError(
-        f"`{path.name}` cannot be read",
-        code=code,
-        where=str(path),
-        why=why[:1].lower() + why[1:],
-        hint=hint,
-    )

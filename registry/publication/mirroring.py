@@ -17,8 +17,7 @@ from modpm.registry.installing.fetching import fetch
 from modpm.registry.installing.module_folders import make_folder
 from modpm.registry.pins.yanked import yanked_reasons
 from modpm.registry.projects.lockfile import Lockfile
-from modpm.registry.projects.project import LOCK_FILE, Project, read
-from modpm.registry.projects.staleness import lock_missing
+from modpm.registry.projects.project import LOCK_FILE, Project, lock_missing, read
 from modpm.registry.storage.store import Store
 from modpm.registry.system.durable import exclusively, make_folders
 from modpm.registry.system.errors import explained
@@ -94,7 +93,7 @@ def mirror(
 def _locked(place: Project, path: Path) -> Lockfile:
     data = read(path)
     if data is None:
-        raise lock_missing(place)
+        raise lock_missing(place.root)
     return Lockfile.from_bytes(data, path, f"restore `{LOCK_FILE}`, or name another by `-r`")
 
 

@@ -366,7 +366,9 @@ def test_outdated_tells_how_the_accuracy_of_a_composition_changes(
     (standing,) = [one for one in outdated(project) if one.is_outdated]
 
     assert (standing.version, standing.fitting, standing.newest) == ("1.0.0", "1.0.0", "1.1.0")
-    ((before, after),) = standing.accuracies
+    ((before, after),) = standing.measured
+    assert isinstance(before, Measurement)
+    assert isinstance(after, Measurement)
     assert (before.accuracy, after.accuracy) == (0.8, 0.9)
 
 
