@@ -115,20 +115,11 @@ class Candidates:
 
     @cached_property
     def of_origin(self) -> Mapping[str, VersionSet]:
-        """Origins, to the releases of each."""
+        """Origins, to the releases of each; compositions have none (clause N-17)."""
         return grouped(
             (position, release.origin)
             for position, release in enumerate(self.releases)
             if isinstance(release, ModuleRelease)
-        )
-
-    @property
-    def without_origin(self) -> VersionSet:
-        """The compositions, which have none."""
-        return VersionSet.of(
-            position
-            for position, release in enumerate(self.releases)
-            if not isinstance(release, ModuleRelease)
         )
 
     def alike(self, position: int) -> VersionSet:

@@ -28,15 +28,16 @@ class OriginPackage:
     releases are the least behind, counting the newer releases of each module that fit.
 
     Args:
-        asked: The modules, and the releases of each that fit.
+        asked: The modules, and the releases of each that fit; of compositions none has an origin.
     """
 
     def __init__(self, asked: Sequence[tuple[Candidates, VersionSet]]) -> None:
-        self._asked = asked
         self._releases = {
             candidates.module: _releases_of_origins(candidates, fitting)
             for candidates, fitting in asked
         }
+        self._releases = {module: found for module, found in self._releases.items() if found}
+        self._asked = [(c, fitting) for c, fitting in asked if c.module in self._releases]
         origins = {origin for releases in self._releases.values() for origin in releases}
         self._origins = sorted(sorted(origins), key=self._merit)
         self.everything = VersionSet.first(len(self._origins))

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from modpm.core.formats.names import ModuleName
-from modpm.registry.resolver.candidates import grouped
+from modpm.registry.resolver.candidates import Candidates, grouped
 from modpm.registry.resolver.refusals import named, plural, ruled_out
 from modpm.registry.resolver.version_sets import VersionSet
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
+    from packaging.version import Version
+
     from modpm.core.errors import ModpmError
-    from modpm.registry.resolver.candidates import Candidates
+    from modpm.registry.index import Index
     from modpm.registry.resolver.shelves import Shelves, Wants
 
 _MAX_TEXTS = 2
@@ -37,57 +39,29 @@ class Obstacle:
     modules: tuple[ModuleName, ...] = ()
 
 
-class Package(Protocol):
-    """Something that has versions, at most one of which is chosen."""
-
-    def preferred(self, allowed: VersionSet) -> int | None:
-        """Return the version to try first; None if none is left."""
-
-    def obstacle(self, version: int) -> Obstacle | None:
-        """Return why a version cannot be chosen; None if nothing is known against it."""
-
-    def needs(self, version: int) -> Mapping[str, VersionSet]:
-        """Return which versions of which packages a version needs."""
-
-    def alike(self, version: int) -> VersionSet:
-        """Return the versions that need the same."""
-
-    def needing(self, other: str, none_of: VersionSet) -> tuple[VersionSet, VersionSet]:
-        """Return all versions that need others of a package than these, and what they need."""
-
-    def words(self, versions: VersionSet) -> str:
-        """Name versions."""
-
-    def words_of_need(self, versions: VersionSet, other: str, needed: VersionSet) -> str:
-        """Say that versions need some of another package."""
-
-    def listed(self, versions: VersionSet) -> list[str]:
-        """Return versions as data."""
-
-
-class ModulePackage:
-    """The releases of a module.
+class ModulePackage(Candidates):
+    """The releases of a module, with what each requires.
 
     Args:
-        candidates: The releases.
         shelves: The releases of all others.
+        index: What is listed.
+        locked: The version to keep.
+        until: Other releases published after this are as if absent.
     """
 
-    def __init__(self, candidates: Candidates, shelves: Shelves) -> None:
-        self.candidates = candidates
+    def __init__(
+        self, shelves: Shelves, index: Index, locked: Version | None, until: str | None
+    ) -> None:
+        super().__init__(index, locked, until)
         self._shelves = shelves
         self._requiring_of: dict[ModuleName, Mapping[tuple[str, ...], VersionSet]] = {}
-
-    def preferred(self, allowed: VersionSet) -> int | None:
-        """Return the locked version, or else the newest."""
-        return self.candidates.preferred(allowed)
 
     def obstacle(self, version: int) -> Obstacle | None:
         """Return which of its requirements a release can never have."""
         wants = self._shelves.wants(self._requires(version))
         if wants.refusal is None:
             return None
-        versions = self.candidates.requiring(wants.refused)
+        versions = self.requiring(wants.refused)
         asked = " and ".join(f"`{text}`" for text in wants.refused)
         verb = "require" if plural(self.words(versions)) else "requires"
         text = f"{self.words(versions)} {verb} {asked}, and {self._reason(wants)}"
@@ -96,10 +70,6 @@ class ModulePackage:
     def needs(self, version: int) -> Mapping[str, VersionSet]:
         """Return the releases that fit what a release requires."""
         return self._shelves.wants(self._requires(version)).needs
-
-    def alike(self, version: int) -> VersionSet:
-        """Return the releases with the same requirements."""
-        return self.candidates.alike(version)
 
     def needing(self, other: str, none_of: VersionSet) -> tuple[VersionSet, VersionSet]:
         """Return all releases that require others of a module than these, and what they require.
@@ -116,7 +86,7 @@ class ModulePackage:
 
     def words(self, versions: VersionSet) -> str:
         """Name releases."""
-        return named(self.candidates, versions)
+        return named(self, versions)
 
     def words_of_need(self, versions: VersionSet, other: str, needed: VersionSet) -> str:
         """Say what releases require of a module, in the words of their manifests."""
@@ -125,29 +95,29 @@ class ModulePackage:
         if len(texts) <= _MAX_TEXTS:
             stated = " or ".join(f"`{text}`" for text in texts)
         else:
-            candidates = self._shelves.candidates(ModuleName(*other.split("/")))
+            candidates = self._shelves.package(ModuleName(*other.split("/")))
             stated = named(candidates, needed)
         return f"{self.words(versions)} {verb} {stated}"
 
     def requirements_on(self, versions: VersionSet, other: str) -> list[str]:
         """Return what releases require of a module, each text once."""
         module = ModuleName(*other.split("/"))
-        releases = [self.candidates.releases[v] for v in versions & self.candidates.everything]
+        releases = [self.releases[v] for v in versions & self.everything]
         texts = dict.fromkeys(text for release in releases for text in release.requires)
         return list(self._on(module, texts))
 
     def listed(self, versions: VersionSet) -> list[str]:
         """Return the versions of releases."""
-        inside = versions & self.candidates.everything
-        return [self.candidates.releases[version].version for version in inside]
+        inside = versions & self.everything
+        return [self.releases[version].version for version in inside]
 
     def _requires(self, version: int) -> tuple[str, ...]:
-        return tuple(self.candidates.releases[version].requires)
+        return tuple(self.releases[version].requires)
 
     def _requiring(self, module: ModuleName) -> Mapping[tuple[str, ...], VersionSet]:
         """Return what releases require of a module, to the releases that require it."""
         if module not in self._requiring_of:
-            texts = (tuple(self._on(module, r.requires)) for r in self.candidates.releases)
+            texts = (tuple(self._on(module, r.requires)) for r in self.releases)
             groups = grouped((i, group) for i, group in enumerate(texts) if group)
             self._requiring_of[module] = groups
         return self._requiring_of[module]
@@ -158,5 +128,5 @@ class ModulePackage:
     def _reason(self, wants: Wants) -> str:
         assert wants.refusal is not None
         requirements = [self._shelves.requirement(text) for text in wants.refused]
-        aside = [ruled_out(self._shelves.candidates(m), requirements) for m in wants.modules]
+        aside = [ruled_out(self._shelves.package(m), requirements) for m in wants.modules]
         return " ".join([wants.refusal.what, *(f"({words})" for words in aside if words)])

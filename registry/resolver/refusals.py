@@ -2,20 +2,39 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from modpm.core.errors import ModpmError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from modpm.core.formats.requirements import Requirement
     from modpm.registry.resolver.candidates import Candidates
-    from modpm.registry.resolver.demands import Demand
     from modpm.registry.resolver.version_sets import VersionSet
+
+END = "what is asked for cannot be had together"
 
 _MAX_RUN = 2
 _MAX_LISTED = 12
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step of a proof: a fact, or what follows from steps before it.
+
+    Attributes:
+        kind: `demand`, `requirement`, `obstacle` or `conclusion`.
+        text: The step as part of a sentence.
+        causes: The steps it follows from, by their places; none of a fact.
+        facts: What else is known of it, as JSON.
+    """
+
+    kind: str
+    text: str
+    causes: tuple[int, ...] = ()
+    facts: Mapping[str, Any] = field(default_factory=dict)
 
 
 class ResolutionError(ModpmError):
@@ -24,12 +43,40 @@ class ResolutionError(ModpmError):
     Args:
         error: What is wrong, in one sentence.
         why: The proof in words.
-        derivation: The proof as JSON, a step each.
+        steps: The proof.
+
+    Attributes:
+        derivation: The proof as JSON, its steps numbered from 1.
     """
 
-    def __init__(self, error: ModpmError, why: str, derivation: Sequence[dict[str, Any]]) -> None:
+    def __init__(self, error: ModpmError, why: str, steps: Sequence[Step]) -> None:
         super().__init__(error.what, code=error.code, where=error.where, why=why, hint=error.hint)
-        self.derivation = list(derivation)
+        self.derivation: list[dict[str, Any]] = [
+            {
+                "step": number,
+                "kind": step.kind,
+                "text": step.text,
+                "because": [cause + 1 for cause in step.causes],
+                **step.facts,
+            }
+            for number, step in enumerate(steps, 1)
+        ]
+
+
+@dataclass(frozen=True)
+class Demand:
+    """A requirement, and who asks for it."""
+
+    requirement: Requirement
+    asked_by: str
+
+    def __str__(self) -> str:
+        return f"`{self.requirement}` is asked for by {self.asked_by}"
+
+    def step(self) -> Step:
+        """Return it as a step of a proof."""
+        facts = {"requirement": str(self.requirement), "asked_by": self.asked_by}
+        return Step("demand", str(self), (), facts)
 
 
 def named(candidates: Candidates, chosen: VersionSet) -> str:
@@ -82,25 +129,10 @@ def refused(candidates: Candidates, demands: Sequence[Demand], place: str) -> Re
     else:
         asked = " and ".join(map(str, guilty))
         why = f"{asked}, so no release is left.\nreleases found: {found(candidates)}"
-    steps = [demand_facts(demand) for demand in guilty]
-    steps.append({"kind": "obstacle", "text": error.what, "module": str(candidates.module)})
-    steps[-1] |= {"versions": [r.version for r in candidates.releases], "code": error.code}
-    numbered = [{"step": n, "because": [], **step} for n, step in enumerate(steps, 1)]
-    end = {"step": len(steps) + 1, "because": [*range(1, len(steps) + 1)]}
-    return ResolutionError(error, why, [*numbered, end | {"kind": "conclusion", "text": END}])
-
-
-END = "what is asked for cannot be had together"
-
-
-def demand_facts(demand: Demand) -> dict[str, Any]:
-    """Return what is known of a demand, as JSON."""
-    return {
-        "kind": "demand",
-        "text": str(demand),
-        "requirement": str(demand.requirement),
-        "asked_by": demand.asked_by,
-    }
+    versions = [release.version for release in candidates.releases]
+    facts = {"module": str(candidates.module), "versions": versions, "code": error.code}
+    steps = [*(demand.step() for demand in guilty), Step("obstacle", error.what, (), facts)]
+    return ResolutionError(error, why, [*steps, Step("conclusion", END, tuple(range(len(steps))))])
 
 
 def ruled_out(candidates: Candidates, requirements: Iterable[Requirement]) -> str:

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING
 
 from modpm.core.errors import ModpmError
 from modpm.registry.resolver.candidates import Candidates
-from modpm.registry.resolver.demands import Asked, Catalogue, Demand
-from modpm.registry.resolver.refusals import refused
+from modpm.registry.resolver.refusals import Demand, refused
 from modpm.registry.resolver.shelves import Shelves
 
 if TYPE_CHECKING:
@@ -22,6 +21,8 @@ if TYPE_CHECKING:
     from modpm.core.formats.names import ModuleName
     from modpm.core.formats.requirements import Requirement
     from modpm.registry.index import Index, Release
+    from modpm.registry.resolver.shelves import Catalogue
+    from modpm.registry.resolver.version_sets import VersionSet
 
 
 def resolve(
@@ -58,8 +59,11 @@ def resolve(
 
     shelves = Shelves(catalogue, locked or {}, until)
     asked = _asked(demands, shelves)
-    for one in asked:
-        shelves.admit(one.module, one.fitting)
+    fitting = {
+        module: _fitting(shelves.package(module), on_module, shelves.place_of(module))
+        for module, on_module in asked.items()
+    }
+    shelves.admitted.update(fitting)
     if not asked:
         return {}
     return search(asked, shelves, same_origin=same_origin, limit_seconds=limit_seconds)
@@ -79,23 +83,21 @@ def newest_fitting(index: Index, requirements: Sequence[Requirement], place: str
     """
     candidates = Candidates(index)
     demands = [Demand(requirement, "you") for requirement in requirements]
-    return candidates.releases[_asked_of(candidates, demands, place).fitting.last]
+    return candidates.releases[_fitting(candidates, demands, place).last]
 
 
-def _asked(demands: Sequence[Demand], shelves: Shelves) -> list[Asked]:
+def _asked(demands: Sequence[Demand], shelves: Shelves) -> dict[ModuleName, list[Demand]]:
     """Return what is asked of each module, by name, a namespace as each module in it."""
     of_modules: dict[ModuleName, dict[Demand, None]] = {}
     for demand in sorted(demands, key=lambda d: (str(d.requirement), d.asked_by)):
         for module in shelves.modules(demand.requirement):
             one = Demand(demand.requirement.of(module), demand.asked_by)
             of_modules.setdefault(module, {})[one] = None
-    return [
-        _asked_of(shelves.candidates(module), list(demands_on), shelves.place_of(module))
-        for module, demands_on in sorted(of_modules.items())
-    ]
+    return {module: list(on_module) for module, on_module in sorted(of_modules.items())}
 
 
-def _asked_of(candidates: Candidates, demands: Sequence[Demand], place: str) -> Asked:
+def _fitting(candidates: Candidates, demands: Sequence[Demand], place: str) -> VersionSet:
+    """Return the releases of one module that may be chosen for all demands on it together."""
     try:
         fitting = candidates.fitting([demand.requirement for demand in demands])
     except ModpmError as error:
@@ -103,4 +105,4 @@ def _asked_of(candidates: Candidates, demands: Sequence[Demand], place: str) -> 
         raise
     if fitting.is_empty:
         raise refused(candidates, demands, place)
-    return Asked(candidates.module, tuple(demands), fitting)
+    return fitting

@@ -5,11 +5,11 @@ from __future__ import annotations
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from modpm.core.errors import ModpmError
 from modpm.core.formats.requirements import Requirement
-from modpm.registry.resolver.candidates import Candidates
+from modpm.registry.resolver.packages import ModulePackage
 from modpm.registry.resolver.refusals import nothing_fits
 
 if TYPE_CHECKING:
@@ -18,12 +18,33 @@ if TYPE_CHECKING:
     from packaging.version import Version
 
     from modpm.core.formats.names import ModuleName
-    from modpm.registry.resolver.demands import Catalogue
+    from modpm.registry.index import Index
     from modpm.registry.resolver.version_sets import VersionSet
 
 # A release that requires what is not there cannot be chosen. Any other error ends the resolution:
 # that a server does not answer must not look like a reason for older releases.
 _OBSTACLES = frozenset({"unknown-module", "unknown-namespace", "unknown-tag"})
+
+
+class Catalogue(Protocol):
+    """What can be chosen from."""
+
+    def modules(self, namespace: str) -> Sequence[ModuleName]:
+        """Return the modules of a namespace.
+
+        Raises:
+            ModpmError: `unknown-namespace`, if there are none.
+        """
+
+    def index(self, module: ModuleName) -> Index:
+        """Return what is listed for a module.
+
+        Raises:
+            ModpmError: `unknown-module`.
+        """
+
+    def place_of(self, module: ModuleName) -> str:
+        """Return which registry lists it, for errors."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +65,7 @@ class Wants:
 
 
 class Shelves:
-    """The candidates of all modules; an index is read when its module is first needed.
+    """All modules; the index of one is read when it is first needed.
 
     Args:
         catalogue: Where the indexes are.
@@ -53,6 +74,7 @@ class Shelves:
 
     Attributes:
         reading_seconds: How long registries have been waited for.
+        admitted: What was asked for already, which releases may require too, yanked or not.
     """
 
     def __init__(
@@ -65,24 +87,24 @@ class Shelves:
         self._until = until
         self.reading_seconds = 0.0
         self._locked = locked
-        self._admitted: dict[ModuleName, VersionSet] = {}
-        self._candidates: dict[ModuleName, Candidates] = {}
+        self.admitted: dict[ModuleName, VersionSet] = {}
+        self._packages: dict[ModuleName, ModulePackage] = {}
         self._fitting: dict[tuple[ModuleName, tuple[str, ...]], VersionSet] = {}
         self._wants: dict[tuple[str, ...], Wants] = {}
         self._requirements: dict[str, Requirement] = {}
 
-    def candidates(self, module: ModuleName) -> Candidates:
-        """Return the candidates of a module.
+    def package(self, module: ModuleName) -> ModulePackage:
+        """Return the releases of a module.
 
         Raises:
             ModpmError: `unknown-module`.
         """
-        known = self._candidates.get(module)
+        known = self._packages.get(module)
         if known is None:
             with self._reading():
                 index = self._catalogue.index(module)
-            known = Candidates(index, self._locked.get(module), self._until)
-            self._candidates[module] = known
+            known = ModulePackage(self, index, self._locked.get(module), self._until)
+            self._packages[module] = known
         return known
 
     def place_of(self, module: ModuleName) -> str:
@@ -92,10 +114,6 @@ class Shelves:
     def is_locked(self, module: ModuleName) -> bool:
         """Say whether there is a version of a module to keep."""
         return module in self._locked
-
-    def admit(self, module: ModuleName, versions: VersionSet) -> None:
-        """Let releases require what was asked for already, yanked and pre-releases too."""
-        self._admitted[module] = versions
 
     def requirement(self, text: str) -> Requirement:
         """Return what a release requires."""
@@ -117,7 +135,7 @@ class Shelves:
             names = sorted(self._catalogue.modules(requirement.namespace))
         if self._until is None:
             return names
-        return [name for name in names if self.candidates(name).releases] or names
+        return [name for name in names if self.package(name).releases] or names
 
     def fitting(self, module: ModuleName, texts: tuple[str, ...]) -> VersionSet:
         """Return the releases of a module that fit what one release requires of it.
@@ -128,7 +146,7 @@ class Shelves:
         known = self._fitting.get((module, texts))
         if known is None:
             requirements = [self.requirement(text) for text in texts]
-            known = self.candidates(module).fitting(requirements, self._admitted.get(module))
+            known = self.package(module).fitting(requirements, self.admitted.get(module))
             self._fitting[module, texts] = known
         return known
 
@@ -168,5 +186,5 @@ class Shelves:
 
     def _nothing_fits(self, module: ModuleName, texts: tuple[str, ...]) -> Wants:
         requirements = [self.requirement(text) for text in texts]
-        error = nothing_fits(self.candidates(module), requirements, self.place_of(module))
+        error = nothing_fits(self.package(module), requirements, self.place_of(module))
         return Wants({}, error, texts, (module,))

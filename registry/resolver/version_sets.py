@@ -147,16 +147,9 @@ class VersionSet:
         return f"VersionSet({self.bits:#x})"
 
 
-# What an operator says of all versions whose numbers begin lower, and higher, than its own.
-_OUTSIDE: Final = {
-    "==": (False, False),
-    "~=": (False, False),
-    "!=": (True, True),
-    "<": (True, False),
-    "<=": (True, False),
-    ">": (False, True),
-    ">=": (False, True),
-}
+# What operators say of all versions whose numbers begin lower, and higher, than their own.
+_BELOW: Final = frozenset({"!=", "<", "<="})
+_ABOVE: Final = frozenset({"!=", ">", ">="})
 
 
 def satisfying(specifier: Specifier, versions: Sequence[Version]) -> VersionSet:
@@ -165,39 +158,23 @@ def satisfying(specifier: Specifier, versions: Sequence[Version]) -> VersionSet:
     Only the versions whose numbers begin as the specifier's do are compared one by one, by
     `packaging`, which knows of local, post- and development releases.
     """
-    if specifier.operator not in _OUTSIDE:
-        return _holding(specifier, versions, 0, len(versions))
     start, stop = _neighbours(specifier, versions)
-    inside = _holding(specifier, versions, start, stop)
-    is_below, is_above = _OUTSIDE[specifier.operator]
-    below = VersionSet.first(start) if is_below else VersionSet.empty()
-    above = VersionSet.first(len(versions)) - VersionSet.first(stop)
-    return inside | below | above if is_above else inside | below
+    near = range(start, stop)
+    inside = VersionSet.of(i for i in near if specifier.contains(versions[i], prereleases=True))
+    below = (1 << start) - 1 if specifier.operator in _BELOW else 0
+    above = (1 << len(versions)) - (1 << stop) if specifier.operator in _ABOVE else 0
+    return VersionSet(inside.bits | below | above)
 
 
 def _neighbours(specifier: Specifier, versions: Sequence[Version]) -> tuple[int, int]:
     """Return the run of versions whose numbers begin as the specifier's do."""
-    epoch, release = _numbers(specifier)
+    if specifier.operator == "===":  # compares texts
+        return 0, len(versions)
+    own = Version(specifier.version.removesuffix(".*"))
+    n_numbers = len(own.release) - (specifier.operator == "~=")
 
     def beginning(version: Version) -> tuple[int, tuple[int, ...]]:
-        padding = (0,) * (len(release) - len(version.release))
-        return version.epoch, (version.release + padding)[: len(release)]
+        return version.epoch, (*version.release, *(0,) * n_numbers)[:n_numbers]
 
-    start = bisect_left(versions, (epoch, release), key=beginning)
-    return start, bisect_right(versions, (epoch, release), lo=start, key=beginning)
-
-
-def _numbers(specifier: Specifier) -> tuple[int, tuple[int, ...]]:
-    version = Version(specifier.version.removesuffix(".*"))
-    n_numbers = len(version.release) - (specifier.operator == "~=")
-    return version.epoch, version.release[:n_numbers]
-
-
-def _holding(
-    specifier: Specifier, versions: Sequence[Version], start: int, stop: int
-) -> VersionSet:
-    return VersionSet.of(
-        position
-        for position in range(start, stop)
-        if specifier.contains(versions[position], prereleases=True)
-    )
+    start = bisect_left(versions, beginning(own), key=beginning)
+    return start, bisect_right(versions, beginning(own), lo=start, key=beginning)
