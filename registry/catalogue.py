@@ -161,7 +161,8 @@ class RegistryCatalogue:
         names = self._names(self._addresses if owner is None else [owner])
         close = difflib.get_close_matches(str(module), map(str, names), n=3)
         meant = " or ".join(f"`{name}`" for name in close)
-        why = f"of the {len(names)} modules there, none has this name" if names else None
+        few = {0: None, 1: "the one module there has another name"}
+        why = few.get(len(names), f"of the {len(names)} modules there, none has this name")
         other = None if owner is None else self._elsewhere(module, owner)
         if owner is not None and other is not None:
             why = (

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -50,6 +51,14 @@ def test_an_unknown_module_exits_with_1_and_says_what_was_meant(
         "hint: did you mean `digits/7` or `digits/8`?\n"
     )
     assert list(here.iterdir()) == []
+
+
+def test_of_one_module_no_plural_is_said(run: Run, registry: Path) -> None:
+    shutil.rmtree(registry / "digits" / "8")
+
+    outcome = run("install", "digit/7", "--registry", registry)
+
+    assert "because: the one module there has another name\n" in outcome.err
 
 
 def test_a_version_that_does_not_exist_exits_with_1_and_lists_those_that_do(
