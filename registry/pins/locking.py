@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
     from modpm.core.formats.names import ModuleName
     from modpm.registry.addresses import Registries
-    from modpm.registry.pins.planning import Plan
 
 
 @dataclass(frozen=True)
@@ -84,29 +83,19 @@ def lock(
     )
     with explained("lock"):
         while True:
-            chosen = plan(place, request)
-            outcome = _outcome(place, chosen)
-            contents = _new_contents(place, chosen)
-            if dry_run or not contents:
-                return outcome
-            with place.exclusively():
-                # Whoever changed the project meanwhile must not be overruled: plan again.
-                if place.files() == chosen.files_before:
+            chosen, before = plan(place, request), place.lock() or Lockfile((), ())
+            saved = {place.toml_path: chosen.toml, place.lock_path: chosen.lock.to_bytes()}
+            contents = {p: data for p, data in saved.items() if chosen.saves and read(p) != data}
+            if contents and not dry_run:
+                with place.exclusively():
+                    # Whoever changed the project meanwhile must not be overruled: plan again.
+                    if place.files() != chosen.files_before:
+                        continue
                     replace_files({place.ignore_path: b"*\n", **contents}, place.staging)
-                    return outcome
-
-
-def _new_contents(place: Project, chosen: Plan) -> dict[Path, bytes]:
-    contents = {place.toml_path: chosen.toml, place.lock_path: chosen.lock.to_bytes()}
-    return {p: content for p, content in contents.items() if chosen.saves and read(p) != content}
-
-
-def _outcome(place: Project, chosen: Plan) -> Locking:
-    before = place.lock() or Lockfile((), ())
-    return Locking(
-        project=place.root,
-        lock=chosen.lock,
-        changes=changes_between(before, chosen.lock),
-        is_changed=chosen.files_before[1] != chosen.lock.to_bytes(),
-        yanked=chosen.yanked,
-    )
+            return Locking(
+                project=place.root,
+                lock=chosen.lock,
+                changes=changes_between(before, chosen.lock),
+                is_changed=chosen.files_before[1] != chosen.lock.to_bytes(),
+                yanked=chosen.yanked,
+            )

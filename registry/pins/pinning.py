@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from packaging.version import Version
 
 from modpm.core.errors import ModpmError
 from modpm.registry.backends.opening import is_remote
-from modpm.registry.pins.keeping import kept
 from modpm.registry.projects.lockfile import Lockfile, Pin
 from modpm.registry.projects.project import LOCK_FILE, PROJECT_FILE
+from modpm.registry.projects.requirement_graph import RequirementGraph
+from modpm.registry.projects.staleness import lock_problems, out_of_date
 from modpm.registry.system.threads import in_threads
 
 if TYPE_CHECKING:
@@ -20,32 +22,78 @@ if TYPE_CHECKING:
     from modpm.core.formats.requirements import Requirement
     from modpm.registry.catalogue import RegistryCatalogue
     from modpm.registry.index import Release
-    from modpm.registry.projects.project import Wishes
+    from modpm.registry.projects.project import Project, Wishes
     from modpm.registry.projects.request import Request
     from modpm.registry.projects.sources import Sources
     from modpm.registry.resolver import Demand
 
 
-def kept_pins(
-    request: Request, wishes: Wishes, lock: Lockfile, sources: Sources
-) -> Lockfile | None:
-    """Return the part of a lockfile that meets a request; None if registries have to be asked."""
-    if request.looks_up or sources.problems(lock.pins):
-        return None
-    return kept(lock, wishes.all_requirements(), same_origin=wishes.same_origin)
-
-
-def resolved_pins(
-    request: Request, wishes: Wishes, lock: Lockfile, sources: Sources
-) -> tuple[Lockfile, Mapping[ModuleName, Release]]:
-    """Choose pins by asking registries; locked ones stay where they may.
+def chosen_pins(
+    place: Project, request: Request, wishes: Wishes, lock: Lockfile, sources: Sources
+) -> tuple[Lockfile, Mapping[ModuleName, Release] | None]:
+    """Choose what is to be pinned.
 
     Returns:
-        The lockfile, and what registries list of its releases.
+        The lockfile, and what registries list of its releases; None if none was asked.
 
     Raises:
-        ModpmError: `other-registry`, `release-changed`, or what `resolve` raises.
+        ModpmError: `offline` or `lock-out-of-date`, if registries have to be asked and may not;
+            `other-registry`, `release-changed`, or what `resolve` raises.
     """
+    if not wishes.requirements:
+        return Lockfile((), (), wishes.same_origin), None
+    moves = request.moves_all or request.moving
+    is_kept = not request.resolves or (request.offline and not moves)
+    if is_kept and not request.looks_up and not sources.problems(lock.pins):
+        same = kept(lock, wishes.all_requirements(), same_origin=wishes.same_origin)
+        if same is not None:
+            return same, None
+    if request.offline:
+        raise ModpmError(
+            f"`{LOCK_FILE}` has to change, and that needs registries",
+            code="offline",
+            where=str(place.root),
+            why=f"`--offline` opens none, and `{LOCK_FILE}` does not have what is asked",
+            hint="run it without `--offline`, or install what is locked by `modpm sync --frozen`",
+        )
+    if request.locked and not request.resolves:
+        raise out_of_date(place, lock_problems(lock, wishes, sources))
+    return _resolved(request, wishes, lock, sources)
+
+
+def kept(
+    lock: Lockfile, requirements: Sequence[Requirement], *, same_origin: bool
+) -> Lockfile | None:
+    """Return the part of a lockfile that requirements need, if it meets all of them.
+
+    Resolving with the pins as preferences would choose the same: a pin that still satisfies what
+    is asked stays.
+
+    Args:
+        lock: The lockfile.
+        requirements: What is asked for.
+        same_origin: As in `modpm.toml`.
+
+    Returns:
+        The lockfile of these requirements; None if a registry has to be asked.
+    """
+    graph = RequirementGraph(replace(lock, requirements=tuple(map(str, requirements))))
+    locked = set(lock.requirements)
+    new = [requirement for requirement in requirements if str(requirement) not in locked]
+    # Which origins there are only registries know.
+    if same_origin and (new or not lock.same_origin):
+        return None
+    # What a tag or a namespace means only registries know.
+    if any(one.module is None or one.tag is not None for one in new) or any(graph.unmet()):
+        return None
+    pins = [pin for pin in lock.pins if pin.module in graph.reached]
+    return Lockfile.of(requirements, pins, same_origin=same_origin, signers=lock.signers)
+
+
+def _resolved(
+    request: Request, wishes: Wishes, lock: Lockfile, sources: Sources
+) -> tuple[Lockfile, Mapping[ModuleName, Release]]:
+    """Choose pins by asking registries; locked ones stay where they may."""
     from modpm.registry.resolver import resolve  # noqa: PLC0415 -- slow to import
 
     catalogue = sources.catalogue(lock.pins, request.named_namespaces)

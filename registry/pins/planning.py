@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from packaging.version import Version
 
 from modpm.core.errors import ModpmError
 from modpm.core.formats.names import normalise
 from modpm.registry.addresses import given_addresses
-from modpm.registry.pins.pinning import kept_pins, resolved_pins
+from modpm.registry.pins.pinning import chosen_pins
 from modpm.registry.projects.editing import edited
 from modpm.registry.projects.lockfile import Lockfile
-from modpm.registry.projects.project import LOCK_FILE, PROJECT_FILE, lock_missing
+from modpm.registry.projects.project import PROJECT_FILE, lock_missing
 from modpm.registry.projects.sources import Sources
 from modpm.registry.projects.staleness import lock_problems, other_pins, out_of_date
 
@@ -26,10 +26,8 @@ if TYPE_CHECKING:
     from modpm.registry.addresses import Address, Registries
     from modpm.registry.index import Release
     from modpm.registry.projects.editing import Edit
-    from modpm.registry.projects.project import Project, Wishes
+    from modpm.registry.projects.project import Project
     from modpm.registry.projects.request import Request
-
-_NOTHING = Lockfile((), ())
 
 
 @dataclass(frozen=True)
@@ -70,28 +68,31 @@ def plan(place: Project, request: Request) -> Plan:
     Raises:
         ModpmError: `nothing-asked`; `lock-out-of-date` or `lock-missing`, if the lockfile may
             not change and has to; `offline`, if a registry has to be asked and may not; what
-            `resolved_pins` and the readers of `modpm.toml`, `modpm.lock` and indexes raise.
+            `chosen_pins` and the readers of `modpm.toml`, `modpm.lock` and indexes raise.
     """
     before = place.files()
     if before[0] is None and not request.edit.add:
         raise _nothing_asked(place.root)
-    old = place.parse_wishes(before[0] or b"")
-    lock, given = place.lock(), given_addresses(request.registries, place.root, old.registries)
+    toml = before[0] or b""
+    old, lock = place.parse_wishes(toml), place.lock()
+    given = given_addresses(request.registries, place.root, old.registries)
     edit = request.edit.keeping(old)
     edit = replace(edit, registries=given, namespaces=_moved(request, given))
     wishes = edit.applied(old)
     sources = Sources.of(place, wishes, request.registries)
-    sources.check_given(request.named_namespaces, (lock or _NOTHING).pins)
-    if request.locked and lock is None:
+    if lock is None and request.locked:
         raise lock_missing(place.root)
-    chosen, listed = _chosen(place, _Asked(request, wishes, sources), lock)
+    lock = lock or Lockfile((), ())
+    sources.check_given(request.named_namespaces, lock.pins)
+    chosen, listed = chosen_pins(place, request, wishes, lock, sources)
     edit = _settled(edit, chosen, sources.learned(chosen.pins))
     texts = Lockfile.of(edit.applied(old).all_requirements(), ()).requirements
     chosen = replace(chosen, requirements=texts)
     if request.locked:
-        asked = _Asked(request, wishes, sources)
-        _check_stays(place, asked, lock or _NOTHING, chosen)
-    toml = before[0] or b"" if edit.applied(old) == old else edited(before[0] or b"", edit)
+        problems = lock_problems(lock, wishes, sources)
+        if problems or chosen != lock:
+            raise out_of_date(place, [*problems, *other_pins(lock, chosen)])
+    toml = toml if edit.applied(old) == old else edited(toml, edit)
     saves = request.save and not request.locked
     return Plan(before, toml, chosen, saves, sources.helping, listed)
 
@@ -115,41 +116,6 @@ def plan_of_lock(place: Project, registries: Registries, *, frozen: bool) -> Pla
     if problems:
         raise out_of_date(place, problems)
     return Plan(before, before[0] or b"", lock, saves=False, addresses=sources.helping)
-
-
-class _Asked(NamedTuple):
-    """Everything that pins are chosen by, but for those that are locked."""
-
-    request: Request
-    wishes: Wishes
-    sources: Sources
-
-
-def _chosen(
-    place: Project, asked: _Asked, lock: Lockfile | None
-) -> tuple[Lockfile, Mapping[ModuleName, Release] | None]:
-    request, wishes, sources = asked
-    if not wishes.requirements:
-        return Lockfile((), (), wishes.same_origin), None
-    same = None if lock is None else kept_pins(request, wishes, lock, sources)
-    if same is not None and _may_keep(request):
-        return same, None
-    if request.offline:
-        raise _needs_registries(place)
-    if request.locked and not request.resolves:
-        raise out_of_date(place, lock_problems(lock or _NOTHING, wishes, sources))
-    return resolved_pins(request, wishes, lock or _NOTHING, sources)
-
-
-def _check_stays(place: Project, asked: _Asked, lock: Lockfile, chosen: Lockfile) -> None:
-    """Check that a lockfile is what its project says, and would stay as it is."""
-    problems = lock_problems(lock, asked.wishes, asked.sources)
-    if problems or chosen != lock:
-        raise out_of_date(place, [*problems, *other_pins(lock, chosen)])
-
-
-def _may_keep(request: Request) -> bool:
-    return not request.resolves or (request.offline and not (request.moves_all or request.moving))
 
 
 def _moved(request: Request, given: Sequence[Address]) -> Mapping[str, str]:
@@ -179,16 +145,6 @@ def _settled(edit: Edit, chosen: Lockfile, learned: Edit) -> Edit:
 def _bounded(requirement: Requirement, chosen: Lockfile) -> Requirement:
     pins = [pin for pin in chosen.pins if requirement.is_bare and pin.module == requirement.module]
     return requirement.compatible_with(Version(pins[0].version)) if pins else requirement
-
-
-def _needs_registries(place: Project) -> ModpmError:
-    return ModpmError(
-        f"`{LOCK_FILE}` has to change, and that needs registries",
-        code="offline",
-        where=str(place.root),
-        why=f"`--offline` opens none, and `{LOCK_FILE}` does not have what is asked",
-        hint="run it without `--offline`, or install what is locked by `modpm sync --frozen`",
-    )
 
 
 def _nothing_asked(root: Path) -> ModpmError:

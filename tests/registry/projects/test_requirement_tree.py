@@ -12,7 +12,7 @@ from modpm.core.formats.manifest import MANIFEST_FILE, FileRecord
 from modpm.core.formats.names import ModuleName
 from modpm.core.formats.requirements import Requirement
 from modpm.registry.addresses import Address
-from modpm.registry.pins.keeping import kept
+from modpm.registry.pins.pinning import kept
 from modpm.registry.projects.lockfile import Lockfile, Pin
 from modpm.registry.projects.requirement_graph import RequirementGraph
 from modpm.registry.projects.requirement_tree import draw, tree
