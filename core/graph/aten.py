@@ -6,6 +6,7 @@ Source: the schemas of ATen's `native_functions.yaml`, whose argument names are 
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from numbers import Number
 from typing import TYPE_CHECKING, Any
 
@@ -112,7 +113,7 @@ def _linear(t: Translator, a: Arguments) -> View:
 
 def _pointwise(t: Translator, view: View, weight: Constant, tensors: dict[str, Constant]) -> View:
     """Express a linear layer on the last dimension of images as a 1 x 1 convolution."""
-    tensors["weight"] = Constant(weight.tensor[:, :, None, None], weight.name)
+    tensors["weight"] = weight.arranged(weight.tensor[:, :, None, None])
     value = _channels_first(t, view)
     result = t.emit("conv2d", [value], _pointwise_attributes(len(weight.tensor)), tensors)
     return _channels_last(result, view)
@@ -159,25 +160,32 @@ def _mm(t: Translator, a: Arguments) -> View:
 def _product(t: Translator, left: object, right: object, bias: Constant | None) -> View:
     if not isinstance(left, View) or not isinstance(right, Constant):
         raise _refuse("a product of two values")
-    weight = Constant(right.tensor.t(), right.name)
+    weight = right.arranged(right.tensor.t())
     return _linear(t, {"input": left, "weight": weight, "bias": bias})
 
 
 def _batch_norm(t: Translator, a: Arguments) -> View:
-    mean, variance = a["running_mean"], a["running_var"]
-    if a.get("training") or mean is None or variance is None:
+    mean, variance, value = a["running_mean"], a["running_var"], t.node_value(a["input"])
+    if mean is None or variance is None:
         raise _refuse("it normalises by the batch, also in evaluation mode")
-    momentum = 0.1 if a["momentum"] is None else float(a["momentum"])
+    if not a["training"]:
+        return _frozen_batch_norm(t, a, value)
     return t.emit(
         "batch_norm2d",
-        [t.node_value(a["input"])],
-        {"eps": float(a["eps"]), "momentum": momentum},
+        [value],
+        {"eps": float(a["eps"]), "momentum": float(a["momentum"])},
         _constants(weight=a["weight"], bias=a["bias"], running_mean=mean, running_var=variance),
     )
 
 
-def _native_batch_norm(t: Translator, a: Arguments) -> list[View | None]:
-    return [_batch_norm(t, a), None, None]
+def _frozen_batch_norm(t: Translator, a: Arguments, value: View) -> View:
+    """Express a normalisation by the running statistics in training too: one product and sum."""
+    rate = (a["running_var"].tensor + a["eps"]).rsqrt()
+    weight, bias = a["weight"] or Constant(torch.ones_like(rate)), a["bias"]
+    scale = weight.computed(weight.tensor * rate)
+    bias = Constant(torch.zeros_like(rate)) if bias is None else bias
+    shift = bias.computed(bias.tensor - a["running_mean"].tensor * scale.tensor)
+    return t.emit("channel_affine", [value], {}, {"weight": scale, "bias": shift})
 
 
 def _layer_norm(t: Translator, a: Arguments) -> View:
@@ -264,7 +272,8 @@ def _hardtanh(t: Translator, a: Arguments) -> View:
 
 
 def _dropout(name: str) -> Handler:
-    return lambda t, a: _mapped(t, _only(a), name, {"p": float(a["p"])})
+    """Return the handler of a dropout, which is none where it is switched off in training."""
+    return lambda t, a: _mapped(t, _only(a), name, {"p": float(a["p"])}) if a["train"] else _only(a)
 
 
 def _prelu(t: Translator, a: Arguments) -> View:
@@ -276,8 +285,8 @@ def _prelu(t: Translator, a: Arguments) -> View:
 def _spread(constant: Constant, n_channels: int) -> Constant:
     """Return a constant of one number as one for each channel."""
     if constant.tensor.numel() == n_channels:
-        return Constant(constant.tensor.reshape(-1), constant.name)
-    return Constant(constant.tensor.reshape(-1).expand(n_channels), None)
+        return constant.arranged(constant.tensor.reshape(-1))
+    return constant.computed(constant.tensor.reshape(-1).expand(n_channels))
 
 
 # --- sums and products ------------------------------------------------------------------------
@@ -297,7 +306,7 @@ def _sum(t: Translator, left: object, right: object, alpha: float) -> View:
 
 def _times(constant: Any, factor: float) -> Any:  # noqa: ANN401 - a number or a Constant
     if isinstance(constant, Constant):
-        return constant if factor == 1 else Constant(constant.tensor * factor)
+        return constant if factor == 1 else constant.computed(constant.tensor * factor)
     return constant * factor
 
 
@@ -315,6 +324,7 @@ def _is_zero(constant: object, view: View) -> bool:
     return (
         isinstance(constant, Constant)
         and constant.name is None
+        and constant.parameter is None
         and tuple(constant.tensor.shape[1:]) == view.shape
         and not bool(constant.tensor.any())
     )
@@ -334,7 +344,7 @@ def _product_of(t: Translator, left: object, right: object) -> View:
 def _number(constant: object) -> float | None:
     """Return a constant as a number, if it is one that is not the network's parameter."""
     if isinstance(constant, Constant):
-        is_plain = constant.tensor.dim() == 0 and constant.name is None
+        is_plain = constant.tensor.dim() == 0 and constant.name is None is constant.parameter
         return float(constant.tensor) if is_plain else None
     return float(constant) if isinstance(constant, Number) else None  # type: ignore[arg-type]  # a Number may be complex, an image never is
 
@@ -362,7 +372,8 @@ def _one_a_channel(view: View, constant: Constant) -> Constant:
     numbers[channels.flatten()] = spread.flatten()
     if not torch.equal(numbers[channels], spread):
         raise _refuse(f"a constant of shape {tuple(constant.tensor.shape)}, not one a channel")
-    return Constant(numbers, constant.name if tensor.numel() == numbers.numel() else None)
+    is_whole = tensor.numel() == numbers.numel()
+    return constant.arranged(numbers) if is_whole else constant.computed(numbers)
 
 
 def _broadcasts(shape: Shape, wide: Shape) -> bool:
@@ -412,6 +423,21 @@ def _rsub(t: Translator, a: Arguments) -> View:
     return _sum(t, a["other"], a["self"], -a.get("alpha", 1))
 
 
+def _larger(t: Translator, a: Arguments) -> View:
+    return _binary(t, "maximum", *_views(a))
+
+
+def _smaller(t: Translator, a: Arguments) -> View:
+    return _binary(t, "minimum", *_views(a))
+
+
+def _views(a: Arguments) -> tuple[View, View]:
+    left, right = a["self"], a["other"]
+    if not isinstance(left, View) or not isinstance(right, View):
+        raise _refuse("of a value and a constant tensor")
+    return left, right
+
+
 def _mul(t: Translator, a: Arguments) -> View:
     return _product_of(t, a["self"], a["other"])
 
@@ -421,7 +447,7 @@ def _div(t: Translator, a: Arguments) -> View:
     if a.get("rounding_mode") is not None or isinstance(divisor, View):
         raise _refuse("a division by a value, or with rounding")
     if isinstance(divisor, Constant):
-        return _product_of(t, a["self"], Constant(1 / divisor.tensor))
+        return _product_of(t, a["self"], divisor.computed(1 / divisor.tensor))
     return _product_of(t, a["self"], 1 / divisor)
 
 
@@ -552,10 +578,18 @@ def _amax(t: Translator, a: Arguments) -> View:
     return _reduced(t, a, "max")
 
 
-def _max(t: Translator, a: Arguments) -> list[View | None]:
+def _max(t: Translator, a: Arguments) -> View | list[View | None]:
+    if "other" in a:
+        return _larger(t, a)
     if "dim" not in a:
         raise _refuse("a largest number of all images")
     return [_reduced(t, {**a, "dim": [a["dim"]]}, "max"), None]
+
+
+def _min(t: Translator, a: Arguments) -> View:
+    if "other" not in a:
+        raise _refuse("a smallest number, other than of two values")
+    return _smaller(t, a)
 
 
 def _reduced(t: Translator, a: Arguments, how: str) -> View:
@@ -644,6 +678,15 @@ def _alias(_t: Translator, a: Arguments) -> View:
     return view
 
 
+def _clone(_t: Translator, a: Arguments) -> View:
+    view: View = a["self"]
+    return replace(view)  # what is changed in place afterwards is this one alone
+
+
+def _detach(_t: Translator, _a: Arguments) -> View:
+    raise _refuse("it keeps gradients from what is before it")
+
+
 def _zeros_like(_t: Translator, a: Arguments) -> Constant:
     return Constant(torch.zeros((2, *a["self"].shape)))
 
@@ -671,11 +714,13 @@ MOVES = (
     "tensor_split", "index", "repeat_interleave", "numpy_T", "mT", "tile",
 )  # fmt: skip
 
-ALIASES = ("contiguous", "clone", "detach", "alias", "to", "_to_copy", "lift_fresh_copy", "type_as")
+ALIASES = ("contiguous", "alias", "to", "_to_copy", "lift_fresh_copy", "type_as")
 
 HANDLERS: dict[str, Handler] = {
     **dict.fromkeys(MOVES, _moved),
     **dict.fromkeys(ALIASES, _alias),
+    "clone": _clone,
+    "detach": _detach,
     **{
         name: _unary(name)
         for name in ("relu", "relu6", "silu", "mish", "hardswish", "hardsigmoid", "sigmoid", "tanh")
@@ -687,10 +732,6 @@ HANDLERS: dict[str, Handler] = {
     "mm": _mm,
     "matmul": _mm,
     "batch_norm": _batch_norm,
-    "native_batch_norm": _native_batch_norm,
-    "_native_batch_norm_legit": _native_batch_norm,
-    "_native_batch_norm_legit_no_training": _native_batch_norm,
-    "cudnn_batch_norm": _native_batch_norm,
     "layer_norm": _layer_norm,
     "group_norm": _group_norm,
     "leaky_relu": _leaky_relu,
@@ -729,6 +770,9 @@ HANDLERS: dict[str, Handler] = {
     "mean": _mean,
     "amax": _amax,
     "max": _max,
+    "maximum": _larger,
+    "min": _min,
+    "minimum": _smaller,
     "sum": _sum_over,
     "pad": _pad,
     "constant_pad_nd": _pad,

@@ -224,6 +224,22 @@ class Scale(nn.Module):
         return x * (factor[..., None, None] if is_of_channels else factor)
 
 
+class Maximum(Add):
+    """The larger of two values, number by number."""
+
+    def forward(self, left: Tensor, right: Tensor) -> Tensor:
+        """Return the larger numbers, a vector having one value for each channel."""
+        return torch.maximum(_widened(left, self.trailing[0]), _widened(right, self.trailing[1]))
+
+
+class Minimum(Add):
+    """The smaller of two values, number by number."""
+
+    def forward(self, left: Tensor, right: Tensor) -> Tensor:
+        """Return the smaller numbers, a vector having one value for each channel."""
+        return torch.minimum(_widened(left, self.trailing[0]), _widened(right, self.trailing[1]))
+
+
 class Cat(nn.Module):
     """Values joined along their channels."""
 

@@ -585,6 +585,8 @@ OPERATORS: dict[str, Operator] = {
     "add": _binary(layers.Add),
     "sub": _binary(layers.Sub),
     "mul": _binary(layers.Mul),
+    "maximum": _binary(layers.Maximum),
+    "minimum": _binary(layers.Minimum),
     "cat": CAT,
     "max_pool2d": MAX_POOL2D,
     "avg_pool2d": AVG_POOL2D,

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+import torch
 from torch import Tensor, fx
 
 from modpm.core.formats.network_graph import AttributeValue, Node
@@ -15,15 +16,42 @@ from modpm.core.graph.operators import OPERATORS, Shape, ShapeError
 
 
 class UntranslatableError(Exception):
-    """A call that no node expresses; says why."""
+    """A call that no node expresses.
+
+    Args:
+        why: Why not.
+        hint: What to do about it, where that is known.
+    """
+
+    def __init__(self, why: str = "", hint: str | None = None) -> None:
+        super().__init__(why)
+        self.hint = hint
 
 
 @dataclass(frozen=True)
 class Constant:
-    """A tensor that does not depend on the image; named if it is one of the network's."""
+    """A tensor that does not depend on the image.
+
+    Attributes:
+        tensor: Its numbers.
+        name: What the network calls it, if it is one of the network's.
+        parameter: The parameter that it is made of, if training changes it.
+        is_bent: Whether it is made by more than arithmetic with numbers, which training a copy
+            of it would not repeat.
+    """
 
     tensor: Tensor
     name: str | None = None
+    parameter: str | None = None
+    is_bent: bool = False
+
+    def arranged(self, tensor: Tensor) -> Constant:
+        """Return the same numbers in another shape, or each of them several times."""
+        return replace(self, tensor=tensor)
+
+    def computed(self, tensor: Tensor) -> Constant:
+        """Return other numbers that are made of this constant by arithmetic with numbers."""
+        return replace(self, tensor=tensor, name=None)
 
 
 _MOVES = frozenset(
@@ -45,7 +73,9 @@ class Translator:
         handlers: By the name of an ATen operator, without overload.
         input_name: What the graph calls the image.
         input_shape: Its shape.
-        reserved: Names of the network's layers, which no other node may take.
+        names: The paths of the network's layers, as the graph writes them; no other node may
+            take one.
+        dtype: What numbers the tensors become.
 
     Attributes:
         nodes: The nodes so far.
@@ -57,23 +87,26 @@ class Translator:
         handlers: Mapping[str, Handler],
         input_name: str,
         input_shape: Shape,
-        reserved: Iterable[str],
+        names: Mapping[str, str],
+        dtype: torch.dtype,
     ) -> None:
         self.nodes: list[Node] = []
         self.tensors: dict[str, Tensor] = {}
         self.target: Any = None
         self._handlers = handlers
         self._input = View(input_name, input_shape)
-        self._reserved = frozenset(reserved)
+        self._names, self._reserved = names, frozenset(names.values())
+        self._dtype = dtype
         self._used: set[str] = {input_name}
         self._layers: dict[str, Node] = {}
+        self._owners: dict[str, str] = {}
         self._values: dict[fx.Node, Any] = {}
         self._path = ""
         self._is_layer = False
 
-    def place(self, node: fx.Node, constant: Constant | None) -> None:
-        """Take up an input of the program: the image, or a tensor of the network."""
-        self._values[node] = self._input if constant is None else constant
+    def place(self, node: fx.Node, value: object = None) -> None:
+        """Take up an input of the program: the image, a tensor of the network, or a part of it."""
+        self._values[node] = self._input if value is None else value
 
     def call(self, node: fx.Node) -> None:
         """Translate one call.
@@ -81,18 +114,36 @@ class Translator:
         Raises:
             UntranslatableError: No node expresses it.
         """
-        self._path, self._is_layer = _calling_module(node)
+        path, self._is_layer = calling_module(node)
+        self._path = self._names.get(path, path)
         if node.target is operator.getitem:
             sequence, place = node.args
             self._values[node] = self._value(sequence)[place]
             return
         self.target = node.target
-        arguments = {name: self._value(value) for name, value in _bound(node)}
-        views = [value for value in _flat(arguments.values()) if isinstance(value, View)]
-        result = self._handled(node, arguments) if views else self._folded(node)
-        self._values[node] = result
-        if views and _is_in_place(node):
-            self._replace(node.args[0], result)
+        values = _flat((self._value(node.args), self._value(node.kwargs)))
+        has_views = any(isinstance(value, View) for value in values)
+        target = self._changed(node)
+        if has_views and isinstance(target, Constant) and target.name is not None:
+            raise UntranslatableError(f"it changes the network's own `{target.name}`")
+        if torch.Tag.nondeterministic_seeded in getattr(node.target, "tags", ()):
+            self._check_chance(node)
+        self._values[node] = self._handled(node) if has_views else self._folded(node)
+        if target is not None:
+            self._replace(target, self._values[node])
+
+    def _check_chance(self, node: fx.Node) -> None:
+        """Refuse a call that draws random numbers, unless a node draws alike."""
+        if operator_name(node) not in self._handlers:
+            raise UntranslatableError(
+                "it draws random numbers", "use `nn.Dropout` or `nn.Dropout2d`, which a graph has"
+            )
+
+    def _changed(self, node: fx.Node) -> object:
+        """Return the value that a call changes in place, or None."""
+        schema = getattr(node.target, "_schema", None)
+        is_in_place = schema is not None and schema.is_mutable and isinstance(node.args[0], fx.Node)
+        return self._values[node.args[0]] if is_in_place else None  # type: ignore[index]  # asked
 
     def output(self, node: fx.Node) -> str:
         """Return the name of the node whose value the program returns.
@@ -142,14 +193,14 @@ class Translator:
             UntranslatableError: The operator does not fit the shapes of the inputs.
         """
         constants = constants or {}
-        layer = _layer_of(constants)
+        layer = self._layer_of(constants)
         name = self._name(operator_name, layer)
-        names = tuple(value.base for value in inputs)
+        inputs_, own = tuple(value.base for value in inputs), dict(attributes or {})
         roles = {role: f"{layer or name}.{role}" for role in constants}
-        node = Node(name, operator_name, names, dict(attributes or {}), roles)
+        node = Node(name, operator_name, inputs_, own, roles)
         if layer is not None and not self._is_free(layer, node):
             roles = {role: f"{name}.{role}" for role in constants}
-            node = Node(name, operator_name, names, dict(attributes or {}), roles)
+            node = Node(name, operator_name, inputs_, own, roles)
         self._layers[layer if layer is not None and roles else name] = node
         self._add(node, constants)
         try:
@@ -157,6 +208,17 @@ class Translator:
         except ShapeError as error:
             raise UntranslatableError(str(error)) from None
         return View(name, shape)
+
+    def _layer_of(self, constants: Mapping[str, Constant]) -> str | None:
+        """Return the layer whose tensors these are: in the network, or in a node before."""
+        layers = set()
+        for role, constant in constants.items():
+            owned = self._owners.get(constant.parameter or "")
+            path, _, leaf = (owned or constant.name or "").rpartition(".")
+            if leaf != role:
+                return None
+            layers.add(path if owned else self._names.get(path, path))
+        return layers.pop() or None if len(layers) == 1 else None
 
     def _is_free(self, layer: str, node: Node) -> bool:
         """Whether a node may have its tensors under a layer's name."""
@@ -170,7 +232,31 @@ class Translator:
         self._used.add(node.name)
         self.nodes.append(node)
         for role, name in node.tensors.items():
-            self.tensors[name] = constants[role].tensor.detach().clone().contiguous()
+            self._check(constants[role], role, name)
+            self.tensors[name] = (
+                constants[role].tensor.detach().to(self._dtype, copy=True).contiguous()
+            )
+
+    def _check(self, constant: Constant, role: str, name: str) -> None:
+        """Refuse a tensor that training would change otherwise than the network's own."""
+        parameter = constant.parameter
+        if constant.tensor.is_complex():
+            raise UntranslatableError(f"its {role} holds complex numbers")
+        if constant.is_bent:
+            raise UntranslatableError(
+                f"its {role} is computed from the parameter `{parameter}`, which a graph would not "
+                "repeat in training",
+                "take the normalisation of weights away, for example by "
+                "`torch.nn.utils.parametrize.remove_parametrizations(layer, 'weight')`",
+            )
+        owner = self._owners.setdefault(parameter, name) if parameter else name
+        is_alike = name not in self.tensors or self.tensors[name].shape == constant.tensor.shape
+        if owner != name or not is_alike:
+            raise UntranslatableError(
+                f"its {role} is the parameter `{parameter}` of another layer too, from which it "
+                "would be parted in training",
+                "share whole layers, each parameter of which is shared, or no parameter",
+            )
 
     def _name(self, operator_name: str, layer: str | None) -> str:
         """Return a new name: that of the layer, or of the operator within its module."""
@@ -187,8 +273,9 @@ class Translator:
             count += 1
         return f"{name}_{count}"
 
-    def _handled(self, node: fx.Node, arguments: Arguments) -> object:
-        handler = self._handlers.get(_operator_name(node))
+    def _handled(self, node: fx.Node) -> object:
+        arguments = {name: self._value(value) for name, value in bound(node)}
+        handler = self._handlers.get(operator_name(node))
         if handler is None:
             raise UntranslatableError
         try:
@@ -201,10 +288,10 @@ class Translator:
     def _folded(self, node: fx.Node) -> object:
         """Compute a call whose arguments do not depend on the image."""
         assert callable(node.target)
-        args, kwargs = _unwrapped(self._value(node.args)), _unwrapped(self._value(node.kwargs))
-        result = node.target(*args, **kwargs)
-        name = _transposed_name(node, self._values)
-        return _wrapped(result, name)
+        args, kwargs = self._value(node.args), self._value(node.kwargs)
+        constants = [value for value in _flat((args, kwargs)) if isinstance(value, Constant)]
+        args, kwargs = _unwrapped(args), _unwrapped(kwargs)
+        return _wrapped(node.target(*args, **kwargs), _origin(operator_name(node), constants))
 
     def _value(self, argument: Any) -> Any:  # noqa: ANN401 - whatever a call may be given
         if isinstance(argument, fx.Node):
@@ -215,26 +302,29 @@ class Translator:
             return {key: self._value(entry) for key, entry in argument.items()}
         return argument
 
-    def _replace(self, target: object, result: object) -> None:
+    def _replace(self, old: object, result: object) -> None:
         """Let all that read a value changed in place read the new one."""
-        assert isinstance(target, fx.Node)
-        old = self._values[target]
         for key, value in self._values.items():
             if value is old:
                 self._values[key] = result
 
 
-def _operator_name(node: fx.Node) -> str:
+def operator_name(node: fx.Node) -> str:
+    """Return the name of the operator that a call is of, in place or not."""
     schema = getattr(node.target, "_schema", None)
     name = str(schema.name).split("::")[-1] if schema is not None else str(node.target)
     return name[:-1] if name.endswith("_") and not name.endswith("__") else name
 
 
-def _bound(node: fx.Node) -> Iterator[tuple[str, Any]]:
-    """Pair a call's arguments, those left out too, with their names."""
+def bound(node: fx.Node) -> Iterator[tuple[str, Any]]:
+    """Pair a call's arguments, those left out too, with their names.
+
+    Raises:
+        UntranslatableError: It calls no operator, but a part of the network.
+    """
     schema = getattr(node.target, "_schema", None)
     if schema is None:
-        raise UntranslatableError
+        raise UntranslatableError("a part that computes no gradients, or decides, cannot be kept")
     for place, argument in enumerate(schema.arguments):
         if place < len(node.args):
             yield argument.name, node.args[place]
@@ -242,13 +332,11 @@ def _bound(node: fx.Node) -> Iterator[tuple[str, Any]]:
             yield argument.name, node.kwargs.get(argument.name, argument.default_value)
 
 
-def _is_in_place(node: fx.Node) -> bool:
-    return bool(getattr(node.target, "_schema", None) and node.target._schema.is_mutable)  # type: ignore[union-attr]  # noqa: SLF001 - torch has no other way to ask
-
-
 def _flat(values: Iterable[Any]) -> Iterator[Any]:
     for value in values:
-        if isinstance(value, list):
+        if isinstance(value, dict):
+            yield from _flat(value.values())
+        elif isinstance(value, list):
             yield from _flat(value)
         else:
             yield value
@@ -256,7 +344,8 @@ def _flat(values: Iterable[Any]) -> Iterator[Any]:
 
 def _unwrapped(value: Any) -> Any:  # noqa: ANN401 - whatever a call may be given
     if isinstance(value, Constant):
-        return value.tensor
+        # A call may change what it is given, and the network's own tensors are to stay.
+        return value.tensor if value.name is None else value.tensor.clone()
     if isinstance(value, list):
         return [_unwrapped(entry) for entry in value]
     if isinstance(value, dict):
@@ -264,22 +353,42 @@ def _unwrapped(value: Any) -> Any:  # noqa: ANN401 - whatever a call may be give
     return value
 
 
-def _wrapped(value: object, name: str | None) -> object:
+def _wrapped(value: object, origin: Constant | None) -> object:
     if isinstance(value, Tensor):
-        return Constant(value.detach(), name)
+        value = value.detach()
+        return Constant(value) if origin is None else origin.arranged(value)
     if isinstance(value, list | tuple):
-        return [_wrapped(entry, None) for entry in value]
+        return [_wrapped(entry, origin and replace(origin, name=None)) for entry in value]
     return value
 
 
-def _transposed_name(node: fx.Node, values: Mapping[fx.Node, Any]) -> str | None:
-    """Return the name of a tensor that a call only copies or transposes."""
-    source = values.get(node.args[0]) if node.args and isinstance(node.args[0], fx.Node) else None
-    moves = {"t", "transpose", "permute", "detach", "alias", "clone", "contiguous", "numpy_T"}
-    return source.name if isinstance(source, Constant) and _operator_name(node) in moves else None
+_TRANSPOSING = frozenset({"t", "transpose", "permute", "alias", "clone", "contiguous", "numpy_T"})
+_ARRANGING = frozenset({
+    "view", "reshape", "squeeze", "unsqueeze", "expand", "to", "_to_copy", "flatten", "detach",
+    "select", "slice", "narrow", "index_select", "expand_as", "view_as", "movedim", "mT",
+})  # fmt: skip
+_COUNTING = frozenset({"add", "sub", "rsub", "mul", "div", "neg"})
+_BY_SHAPE = frozenset({
+    "zeros_like", "ones_like", "empty_like", "full_like", "new_zeros", "new_ones", "new_empty",
+    "new_full",
+})  # fmt: skip
 
 
-def _calling_module(node: fx.Node) -> tuple[str, bool]:
+def _origin(operator_name: str, constants: Sequence[Constant]) -> Constant | None:
+    """Return what a folded call makes its result of, as far as training is concerned."""
+    learned = [constant for constant in constants if constant.parameter is not None]
+    if operator_name in _TRANSPOSING and len(constants) == 1:
+        return constants[0]
+    if not learned or operator_name in _BY_SHAPE:
+        return None
+    first = replace(learned[0], name=None)
+    numbers = all(constant is learned[0] or constant.tensor.dim() == 0 for constant in constants)
+    is_kept = operator_name in _ARRANGING or (operator_name in _COUNTING and numbers)
+    is_bent = len(learned) > 1 or not is_kept or first.is_bent
+    return replace(first, is_bent=is_bent)
+
+
+def calling_module(node: fx.Node) -> tuple[str, bool]:
     """Return the path of the module that made a call, and whether it is one of torch's layers."""
     stack = node.meta.get("nn_module_stack") or {}
     path, kind = next(reversed(stack.values()), ("", ""))
@@ -287,13 +396,3 @@ def _calling_module(node: fx.Node) -> tuple[str, bool]:
     containers = ("container.", "torch.nn.modules.container")
     path = str(path).removeprefix("L['self'].").removeprefix("network").lstrip(".")
     return path, bool(path) and kind.startswith("torch.nn.") and not kind.startswith(containers[1])
-
-
-def _layer_of(constants: Mapping[str, Constant]) -> str | None:
-    """Return the layer whose tensors these are, if the network names them `<layer>.<role>`."""
-    layers = set()
-    for role, constant in constants.items():
-        if constant.name is None or not constant.name.endswith(f".{role}"):
-            return None
-        layers.add(constant.name.removesuffix(f".{role}"))
-    return layers.pop() if len(layers) == 1 else None

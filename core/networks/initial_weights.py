@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 _N_SHOWN = 6
-_WRAPPERS = ("module.", "_orig_mod.")
+_WRAPPERS = frozenset({"module", "_orig_mod"})
 _PICKLE_SUFFIXES = frozenset({".pt", ".pth", ".bin", ".ckpt", ".pkl", ".pickle"})
 _CONVERSION = (
     "convert it once where you trust its author: `safetensors.torch.save_file("
@@ -29,10 +29,12 @@ def load_initial_weights(network: nn.Module, path: Path | str) -> None:
     """Load a network's parameters and buffers from a safetensors file, in place.
 
     Every tensor of the network must be in the file with its shape, and nothing else; counters
-    of batch norm (`num_batches_tracked`) may be missing. Prefixes on every name, as
-    `DataParallel` (`module.`) and `torch.compile` (`_orig_mod.`) write them, are taken off. A
-    tensor that the file's metadata names as another name of one in it, as safetensors'
-    `save_model` writes tied weights, is that one. Half-precision values are converted.
+    of batch norm (`num_batches_tracked`) may be missing. Parts of names that `DataParallel`
+    (`module.`) and `torch.compile` (`_orig_mod.`) put into them, before all or before those of a
+    layer, are taken out. A tensor that the network has by two names may be there by one of
+    them, and one that the file's metadata names as another name of one in it, as safetensors'
+    `save_model` writes tied weights, is that one. Other precisions are converted; integers that
+    stand for real numbers, and complex numbers, are refused.
 
     Raises:
         ModpmError: The file is missing, no safetensors file, a pickle, or of another network, or
@@ -41,7 +43,7 @@ def load_initial_weights(network: nn.Module, path: Path | str) -> None:
     path = Path(path)
     _refuse_other_formats(path)
     expected = network.state_dict()
-    tensors = _without_wrappers(_read(path), expected)
+    tensors = _with_tied(_without_wrappers(_read(path), expected), expected)
     _check_tensors(tensors, expected, path)
     tensors.update({name: expected[name] for name in expected.keys() - tensors.keys()})
     network.load_state_dict(tensors)
@@ -86,12 +88,29 @@ def _read(path: Path) -> dict[str, Tensor]:
 
 def _without_wrappers(tensors: dict[str, Tensor], expected: Collection[str]) -> dict[str, Tensor]:
     """Return tensors by their names in the network that wrappers were put around."""
-    while tensors and not tensors.keys() & set(expected):
-        prefix = next((p for p in _WRAPPERS if all(n.startswith(p) for n in tensors)), None)
-        if prefix is None:
-            break
-        tensors = {name.removeprefix(prefix): tensor for name, tensor in tensors.items()}
-    return tensors
+    own = {_bare(name): name for name in expected}
+    bare = {_bare(name) for name in tensors}
+    if len(own) < len(expected) or len(bare) < len(tensors):
+        return tensors  # the parts tell tensors apart: they are no wrappers' alone
+    return {own.get(_bare(name), name): tensor for name, tensor in tensors.items()}
+
+
+def _bare(name: str) -> str:
+    return ".".join(part for part in name.split(".") if part not in _WRAPPERS)
+
+
+def _with_tied(tensors: dict[str, Tensor], expected: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return tensors by all names that the network has for each, the given ones first."""
+    groups: dict[tuple[int, torch.Size], list[str]] = {}
+    for name, tensor in expected.items():
+        groups.setdefault((tensor.data_ptr(), tensor.shape), []).append(name)
+    tied = {
+        name: next(tensors[other] for other in names if other in tensors)
+        for names in groups.values()
+        if any(name in tensors for name in names)
+        for name in names
+    }
+    return {**tied, **tensors}
 
 
 def _check_tensors(tensors: dict[str, Tensor], expected: dict[str, Tensor], path: Path) -> None:
@@ -110,6 +129,7 @@ def _check_tensors(tensors: dict[str, Tensor], expected: dict[str, Tensor], path
         *_listed("not in the file", missing),
         *_listed("not in the network", unknown),
         *_listed("of another shape", differing),
+        *_listed("one tensor in the network, two in the file", _parted(tensors, expected)),
     ]
     if problems:
         raise ModpmError(
@@ -120,12 +140,35 @@ def _check_tensors(tensors: dict[str, Tensor], expected: dict[str, Tensor], path
             hint="--arch, --width and the number of classes must be those of the weights",
         )
     for name, tensor in tensors.items():
-        if not torch.isfinite(tensor).all():
-            raise ModpmError(
-                f"tensor `{name}` holds values that are not finite",
-                code="bad-weights",
-                where=str(path),
+        if expected[name].is_floating_point() and not tensor.is_floating_point():
+            raise _bad(
+                path,
+                f"tensor `{name}` holds {str(tensor.dtype).removeprefix('torch.')} numbers",
+                "a network's numbers are real: quantised weights are to be dequantised first",
             )
+        if tensor.is_floating_point() and not torch.isfinite(tensor.to(expected[name].dtype)).all():
+            raise _bad(path, f"tensor `{name}` holds values that are not finite", None)
+
+
+def _parted(tensors: dict[str, Tensor], expected: dict[str, Tensor]) -> list[str]:
+    """Return names of tensors that the network has as one with another, and the file has not."""
+    first: dict[tuple[int, torch.Size], str] = {}
+    shared = {
+        name: first.setdefault((tensor.data_ptr(), tensor.shape), name)
+        for name, tensor in expected.items()
+        if tensor.numel()
+    }
+    return [
+        f"{other} and {name}"
+        for name, other in shared.items()
+        if {name, other} <= tensors.keys()
+        and name != other
+        and not torch.equal(tensors[name], tensors[other])
+    ]
+
+
+def _bad(path: Path, what: str, why: str | None) -> ModpmError:
+    return ModpmError(what, code="bad-weights", where=str(path), why=why)
 
 
 def _listed(what: str, items: list[str]) -> list[str]:

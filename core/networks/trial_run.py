@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from contextlib import redirect_stdout
 from typing import TYPE_CHECKING
 
 import torch
@@ -24,7 +26,7 @@ def check_network(network: nn.Module, image_shape: tuple[int, int, int], n_class
     """
     try:
         output = _logits(_run(network, torch.zeros(2, *image_shape)))
-    except (RuntimeError, ValueError, TypeError, IndexError) as error:
+    except (Exception, SystemExit) as error:  # a user's code may raise anything
         channels, height, width = image_shape
         raise ModpmError(
             f"the network does not take images of {channels} x {height} x {width}",
@@ -46,7 +48,7 @@ def _run(network: nn.Module, images: Tensor) -> object:
     was_training = network.training
     network.eval()
     try:
-        with torch.no_grad():
+        with torch.no_grad(), redirect_stdout(sys.stderr):
             output: object = network(images)
     finally:
         network.train(was_training)

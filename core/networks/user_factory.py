@@ -5,6 +5,9 @@ from __future__ import annotations
 import importlib
 import inspect
 import sys
+import sysconfig
+import traceback
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,7 +16,7 @@ from torch import nn
 from modpm.core.errors import ModpmError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from types import ModuleType
 
 
@@ -21,7 +24,9 @@ def create_from_factory(arch: str, n_classes: int, in_channels: int, width: floa
     """Import the module, call the factory, and check that an `nn.Module` came back.
 
     The working directory can be imported from. The factory is given those of `n_classes`,
-    `in_channels` and `width` that it has parameters for.
+    `in_channels` and `width` that it has parameters for. It finds no arguments in `sys.argv`,
+    and what it prints goes to where errors go. A network that it compiled, or made parallel, is
+    taken as it was before.
 
     Raises:
         ModpmError: The name is malformed, the module or factory is missing, either fails, the
@@ -39,9 +44,13 @@ def create_from_factory(arch: str, n_classes: int, in_channels: int, width: floa
             exit_code=2,
         )
     try:
-        network = factory(**accepted)
-    except Exception as error:  # a user's code may raise anything
+        with _guest():
+            network = factory(**accepted)
+    except (Exception, SystemExit) as error:  # a user's code may raise anything
         raise _failed(arch, f"calling `{arch}` failed", error) from error
+    while isinstance(network, nn.DataParallel) or hasattr(network, "_orig_mod"):
+        attribute = "module" if isinstance(network, nn.DataParallel) else "_orig_mod"
+        network = getattr(network, attribute)
     if not isinstance(network, nn.Module):
         raise ModpmError(
             f"`{arch}` does not make a network",
@@ -85,7 +94,8 @@ def _import_module(arch: str, module_name: str) -> ModuleType:
     if folder not in sys.path:
         sys.path.insert(0, folder)  # as `python -m` does
     try:
-        return importlib.import_module(module_name)
+        with _guest():
+            return importlib.import_module(module_name)
     except ModuleNotFoundError as error:
         if error.name is None or not f"{module_name}.".startswith(f"{error.name}."):
             raise _failed(arch, f"importing `{module_name}` failed", error) from error
@@ -95,8 +105,20 @@ def _import_module(arch: str, module_name: str) -> ModuleType:
             where=f"--arch {arch}",
             why=f"neither the working directory {folder} nor the Python environment has it",
         ) from error
-    except Exception as error:  # a user's code may raise anything
+    except (Exception, SystemExit) as error:  # a user's code may raise anything
         raise _failed(arch, f"importing `{module_name}` failed", error) from error
+
+
+@contextmanager
+def _guest() -> Iterator[None]:
+    """Let a user's code see no arguments of ours, and print to where errors go."""
+    arguments = sys.argv
+    sys.argv = arguments[:1]
+    try:
+        with redirect_stdout(sys.stderr):
+            yield
+    finally:
+        sys.argv = arguments
 
 
 def _accepted_arguments(
@@ -114,21 +136,30 @@ def _accepted_arguments(
     return {name: value for name, value in given.items() if name in by_name}
 
 
-def _failed(arch: str, what: str, error: Exception) -> ModpmError:
+def _failed(arch: str, what: str, error: BaseException) -> ModpmError:
+    is_exit = isinstance(error, SystemExit)
     return ModpmError(
         what,
         code="factory-failed",
         where=_place_in_user_code(error) or f"--arch {arch}",
-        why=f"{type(error).__name__}: {error}",
+        why=f"it exits ({error})" if is_exit else f"{type(error).__name__}: {error}",
+        hint="a module that is imported must not exit; keep a script's own work under "
+        "`if __name__ == '__main__':`"
+        if is_exit
+        else None,
     )
 
 
-def _place_in_user_code(error: Exception) -> str | None:
-    """Return file and line of the last frame of the traceback, for the user to open."""
-    trace = error.__traceback__
-    if trace is None:
-        return None
-    while trace.tb_next is not None:
-        trace = trace.tb_next
-    filename = trace.tb_frame.f_code.co_filename
-    return None if filename.startswith("<") else f"{filename}:{trace.tb_lineno}"
+def _place_in_user_code(error: BaseException) -> str | None:
+    """Return file and line of the last frame that is not of Python itself, for the user to open."""
+    if isinstance(error, SyntaxError) and error.filename is not None:
+        return f"{error.filename}:{error.lineno}"
+    of_python = (sysconfig.get_path("stdlib"), "<")
+    frames = traceback.extract_tb(error.__traceback__)[1:]
+    packages = sysconfig.get_path("purelib")
+    own = [
+        frame
+        for frame in frames
+        if frame.filename.startswith(packages) or not frame.filename.startswith(of_python)
+    ]
+    return f"{own[-1].filename}:{own[-1].lineno}" if own else None

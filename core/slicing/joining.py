@@ -14,7 +14,7 @@ from modpm.core.slicing.channel_kinds import ZERO, Kinds
 from modpm.core.slicing.cutter import UNUSED, Cutter, Piece
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from modpm.core.formats.network_graph import Node
     from modpm.core.slicing.rules import Flow
@@ -29,6 +29,15 @@ def _own_channels(channels: Sequence[int], kinds: Kinds, n_channels: int) -> lis
     """Return the channels of an operand that channels of the output read."""
     is_broadcast = len(kinds) == 1 and n_channels > 1
     return [0] if is_broadcast else list(channels)
+
+
+_OF_TWO: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "add": torch.add,
+    "sub": torch.sub,
+    "mul": torch.mul,
+    "maximum": torch.maximum,
+    "minimum": torch.minimum,
+}
 
 
 class Binary:
@@ -47,11 +56,8 @@ class Binary:
     def values(
         self, node: Node, _flow: Flow, inputs: Sequence[Tensor], _tensors: Mapping[str, Tensor]
     ) -> Tensor:
-        """Return the sum, the difference or the product of the constants."""
-        left, right = inputs
-        if node.operator == "mul":
-            return left * right
-        return left + right if node.operator == "add" else left - right
+        """Return what the operator makes of the constants."""
+        return _OF_TWO[node.operator](*inputs)
 
     def needs(self, node: Node, wanted: Sequence[int], flow: Flow) -> list[list[int]]:
         """Return the same channels of both."""
@@ -136,6 +142,7 @@ class Concatenation:
         return Piece(cutter.add(node, sources), tuple(wanted))
 
 
+BINARY = Binary()
 SUM = Sum()
 PRODUCT = Product()
 CONCATENATION = Concatenation()

@@ -16,7 +16,7 @@ from modpm.core.slicing.channelwise import (
     PAD,
     POOL,
 )
-from modpm.core.slicing.joining import CONCATENATION, PRODUCT, SUM
+from modpm.core.slicing.joining import BINARY, CONCATENATION, PRODUCT, SUM
 from modpm.core.slicing.moving import CONSTANTS, FLATTEN, IDENTITY, SCATTER, SELECT, UNFLATTEN
 from modpm.core.slicing.weighted import WEIGHTED
 from modpm.core.slicing.whole_nodes import MIXING, Shared
@@ -39,6 +39,7 @@ RULES: dict[str, Rule] = {
     **dict.fromkeys(_POOL, POOL),
     **dict.fromkeys(("softmax", "log_softmax", "group_norm", "channel_norm"), MIXING),
     **dict.fromkeys(("add", "sub"), SUM),
+    **dict.fromkeys(("maximum", "minimum"), BINARY),
     "mul": PRODUCT,
     "cat": CONCATENATION,
     "clamp": CLAMP,

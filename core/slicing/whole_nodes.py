@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from modpm.core.graph.operators import OPERATORS
 from modpm.core.slicing.channel_kinds import VARYING, Kinds, all_of
 from modpm.core.slicing.cutter import UNUSED, Cutter, Piece
 
@@ -70,7 +71,8 @@ class Shared:
 
 def _add_whole(node: Node, flow: Flow, cutter: Cutter) -> Piece:
     sources = [cutter.conform(name, range(flow.shapes[name][0]), node.name) for name in node.inputs]
-    recipes = cutter.cuts(node, dict.fromkeys(node.tensors, (None,)))
+    shapes = OPERATORS[node.operator].tensor_shapes(node, flow.input_shapes(node))
+    recipes = cutter.cuts(node, {role: (None,) * len(shapes[role]) for role in node.tensors})
     layout = [
         channel if kind == VARYING else UNUSED for channel, kind in enumerate(flow.kinds[node.name])
     ]

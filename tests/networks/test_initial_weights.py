@@ -140,3 +140,76 @@ def test_what_stands_in_the_place_of_weights_is_named(
     (tmp_path / "w.safetensors").write_bytes(content)
     with pytest.raises(ModpmError, match=told):
         load_initial_weights(create("resnet20", 10, width=0.25), tmp_path / "w.safetensors")
+
+
+class Tied(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.features, self.other = nn.Sequential(nn.Conv2d(4, 4, 3)), nn.Conv2d(4, 4, 3)
+        self.other.weight = self.features[0].weight  # type: ignore[assignment]  # a parameter
+
+
+@pytest.mark.parametrize("wrapper", ["module", "_orig_mod", "_orig_mod.module"])
+def test_weights_of_a_network_of_which_a_part_was_wrapped_are_loaded(
+    tmp_path: Path, wrapper: str
+) -> None:
+    source, target = (
+        nn.Sequential(nn.Sequential(nn.Conv2d(3, 4, 3)), nn.Linear(4, 2)) for _ in "ab"
+    )
+    tensors = source.state_dict()
+    saved = {n.replace("0.0.", f"0.{wrapper}.0."): tensor for n, tensor in tensors.items()}
+    save_file(saved, tmp_path / "w.safetensors")
+    load_initial_weights(target, tmp_path / "w.safetensors")
+    assert all(torch.equal(tensors[name], value) for name, value in target.state_dict().items())
+
+
+def test_weights_are_loaded_into_a_network_that_is_wrapped_itself(tmp_path: Path) -> None:
+    source, target = nn.Linear(4, 2), nn.DataParallel(nn.Linear(4, 2))
+    save_file(source.state_dict(), tmp_path / "w.safetensors")
+    load_initial_weights(target, tmp_path / "w.safetensors")
+    assert torch.equal(target.module.weight, source.weight)
+
+
+def test_a_layer_called_module_is_no_wrapper(tmp_path: Path) -> None:
+    def network() -> nn.Module:
+        return nn.ModuleDict(
+            {"module": nn.Linear(2, 2), "other": nn.ModuleDict({"a": nn.Linear(2, 2)})}
+        )
+
+    source, target = network(), network()
+    save_file(source.state_dict(), tmp_path / "w.safetensors")
+    load_initial_weights(target, tmp_path / "w.safetensors")
+    assert all(torch.equal(target.state_dict()[n], t) for n, t in source.state_dict().items())
+
+
+def test_a_tied_weight_may_be_in_the_file_once(tmp_path: Path) -> None:
+    source, target = Tied(), Tied()
+    tensors = source.state_dict()
+    del tensors["other.weight"]
+    save_file(tensors, tmp_path / "w.safetensors")
+    load_initial_weights(target, tmp_path / "w.safetensors")
+    assert torch.equal(target.other.weight, source.other.weight)
+
+
+def test_a_tied_weight_that_the_file_has_twice_otherwise_is_refused(tmp_path: Path) -> None:
+    tensors = {name: torch.rand(tensor.shape) for name, tensor in Tied().state_dict().items()}
+    save_file(tensors, tmp_path / "w.safetensors")
+    with pytest.raises(ModpmError) as caught:
+        load_initial_weights(Tied(), tmp_path / "w.safetensors")
+    assert caught.value.code == "weights-mismatch"
+    assert "features.0.weight and other.weight" in str(caught.value.why)
+
+
+@pytest.mark.parametrize("dtype", [torch.int8, torch.complex64, torch.bool])
+def test_weights_that_are_no_real_numbers_are_refused(tmp_path: Path, dtype: torch.dtype) -> None:
+    tensors = _tensors()
+    tensors["conv1.weight"] = torch.ones(tensors["conv1.weight"].shape, dtype=dtype)
+    error = _refusal(tensors, tmp_path / "w.safetensors")
+    assert error.code == "bad-weights"
+    assert str(dtype).removeprefix("torch.") in error.what
+
+
+def test_numbers_that_the_network_cannot_hold_are_refused(tmp_path: Path) -> None:
+    tensors = {name: tensor.double() for name, tensor in _tensors().items()}
+    tensors["conv1.weight"] *= 1e300
+    assert "`conv1.weight`" in str(_refusal(tensors, tmp_path / "w.safetensors"))

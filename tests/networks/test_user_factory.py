@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -14,6 +15,8 @@ from modpm.core.networks import create
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
+
+_PATH = list(sys.path)
 
 _SOURCE = """
 from torch import nn
@@ -122,5 +125,69 @@ def test_module_that_imports_a_missing_module_is_not_called_missing(
 
 
 def test_module_with_a_syntax_error_is_told(user_module: Callable[[str], str]) -> None:
-    with pytest.raises(ModpmError, match="SyntaxError"):
+    with pytest.raises(ModpmError, match="SyntaxError") as caught:
         create(f"{user_module('def make(:')}:make", 2)
+    assert str(caught.value.where).endswith(".py:1")
+
+
+_SCRIPT = """
+import argparse, sys
+from torch import nn
+
+print("reading options")
+parser = argparse.ArgumentParser()
+parser.add_argument("--depth", type=int, default=2)
+options = parser.parse_args()
+
+def make(n_classes):
+    print("making", options.depth)
+    return nn.Linear(options.depth, n_classes)
+
+def leave(n_classes):
+    exit(3)
+
+def compiled():
+    import torch
+    return torch.compile(nn.DataParallel(nn.Linear(3, 5)))
+"""
+
+
+def test_a_script_that_parses_arguments_and_prints_is_a_module_like_others(
+    user_module: Callable[[str], str],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    arguments = ["modpm", "train", "--arch", "something"]
+    monkeypatch.setattr("sys.argv", arguments)
+    network = create(f"{user_module(_SCRIPT)}:make", 3)
+    assert isinstance(network, nn.Linear)
+    assert network.in_features == 2
+    assert sys.argv is arguments
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err == "reading options\nmaking 2\n"
+
+
+def test_a_factory_that_exits_is_told_with_its_line(user_module: Callable[[str], str]) -> None:
+    with pytest.raises(ModpmError) as caught:
+        create(f"{user_module(_SCRIPT)}:leave", 3)
+    assert caught.value.code == "factory-failed"
+    assert "exits (3)" in str(caught.value.why)
+    assert str(caught.value.where).endswith(".py:15")
+
+
+def test_a_module_that_exits_is_told_with_its_line(user_module: Callable[[str], str]) -> None:
+    name = user_module("import sys\n\nsys.exit(0)")
+    with pytest.raises(ModpmError) as caught:
+        create(f"{name}:make", 3)
+    assert caught.value.code == "factory-failed"
+    assert str(caught.value.where).endswith(".py:3")
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")  # torch's, of itself
+def test_a_compiled_or_parallel_network_is_taken_as_it_was_before(
+    user_module: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = user_module(_SCRIPT)
+    monkeypatch.setattr("sys.path", _PATH)  # `torch.compile` imports more of torch
+    assert isinstance(create(f"{name}:compiled", 3), nn.Linear)

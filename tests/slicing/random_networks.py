@@ -151,7 +151,8 @@ def depthwise_block(b: Builder) -> None:
 def residual_block(b: Builder) -> None:
     value = b.image()
     branch = b.unary(b.point(value, b.shapes[value][0]), "batch_norm2d")
-    b.add(("add", "sub")[b.choose(0, 1)], *((value, branch) if b.chance() else (branch, value)))
+    joining = ("add", "sub", "maximum", "minimum")[b.choose(0, 3)]
+    b.add(joining, *((value, branch) if b.chance() else (branch, value)))
 
 
 def dense_block(b: Builder) -> None:
