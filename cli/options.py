@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypedDict, TypeVar
 
 import click
 
@@ -97,6 +97,44 @@ resolve_timeout_option = click.option(
     type=float,
     help="How long choosing releases may take, waiting for registries not counted; by default "
     "$MODPM_RESOLVE_TIMEOUT, or else 20.",
+)
+
+
+class Choosing(TypedDict):
+    """What `choosing_options` give, but for how it is shown."""
+
+    registry: tuple[str, ...]
+    move_namespace: tuple[str, ...]
+    same_origin: bool | None
+    offline: bool
+    dry_run: bool
+    exclude_newer: str | None
+    resolve_timeout: float | None
+    project: str
+
+
+def choosing_options(command: _Command) -> _Command:
+    """Give a verb that chooses releases the options that all of these have."""
+    options: list[Callable[[_Command], _Command]] = [
+        added_registry_option,
+        move_namespace_option,
+        same_origin_option,
+        offline_option,
+        dry_run_option,
+        exclude_newer_option,
+        resolve_timeout_option,
+        project_option,
+        json_option,
+    ]
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+target_registry_option = click.option(
+    "--registry",
+    metavar="URL",
+    help="The folder or URL; by default $MODPM_REGISTRY, or else $MODPM_HOME/registry.",
 )
 
 _SIZE = re.compile(r"(?P<number>\d{1,15}(?:\.\d{1,6})?)\s*(?P<unit>[a-z]*)", re.IGNORECASE)

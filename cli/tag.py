@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from modpm.cli.options import allow_http_option
+from modpm.cli.options import allow_http_option, target_registry_option
 from modpm.cli.output import emit, say
 from modpm.registry.publication.changing import tag, untag
 
@@ -13,11 +13,7 @@ from modpm.registry.publication.changing import tag, untag
 @click.argument("release", metavar="NAME==VERSION")
 @click.argument("name", metavar="TAG")
 @click.option("--delete", is_flag=True, help="Delete the tag; NAME alone will do then.")
-@click.option(
-    "--registry",
-    metavar="URL",
-    help="The folder or URL; by default $MODPM_REGISTRY, or else $MODPM_HOME/registry.",
-)
+@target_registry_option
 @allow_http_option
 @click.option("--json", "as_json", is_flag=True, help="Print the tags of the module as JSON.")
 def command(release: str, name: str, delete: bool, registry: str | None, as_json: bool) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from modpm.cli.options import allow_http_option
+from modpm.cli.options import allow_http_option, target_registry_option
 from modpm.cli.output import emit, say
 from modpm.core.errors import ModpmError
 from modpm.registry.publication.changing import ReleaseName, unyank, yank
@@ -14,11 +14,7 @@ from modpm.registry.publication.changing import ReleaseName, unyank, yank
 @click.argument("release", metavar="NAME==VERSION")
 @click.option("--reason", metavar="TEXT", help="Why; whoever has the release is shown it.")
 @click.option("--undo", is_flag=True, help="Take it back.")
-@click.option(
-    "--registry",
-    metavar="URL",
-    help="The folder or URL; by default $MODPM_REGISTRY, or else $MODPM_HOME/registry.",
-)
+@target_registry_option
 @allow_http_option
 @click.option("--json", "as_json", is_flag=True, help="Print what is now listed as JSON.")
 def command(
