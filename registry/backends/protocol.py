@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from modpm.core.formats.distribution import Distribution
     from modpm.core.formats.names import ModuleName
     from modpm.registry.backends.shards import Shard
-    from modpm.registry.index import Index, Release
+    from modpm.registry.index import Index
 
 
 @dataclass(frozen=True)
@@ -36,19 +36,6 @@ class Published:
     registry: str
     is_new: bool
     signer: str | None = None
-
-    @classmethod
-    def of(cls, module: ModuleName, release: Release, registry: str, *, is_new: bool) -> Published:
-        """Return a release as an index lists it."""
-        return cls(
-            name=module,
-            version=release.version,
-            digest=release.digest,
-            size_bytes=release.size_bytes,
-            registry=registry,
-            is_new=is_new,
-            signer=release.signer,
-        )
 
 
 class Backend(Protocol):

@@ -42,7 +42,15 @@ class Entry:
 
     def published(self, location: str, *, is_new: bool) -> Published:
         """Return the release as a registry has it."""
-        return Published.of(self.module, self.release, location, is_new=is_new)
+        return Published(
+            name=self.module,
+            version=self.release.version,
+            digest=self.release.digest,
+            size_bytes=self.release.size_bytes,
+            registry=location,
+            is_new=is_new,
+            signer=self.release.signer,
+        )
 
 
 def is_composition(distribution: Distribution) -> bool:

@@ -75,12 +75,7 @@ class Edit:
 
 
 def edited(toml: bytes, edit: Edit) -> bytes:
-    """Return `modpm.toml` with an edit made, and the rest as it was.
-
-    Args:
-        toml: The file as it is; empty if there is none.
-        edit: What is to change.
-    """
+    """Return `modpm.toml`, which may be empty, with an edit made, and the rest as it was."""
     import tomlkit  # noqa: PLC0415 -- only a change of the file needs it
 
     document = tomlkit.parse(toml)

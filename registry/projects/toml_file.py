@@ -53,8 +53,9 @@ class TomlFile(NamedTuple):
                 where=str(self.path),
                 hint=self.hint,
             )
+        if _LONG_KEY.search(data) is not None:
+            raise self.unreadable(f"a key has more than {MAX_KEY_PARTS} parts")
         try:
-            _check_keys(data)
             document = tomllib.loads(data.decode())
             _check_numbers(document)
         except RecursionError:  # nesting is read by recursion
@@ -83,11 +84,6 @@ class TomlFile(NamedTuple):
             why=why[:1].lower() + why[1:],
             hint=self.hint,
         )
-
-
-def _check_keys(data: bytes) -> None:
-    if _LONG_KEY.search(data) is not None:
-        raise ValueError(f"a key has more than {MAX_KEY_PARTS} parts")
 
 
 def _check_numbers(document: object) -> None:

@@ -1,4 +1,4 @@
-"""Whether a distribution says everything that those who are to rely on it need (V-2 to V-7)."""
+"""Whether a distribution has all that those who rely on it need (V-2 to V-7, V-14)."""
 
 from __future__ import annotations
 
@@ -6,15 +6,22 @@ from typing import TYPE_CHECKING
 
 from packaging.licenses import InvalidLicenseExpression, canonicalize_license_expression
 
+from modpm.core.errors import ModpmError
+from modpm.core.formats.composition_manifest import ComposedModule, CompositionManifest
 from modpm.core.formats.manifest import CARD_FILE, LICENSE_FILE, Manifest
+from modpm.core.formats.names import ModuleName
 from modpm.core.formats.release_terms import UNSTATED_LICENSE
+from modpm.registry.backends.publishing_plan import listed_index
+from modpm.registry.index import CompositionRelease, Release, release_in
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from modpm.core.formats.distribution import Distribution
     from modpm.core.formats.manifest import ClassMetrics, ReleaseManifest
+    from modpm.registry.backends.protocol import Backend
+    from modpm.registry.backends.publishing_plan import Entry
 
 TRAINING_SPLITS = ("train", "training")
 
@@ -33,6 +40,34 @@ def missing(distribution: Distribution) -> Iterator[str]:
     if isinstance(manifest, Manifest):
         yield from _data(manifest)
         yield from _metrics(manifest)
+
+
+def check_required(entries: Sequence[Entry], target: Backend) -> None:
+    """Check that the class modules of compositions are in the registry, or come with them.
+
+    What is there already, as it is, needs nothing: a module may have been yanked since (V-14).
+
+    Raises:
+        ModpmError: `incomplete-composition`, naming every module that is not there as it must be.
+    """
+    known: dict[tuple[str, str], Release | None] = {
+        (str(entry.module), entry.release.version): entry.release for entry in entries
+    }
+    lines = [
+        f"{entry.module} {entry.release.version}: {named.name} {named.version} {why}"
+        for entry in entries
+        if entry.is_new
+        for named, why in _obstacles(entry, known, target)
+    ]
+    if lines:
+        raise ModpmError(
+            "the registry does not have the class modules of a composition as it names them",
+            code="incomplete-composition",
+            where=f"registry {target.location}",
+            why="\n".join(lines),
+            hint="publish what is missing by the same command, or copy it with `modpm mirror`; "
+            "where a release is yanked or another, compose and pack again; nothing was published",
+        )
 
 
 def _license(manifest: ReleaseManifest) -> Iterator[str]:
@@ -92,3 +127,27 @@ def _has_decided(split: str, manifest: Manifest) -> bool:
 
 def _is_telling(metrics: ClassMetrics) -> bool:
     return 0 < metrics.n_positive < metrics.n
+
+
+def _obstacles(
+    entry: Entry, known: dict[tuple[str, str], Release | None], target: Backend
+) -> Iterator[tuple[ComposedModule, str]]:
+    manifest = entry.distribution.manifest
+    for named in manifest.composition.modules if isinstance(manifest, CompositionManifest) else ():
+        key = named.name, named.version
+        if key not in known:
+            index = listed_index(target, ModuleName.parse(named.name))
+            known[key] = release_in(index, named.version)
+        why = _obstacle(named, known[key])
+        if why is not None:
+            yield named, why
+
+
+def _obstacle(named: ComposedModule, found: Release | None) -> str | None:
+    if found is None:
+        return "is not there"
+    if isinstance(found, CompositionRelease):
+        return "is a composition, and compositions are made of class modules"
+    if found.digest != named.digest:
+        return f"has digest {found.digest}, and the composition names {named.digest}"
+    return None if found.yanked is None else f"is yanked: {found.yanked}"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import tempfile
 from contextlib import contextmanager
 from dataclasses import replace
@@ -20,14 +19,14 @@ from modpm.registry.addresses import publish_target
 from modpm.registry.backends.publishing_plan import is_composition, listed_index, planned
 from modpm.registry.index import release_in
 from modpm.registry.publication.changing import ReleaseName, checked_tag, set_tag
-from modpm.registry.publication.completeness import missing
-from modpm.registry.publication.requiring import check_required
+from modpm.registry.publication.completeness import check_required, missing
 from modpm.registry.signing.signature import (
     is_signed,
     sign_distribution,
     verify_distribution_signature,
 )
 from modpm.registry.signing.trusted_keys import TrustFile
+from modpm.registry.storage.materialising import materialise
 from modpm.registry.system.errors import explained
 from modpm.registry.system.threads import in_threads
 
@@ -162,17 +161,10 @@ def _signed(
             beside = Path(folder) / str(i)
             beside.mkdir()
             for name in (MANIFEST_FILE, *distribution.manifest.files):
-                _link_or_copy(distribution.folder / name, beside / name)
+                materialise(distribution.folder / name, beside / name)
             signed.append(replace(distribution, folder=beside))
             sign_distribution(signed[-1], key)
         yield signed
-
-
-def _link_or_copy(source: Path, target: Path) -> None:
-    try:
-        target.hardlink_to(source)
-    except OSError:  # another file system, or one without links
-        shutil.copyfile(source, target)
 
 
 def _looked_up(distributions: Sequence[Distribution], target: Backend) -> list[Entry]:
