@@ -35,7 +35,8 @@ from modpm.core.formats.names import ModuleName
 from modpm.core.formats.requirements import Requirement
 from modpm.registry.backends.directory import DirectoryRegistry
 from modpm.registry.index import Index, ModuleRelease, Release
-from modpm.registry.resolver import Demand, ResolutionError, resolve
+from modpm.registry.resolver.refusals import Demand, ResolutionError
+from modpm.registry.resolver.resolution import resolve
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -16,7 +16,7 @@ from modpm.registry.pins.yanked import yanked_reasons
 from modpm.registry.projects.lockfile import Lockfile
 from modpm.registry.projects.project import Project
 from modpm.registry.projects.sources import Sources
-from modpm.registry.resolver import newest_fitting
+from modpm.registry.resolver.refusals import newest_fitting
 from modpm.registry.system.errors import explained
 from modpm.registry.system.transfer import receive
 

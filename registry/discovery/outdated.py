@@ -14,7 +14,7 @@ from modpm.registry.projects.project import Project
 from modpm.registry.projects.request import Bounds
 from modpm.registry.projects.requirement_graph import RequirementGraph
 from modpm.registry.projects.sources import Sources
-from modpm.registry.resolver import newest_fitting
+from modpm.registry.resolver.refusals import newest_fitting
 
 if TYPE_CHECKING:
     import os

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from modpm.registry.projects.project import Project, Wishes
     from modpm.registry.projects.request import Request
     from modpm.registry.projects.sources import Sources
-    from modpm.registry.resolver import Demand
+    from modpm.registry.resolver.refusals import Demand
 
 
 def chosen_pins(
@@ -94,7 +94,7 @@ def _resolved(
     request: Request, wishes: Wishes, lock: Lockfile, sources: Sources
 ) -> tuple[Lockfile, Mapping[ModuleName, Release]]:
     """Choose pins by asking registries; locked ones stay where they may."""
-    from modpm.registry.resolver import resolve  # noqa: PLC0415 -- slow to import
+    from modpm.registry.resolver.resolution import resolve  # noqa: PLC0415 -- slow to import
 
     catalogue = sources.catalogue(lock.pins, request.named_namespaces)
     catalogue.read_ahead([pin.module for pin in lock.pins])
@@ -124,7 +124,7 @@ def _resolved(
 
 def _demands(wanted: Sequence[Requirement], request: Request, lock: Lockfile) -> list[Demand]:
     """Return what is wanted; a namespace that was locked means the modules it had then."""
-    from modpm.registry.resolver import Demand  # noqa: PLC0415 -- slow to import
+    from modpm.registry.resolver.refusals import Demand  # noqa: PLC0415 -- slow to import
 
     demands: list[Demand] = []
     for requirement in wanted:

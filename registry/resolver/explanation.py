@@ -11,7 +11,6 @@ from nab_resolver.types import Incompatibility, IncompatibilityCause, Term
 
 from modpm.core.errors import ModpmError
 from modpm.registry.resolver.origins import ORIGIN
-from modpm.registry.resolver.packages import ModulePackage, Obstacle
 from modpm.registry.resolver.refusals import (
     END,
     Demand,
@@ -22,13 +21,14 @@ from modpm.registry.resolver.refusals import (
     plural,
     ruled_out,
 )
+from modpm.registry.resolver.shelves import ModulePackage, Obstacle
 from modpm.registry.resolver.version_sets import VersionSet
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from modpm.core.formats.requirements import Requirement
-    from modpm.registry.resolver.search import Provider
+    from modpm.registry.resolver.provider import Provider
 
 Clause = Incompatibility[Any, int]
 

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from modpm.core.errors import ModpmError
 from modpm.core.formats.names import ModuleName
-from modpm.registry.resolver.packages import Obstacle
 from modpm.registry.resolver.refusals import listed, named
+from modpm.registry.resolver.shelves import Obstacle
 from modpm.registry.resolver.version_sets import VersionSet
 
 if TYPE_CHECKING:

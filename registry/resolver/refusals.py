@@ -1,4 +1,4 @@
-"""How releases are named in sentences, that none of them fits, and which ones nearly did."""
+"""Which release of a module fits, or why none does: how releases are named, and near misses."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from modpm.core.errors import ModpmError
+from modpm.registry.resolver.candidates import Candidates
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from modpm.core.formats.requirements import Requirement
-    from modpm.registry.resolver.candidates import Candidates
+    from modpm.registry.index import Index, Release
     from modpm.registry.resolver.version_sets import VersionSet
 
 END = "what is asked for cannot be had together"
@@ -120,31 +121,46 @@ def nothing_fits(
     )
 
 
-def refused(candidates: Candidates, demands: Sequence[Demand], place: str) -> ResolutionError:
-    """Return the error for demands on one module that no release of it satisfies."""
-    guilty = _guilty(candidates, demands)
-    error = nothing_fits(candidates, [demand.requirement for demand in guilty], place)
-    if len(guilty) == 1:
-        why = f"it is asked by {guilty[0].asked_by}; releases found: {found(candidates)}"
-    else:
-        asked = " and ".join(map(str, guilty))
-        why = f"{asked}, so no release is left.\nreleases found: {found(candidates)}"
-    versions = [release.version for release in candidates.releases]
-    facts = {"module": str(candidates.module), "versions": versions, "code": error.code}
-    steps = [*(demand.step() for demand in guilty), Step("obstacle", error.what, (), facts)]
-    return ResolutionError(error, why, [*steps, Step("conclusion", END, tuple(range(len(steps))))])
+def fitting(candidates: Candidates, demands: Sequence[Demand], place: str) -> VersionSet:
+    """Return the releases of one module that may be chosen for all demands on it together.
+
+    Raises:
+        ModpmError: `unknown-tag`.
+        ResolutionError: `no-version-fits` or `conflict`.
+    """
+    try:
+        fits = candidates.fitting([demand.requirement for demand in demands])
+    except ModpmError as error:
+        error.where = error.where or demands[0].asked_by
+        raise
+    if fits.is_empty:
+        raise _refused(candidates, demands, place)
+    return fits
+
+
+def newest_fitting(index: Index, requirements: Sequence[Requirement], place: str) -> Release:
+    """Return the release of one module that `resolve` would prefer, whatever it requires itself.
+
+    Args:
+        index: What is listed.
+        requirements: Everything that is asked of the module.
+        place: The registry, for errors.
+
+    Raises:
+        ModpmError: `unknown-tag`.
+        ResolutionError: `no-version-fits` or `conflict`.
+    """
+    candidates = Candidates(index)
+    demands = [Demand(requirement, "you") for requirement in requirements]
+    return candidates.releases[fitting(candidates, demands, place).last]
 
 
 def ruled_out(candidates: Candidates, requirements: Iterable[Requirement]) -> str:
     """Name the releases that satisfy requirements and are yanked, or pre-releases."""
     accepted = candidates.accepted(requirements)
-    releases = candidates.releases
-    yanked = [
-        f"{releases[position].version} is yanked: {releases[position].yanked}"
-        for position in accepted & candidates.yanked
-    ]
+    yanked = _yanked(candidates, accepted)
     prereleases = [
-        f"{releases[position].version} is a pre-release"
+        f"{candidates.releases[position].version} is a pre-release"
         for position in (accepted & candidates.prereleases) - candidates.yanked
     ]
     return "; ".join([*yanked, *prereleases])
@@ -153,16 +169,16 @@ def ruled_out(candidates: Candidates, requirements: Iterable[Requirement]) -> st
 def found(candidates: Candidates) -> str:
     """List all releases, the yanked and the left out ones with reasons."""
     plain = [release.version for release in candidates.releases if release.yanked is None]
-    yanked = [
-        f"{release.version} is yanked: {release.yanked}"
-        for release in candidates.releases
-        if release.yanked is not None
-    ]
     newer = (
         [f"{listed(candidates.newer)} newer than {candidates.until}"] if candidates.newer else []
     )
-    aside = "; ".join([*yanked, *newer])
+    aside = "; ".join([*_yanked(candidates, candidates.everything), *newer])
     return listed(plain) + (f" ({aside})" if aside else "")
+
+
+def _yanked(candidates: Candidates, positions: VersionSet) -> list[str]:
+    yanked = [candidates.releases[position] for position in positions & candidates.yanked]
+    return [f"{release.version} is yanked: {release.yanked}" for release in yanked]
 
 
 def hint(candidates: Candidates, requirements: Iterable[Requirement]) -> str:
@@ -185,6 +201,21 @@ def hint(candidates: Candidates, requirements: Iterable[Requirement]) -> str:
     if releases:
         return f"a yanked release is installed by `{module}=={releases[-1].version}`"
     return "publish a release first"
+
+
+def _refused(candidates: Candidates, demands: Sequence[Demand], place: str) -> ResolutionError:
+    """Return the error for demands on one module that no release of it satisfies."""
+    guilty = _guilty(candidates, demands)
+    error = nothing_fits(candidates, [demand.requirement for demand in guilty], place)
+    if len(guilty) == 1:
+        why = f"it is asked by {guilty[0].asked_by}; releases found: {found(candidates)}"
+    else:
+        asked = " and ".join(map(str, guilty))
+        why = f"{asked}, so no release is left.\nreleases found: {found(candidates)}"
+    versions = [release.version for release in candidates.releases]
+    facts = {"module": str(candidates.module), "versions": versions, "code": error.code}
+    steps = [*(demand.step() for demand in guilty), Step("obstacle", error.what, (), facts)]
+    return ResolutionError(error, why, [*steps, Step("conclusion", END, tuple(range(len(steps))))])
 
 
 def _guilty(candidates: Candidates, demands: Sequence[Demand]) -> list[Demand]:

@@ -6,23 +6,28 @@ The solver is PubGrub's. The result depends on what is asked and listed, and not
 from __future__ import annotations
 
 import math
+import sys
 from typing import TYPE_CHECKING
 
-from modpm.core.errors import ModpmError
-from modpm.registry.resolver.candidates import Candidates
-from modpm.registry.resolver.refusals import Demand, refused
+from nab_resolver.errors import ResolutionError, ResolutionTerminatedError
+from nab_resolver.resolver import Resolver
+from nab_resolver.types import RootRequirement
+
+from modpm.core.formats.names import ModuleName
+from modpm.registry.resolver.explanation import Explanation
+from modpm.registry.resolver.origins import ORIGIN, OriginPackage
+from modpm.registry.resolver.provider import Provider
+from modpm.registry.resolver.refusals import Demand, fitting
 from modpm.registry.resolver.shelves import Shelves
+from modpm.registry.resolver.version_sets import VersionSet
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from packaging.version import Version
 
-    from modpm.core.formats.names import ModuleName
-    from modpm.core.formats.requirements import Requirement
-    from modpm.registry.index import Index, Release
+    from modpm.registry.index import Release
     from modpm.registry.resolver.shelves import Catalogue
-    from modpm.registry.resolver.version_sets import VersionSet
 
 
 def resolve(
@@ -54,36 +59,33 @@ def resolve(
         ResolutionError: `no-version-fits`, `conflict` or `no-common-origin`; or one of those
             above, for what a release requires.
     """
-    # The solver is not imported by who only lists, or installs what is locked.
-    from modpm.registry.resolver.search import search  # noqa: PLC0415 -- nab_resolver is slow to start
-
     shelves = Shelves(catalogue, locked or {}, until)
     asked = _asked(demands, shelves)
-    fitting = {
-        module: _fitting(shelves.package(module), on_module, shelves.place_of(module))
-        for module, on_module in asked.items()
-    }
-    shelves.admitted.update(fitting)
+    for module, on_module in asked.items():
+        place = catalogue.place_of(module)
+        shelves.admitted[module] = fitting(shelves.package(module), on_module, place)
     if not asked:
         return {}
-    return search(asked, shelves, same_origin=same_origin, limit_seconds=limit_seconds)
-
-
-def newest_fitting(index: Index, requirements: Sequence[Requirement], place: str) -> Release:
-    """Return the release of one module that `resolve` would prefer, whatever it requires itself.
-
-    Args:
-        index: What is listed.
-        requirements: Everything that is asked of the module.
-        place: The registry, for errors.
-
-    Raises:
-        ModpmError: `unknown-tag`.
-        ResolutionError: `no-version-fits` or `conflict`.
-    """
-    candidates = Candidates(index)
-    demands = [Demand(requirement, "you") for requirement in requirements]
-    return candidates.releases[_fitting(candidates, demands, place).last]
+    roots = list(_roots(asked, shelves))
+    origins = OriginPackage(
+        [(shelves.package(m), shelves.admitted[m]) for m in asked] if same_origin else []
+    )
+    if not origins.everything.is_empty:
+        roots.append(RootRequirement(ORIGIN, origins.everything, "one origin is asked for"))
+    provider = Provider(shelves, asked, origins, limit_seconds)
+    # What ends a search that goes on is the time.
+    resolver = Resolver(provider, max_iterations=sys.maxsize, range_type=VersionSet)
+    try:
+        pins = resolver.resolve(roots)
+    except ResolutionError as failure:
+        proof = failure.incompatibility
+        if proof is None or isinstance(failure, ResolutionTerminatedError):
+            raise  # a fault of the solver, and nothing that a user could mend
+        raise Explanation(proof, provider).error() from None
+    chosen = {
+        ModuleName(*name.split("/")): position for name, position in pins.items() if name != ORIGIN
+    }
+    return {m: shelves.package(m).releases[position] for m, position in sorted(chosen.items())}
 
 
 def _asked(demands: Sequence[Demand], shelves: Shelves) -> dict[ModuleName, list[Demand]]:
@@ -96,13 +98,13 @@ def _asked(demands: Sequence[Demand], shelves: Shelves) -> dict[ModuleName, list
     return {module: list(on_module) for module, on_module in sorted(of_modules.items())}
 
 
-def _fitting(candidates: Candidates, demands: Sequence[Demand], place: str) -> VersionSet:
-    """Return the releases of one module that may be chosen for all demands on it together."""
-    try:
-        fitting = candidates.fitting([demand.requirement for demand in demands])
-    except ModpmError as error:
-        error.where = error.where or demands[0].asked_by
-        raise
-    if fitting.is_empty:
-        raise refused(candidates, demands, place)
-    return fitting
+def _roots(
+    asked: Mapping[ModuleName, Sequence[Demand]], shelves: Shelves
+) -> Iterator[RootRequirement[str, int]]:
+    """Give each demand by itself, so that a proof can name the one that is in the way."""
+    for module, demands in asked.items():
+        package = shelves.package(module)
+        choice = package.plain | shelves.admitted[module]
+        for demand in demands:
+            accepted = package.accepted([demand.requirement])
+            yield RootRequirement(str(module), accepted & choice, demand)

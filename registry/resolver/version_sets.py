@@ -8,8 +8,7 @@ versions there are and however they lie.
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from enum import Enum
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from packaging.version import Version
 
@@ -19,17 +18,11 @@ if TYPE_CHECKING:
     from packaging.specifiers import Specifier
 
 
-class Relation(Enum):
+class Relation(NamedTuple):
     """How one set lies to another; a set without members is both within and apart."""
 
-    NOTHING = (True, True)
-    WITHIN = (True, False)
-    APART = (False, True)
-    OVERLAPPING = (False, False)
-
-    def __init__(self, is_subset: bool, is_disjoint: bool) -> None:
-        self.is_subset = is_subset
-        self.is_disjoint = is_disjoint
+    is_subset: bool
+    is_disjoint: bool
 
 
 class VersionSet:
@@ -97,9 +90,7 @@ class VersionSet:
     def relation(self, other: VersionSet) -> Relation:
         """Return how this set lies to the other."""
         common = self.bits & other.bits
-        if not common:
-            return Relation.APART if self.bits else Relation.NOTHING
-        return Relation.WITHIN if common == self.bits else Relation.OVERLAPPING
+        return Relation(common == self.bits, not common)
 
     def __contains__(self, version: int) -> bool:
         return bool(self.bits >> version & 1)

@@ -17,7 +17,7 @@ from modpm.cli import command_line
 from modpm.cli.error_document import ErrorDocument
 from modpm.core.errors import ModpmError
 from modpm.core.formats.records import convert
-from modpm.registry.resolver import ResolutionError
+from modpm.registry.resolver.refusals import ResolutionError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

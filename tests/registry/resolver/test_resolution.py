@@ -14,7 +14,8 @@ from modpm.core.errors import ModpmError
 from modpm.core.formats.names import ModuleName
 from modpm.core.formats.requirements import Requirement
 from modpm.registry.index import Index
-from modpm.registry.resolver import Demand, newest_fitting, resolve
+from modpm.registry.resolver.refusals import Demand, newest_fitting
+from modpm.registry.resolver.resolution import resolve
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -14,7 +14,8 @@ from tests.registry.resolver.shelf import Listing, Shelf, release
 from modpm.core.errors import ModpmError
 from modpm.core.formats.names import ModuleName
 from modpm.core.formats.requirements import Requirement
-from modpm.registry.resolver import Demand, ResolutionError, resolve
+from modpm.registry.resolver.refusals import Demand, ResolutionError
+from modpm.registry.resolver.resolution import resolve
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence

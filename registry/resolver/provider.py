@@ -1,91 +1,29 @@
-"""The search for a resolution, by the solver, and what the solver asks meanwhile."""
+"""What the solver asks: in which order, and what each choice needs."""
 
 from __future__ import annotations
 
-import sys
 import time
 from typing import TYPE_CHECKING
 
-from nab_resolver.errors import ResolutionError, ResolutionTerminatedError
-from nab_resolver.resolver import BaseProvider, Resolver
-from nab_resolver.types import (
-    Incompatibility,
-    IncompatibilityCause,
-    RangeProtocol,
-    RootRequirement,
-    Term,
-)
+from nab_resolver.resolver import BaseProvider
+from nab_resolver.types import Incompatibility, IncompatibilityCause, RangeProtocol, Term
 
 from modpm.core.errors import ModpmError
 from modpm.core.formats.names import ModuleName
-from modpm.registry.resolver.explanation import Explanation
-from modpm.registry.resolver.origins import ORIGIN, OriginPackage
+from modpm.registry.resolver.origins import ORIGIN
 from modpm.registry.resolver.version_sets import VersionSet
 from modpm.registry.system.waiting import PATIENCE_SECONDS, say_waiting
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Mapping
 
-    from modpm.registry.index import Release
-    from modpm.registry.resolver.packages import ModulePackage
-    from modpm.registry.resolver.refusals import Demand
-    from modpm.registry.resolver.shelves import Shelves
+    from modpm.registry.resolver.origins import OriginPackage
+    from modpm.registry.resolver.shelves import ModulePackage, Shelves
 
 Clause = Incompatibility[str, int]
 Range = RangeProtocol[int]
 
 _MAX_WORST = 3
-
-
-def search(
-    asked: Mapping[ModuleName, Sequence[Demand]],
-    shelves: Shelves,
-    *,
-    same_origin: bool,
-    limit_seconds: float,
-) -> dict[ModuleName, Release]:
-    """Find a release for each module.
-
-    Args:
-        asked: What is asked of each module directly, all of which the shelves have admitted.
-        shelves: All releases.
-        same_origin: Choose what is asked for directly from one origin.
-        limit_seconds: How long it may take.
-
-    Raises:
-        ModpmError: `resolving-takes-too-long`.
-        ResolutionError: As `resolve` says.
-    """
-    roots = list(_roots(asked, shelves))
-    origins = OriginPackage(
-        [(shelves.package(m), shelves.admitted[m]) for m in asked] if same_origin else []
-    )
-    if not origins.everything.is_empty:
-        roots.append(RootRequirement(ORIGIN, origins.everything, "one origin is asked for"))
-    provider = Provider(shelves, asked, origins, limit_seconds)
-    # What ends a search that goes on is the time.
-    resolver = Resolver(provider, max_iterations=sys.maxsize, range_type=VersionSet)
-    try:
-        pins = resolver.resolve(roots)
-    except ResolutionError as failure:
-        proof = failure.incompatibility
-        if proof is None or isinstance(failure, ResolutionTerminatedError):
-            raise  # a fault of the solver, and nothing that a user could mend
-        raise Explanation(proof, provider).error() from None
-    chosen = {_module(name): position for name, position in pins.items() if name != ORIGIN}
-    return {m: shelves.package(m).releases[position] for m, position in sorted(chosen.items())}
-
-
-def _roots(
-    asked: Mapping[ModuleName, Sequence[Demand]], shelves: Shelves
-) -> Iterator[RootRequirement[str, int]]:
-    """Give each demand by itself, so that a proof can name the one that is in the way."""
-    for module, demands in asked.items():
-        package = shelves.package(module)
-        choice = package.plain | shelves.admitted[module]
-        for demand in demands:
-            accepted = package.accepted([demand.requirement])
-            yield RootRequirement(str(module), accepted & choice, demand)
 
 
 class Provider(BaseProvider[str, int]):
