@@ -46,7 +46,10 @@ def say_changes(changes: Sequence[Change], *, dry_run: bool) -> None:
 
 def changes_data(changes: Sequence[Change]) -> list[dict[str, str | None]]:
     """Return what scripts read of changes."""
-    return [{"name": str(c.name), "before": c.before, "after": c.after} for c in changes]
+    return [
+        {"name": str(c.name), "before": c.before, "after": c.after, "lowered": c.lowered}
+        for c in changes
+    ]
 
 
 def warn_of_yanked(yanked: Mapping[ModuleName, str]) -> None:
@@ -65,4 +68,5 @@ def _in_words(change: Change) -> str:
         return f"+ {change.name} {change.after}"
     if change.after is None:
         return f"- {change.name} {change.before}"
-    return f"~ {change.name} {change.before} -> {change.after}"
+    why = "" if change.lowered is None else f" (lowered: {change.lowered})"
+    return f"~ {change.name} {change.before} -> {change.after}{why}"

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from modpm.cli.module_table import COLUMNS, module_data, module_row
-from modpm.cli.options import allow_http_option
+from modpm.cli.options import accept_rollback_option, allow_http_option
 from modpm.cli.output import emit, say, table
 from modpm.cli.progress_bar import download_bar
 from modpm.registry.publication.mirroring import mirror
@@ -16,6 +16,7 @@ from modpm.registry.publication.mirroring import mirror
 @click.command("mirror", epilog="Example: modpm mirror --to s3://our-bucket/modules")
 @click.option("--to", metavar="URL", required=True, help="The registry to copy to.")
 @allow_http_option
+@accept_rollback_option
 @click.option(
     "-r",
     "--lockfile",

@@ -42,12 +42,33 @@ allow_http_option = click.option(
 )
 
 
+def _accept_rollback(ctx: click.Context, _param: click.Parameter, is_accepted: bool) -> None:
+    if is_accepted:
+        from modpm.registry.seen import rollbacks_accepted  # noqa: PLC0415 -- rarely needed
+
+        ctx.with_resource(rollbacks_accepted())
+
+
+accept_rollback_option = click.option(
+    "--accept-rollback",
+    is_flag=True,
+    expose_value=False,
+    callback=_accept_rollback,
+    help="Believe registries that list less, or other releases, than this machine has seen there.",
+)
+
+
 def _with_http(option: Callable[[_Command], _Command]) -> Callable[[_Command], _Command]:
     """Let whoever names a registry allow plain http to it."""
     return lambda command: option(allow_http_option(command))
 
 
-added_registry_option = _with_http(
+def _with_leave(option: Callable[[_Command], _Command]) -> Callable[[_Command], _Command]:
+    """Let whoever names a registry of releases accept what it says, too."""
+    return lambda command: _with_http(option)(accept_rollback_option(command))
+
+
+added_registry_option = _with_leave(
     click.option(
         "--registry",
         metavar="URL",
@@ -64,15 +85,15 @@ move_namespace_option = click.option(
     help="Let a namespace belong to the registry that --registry names; modpm.toml says so from "
     "then on. May be given several times.",
 )
-asked_registry_option = _with_http(
-    click.option(
-        "--registry",
-        metavar="URL",
-        multiple=True,
-        help="Ask this registry, and none of the project. May be given several times.",
-    )
+_asked_registry_option = click.option(
+    "--registry",
+    metavar="URL",
+    multiple=True,
+    help="Ask this registry, and none of the project. May be given several times.",
 )
-helping_registry_option = _with_http(
+asked_registry_option = _with_leave(_asked_registry_option)
+searched_registry_option = _with_http(_asked_registry_option)
+helping_registry_option = _with_leave(
     click.option(
         "--registry",
         metavar="URL",

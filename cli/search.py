@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from modpm.cli.module_table import size_in_words
-from modpm.cli.options import SizeType, asked_registry_option, json_option, project_option
+from modpm.cli.options import SizeType, json_option, project_option, searched_registry_option
 from modpm.cli.output import counted, emit, say, table, warn_of
 from modpm.core.formats.records import to_plain
 from modpm.registry.discovery.searching import search
@@ -43,7 +43,7 @@ _SHOWN_LABELS = 3
     type=SizeType(),
     help="Size at most, such as 2MB.",
 )
-@asked_registry_option
+@searched_registry_option
 @project_option
 @json_option
 def command(

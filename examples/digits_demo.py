@@ -8,6 +8,7 @@ Usage: python examples/digits_demo.py FOLDER
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -44,6 +45,8 @@ class Story:
         done = subprocess.run(
             [sys.executable, "-m", "modpm.cli", *arguments, "--json"],
             cwd=cwd or self.folder,
+            # Of its own: the registry, which is made anew each time, would look turned back.
+            env={**os.environ, "MODPM_HOME": str(self.folder / "home")},
             stdout=subprocess.PIPE,
             text=True,
             check=False,

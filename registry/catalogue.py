@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from modpm.core.errors import ModpmError
 from modpm.registry.backends.opening import is_remote
+from modpm.registry.seen import Seen
 from modpm.registry.system.threads import in_threads
 
 if TYPE_CHECKING:
@@ -59,6 +60,7 @@ class RegistryCatalogue:
         self._opened: dict[Address, Backend] = {}
         self._listings: dict[tuple[Address, ModuleName], Listing | None] = {}
         self._deciding = RLock()
+        self._seen = Seen()
 
     def modules(self, namespace: str) -> Sequence[ModuleName]:
         """Return the modules of a namespace.
@@ -111,7 +113,7 @@ class RegistryCatalogue:
         Raises:
             ModpmError: `unknown-module`; `other-registry`, if the project does not have the
                 registry that the namespace is locked from; `cannot-list`, if a registry does not
-                tell whether it has the namespace.
+                tell whether it has the namespace; what `Seen.index` raises.
         """
         owner = self._owner(module.namespace, module)
         listing = None if owner is None else self._listing_of(owner, module)
@@ -152,7 +154,7 @@ class RegistryCatalogue:
     def _listing_of(self, address: Address, module: ModuleName) -> Listing | None:
         if (address, module) not in self._listings:
             backend = self._open(address)
-            index = backend.index(module)
+            index = self._seen.index(backend, module)
             listing = None if index is None else Listing(address, backend, index)
             self._listings[address, module] = listing
         return self._listings[address, module]

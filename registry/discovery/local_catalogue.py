@@ -18,6 +18,7 @@ import msgspec
 from modpm.core.formats.names import ModuleName
 from modpm.core.formats.records import convert
 from modpm.registry.backends.shards import Entry
+from modpm.registry.system.databases import is_damage
 from modpm.registry.system.home import home
 
 if TYPE_CHECKING:
@@ -35,13 +36,6 @@ _VERSION = 1
 _PATIENCE_SECONDS, _PATIENCE_OF_COMPLETION_SECONDS = 2.0, 0.1
 _MAX_COMPLETIONS = 1000
 _TRIGRAM, _WITH_TRIGRAMS = 3, (3, 34)
-_PRIMARY_CODE = 0xFF
-_NO_DAMAGE = {
-    *(sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM),
-    *(sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR),
-}
-"""What keeps a file from being used now, and says nothing against what it holds."""
-
 _TABLES = """
 CREATE TABLE IF NOT EXISTS shards (
     id INTEGER PRIMARY KEY, key TEXT UNIQUE, namespace TEXT, state TEXT);
@@ -203,7 +197,7 @@ def consult(
         except OSError:
             break
         except sqlite3.Error as error:
-            if getattr(error, "sqlite_errorcode", 0) & _PRIMARY_CODE in _NO_DAMAGE:
+            if not is_damage(error):
                 break
             with suppress(OSError):
                 path.unlink(missing_ok=True)

@@ -192,7 +192,7 @@ def carry_out(
             ]
             yanked = _yanked(place, chosen, missing, request)
             if request.dry_run or not (missing or _changes_anything(place, chosen)):
-                return _outcome(place, chosen.lock, before, missing, yanked)
+                return _outcome(place, chosen, before, missing, yanked)
             from modpm.registry.installing.fetching import fetch  # noqa: PLC0415 -- only new modules need it
 
             with Store.of_user().in_use():
@@ -208,7 +208,7 @@ def carry_out(
                     if _still_holds(place, chosen, missing):
                         before = place.installed_or_nothing()
                         _switch(place, chosen, missing, verified)
-                        return _outcome(place, chosen.lock, before, missing, yanked)
+                        return _outcome(place, chosen, before, missing, yanked)
 
 
 def _is_there(place: Project, pin: Pin, holds: Callable[[Path, Pin], bool]) -> bool:
@@ -322,7 +322,7 @@ def _signed(place: Project, lock: Lockfile, staged: Mapping[str, Path]) -> Lockf
 
 def _outcome(
     place: Project,
-    lock: Lockfile,
+    chosen: Plan,
     before: Lockfile,
     missing: Sequence[Pin],
     yanked: Mapping[ModuleName, str],
@@ -330,8 +330,8 @@ def _outcome(
     digests = {pin.digest for pin in before.pins}
     return Installation(
         project=place.root,
-        modules=tuple(InstalledModule.of(pin, place) for pin in lock.pins),
-        changes=changes_between(before, lock),
+        modules=tuple(InstalledModule.of(pin, place) for pin in chosen.lock.pins),
+        changes=changes_between(before, chosen.lock, chosen.lowered),
         mended=tuple(pin.module for pin in missing if pin.digest in digests),
         yanked=yanked,
     )

@@ -95,7 +95,7 @@ def lock(
             return Locking(
                 project=place.root,
                 lock=chosen.lock,
-                changes=changes_between(before, chosen.lock),
+                changes=changes_between(before, chosen.lock, chosen.lowered),
                 is_changed=chosen.files_before[1] != chosen.lock.to_bytes(),
                 yanked=chosen.yanked,
             )

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from types import MappingProxyType
+from typing import TYPE_CHECKING, NamedTuple
 
 from packaging.version import Version
 
@@ -28,26 +29,37 @@ if TYPE_CHECKING:
     from modpm.registry.resolver.refusals import Demand
 
 
+class Choice(NamedTuple):
+    """What a project gets.
+
+    Attributes:
+        lock: The lockfile.
+        listed: What registries list of its releases; None if nobody looked.
+        lowered: Module to the reason why it gets a lower version than was locked.
+    """
+
+    lock: Lockfile
+    listed: Mapping[ModuleName, Release] | None = None
+    lowered: Mapping[ModuleName, str] = MappingProxyType({})
+
+
 def chosen_pins(
     place: Project, request: Request, wishes: Wishes, lock: Lockfile, sources: Sources
-) -> tuple[Lockfile, Mapping[ModuleName, Release] | None]:
+) -> Choice:
     """Choose what is to be pinned.
-
-    Returns:
-        The lockfile, and what registries list of its releases; None if none was asked.
 
     Raises:
         ModpmError: `offline` or `lock-out-of-date`, if registries have to be asked and may not;
-            `other-registry`, `release-changed`, or what `resolve` raises.
+            `other-registry`, `release-changed`, `rolled-back`, or what `resolve` raises.
     """
     if not wishes.requirements:
-        return Lockfile((), (), wishes.same_origin), None
+        return Choice(Lockfile((), (), wishes.same_origin))
     moves = request.moves_all or request.moving
     is_kept = not request.resolves or (request.offline and not moves)
     if is_kept and not request.looks_up and not sources.problems(lock.pins):
         same = kept(lock, wishes.all_requirements(), same_origin=wishes.same_origin)
         if same is not None:
-            return same, None
+            return Choice(same)
     if request.offline:
         raise ModpmError(
             f"`{LOCK_FILE}` has to change, and that needs registries",
@@ -90,9 +102,7 @@ def kept(
     return Lockfile.of(requirements, pins, same_origin=same_origin, signers=lock.signers)
 
 
-def _resolved(
-    request: Request, wishes: Wishes, lock: Lockfile, sources: Sources
-) -> tuple[Lockfile, Mapping[ModuleName, Release]]:
+def _resolved(request: Request, wishes: Wishes, lock: Lockfile, sources: Sources) -> Choice:
     """Choose pins by asking registries; locked ones stay where they may."""
     from modpm.registry.resolver.resolution import resolve  # noqa: PLC0415 -- slow to import
 
@@ -119,7 +129,51 @@ def _resolved(
         _check_unchanged(pin, before.get(pin.module), catalogue.place_of(pin.module))
     same_origin, signers = wishes.same_origin, lock.signers
     chosen = Lockfile.of(wanted, pins, same_origin=same_origin, signers=signers)
-    return chosen, releases
+    lowered = {
+        pin.module: _why_lowered(before[pin.module], pin, wanted, catalogue, request.bounds.until)
+        for pin in pins
+        if pin.module in before and Version(pin.version) < Version(before[pin.module].version)
+    }
+    return Choice(chosen, releases, lowered)
+
+
+def _why_lowered(
+    locked: Pin,
+    pin: Pin,
+    wanted: Sequence[Requirement],
+    catalogue: RegistryCatalogue,
+    until: str | None,
+) -> str:
+    """Return why a lower version is taken than the one that was locked (W-19).
+
+    Raises:
+        ModpmError: `rolled-back`, if its registry has lost that one, which would fit.
+    """
+    from modpm.registry.seen import are_rollbacks_accepted  # noqa: PLC0415 -- as resolving
+
+    release = catalogue.index(pin.module).find(locked.version)
+    asked = [requirement for requirement in wanted if requirement.is_on(pin.module)]
+    if not all(requirement.admits(locked.version) for requirement in asked):
+        return f"{locked.version} does not fit what is asked for"
+    if release is None:
+        if locked.registry == pin.registry and not are_rollbacks_accepted():
+            raise _lost(locked, catalogue.place_of(pin.module))
+        return f"{locked.version} is not listed"
+    if release.yanked is not None:
+        return f"{locked.version} was yanked: {release.yanked}"
+    if release.is_newer_than(until):
+        return f"{locked.version} was published later than asked for"
+    return f"{locked.version} does not fit what others ask for"
+
+
+def _lost(locked: Pin, place: str) -> ModpmError:
+    return ModpmError(
+        f"`{locked.module}` {locked.version} is locked, and its registry does not list it any more",
+        code="rolled-back",
+        where=f"registry {place}",
+        why="a release is never removed: an older one would take its place",
+        hint="ask whoever keeps it; take what it has all the same by `--accept-rollback`",
+    )
 
 
 def _demands(wanted: Sequence[Requirement], request: Request, lock: Lockfile) -> list[Demand]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from packaging.version import Version
@@ -42,6 +42,7 @@ class Plan:
         saves: Whether `modpm.toml` and `modpm.lock` are to be written.
         addresses: The registries that may be asked, the first first.
         listed: What registries list of the releases that are chosen; None if nobody looked.
+        lowered: Module to the reason why it gets a lower version than was locked.
     """
 
     files_before: tuple[bytes | None, ...]
@@ -50,6 +51,7 @@ class Plan:
     saves: bool
     addresses: tuple[Address, ...]
     listed: Mapping[ModuleName, Release] | None = None
+    lowered: Mapping[ModuleName, str] = field(default_factory=dict)
 
     @property
     def yanked(self) -> dict[ModuleName, str]:
@@ -84,7 +86,7 @@ def plan(place: Project, request: Request) -> Plan:
         raise lock_missing(place.root)
     lock = lock or Lockfile((), ())
     sources.check_given(request.named_namespaces, lock.pins)
-    chosen, listed = chosen_pins(place, request, wishes, lock, sources)
+    chosen, listed, lowered = chosen_pins(place, request, wishes, lock, sources)
     edit = _settled(edit, chosen, sources.learned(chosen.pins))
     texts = Lockfile.of(edit.applied(old).all_requirements(), ()).requirements
     chosen = replace(chosen, requirements=texts)
@@ -94,7 +96,7 @@ def plan(place: Project, request: Request) -> Plan:
             raise out_of_date(place, [*problems, *other_pins(lock, chosen)])
     toml = toml if edit.applied(old) == old else edited(toml, edit)
     saves = request.save and not request.locked
-    return Plan(before, toml, chosen, saves, sources.helping, listed)
+    return Plan(before, toml, chosen, saves, sources.helping, listed, lowered)
 
 
 def plan_of_lock(place: Project, registries: Registries, *, frozen: bool) -> Plan:

@@ -22,11 +22,14 @@ def yanked_reasons(pins: Iterable[Pin], base: Path) -> dict[ModuleName, str]:
     """Return for releases that their registries have yanked since they were locked why (W-8).
 
     A registry that does not answer, or may not be read, is no fault here, and not waited for:
-    whoever needs its files will say so.
+    whoever needs its files will say so. One that has gone back could hide a yank.
 
     Args:
         pins: The releases.
         base: What relative paths of registries are relative to.
+
+    Raises:
+        ModpmError: `rolled-back`, `release-changed`.
     """
     of_registry: dict[Address, list[Pin]] = {}
     for pin in pins:
@@ -36,14 +39,21 @@ def yanked_reasons(pins: Iterable[Pin], base: Path) -> dict[ModuleName, str]:
         try:
             with hurried():
                 found |= _reasons(address.open(base), locked)
-        except (ModpmError, OSError):
+        except ModpmError as error:
+            if error.code in {"rolled-back", "release-changed"}:
+                raise
+        except OSError:
             continue
     return found
 
 
 def _reasons(backend: Backend, pins: Sequence[Pin]) -> dict[ModuleName, str]:
+    from modpm.registry.seen import Seen  # noqa: PLC0415 -- only where a registry is asked
+
+    seen = Seen()
+
     def reason(pin: Pin) -> str | None:
-        index = backend.index(pin.module)
+        index = seen.index(backend, pin.module)
         release = None if index is None else index.find(pin.version)
         return None if release is None else release.yanked
 

@@ -10,6 +10,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, Self
 
 import msgspec
+from packaging.version import Version
 
 from modpm.core.errors import ModpmError
 from modpm.core.formats.digest import Digest
@@ -197,19 +198,36 @@ class Change:
         name: The module.
         before: The version that there was; None if there was none.
         after: The version that there is; None if there is none.
+        lowered: Why it is a lower one than before; None if it is none (W-19).
     """
 
     name: ModuleName
     before: str | None
     after: str | None
+    lowered: str | None = None
 
 
-def changes_between(before: Lockfile, after: Lockfile) -> tuple[Change, ...]:
-    """Return what is not the same in two lockfiles, sorted by name."""
+def changes_between(
+    before: Lockfile, after: Lockfile, lowered: Mapping[ModuleName, str] = MappingProxyType({})
+) -> tuple[Change, ...]:
+    """Return what is not the same in two lockfiles, sorted by name.
+
+    Args:
+        before: The one.
+        after: The other.
+        lowered: Module to the reason why its version is lower, where it is known.
+    """
     old = {pin.module: pin.version for pin in before.pins}
     new = {pin.module: pin.version for pin in after.pins}
+
+    def change(name: ModuleName) -> Change:
+        was, now = old.get(name), new.get(name)
+        is_lower = was is not None and now is not None and Version(now) < Version(was)
+        why = lowered.get(name, "modpm.lock pins it") if is_lower else None
+        return Change(name, was, now, why)
+
     names = sorted(old.keys() | new.keys())
-    return tuple(Change(n, old.get(n), new.get(n)) for n in names if old.get(n) != new.get(n))
+    return tuple(change(name) for name in names if old.get(name) != new.get(name))
 
 
 def _document(data: bytes, of_file: TomlFile) -> LockDocument:

@@ -11,10 +11,12 @@ from modpm.core.errors import ModpmError
 from modpm.core.formats.names import ModuleName
 from modpm.core.formats.requirements import Requirement, parse_version
 from modpm.registry.addresses import publish_target
+from modpm.registry.seen import Seen
 from modpm.registry.system.errors import explained
 
 if TYPE_CHECKING:
     import os
+    from collections.abc import Callable
 
     from modpm.registry.backends.protocol import Backend
     from modpm.registry.backends.shards import Shard
@@ -147,7 +149,7 @@ def untag(module: str, name: str, registry: str | os.PathLike[str] | None = None
         return msgspec.structs.replace(index, tags=tags)
 
     with explained("change the registry"):
-        return target.change(owner, change)
+        return _changed(target, owner, change)
 
 
 def reindex(registry: str | os.PathLike[str] | None = None) -> list[Shard]:
@@ -177,7 +179,7 @@ def set_tag(target: Backend, release: ReleaseName, name: str) -> Index:
         version = release.in_index(index, target).version
         return msgspec.structs.replace(index, tags={**index.tags, name: version})
 
-    return target.change(release.module, change)
+    return _changed(target, release.module, change)
 
 
 def checked_tag(name: str) -> str:
@@ -209,7 +211,13 @@ def _set_yanked(
         return index.with_yanked(name.in_index(index, target), reason)
 
     with explained("change the registry"):
-        return name.in_index(target.change(name.module, change), target)
+        return name.in_index(_changed(target, name.module, change), target)
+
+
+def _changed(target: Backend, module: ModuleName, change: Callable[[Index], Index]) -> Index:
+    index = target.change(module, change)
+    Seen().remember(target, module, index)
+    return index
 
 
 def _checked_reason(reason: str) -> str:

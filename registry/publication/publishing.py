@@ -20,6 +20,7 @@ from modpm.registry.backends.publishing_plan import is_composition, listed_index
 from modpm.registry.index import release_in
 from modpm.registry.publication.changing import ReleaseName, checked_tag, set_tag
 from modpm.registry.publication.completeness import check_required, missing
+from modpm.registry.seen import Seen
 from modpm.registry.signing.signature import (
     is_signed,
     sign_distribution,
@@ -83,6 +84,7 @@ def publish(
             if dry_run:
                 return [one.published(target.location, is_new=one.is_new) for one in entries]
             published = target.publish(signed)
+        Seen().remember_published(published)
         if tag is not None:
             for one in published:
                 set_tag(target, ReleaseName(one.name, Version(one.version)), tag)

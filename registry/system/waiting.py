@@ -24,15 +24,20 @@ class _Listener:
 
 
 def listen(tell: Callable[[str], None] | None) -> None:
-    """Let somebody be told, once each, what is waited for, from any thread; None for nobody."""
+    """Let somebody be told, once each, what goes on, from any thread; None for nobody."""
     _Listener.tell, _Listener.told = tell, set()
 
 
 def say_waiting(for_what: str) -> None:
     """Tell whoever listens that something is waited for."""
-    if _Listener.tell is not None and for_what not in _Listener.told:
-        _Listener.told.add(for_what)
-        _Listener.tell(f"waiting for {for_what}")
+    say_once(f"waiting for {for_what}")
+
+
+def say_once(what: str) -> None:
+    """Tell whoever listens something, unless it was told already."""
+    if _Listener.tell is not None and what not in _Listener.told:
+        _Listener.told.add(what)
+        _Listener.tell(what)
 
 
 @contextmanager

@@ -99,8 +99,8 @@ def test_remove_says_what_left(run: Run, pets: Path) -> None:
 
     assert outcome.err == "- digits/7 1.1.0\n- digits/pets 1.0.0\n"
     assert data(outcome)["changes"] == [
-        {"name": "digits/7", "before": "1.1.0", "after": None},
-        {"name": "digits/pets", "before": "1.0.0", "after": None},
+        {"name": "digits/7", "before": "1.1.0", "after": None, "lowered": None},
+        {"name": "digits/pets", "before": "1.0.0", "after": None, "lowered": None},
     ]
     assert versions(run("list", "--json")) == {"digits/8": "1.0.0"}
     refused = run("remove", "digits/pets")

@@ -122,7 +122,7 @@ def test_other_bytes_under_a_version_are_refused_before_anything_is_copied(
 
     assert caught.value.code == "version-taken"
     assert list(releases(tmp_path / "mirror")) == ["digits/dog 1.0.0"]
-    assert not elsewhere.exists()
+    assert not (elsewhere / "blobs").exists()
 
 
 def test_a_file_that_is_damaged_everywhere_is_not_mirrored(

@@ -72,6 +72,11 @@ class Oci(Kind):
         self._prefix = f"place-{next(self._numbers)}/modules"
 
     @property
+    def storage(self) -> Path:
+        """Where the server keeps what it has."""
+        return Path(self._storage)
+
+    @property
     def port(self) -> int:
         return self._port
 
