@@ -80,7 +80,9 @@ def _of_compositions(
     before: CompositionManifest, after: CompositionManifest
 ) -> Iterator[Difference]:
     old, new = before.composition, after.composition
-    yield from _change("the labels", ", ".join(old.labels), ", ".join(new.labels), "change")
+    if old.labels != new.labels:
+        what = f"the labels change from {', '.join(old.labels)} to {', '.join(new.labels)}"
+        yield Difference(Part.MAJOR, what)
     yield from _change("the threshold of rejecting", old.reject, new.reject)
     of_label = {one.label: one for one in old.modules}
     for one in new.modules:
@@ -92,11 +94,9 @@ def _of_compositions(
         yield Difference(Part.MINOR, "the class modules are put together otherwise")
 
 
-def _change(
-    what: str, before: object, after: object, changes: str = "changes"
-) -> Iterator[Difference]:
+def _change(what: str, before: object, after: object) -> Iterator[Difference]:
     if before != after:
-        yield Difference(Part.MAJOR, f"{what} {changes} from {before} to {after}")
+        yield Difference(Part.MAJOR, f"{what} changes from {before} to {after}")
 
 
 def _falls(before: AnyManifest, after: AnyManifest, budget_points: float) -> Iterator[Difference]:

@@ -138,6 +138,14 @@ def test_accuracies_in_the_closed_and_the_open_set_are_two_things(
     assert parts(before, elsewhere) == [Part.PATCH]
 
 
+def test_two_labels_are_not_one_that_reads_like_both(pets: CompositionManifest) -> None:
+    first, second = pets.composition.modules
+    both = msgspec.structs.replace(first, label=f"{first.label}, {second.label}")
+    composition = msgspec.structs.replace(pets.composition, modules=[both])
+    after = msgspec.structs.replace(pets, composition=composition)
+    assert Part.MAJOR in parts(pets, after)
+
+
 def test_graph_and_tensors_each_make_another_network(seven: Manifest, pets: AnyManifest) -> None:
     graph = msgspec.structs.replace(
         seven, graph=msgspec.structs.replace(seven.graph, output="logit")
