@@ -158,7 +158,7 @@ target_registry_option = click.option(
     help="The folder or URL; by default $MODPM_REGISTRY, or else $MODPM_HOME/registry.",
 )
 
-_SIZE = re.compile(r"(?P<number>\d{1,15}(?:\.\d{1,6})?)\s*(?P<unit>[a-z]*)", re.IGNORECASE)
+_SIZE = r"(?P<number>\d{1,15}(?:\.\d{1,6})?)\s*(?P<unit>[A-Za-z]*)"
 _UNITS = {
     **dict.fromkeys(("", "b", "bytes"), 1),
     **{f"{letter}b": 1000**n for n, letter in enumerate("kmg", start=1)},
@@ -177,7 +177,7 @@ class SizeType(click.ParamType):  # type: ignore[type-arg]  # generic in newer r
         """Return the size in bytes."""
         if isinstance(value, int):
             return value
-        match = _SIZE.fullmatch(str(value).strip())
+        match = re.fullmatch(_SIZE, str(value).strip())
         if match is None or match["unit"].lower() not in _UNITS:
             self.fail(f"{value!r} is not a size; write `2MB`, `500kB` or `1.5MiB`", param, ctx)
         return int(float(match["number"]) * _UNITS[match["unit"].lower()])

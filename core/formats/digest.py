@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from typing import TYPE_CHECKING, Annotated
 
@@ -27,7 +26,9 @@ Digest = Annotated[
 
 def digest_bytes(data: bytes) -> str:
     """Return the digest of `data`."""
-    return f"sha256:{hashlib.sha256(data).hexdigest()}"
+    from hashlib import sha256  # noqa: PLC0415 -- slow to import, and not always needed
+
+    return f"sha256:{sha256(data).hexdigest()}"
 
 
 def digest_file(path: Path) -> str:
@@ -36,8 +37,10 @@ def digest_file(path: Path) -> str:
     Raises:
         OSError: The file cannot be read.
     """
+    from hashlib import file_digest  # noqa: PLC0415 -- as above
+
     with path.open("rb") as file:
-        return f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
+        return f"sha256:{file_digest(file, 'sha256').hexdigest()}"
 
 
 def parse_digest(text: str, where: str | None = None) -> str:

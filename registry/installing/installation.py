@@ -27,7 +27,6 @@ from modpm.registry.installing.module_folders import (
     stage,
 )
 from modpm.registry.pins.planning import Plan, plan, plan_of_lock
-from modpm.registry.pins.yanked import yanked_reasons
 from modpm.registry.projects.editing import Edit
 from modpm.registry.projects.lockfile import Change, changes_between
 from modpm.registry.projects.project import Project, read
@@ -237,6 +236,10 @@ def _yanked(
         for pin in missing
         if not all(store.path(record.digest).exists() for record in pin.files.values())
     ]
+    if not coming:
+        return {}
+    from modpm.registry.pins.yanked import yanked_reasons  # noqa: PLC0415 -- as above
+
     return yanked_reasons(coming, place.root)
 
 

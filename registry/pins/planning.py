@@ -10,7 +10,6 @@ from packaging.version import Version
 from modpm.core.errors import ModpmError
 from modpm.core.formats.names import normalise
 from modpm.registry.addresses import given_addresses
-from modpm.registry.pins.pinning import chosen_pins
 from modpm.registry.projects.editing import edited
 from modpm.registry.projects.lockfile import Lockfile
 from modpm.registry.projects.project import PROJECT_FILE, lock_missing
@@ -72,6 +71,8 @@ def plan(place: Project, request: Request) -> Plan:
             not change and has to; `offline`, if a registry has to be asked and may not; what
             `chosen_pins` and the readers of `modpm.toml`, `modpm.lock` and indexes raise.
     """
+    from modpm.registry.pins.pinning import chosen_pins  # noqa: PLC0415 -- not to sync
+
     before = place.files()
     if before[0] is None and not request.edit.add:
         raise _nothing_asked(place.root)

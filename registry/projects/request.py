@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 _TIMEOUT_VARIABLE = "MODPM_RESOLVE_TIMEOUT"
 _DEFAULT_SECONDS = 20.0
-_DATE = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
-_TIME = re.compile(rf"{_DATE.pattern}[T ]\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)", re.ASCII)
+_DATE = r"[0-9]{4}-[0-9]{2}-[0-9]{2}"
+_TIME = _DATE + r"[T ][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]+)?(Z|[+-][0-9]{2}:[0-9]{2})"
 
 
 class Bounds(NamedTuple):
@@ -103,9 +103,9 @@ class Request:
 
 def _until(text: str) -> str:
     """Return a time as indexes write it, to the second."""
-    time = f"{text}T23:59:59Z" if _DATE.fullmatch(text) else text.upper()
+    time = f"{text}T23:59:59Z" if re.fullmatch(_DATE, text) else text.upper()
     try:
-        if _TIME.fullmatch(time):
+        if re.fullmatch(_TIME, time):
             moment = datetime.fromisoformat(time).astimezone(UTC)
             return moment.replace(microsecond=0, tzinfo=None).isoformat() + "Z"
     except (ValueError, OverflowError):

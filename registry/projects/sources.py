@@ -17,7 +17,7 @@ from modpm.registry.addresses import (
 )
 from modpm.registry.projects.editing import Edit
 from modpm.registry.projects.project import Registered, parse_registered, read
-from modpm.registry.system.home import named_path
+from modpm.registry.system.home import named_path, user_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -174,13 +174,12 @@ def user_settings() -> Registered:
     Raises:
         ModpmError: `invalid-project`, naming the file.
     """
-    path = named_path("MODPM_CONFIG")
-    if path is None:
-        from platformdirs import user_config_path  # noqa: PLC0415 -- only for this
-
-        path = user_config_path("modpm", appauthor=False) / "config.toml"
+    path = named_path("MODPM_CONFIG") or user_folder("config") / "config.toml"
+    content = read(path)
+    if content is None:
+        return Registered()
     hint = "correct the file: it is yours, and holds for every project"
-    settings = parse_registered(Registered, read(path) or b"", path, hint)
+    settings = parse_registered(Registered, content, path, hint)
     there = tuple(Address(a.name, a.location(path.parent)) for a in settings.registries)
     return msgspec.structs.replace(settings, registries=there)
 

@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING, NamedTuple
 from modpm.core.formats.digest import digest_file
 from modpm.core.formats.whole_files import sync_file
 from modpm.registry.storage import unsettled
-from modpm.registry.storage.downloading import download
 from modpm.registry.storage.materialising import materialise
 from modpm.registry.system.durable import locked, locks_in, move, refuse_links
 from modpm.registry.system.home import home
@@ -145,6 +144,8 @@ class Store:
         with locked(path.with_name(f"{path.name}.lock"), is_kept=False):
             if self.has(record):
                 return
+            from modpm.registry.storage.downloading import download  # noqa: PLC0415 -- only for this
+
             part = path.with_name(f"{path.name}.part")
             download(part, record, sources, advance, is_synced=not is_noted)
             part.chmod(_READ_ONLY)

@@ -24,16 +24,16 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 _BOOT_FILE = Path("/proc/sys/kernel/random/boot_id")
-_BOOT = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+_BOOT = r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 
 
 def boot() -> str | None:
     """Return what this run of the operating system is called; None where it does not say so."""
     try:
-        text = _BOOT_FILE.read_text(encoding="ascii").strip()
+        text = _BOOT_FILE.read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError):
         return None
-    return text if _BOOT.fullmatch(text) else None
+    return text if re.fullmatch(_BOOT, text) else None
 
 
 class Notes:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from contextvars import copy_context
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
@@ -73,6 +72,7 @@ def in_threads(
     else:
         # Not needed by a command that finds everything done.
         from concurrent.futures import ThreadPoolExecutor, as_completed  # noqa: PLC0415 -- slow to start, and not always needed
+        from contextvars import copy_context  # noqa: PLC0415 -- as above
 
         with ThreadPoolExecutor(min(n_threads, len(long))) as pool:
             # Each in a copy of the context of whoever asks: what is set there holds here too.
