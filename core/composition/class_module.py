@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from modpm.core.composition.preprocessing import Images, Preprocessing, image_batches
+from modpm.core.composition.scorer import precise
 from modpm.core.formats.distribution import verify_distribution
 from modpm.core.formats.manifest import TENSOR_FILE
 from modpm.core.graph.interpreter import build
@@ -85,8 +86,7 @@ class ClassModule(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Return the calibrated log-odds that each image shows the class."""
-        scores: Tensor = self.network(images)
-        return scores.squeeze(1)
+        return precise(self.network(images)).squeeze(1)
 
     @torch.inference_mode()
     def score_images(self, images: Images) -> Tensor:

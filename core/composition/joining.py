@@ -65,6 +65,8 @@ def _join_blocks(modules: Sequence[ClassModule], graph: Graph) -> dict[str, Tens
         for name, placement in placements_of(module, graph).items():
             if name not in tensors:
                 raise mismatch(module, f"it lacks the tensor `{name}`")
+            if tensors[name].dtype != dtype:
+                raise mismatch(module, f"`{name}` is of another precision")
             why = _put(wholes[name], tensors[name], placement)
             if why is not None:
                 raise mismatch(module, f"`{name}` {why}")

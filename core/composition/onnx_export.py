@@ -6,6 +6,7 @@ import logging
 import tempfile
 import warnings
 from contextlib import contextmanager
+from copy import deepcopy
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -58,20 +59,22 @@ def export_onnx(classifier: Classifier, path: Path | str) -> Export:
     """Write a classifier as an ONNX file, once onnxruntime agrees with the classifier about it.
 
     The file reads `images`, float32 (N, 3, H, W) from 0 to 1, red, green and blue, and gives
-    `scores` (N, K), log-odds, and `probabilities` (N, K). Its metadata name the labels and the
-    threshold for none of the above.
+    `scores` (N, K), log-odds, and `probabilities` (N, K), in single precision. Its metadata
+    name the labels and the threshold for none of the above.
 
     Args:
         classifier: What to export.
         path: The file; what is there already is replaced.
 
     Raises:
-        ModpmError: The extra `onnx` is not installed (`missing-extra`), the file's outputs are
-            not the classifier's (`export-differs`), or it cannot be written.
+        ModpmError: The extra `onnx` is not installed (`missing-extra`), torch has no ONNX for an
+            operator (`cannot-export`), the file's outputs are not the classifier's
+            (`export-differs`), or it cannot be written.
     """
     _check_extra()
     path = Path(path)
     _check_writable(path)
+    classifier = deepcopy(classifier).float()  # onnxruntime convolves in no other precision
     data = onnx_bytes(classifier)
     difference = max_difference(classifier, data)
     if not difference <= LARGEST_DIFFERENCE:
@@ -105,15 +108,22 @@ def onnx_bytes(classifier: Classifier) -> bytes:
     network = _WithProbabilities(classifier).eval()
     example = torch.zeros(2, 3, *classifier.input_size)
     with _quiet_exporter(), tempfile.TemporaryDirectory() as folder:
-        program = torch.onnx.export(
-            network,
-            (example,),
-            dynamo=True,
-            input_names=[INPUT],
-            output_names=[SCORES, PROBABILITIES],
-            dynamic_shapes=({0: torch.export.Dim("N")},),
-            verbose=False,
-        )
+        try:
+            program = torch.onnx.export(
+                network,
+                (example,),
+                dynamo=True,
+                input_names=[INPUT],
+                output_names=[SCORES, PROBABILITIES],
+                dynamic_shapes=({0: torch.export.Dim("N")},),
+                verbose=False,
+            )
+        except torch.onnx.errors.OnnxExporterError as error:
+            raise ModpmError(
+                "torch cannot express the classifier in ONNX",
+                code="cannot-export",
+                why=str(error.__cause__ or error).splitlines()[0],
+            ) from error
         assert program is not None
         file = Path(folder) / "classifier.onnx"
         program.save(str(file), external_data=False)

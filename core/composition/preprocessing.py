@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from itertools import islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 import torch
 import torch.nn.functional as F  # noqa: N812 -- torch's own name for it
@@ -15,7 +15,7 @@ from modpm.core.data import prepare_image
 from modpm.core.errors import ModpmError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from modpm.core.formats.manifest import InputContract
 
@@ -52,8 +52,14 @@ class Preprocessing(nn.Module):
         for name, values in (("mean", contract.mean), ("std", contract.std), ("luma", LUMA)):
             self.register_buffer(name, torch.tensor(values).view(1, -1, 1, 1), persistent=False)
 
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        """Move the constants, but keep their precision: networks of less take the result."""
+        super()._apply(lambda tensor: tensor.to(fn(tensor).device), recurse)  # type: ignore[no-untyped-call]  # torch's
+        return self
+
     def forward(self, images: Tensor) -> Tensor:
         """Return the images in the network's colours and size, normalised."""
+        images = images.to(torch.promote_types(images.dtype, self.mean.dtype))
         fitted = _fitted(self._in_colours(images), *self.size)
         normalised = (fitted - self.mean) / self.std
         # Convolutions on a CPU are up to twice as fast so.

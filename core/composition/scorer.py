@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import torch
 from torch import Tensor, nn
 
 from modpm.core.errors import ModpmError
@@ -59,8 +60,12 @@ class Scorer(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Return a score for each image and label."""
-        scores: Tensor = self.network(images)
-        return scores
+        return precise(self.network(images))
+
+
+def precise(scores: Tensor) -> Tensor:
+    """Return scores in single precision at least, whatever a network computes in."""
+    return scores.to(torch.promote_types(scores.dtype, torch.float32))
 
 
 def _check_fit(labels: tuple[str, ...], contract: InputContract, graph: Graph) -> None:

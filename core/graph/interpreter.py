@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
@@ -69,7 +70,7 @@ class GraphNetwork(nn.Module):
         """Return the values of several nodes from one pass that computes nothing else.
 
         Args:
-            x: Images.
+            x: Images, of any precision.
             outputs: Names of nodes, or of the graph's input.
             scale: Node name to a factor that multiplies its value as soon as it is computed.
 
@@ -84,7 +85,11 @@ class GraphNetwork(nn.Module):
         ranks = tuple((name, factor.dim()) for name, factor in factors.items())
         plan = self._plan(tuple(outputs), ranks, is_fast=not is_recorded())
         n_values = 1 + len(self._steps)
-        values: list[Tensor | None] = [x, *[None] * (n_values - 1), *factors.values()]
+        values: list[Tensor | None] = [
+            self._in_own_precision(x),
+            *[None] * (n_values - 1),
+            *factors.values(),
+        ]
         values += [None] * len(factors)
         for step in plan:
             value: Tensor = step.layer(*[values[slot] for slot in step.inputs])
@@ -92,6 +97,13 @@ class GraphNetwork(nn.Module):
             for slot in step.dead:
                 values[slot] = None
         return {name: _present(values[self._slots[name]]) for name in outputs}
+
+    def _in_own_precision(self, x: Tensor) -> Tensor:
+        """Return images as numbers of the type that the network computes in."""
+        for tensor in itertools.chain(self.parameters(), self.buffers()):
+            if tensor.is_floating_point():
+                return x if x.dtype == tensor.dtype else x.to(tensor.dtype)
+        return x
 
     def _plan(
         self, outputs: tuple[str, ...], scaled: tuple[tuple[str, int], ...], *, is_fast: bool

@@ -270,6 +270,26 @@ class Mean(nn.Module):
         return x.sum((2, 3), keepdim=self.keepdim) / (x.shape[2] * x.shape[3])
 
 
+class AdaptiveMaxPool2d(nn.Module):
+    """The largest number in each of so many windows, which may overlap."""
+
+    def __init__(self, size: tuple[int, int]) -> None:
+        super().__init__()
+        self.size = size
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the largest numbers."""
+        if not torch.onnx.is_in_onnx_export():
+            return F.adaptive_max_pool2d(x, self.size)
+        # ONNX has no such pool: each row of windows by itself, and then each column.
+        for dimension, count in zip((2, 3), self.size, strict=True):
+            size = x.shape[dimension]
+            bounds = [(i * size // count, -(-(i + 1) * size // count)) for i in range(count)]
+            parts = [x.narrow(dimension, start, end - start) for start, end in bounds]
+            x = torch.cat([part.amax(dimension, keepdim=True) for part in parts], dimension)
+        return x
+
+
 def pad(padding: Sequence[int], value: float) -> nn.Module:
     """Return a layer that adds pixels around the image."""
     left, right, top, bottom = padding

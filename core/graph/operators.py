@@ -591,7 +591,7 @@ OPERATORS: dict[str, Operator] = {
     "max_pool2d": MAX_POOL2D,
     "avg_pool2d": AVG_POOL2D,
     "adaptive_avg_pool2d": _adaptive(nn.AdaptiveAvgPool2d),
-    "adaptive_max_pool2d": _adaptive(nn.AdaptiveMaxPool2d),
+    "adaptive_max_pool2d": _adaptive(layers.AdaptiveMaxPool2d),
     "mean": MEAN,
     "pad": PAD,
     "subsample": SUBSAMPLE,

@@ -6,13 +6,15 @@ import onnx
 import onnxruntime
 import pytest
 import torch
-from tests.composition.tiny_origins import dense_origin, images, tiny_origin
+from tests.composition.tiny_origins import TinyOrigin, dense_origin, images, tiny_origin
+from torch import Tensor, nn
 
 from modpm.core.composition import onnx_export
 from modpm.core.composition.compose import compose_modules
 from modpm.core.composition.onnx_export import export_onnx
 from modpm.core.composition.prediction import probabilities
 from modpm.core.errors import ModpmError
+from modpm.core.graph.layers import AdaptiveMaxPool2d
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -96,3 +98,35 @@ def test_a_missing_package_is_named_with_the_extra_that_has_it(
         export_onnx(mixed_classifier(), tmp_path / "x.onnx")
     assert raised.value.code == "missing-extra"
     assert "modpm[onnx]" in str(raised.value.hint)
+
+
+class UnevenPools(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.linear = nn.Conv2d(3, 4, 3, padding=1), nn.Linear(4, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = nn.functional.adaptive_max_pool2d(self.conv(x), (3, 5))
+        x = nn.functional.adaptive_avg_pool2d(x, (2, 3))
+        logits: Tensor = self.linear(nn.functional.adaptive_max_pool2d(x, (5, 2)).mean((2, 3)))
+        return logits
+
+
+def test_pools_whose_windows_differ_in_size_are_exported(tmp_path: Path) -> None:
+    origin = TinyOrigin(UnevenPools(), has_generators=False)
+    operators = [node.operator for node in origin.graph.nodes]
+    assert operators.count("adaptive_max_pool2d") == 2
+    export = export_onnx(compose_modules([origin.module("cat")]), tmp_path / "c.onnx")
+    assert export.max_difference < 1e-5
+
+
+def test_what_torch_cannot_export_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def without_onnx(x: Tensor) -> Tensor:
+        return nn.functional.adaptive_max_pool2d(x, 3)  # of eight pixels: no even windows
+
+    origin = TinyOrigin(UnevenPools(), has_generators=False)
+    monkeypatch.setattr(AdaptiveMaxPool2d, "forward", lambda _self, x: without_onnx(x))
+    with pytest.raises(ModpmError) as raised:
+        export_onnx(compose_modules([origin.module("cat")]), tmp_path / "c.onnx")
+    assert raised.value.code == "cannot-export"
+    assert not list(tmp_path.iterdir())
