@@ -14,7 +14,7 @@ from modpm.cli.options import (
     offline_option,
     project_option,
 )
-from modpm.cli.output import counted, emit, show, warn
+from modpm.cli.output import counted, emit, show, warn, warn_of
 from modpm.core.formats.manifest import Manifest
 from modpm.core.formats.records import to_plain
 from modpm.registry.discovery.information import info
@@ -46,6 +46,8 @@ def command(
     installed release, or else the one that would be installed.
     """
     information = info(name, project, registry, offline=offline)
+    if information.problem is not None:
+        warn_of(information.problem)
     if as_json:
         emit(_data(information))
         return

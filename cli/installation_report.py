@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from modpm.cli.module_table import installed_data
-from modpm.cli.output import emit, say, warn
+from modpm.cli.output import emit, say, warn, warn_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -23,6 +23,8 @@ def report_installation(installation: Installation, *, as_json: bool, dry_run: b
     if not installation.changes and not installation.mended:
         say("everything is installed already")
     warn_of_yanked(installation.yanked)
+    for problem in installation.problems:
+        warn_of(problem)
     if not as_json:
         return
     emit(

@@ -9,7 +9,7 @@ import click
 from modpm.cli.installation_report import changes_data, say_changes, warn_of_yanked, yanked_data
 from modpm.cli.module_table import pin_data
 from modpm.cli.options import Choosing, choosing_options
-from modpm.cli.output import counted, emit, say
+from modpm.cli.output import counted, emit, say, warn_of
 from modpm.registry.pins.locking import lock
 
 if TYPE_CHECKING:
@@ -27,6 +27,8 @@ def command(*, locked: bool, as_json: bool, **options: Unpack[Choosing]) -> None
     locking, dry_run = lock(locked=locked, **options), options["dry_run"]
     say_changes(locking.changes, dry_run=dry_run)
     warn_of_yanked(locking.yanked)
+    for problem in locking.problems:
+        warn_of(problem)
     if not locking.changes:
         n_modules = counted(len(locking.lock.pins), "module")
         say(f"the same releases are locked: {n_modules}")

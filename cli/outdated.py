@@ -12,7 +12,7 @@ from modpm.cli.options import (
     json_option,
     project_option,
 )
-from modpm.cli.output import emit, say, table, warn
+from modpm.cli.output import emit, say, table, warn, warn_of
 from modpm.core.formats.measurement import Measurement
 from modpm.core.formats.records import to_plain
 from modpm.registry.discovery.outdated import outdated
@@ -20,6 +20,7 @@ from modpm.registry.discovery.outdated import outdated
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from modpm.core.errors import ModpmError
     from modpm.registry.discovery.outdated import Change, Standing
 
 COLUMNS = ("name", "installed", "fits", "newest", "measured")
@@ -44,24 +45,28 @@ def command(
     """Show modules that have newer releases, and how their accuracy changes.
 
     `fits` is the newest release that everybody who asks for the module allows; `modpm update`
-    moves to it. `newest` is the newest at all.
+    moves to it. `newest` is the newest at all. A module of which nothing can be read is said to be
+    left out, and counts as outdated for `--exit-code`.
     """
-    standings = outdated(project, registry, exclude_newer=exclude_newer)
+    problems: list[ModpmError] = []
+    standings = outdated(project, registry, exclude_newer=exclude_newer, on_problem=problems.append)
     found = [standing for standing in standings if standing.is_outdated]
     if as_json:
         emit({"modules": [_data(standing) for standing in found]})
     else:
-        _print(found)
-    return int(exit_code and bool(found))
+        _print(found, is_complete=not problems)
+    for problem in problems:
+        warn_of(problem)
+    return int(exit_code and bool(found or problems))
 
 
-def _print(found: Sequence[Standing]) -> None:
+def _print(found: Sequence[Standing], *, is_complete: bool) -> None:
     if found:
         table([_row(standing) for standing in found], COLUMNS)
     for standing in found:
         if standing.yanked is not None:
             warn(f"{standing.name} {standing.version} is yanked: {standing.yanked}")
-    if not found:
+    if not found and is_complete:
         say("everything is the newest")
 
 

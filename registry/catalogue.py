@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from modpm.core.errors import ModpmError
 from modpm.registry.backends.opening import is_remote
+from modpm.registry.backends.shards import DAMAGED
 from modpm.registry.seen import Seen
 from modpm.registry.system.threads import in_threads
 
@@ -42,6 +43,9 @@ class RegistryCatalogue:
         bound: The registries that namespaces belong to.
         first: Registries that go first for some namespaces of which that is not known.
         refused: Why nothing may be taken for a namespace.
+
+    Attributes:
+        left_out: Why modules of namespaces were left out.
     """
 
     def __init__(
@@ -61,17 +65,19 @@ class RegistryCatalogue:
         self._listings: dict[tuple[Address, ModuleName], Listing | None] = {}
         self._deciding = RLock()
         self._seen = Seen()
+        self.left_out: dict[ModuleName, ModpmError] = {}
 
     def modules(self, namespace: str) -> Sequence[ModuleName]:
-        """Return the modules of a namespace.
+        """Return the modules of a namespace, without those whose index cannot be used.
 
         Raises:
-            ModpmError: `unknown-namespace`, if there are none; what `listing` raises.
+            ModpmError: `unknown-namespace`, if there are none; what `listing` raises, if there
+                are no others.
         """
         owner = self._owner(namespace)
         found = [] if owner is None else self._open(owner).names(namespace)
         if found:
-            return sorted(found)
+            return self._usable(sorted(found))
         namespaces = {name.namespace for name in self._names(self._addresses)}
         close = difflib.get_close_matches(namespace, sorted(namespaces), n=1)
         raise ModpmError(
@@ -120,6 +126,20 @@ class RegistryCatalogue:
         if listing is None:
             raise self._unknown(module, owner)
         return listing
+
+    def _usable(self, modules: Sequence[ModuleName]) -> Sequence[ModuleName]:
+        self.read_ahead(modules)
+        for module in modules:
+            try:
+                self.listing(module)
+            except ModpmError as error:
+                if error.code not in DAMAGED:
+                    raise
+                self.left_out[module] = error
+        usable = [module for module in modules if module not in self.left_out]
+        if not usable:
+            raise self.left_out[modules[0]]
+        return usable
 
     def _open(self, address: Address) -> Backend:
         """Open a registry when it is needed: its client library may take long to import."""

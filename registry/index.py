@@ -1,10 +1,11 @@
 """The index of one name: what a registry lists for it (`specs/index.md`)."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, NamedTuple, Self
 
 import msgspec
 from packaging.version import InvalidVersion, Version
@@ -48,10 +49,12 @@ from modpm.core.formats.records import (
 from modpm.core.formats.requirements import MAX_VERSION_LENGTH, Requirement
 from modpm.registry.signing.signature import claimed_signer, read_signature
 
-FORMAT_VERSION = 1
-"""Of an index that lists class modules alone."""
+UPGRADE, _RESTORE = "upgrade modpm", "ask whoever keeps the registry to restore it"
 
-COMPOSITION_FORMAT_VERSION = 2
+FORMAT_VERSION = 1
+"""Of the document, and of each entry: one that says nothing has it."""
+
+_MAX_TOLD = 5
 
 Time = Annotated[
     str,
@@ -222,11 +225,36 @@ def _now() -> str:
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-class Index(Record, frozen=True, kw_only=True):
-    """Everything a registry lists for one name.
+class Skipped(NamedTuple):
+    """An entry that this version of modpm cannot use, and keeps as it is (clause I-11).
 
     Attributes:
-        format_version: The version of this format, which is another with compositions.
+        raw: The entry.
+        why: What is wrong with it.
+        is_newer: Whether that is that a newer version of modpm wrote it.
+    """
+
+    raw: canonical_json.Json
+    why: str
+    is_newer: bool = False
+
+    @property
+    def text(self) -> str | None:
+        """What it says that its version is, whether that is one or not."""
+        text = self.raw.get("version") if isinstance(self.raw, dict) else None
+        return text if isinstance(text, str) else None
+
+    @property
+    def version(self) -> Version | None:
+        """Its version; None if it does not say one in canonical form."""
+        return None if self.text is None else _canonical_version(self.text)
+
+
+class IndexDocument(Record, frozen=True, kw_only=True):
+    """What an index is in a file.
+
+    Attributes:
+        format_version: The version of this format.
         serial: How often the document was changed; nobody writes a lower one than was there.
             0 where a registry keeps no such document.
         name: The name.
@@ -240,6 +268,16 @@ class Index(Record, frozen=True, kw_only=True):
     tags: dict[str, Text] = msgspec.field(default_factory=dict)
     releases: list[Release] = msgspec.field(default_factory=list)
 
+
+class Index(IndexDocument, frozen=True, kw_only=True):
+    """Everything a registry lists for one name.
+
+    Attributes:
+        skipped: The entries that cannot be used: they are in no other list, and stay.
+    """
+
+    skipped: tuple[Skipped, ...] = ()
+
     @classmethod
     def from_bytes(cls, data: bytes, module: ModuleName, where: str) -> Self:
         """Read the index of `module` from bytes that nobody has vouched for.
@@ -249,20 +287,25 @@ class Index(Record, frozen=True, kw_only=True):
                 `invalid-json` or `too-large`.
         """
         raw = canonical_json.decode(data, where)
-        latest = COMPOSITION_FORMAT_VERSION if _has_composition(raw) else FORMAT_VERSION
-        check_format_version(raw, latest, what="the index", where=where)
-        index, problems = read_record(cls, raw, _problems)
-        if index is not None and index.name != str(module):
-            problems = [Problem("name", f"is `{index.name}`")]
-        if index is None or problems:
+        check_format_version(raw, FORMAT_VERSION, what="the index", where=where)
+        listed: Any = raw.get("releases") if isinstance(raw, dict) else None
+        entries = [read_entry(one) for one in listed] if isinstance(listed, list) else []
+        bare = {**raw, "releases": []} if isinstance(raw, dict) and entries else raw
+        document, problems = read_record(IndexDocument, bare)
+        if document is not None:
+            problems = list(_problems(document, module, entries))
+        if document is None or problems:
             raise problems_error(
                 problems,
                 what=f"the index of `{module}` cannot be used",
                 code="invalid-index",
                 where=where,
-                hint="ask whoever keeps the registry to restore it",
+                hint=_RESTORE,
             )
-        return index
+        fields = {name: getattr(document, name) for name in document.__struct_fields__}
+        fields["releases"] = [one for one in entries if isinstance(one, Release)]
+        skipped = sorted((one for one in entries if isinstance(one, Skipped)), key=_place)
+        return cls(**fields, skipped=tuple(skipped))
 
     def to_bytes(self) -> bytes:
         """Return the index as canonical JSON, which everybody can read again.
@@ -271,7 +314,12 @@ class Index(Record, frozen=True, kw_only=True):
             ModpmError: `index-full`, if it would be too large; `invalid-index`, if something in
                 it could not be read.
         """
-        data = canonical_json.encode(to_plain(self))
+        plain: Any = to_plain(msgspec.structs.replace(self, releases=[]))
+        del plain["skipped"]
+        plain["releases"] = [
+            one.raw if isinstance(one, Skipped) else to_plain(one) for one in self.entries
+        ]
+        data = canonical_json.encode(plain)
         if len(data) > canonical_json.MAX_SIZE_BYTES:
             raise ModpmError(
                 f"`{self.name}` has no room for more",
@@ -280,7 +328,15 @@ class Index(Record, frozen=True, kw_only=True):
                 f"bytes, and would have {len(data):,}",
                 hint="go on under another name, or say less: shorter summaries, fewer metrics",
             )
-        self.from_bytes(data, ModuleName.parse(self.name), "what was to be written")
+        where = "what was to be written"
+        again = self.from_bytes(data, ModuleName.parse(self.name), where)
+        if [one.raw for one in again.skipped] != [one.raw for one in self.skipped]:
+            raise ModpmError(
+                f"the index of `{self.name}` could not be used by anybody",
+                code="invalid-index",
+                where=where,
+                why=again.cannot_use(again.skipped, where).why,
+            )
         return data
 
     def after(self, before: Self | None) -> Self:
@@ -289,9 +345,59 @@ class Index(Record, frozen=True, kw_only=True):
         return msgspec.structs.replace(self, serial=serial)
 
     def find(self, version: Version | str) -> Release | None:
-        """Return the release of a version; 1.0 and 1.0.0 are one."""
+        """Return the release of a version; 1.0 and 1.0.0 are one.
+
+        Raises:
+            ModpmError: `skipped-release`: there is one, and it cannot be used.
+        """
         wanted = Version(version) if isinstance(version, str) else version
+        if skipped := [one for one in self.skipped if one.version == wanted]:
+            raise self.cannot_use(skipped)
         return next((r for r in self.releases if Version(r.version) == wanted), None)
+
+    @property
+    def entries(self) -> list[Release | Skipped]:
+        """All entries, by version; those that say none are the last."""
+        return sorted((*self.releases, *self.skipped), key=_place)
+
+    def hidden(
+        self, asked: Iterable[Requirement], chosen: str, where: str | None = None
+    ) -> ModpmError | None:
+        """Return what is to be said of skipped entries that would have been chosen otherwise.
+
+        Args:
+            asked: What is asked of the module.
+            chosen: The version that was chosen.
+            where: The registry.
+        """
+        than = Version(chosen)
+        found = [
+            one
+            for one in self.skipped
+            if one.version is not None
+            and one.version > than
+            and one.version.is_prerelease <= than.is_prerelease
+            and all(self._admits(requirement, one.version) for requirement in asked)
+        ]
+        return self.cannot_use(found, where) if found else None
+
+    def cannot_use(self, skipped: Sequence[Skipped], where: str | None = None) -> ModpmError:
+        """Return the error that says of skipped entries why they are."""
+        told = [f"{one.text or 'a release'}"[:100] for one in skipped[:_MAX_TOLD]]
+        more = f" and {len(skipped) - _MAX_TOLD} more" if len(skipped) > _MAX_TOLD else ""
+        whys = [f"{text} {one.why}" for text, one in zip(told, skipped, strict=False)]
+        return ModpmError(
+            f"{', '.join(told)}{more} of `{self.name}` cannot be used",
+            code="skipped-release",
+            where=where,
+            why="; ".join(whys),
+            hint=UPGRADE if all(one.is_newer for one in skipped) else _RESTORE,
+        )
+
+    def _admits(self, requirement: Requirement, version: Version) -> bool:
+        if requirement.tag is not None:
+            return self.tags.get(requirement.tag) == str(version)
+        return requirement.admits(str(version))
 
     def with_yanked(self, release: Release, reason: str | None) -> Self:
         """Return the index with a release yanked for a reason; None takes that back."""
@@ -329,10 +435,8 @@ class Index(Record, frozen=True, kw_only=True):
 
     def with_release(self, release: Release) -> Self:
         """Return the index with one release more."""
-        releases = sorted([*self.releases, release], key=lambda r: Version(r.version))
-        return msgspec.structs.replace(
-            self, releases=releases, format_version=format_version_of(releases)
-        )
+        releases = sorted([*self.releases, release], key=_place)
+        return msgspec.structs.replace(self, releases=releases)
 
 
 def release_in(index: Index | None, version: Version | str) -> Release | None:
@@ -340,44 +444,58 @@ def release_in(index: Index | None, version: Version | str) -> Release | None:
     return None if index is None else index.find(version)
 
 
-def format_version_of(releases: Sequence[Release]) -> int:
-    """Return the version of the format of an index of these (clause I-1)."""
-    has_composition = any(isinstance(release, CompositionRelease) for release in releases)
-    return COMPOSITION_FORMAT_VERSION if has_composition else FORMAT_VERSION
+def read_entry(raw: canonical_json.Json) -> Release | Skipped:
+    """Read one entry of an index, whatever the others are (clause I-11)."""
+    if isinstance(raw, dict):
+        version, kind = raw.get("format_version", FORMAT_VERSION), raw.get("kind", COMPOSITION)
+        if type(version) is not int or version != FORMAT_VERSION:
+            return Skipped(raw, f"has format version {str(version)[:100]}", is_newer=True)
+        if kind != COMPOSITION:
+            return Skipped(raw, f"is of the unknown kind {str(kind)[:100]!r}", is_newer=True)
+    release, problems = read_record(Release, raw, _release_problems)
+    if release is not None:
+        return release
+    told = [f"{one.path or 'it'} {one.message}" for one in problems[:_MAX_TOLD]]
+    return Skipped(raw, f"is damaged: {', '.join(told)}")
 
 
-def _has_composition(raw: canonical_json.Json) -> bool:
-    releases = raw.get("releases") if isinstance(raw, dict) else None
-    entries = releases if isinstance(releases, list) else []
-    return any(isinstance(e, dict) and e.get("kind") == COMPOSITION for e in entries)
+def _release_problems(release: Release) -> Iterator[Problem]:
+    if _canonical_version(release.version) is None:
+        yield Problem("version", "is not a version in canonical form")
+    for name in release.files:
+        if name not in FILE_NAMES:
+            yield Problem("files", f"{name[:100]!r} is not a file of a module")
+    for j, requirement in enumerate(release.requires):
+        if not _is_requirement(requirement):
+            yield Problem(f"requires[{j}]", "is not a requirement")
 
 
-def _problems(index: Index) -> Iterator[Problem]:
-    if index.format_version < format_version_of(index.releases):
-        yield Problem("format_version", f"is {index.format_version}, and there are compositions")
-    yield from _version_problems(index)
-    for i, release in enumerate(index.releases):
-        for name in release.files:
-            if name not in FILE_NAMES:
-                yield Problem(f"releases[{i}].files", f"{name[:100]!r} is not a file of a module")
-        for j, requirement in enumerate(release.requires):
-            if not _is_requirement(requirement):
-                yield Problem(f"releases[{i}].requires[{j}]", "is not a requirement")
-
-
-def _version_problems(index: Index) -> Iterator[Problem]:
-    versions = [_canonical_version(release.version) for release in index.releases]
-    for i, version in enumerate(versions):
-        if version is None:
-            yield Problem(f"releases[{i}].version", "is not a version in canonical form")
+def _problems(
+    document: IndexDocument, module: ModuleName, entries: Sequence[Release | Skipped]
+) -> Iterator[Problem]:
+    if document.name != str(module):
+        yield Problem("name", f"is `{document.name}`")
+    versions = [_version(one) for one in entries]
     known = [version for version in versions if version is not None]
     if any(a >= b for a, b in pairwise(known)):
         yield Problem("releases", "are not in ascending order, each version once")
-    for tag, text in index.tags.items():
-        if text not in {release.version for release in index.releases}:
+    listed = {one.text if isinstance(one, Skipped) else one.version for one in entries}
+    for tag, text in document.tags.items():
+        if text not in listed and None not in versions:  # it may be of an entry without one
             yield Problem(f"tags.{tag[:100]}", f"{text[:100]!r} is not a release")
 
 
+def _version(entry: Release | Skipped) -> Version | None:
+    return entry.version if isinstance(entry, Skipped) else _canonical_version(entry.version)
+
+
+def _place(entry: Release | Skipped) -> tuple[bool, Version]:
+    """Order entries by version; those that have none come last."""
+    version = _version(entry)
+    return version is None, version or Version("0")
+
+
+@lru_cache(maxsize=65_536)
 def _canonical_version(text: str) -> Version | None:
     try:
         version = Version(text if len(text) <= MAX_VERSION_LENGTH else "")

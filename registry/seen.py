@@ -226,6 +226,7 @@ def _changed(index: Index | None, known: Mapping[Key, Sighting]) -> Iterator[str
 def _gone_back(index: Index | None, known: Mapping[Key, Sighting]) -> Iterator[str]:
     facts = {} if index is None else _facts(index)
     releases = [] if index is None else index.releases
+    there = set() if index is None else {str(entry.version) for entry in index.entries}
     order = {release.version: i for i, release in enumerate(releases)}
     # Who yanks a release lets its tags stand for an older one.
     offered = {
@@ -235,7 +236,7 @@ def _gone_back(index: Index | None, known: Mapping[Key, Sighting]) -> Iterator[s
         now = facts.get((what, name))
         if what == _SERIAL and int(now or 0) < int(seen.value):
             yield f"it had been changed {seen.value} times on {seen.last}, and now {now or 0} times"
-        elif what == _RELEASE and now is None:
+        elif what == _RELEASE and name not in there:
             yield f"{name} was listed from {seen.first} to {seen.last}, and is not"
         elif what == _TAG and order.get(str(now), len(order)) < offered.get(str(seen.value), -1):
             yield f"`{name}` stood for {seen.value} on {seen.last}, and stands for {now}"

@@ -12,7 +12,7 @@ from modpm.cli.error_document import ErrorDocument
 from modpm.core.formats.composition_manifest import CompositionManifest
 from modpm.core.formats.manifest import Manifest
 from modpm.registry.backends.shards import Entry
-from modpm.registry.index import CompositionRelease, Index, ModuleRelease
+from modpm.registry.index import CompositionRelease, IndexDocument, ModuleRelease
 from modpm.registry.projects.lockfile import LockDocument
 from modpm.registry.projects.project import Wishes
 from modpm.registry.signing.signature import Bundle, Statement
@@ -26,7 +26,7 @@ FOLDER = Path(__file__).parent / "schemas"
 TYPES: dict[str, type] = {
     "manifest": Manifest,
     "composition": CompositionManifest,
-    "index": Index,
+    "index": IndexDocument,
     "catalogue": Entry,
     "lockfile": LockDocument,
     "signature": Bundle,
@@ -42,7 +42,6 @@ KINDS = {"Release": (ModuleRelease, CompositionRelease)}
 
 FORMAT_VERSIONS: dict[str, dict[str, Any]] = {
     "CompositionManifest": {"const": 2},
-    "Index": {"enum": [1, 2]},
 }
 """Of formats that have others than the first."""
 

@@ -40,7 +40,7 @@ _KEPT_LABELS, _KEPT_SUMMARY = 16, 500
 DAMAGED = frozenset(
     {
         *("invalid-catalogue", "invalid-index", "invalid-json", "too-large"),
-        *("not-a-regular-file", "unknown-format-version"),
+        *("not-a-regular-file", "skipped-release", "unknown-format-version"),
     }
 )
 """What is wrong with one document and says nothing of any other."""
@@ -238,4 +238,7 @@ def scanned_module(index: Look, module: ModuleName) -> Shard:
         if error.code not in DAMAGED:
             raise
         return shard._replace(entries={module.name: None}, problem=error)
-    return shard if found is None else shard._replace(entries={module.name: Entry.of(found)})
+    if found is None:
+        return shard
+    problem = found.cannot_use(found.skipped) if found.skipped else None
+    return shard._replace(entries={module.name: Entry.of(found)}, problem=problem)

@@ -38,6 +38,7 @@ class Information:
         registry: Where it is, or came from.
         path: Where it is installed; None if it is not.
         yanked: Why it was yanked, if its registry says so.
+        problem: Why newer releases were left out, if there are some that cannot be used.
     """
 
     manifest: AnyManifest
@@ -46,6 +47,7 @@ class Information:
     registry: str
     path: Path | None
     yanked: str | None = None
+    problem: ModpmError | None = None
 
 
 def info(
@@ -124,4 +126,5 @@ def _listed(requirement: Requirement, listing: Listing) -> Information:
         registry=backend.location,
         path=None,
         yanked=release.yanked,
+        problem=listing.index.hidden([requirement], release.version, listing.backend.location),
     )

@@ -9,6 +9,7 @@ from packaging.version import Version
 
 from modpm.core.errors import ModpmError
 from modpm.core.formats.requirements import Requirement
+from modpm.registry.backends.shards import DAMAGED
 from modpm.registry.index import CompositionRelease, ModuleRelease
 from modpm.registry.projects.project import Project
 from modpm.registry.projects.request import Bounds
@@ -18,7 +19,7 @@ from modpm.registry.resolver.refusals import newest_fitting
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from modpm.core.formats.manifest import ClassMetrics
     from modpm.core.formats.measurement import Measurement
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     from modpm.registry.addresses import Registries
     from modpm.registry.index import Index, Release
     from modpm.registry.projects.lockfile import Pin
-    from modpm.registry.projects.requirement_graph import Edge
 
 
 class Change(NamedTuple):
@@ -73,6 +73,7 @@ def outdated(
     registry: Registries = None,
     *,
     exclude_newer: str | None = None,
+    on_problem: Callable[[ModpmError], None] = lambda _problem: None,
 ) -> list[Standing]:
     """Compare installed modules with what there is, sorted by name.
 
@@ -80,9 +81,11 @@ def outdated(
         project: A folder in the project.
         registry: One or more registries to look in first.
         exclude_newer: As for `install`; what is installed is shown however new it is.
+        on_problem: Told why a module, or a newer release of one, was left out: what is listed
+            of it cannot be used.
 
     Returns:
-        All installed modules, those that are not outdated too.
+        All other installed modules, those that are not outdated too.
 
     Raises:
         ModpmError: `bad-setting`; `lock-missing`; `unknown-module` or `other-registry`; what
@@ -94,19 +97,26 @@ def outdated(
     catalogue = Sources.of(place, place.wishes(), registry).catalogue(lock.pins)
     catalogue.read_ahead([pin.module for pin in lock.pins])
     asking = RequirementGraph(place.lock() or lock).required_by
-    return [
-        _standing(
-            pin,
-            asking.get(pin.module, ()),
-            catalogue.index(pin.module).until(until, besides=Version(pin.version)),
-        )
-        for pin in lock.pins
-    ]
+    found = []
+    for pin in lock.pins:
+        edges = asking.get(pin.module, ())
+        asked = [Requirement.parse(edge.requirement).of(pin.module) for edge in edges]
+        try:
+            listing = catalogue.listing(pin.module)
+            index = listing.index.until(until, besides=Version(pin.version))
+            found.append(_standing(pin, asked, index))
+            problem = index.hidden(asked, pin.version, listing.backend.location)
+        except ModpmError as error:
+            if error.code not in DAMAGED:
+                raise
+            problem = error
+        if problem is not None:
+            on_problem(problem)
+    return found
 
 
-def _standing(pin: Pin, asking: Sequence[Edge], index: Index) -> Standing:
+def _standing(pin: Pin, asked: Sequence[Requirement], index: Index) -> Standing:
     present, best = index.find(pin.version), index.newest()
-    asked = [Requirement.parse(edge.requirement).of(pin.module) for edge in asking]
     fitting = _newest_fitting(index, asked)
     is_moving = fitting is not None and fitting.version != pin.version
     return Standing(

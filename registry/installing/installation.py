@@ -63,6 +63,8 @@ class Installation:
         changes: What is not as it was, sorted by name.
         mended: Modules whose files were damaged or absent, and were made anew.
         yanked: Module to the reason why its release was yanked, as far as a registry was asked.
+        problems: Why modules of a namespace, and newer releases, were left out: nobody can use
+            what is listed of them.
     """
 
     project: Path
@@ -70,6 +72,7 @@ class Installation:
     changes: tuple[Change, ...]
     mended: tuple[ModuleName, ...] = ()
     yanked: Mapping[ModuleName, str] = field(default_factory=dict)
+    problems: Sequence[ModpmError] = ()
 
 
 def install(
@@ -337,4 +340,5 @@ def _outcome(
         changes=changes_between(before, chosen.lock, chosen.lowered),
         mended=tuple(pin.module for pin in missing if pin.digest in digests),
         yanked=yanked,
+        problems=chosen.problems,
     )

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
+    from modpm.core.errors import ModpmError
     from modpm.core.formats.names import ModuleName
     from modpm.registry.addresses import Registries
 
@@ -32,6 +33,7 @@ class Locking:
         changes: What is not as it was, sorted by name.
         is_changed: Whether its bytes are others than before.
         yanked: Module to the reason why its release was yanked.
+        problems: As of an `Installation`.
     """
 
     project: Path
@@ -39,6 +41,7 @@ class Locking:
     changes: tuple[Change, ...]
     is_changed: bool
     yanked: Mapping[ModuleName, str]
+    problems: Sequence[ModpmError] = ()
 
 
 def lock(
@@ -98,4 +101,5 @@ def lock(
                 changes=changes_between(before, chosen.lock, chosen.lowered),
                 is_changed=chosen.files_before[1] != chosen.lock.to_bytes(),
                 yanked=chosen.yanked,
+                problems=chosen.problems,
             )

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from packaging.version import Version
 
 from modpm.core.errors import ModpmError
+from modpm.core.formats.requirements import Requirement
 from modpm.registry.backends.opening import is_remote
 from modpm.registry.projects.lockfile import Lockfile, Pin
 from modpm.registry.projects.project import LOCK_FILE, PROJECT_FILE
@@ -17,10 +18,9 @@ from modpm.registry.projects.staleness import lock_problems, out_of_date
 from modpm.registry.system.threads import in_threads
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from modpm.core.formats.names import ModuleName
-    from modpm.core.formats.requirements import Requirement
     from modpm.registry.catalogue import RegistryCatalogue
     from modpm.registry.index import Release
     from modpm.registry.projects.project import Project, Wishes
@@ -36,11 +36,13 @@ class Choice(NamedTuple):
         lock: The lockfile.
         listed: What registries list of its releases; None if nobody looked.
         lowered: Module to the reason why it gets a lower version than was locked.
+        left_out: Why modules of a namespace, and newer releases, cannot be used.
     """
 
     lock: Lockfile
     listed: Mapping[ModuleName, Release] | None = None
     lowered: Mapping[ModuleName, str] = MappingProxyType({})
+    left_out: Sequence[ModpmError] = ()
 
 
 def chosen_pins(
@@ -123,6 +125,9 @@ def _resolved(request: Request, wishes: Wishes, lock: Lockfile, sources: Sources
         limit_seconds=request.bounds.limit_seconds,
         until=request.bounds.until,
     )
+    for pin in lock.pins:  # what was there must not be left out without a word
+        if pin.module in catalogue.left_out:
+            raise catalogue.left_out[pin.module]
     pins = _pins(releases, catalogue)
     before = {pin.module: pin for pin in lock.pins}
     for pin in pins:
@@ -134,7 +139,21 @@ def _resolved(request: Request, wishes: Wishes, lock: Lockfile, sources: Sources
         for pin in pins
         if pin.module in before and Version(pin.version) < Version(before[pin.module].version)
     }
-    return Choice(chosen, releases, lowered)
+    left_out = [*catalogue.left_out.values(), *_hidden(chosen, locked, catalogue)]
+    return Choice(chosen, releases, lowered, left_out)
+
+
+def _hidden(
+    chosen: Lockfile, locked: Mapping[ModuleName, Version], catalogue: RegistryCatalogue
+) -> Iterator[ModpmError]:
+    """Say which newer releases would have been chosen if they could be used."""
+    asking = RequirementGraph(chosen).required_by
+    for pin in chosen.pins:
+        if locked.get(pin.module) != Version(pin.version):
+            asked = [Requirement.parse(one.requirement) for one in asking.get(pin.module, ())]
+            listing = catalogue.listing(pin.module)
+            problem = listing.index.hidden(asked, pin.version, listing.backend.location)
+            yield from () if problem is None else (problem,)
 
 
 def _why_lowered(
@@ -147,14 +166,15 @@ def _why_lowered(
     """Return why a lower version is taken than the one that was locked (W-19).
 
     Raises:
-        ModpmError: `rolled-back`, if its registry has lost that one, which would fit.
+        ModpmError: `rolled-back`, if its registry has lost that one, which would fit;
+            `skipped-release`, if that cannot be used any more.
     """
     from modpm.registry.seen import are_rollbacks_accepted  # noqa: PLC0415 -- as resolving
 
-    release = catalogue.index(pin.module).find(locked.version)
     asked = [requirement for requirement in wanted if requirement.is_on(pin.module)]
     if not all(requirement.admits(locked.version) for requirement in asked):
         return f"{locked.version} does not fit what is asked for"
+    release = catalogue.index(pin.module).find(locked.version)
     if release is None:
         if locked.registry == pin.registry and not are_rollbacks_accepted():
             raise _lost(locked, catalogue.place_of(pin.module))

@@ -42,6 +42,7 @@ class Plan:
         addresses: The registries that may be asked, the first first.
         listed: What registries list of the releases that are chosen; None if nobody looked.
         lowered: Module to the reason why it gets a lower version than was locked.
+        problems: Why modules and newer releases were left out that cannot be used.
     """
 
     files_before: tuple[bytes | None, ...]
@@ -51,6 +52,7 @@ class Plan:
     addresses: tuple[Address, ...]
     listed: Mapping[ModuleName, Release] | None = None
     lowered: Mapping[ModuleName, str] = field(default_factory=dict)
+    problems: Sequence[ModpmError] = ()
 
     @property
     def yanked(self) -> dict[ModuleName, str]:
@@ -87,7 +89,8 @@ def plan(place: Project, request: Request) -> Plan:
         raise lock_missing(place.root)
     lock = lock or Lockfile((), ())
     sources.check_given(request.named_namespaces, lock.pins)
-    chosen, listed, lowered = chosen_pins(place, request, wishes, lock, sources)
+    choice = chosen_pins(place, request, wishes, lock, sources)
+    chosen = choice.lock
     edit = _settled(edit, chosen, sources.learned(chosen.pins))
     texts = Lockfile.of(edit.applied(old).all_requirements(), ()).requirements
     chosen = replace(chosen, requirements=texts)
@@ -97,7 +100,7 @@ def plan(place: Project, request: Request) -> Plan:
             raise out_of_date(place, [*problems, *other_pins(lock, chosen)])
     toml = toml if edit.applied(old) == old else edited(toml, edit)
     saves = request.save and not request.locked
-    return Plan(before, toml, chosen, saves, sources.helping, listed, lowered)
+    return Plan(before, toml, chosen, saves, sources.helping, *choice[1:])
 
 
 def plan_of_lock(place: Project, registries: Registries, *, frozen: bool) -> Plan:

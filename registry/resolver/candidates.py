@@ -43,6 +43,7 @@ class Candidates:
 
     Attributes:
         until: That time.
+        skipped: Why releases are left out that cannot be used; None if there are none.
         newer: The versions of the releases that are left out.
         module: The name.
         releases: Ascending by version.
@@ -59,6 +60,7 @@ class Candidates:
     ) -> None:
         self.module = ModuleName.parse(index.name)
         self._tags = index.tags
+        self.skipped = index.cannot_use(index.skipped) if index.skipped else None
         listed = index.until(until, besides=locked).releases
         self.until, self.newer = until, list[str]()
         if len(listed) < len(index.releases):
@@ -134,13 +136,14 @@ class Candidates:
 
     def _accepted(self, requirement: Requirement) -> VersionSet:
         if requirement.tag is not None:
-            return self._positions_of(self._tagged(requirement.tag))
+            version = self._tagged(requirement.tag)
+            return VersionSet.of(i for i, r in enumerate(self.releases) if r.version == version)
         sets = map(self._satisfying, requirement.specifiers if requirement.versions else ())
         return reduce(VersionSet.__and__, sets, self.everything)
 
-    def _tagged(self, tag: str) -> Version:
+    def _tagged(self, tag: str) -> str:
         if tag in self._tags:
-            return _parsed(self._tags[tag])[0]
+            return self._tags[tag]
         raise ModpmError(
             f"`{self.module}` has no tag `{tag}`",
             code="unknown-tag",

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from modpm.core.errors import ModpmError
+from modpm.registry.index import UPGRADE
 from modpm.registry.resolver.candidates import Candidates
 
 if TYPE_CHECKING:
@@ -172,7 +173,8 @@ def found(candidates: Candidates) -> str:
     newer = (
         [f"{listed(candidates.newer)} newer than {candidates.until}"] if candidates.newer else []
     )
-    aside = "; ".join([*_yanked(candidates, candidates.everything), *newer])
+    skipped = [candidates.skipped.why or ""] if candidates.skipped else []
+    aside = "; ".join([*_yanked(candidates, candidates.everything), *newer, *skipped])
     return listed(plain) + (f" ({aside})" if aside else "")
 
 
@@ -192,6 +194,8 @@ def hint(candidates: Candidates, requirements: Iterable[Requirement]) -> str:
         if not (accepted & kind).is_empty:
             version = releases[(accepted & kind).last].version
             return f"to take the {name} all the same, ask for `{module}=={version}`"
+    if candidates.skipped is not None and candidates.skipped.hint == UPGRADE:
+        return UPGRADE
     if candidates.newer:
         return "give a later time by `--exclude-newer`, or loosen the requirement"
     offered = candidates.everything - candidates.yanked

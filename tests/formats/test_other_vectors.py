@@ -82,6 +82,19 @@ def test_golden_bad_indexes_are_refused(vectors: Path) -> None:
         assert caught.value.code == case["code"], name
 
 
+def test_golden_indexes_are_used_but_for_what_is_skipped_and_stays(vectors: Path) -> None:
+    folder = vectors / "index"
+    expected = json.loads((folder / "skipped.json").read_bytes())
+    assert sorted(expected) == sorted(path.name for path in (folder / "skipped").iterdir())
+    for name, case in expected.items():
+        data = (folder / "skipped" / name).read_bytes()
+        index = Index.from_bytes(data, SEVEN, name)
+        assert [release.version for release in index.releases] == case["releases"], name
+        assert [one.text for one in index.skipped] == case["skipped"], name
+        assert [one.is_newer for one in index.skipped] == case["newer"], name
+        assert index.to_bytes() == data, name
+
+
 def decode_layout(kind: str, data: bytes) -> Mapping[str, int | str | None]:
     if kind == "namespaces.json":
         return shards.decode_counts(data, kind)

@@ -118,18 +118,6 @@ def set_index(key: str, value: object) -> Callable[[dict[str, Any]], None]:
         set_index("name", "../cat"),
         set_index("releases", 3),
         set_index("tags", {"stable": "9.9"}),
-        set_release("version", "one"),
-        set_release("version", "1.0.0.RC1"),
-        set_release("version", "../../etc"),
-        set_release("version", "1" * 5000),
-        set_release("digest", "sha256:0"),
-        set_release("digest", "sha256:../../../../etc/passwd"),
-        set_release("manifest_size_bytes", -1),
-        set_release("files", {"../evil": {"size_bytes": 1, "digest": DIGEST}}),
-        set_release("files", {"module.safetensors": {"size_bytes": -1, "digest": DIGEST}}),
-        set_release("requires", ["not a requirement"]),
-        set_release("published", "yesterday"),
-        set_release("yanked", 3),
     ],
 )
 def test_an_index_that_lies_is_refused(
@@ -140,6 +128,65 @@ def test_an_index_that_lies_is_refused(
     with pytest.raises(ModpmError) as caught:
         read(document)
     assert caught.value.code == "invalid-index"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        set_release("version", "one"),
+        set_release("version", "1.0.0.RC1"),
+        set_release("version", "../../etc"),
+        set_release("version", "1" * 5000),
+        set_release("version", 1),
+        set_release("format_version", 2),
+        set_release("format_version", True),
+        set_release("kind", "ensemble"),
+        set_release("kind", ["composition"]),
+        set_release("kind", "composition"),
+        set_release("digest", "sha256:0"),
+        set_release("digest", "sha256:../../../../etc/passwd"),
+        set_release("manifest_size_bytes", -1),
+        set_release("files", {"../evil": {"size_bytes": 1, "digest": DIGEST}}),
+        set_release("files", {"module.safetensors": {"size_bytes": -1, "digest": DIGEST}}),
+        set_release("requires", ["not a requirement"]),
+        set_release("published", "yesterday"),
+        set_release("yanked", 3),
+    ],
+)
+def test_a_release_that_lies_is_skipped_and_stays_and_hides_no_other(
+    document: dict[str, Any], release: Release, change: Callable[[dict[str, Any]], None]
+) -> None:
+    document["releases"].append({**document["releases"][0], "version": "1.1.0"})
+    change(document)
+    raw = document["releases"][0]
+
+    index = read(document)
+
+    assert [one.version for one in index.releases] == ["1.1.0"]
+    assert [one.raw for one in index.skipped] == [raw]
+    later = json.loads(index.with_release(replaced(release, "2.0.0")).to_bytes())
+    assert raw in later["releases"]
+    assert later["tags"] == document["tags"]
+    assert read(later).skipped == index.skipped
+
+
+def test_what_could_not_be_used_is_not_written(release: Release) -> None:
+    broken = msgspec.structs.replace(release, requires=["not a requirement"])
+
+    with pytest.raises(ModpmError, match="not a requirement") as caught:
+        Index(name="digits/cat").with_release(broken).to_bytes()
+    assert caught.value.code == "invalid-index"
+
+
+def test_a_skipped_version_is_listed_and_not_given_away(document: dict[str, Any]) -> None:
+    document["releases"].append({"version": "2.0.0", "format_version": 2})
+    index = read(document)
+
+    for version in ("2.0.0", "2.0"):
+        with pytest.raises(ModpmError, match=r"2\.0\.0 has format version 2") as caught:
+            index.find(version)
+        assert (caught.value.code, caught.value.hint) == ("skipped-release", "upgrade modpm")
+    assert [one.version for one in index.entries] == ["1.0.0", Version("2.0.0")]
 
 
 def test_a_version_that_is_listed_twice_is_refused(document: dict[str, Any]) -> None:

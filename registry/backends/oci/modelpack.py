@@ -18,7 +18,7 @@ from modpm.core.formats.manifest import (
     Manifest,
 )
 from modpm.core.formats.records import Problem, Record, problems_error, read_record, to_plain
-from modpm.registry.index import Release
+from modpm.registry.index import Release, Skipped, read_entry
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -124,16 +124,18 @@ def unpack(data: bytes, where: str) -> Artifact | None:
 
     Raises:
         ModpmError: `invalid-index`, if what it says of the release cannot be used;
-            `invalid-json` or `too-large`.
+            `unknown-format-version`, if that is newer; `invalid-json` or `too-large`.
     """
     text = annotation(data, RELEASE_ANNOTATION, where)
     if text is None:
         return None
     oci_manifest, problems = read_record(OciManifest, canonical_json.decode(data, where))
     raw = canonical_json.decode(_encoded(text), f"{where} {RELEASE_ANNOTATION}")
-    release, release_problems = read_record(Release, raw)
-    if oci_manifest is None or release is None:
-        raise _unusable([*problems, *release_problems], where)
+    release = read_entry(raw)
+    if isinstance(release, Skipped):
+        raise _unusable([*problems, Problem("", release.why)], where, is_newer=release.is_newer)
+    if oci_manifest is None:
+        raise _unusable(problems, where)
     problems = list(_file_problems(oci_manifest, release))
     if problems:
         raise _unusable(problems, where)
@@ -179,13 +181,13 @@ def _file_problems(oci_manifest: OciManifest, release: Release) -> Iterator[Prob
             yield Problem("layers", f"do not hold {name[:100]!r} as the release lists it")
 
 
-def _unusable(problems: list[Problem], where: str) -> ModpmError:
+def _unusable(problems: list[Problem], where: str, *, is_newer: bool = False) -> ModpmError:
     return problems_error(
         problems,
         what="the OCI manifest of a release cannot be used",
-        code="invalid-index",
+        code="unknown-format-version" if is_newer else "invalid-index",
         where=where,
-        hint="ask whoever keeps the registry to restore it",
+        hint="upgrade modpm" if is_newer else "ask whoever keeps the registry to restore it",
     )
 
 

@@ -23,9 +23,10 @@ from packaging.version import Version
 
 from modpm.core.errors import ModpmError
 from modpm.core.formats.names import ModuleName
+from modpm.core.formats.records import to_plain
 from modpm.registry.backends.oci import naming
 from modpm.registry.backends.oci.claims import Claims
-from modpm.registry.backends.oci.modelpack import Artifact, annotation, pack, unpack
+from modpm.registry.backends.oci.modelpack import EMPTY, Artifact, annotation, pack, unpack
 from modpm.registry.backends.oci.repository import Repository, is_digest, listed
 from modpm.registry.backends.oci.server import (
     FORBIDDEN,
@@ -42,7 +43,7 @@ from modpm.registry.backends.refusals import cannot_list, check_same, not_listed
 from modpm.registry.backends.retrying import persistently
 from modpm.registry.backends.shards import scanned
 from modpm.registry.backends.web import Request, Web
-from modpm.registry.index import Index, Release, format_version_of
+from modpm.registry.index import Index, Release, Skipped, read_entry
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -67,6 +68,7 @@ class _Listing:
     releases: Mapping[str, Artifact]
     tags: Mapping[str, str]
     yanked: Mapping[str, str]
+    skipped: tuple[Skipped, ...] = ()
 
 
 class OciRegistry:
@@ -107,21 +109,21 @@ class OciRegistry:
     def index(self, module: ModuleName) -> Index | None:
         """Return what is listed for a name; None if nothing is."""
         listing = self._listing(module)
-        if listing is None or not listing.releases:
+        if listing is None or not (listing.releases or listing.skipped):
             self._check_server()
             return None
-        releases = [
-            msgspec.structs.replace(artifact.release, yanked=listing.yanked.get(version))
-            for version, artifact in listing.releases.items()
+        entries = [
+            read_entry(to_plain(msgspec.structs.replace(one.release, yanked=listing.yanked.get(v))))
+            for v, one in listing.releases.items()
         ]
-        releases.sort(key=lambda release: Version(release.version))
         index = Index(
-            format_version=format_version_of(releases),
             name=str(module),
             tags=dict(listing.tags),
-            releases=releases,
+            releases=sorted((e for e in entries if isinstance(e, Release)), key=_version),
+            skipped=(*listing.skipped, *(e for e in entries if isinstance(e, Skipped))),
         )
-        return Index.from_bytes(index.to_bytes(), module, self._repository(module).location)
+        index.to_bytes()  # refuses what no index lists, such as one version twice
+        return index
 
     def revision(self, module: ModuleName, version: str) -> str | None:
         """Return the digest of the OCI manifest."""
@@ -391,32 +393,35 @@ def _is_ours(tag: str) -> bool:
 
 def _read_listing(data: Mapping[str, bytes], where: str) -> _Listing:
     """Make sense of OCI manifests by their tags; pass over what is not of a module."""
-    artifacts = {
-        tag: artifact
-        for tag, content in data.items()
-        if (artifact := unpack(content, f"{where}:{tag}")) is not None
-    }
-    releases = {
-        artifact.release.version: artifact
-        for tag, artifact in artifacts.items()
-        if naming.tag_of_version(artifact.release.version) == tag
-    }
+    releases: dict[str, Artifact] = {}
+    yanked: dict[str, str] = {}
+    skipped: dict[str, Skipped] = {}
+    for tag, content in data.items():
+        version = naming.version_of_tag(tag)
+        if version is None:
+            continue
+        yank_tag = naming.yank_tag(version)
+        try:
+            artifact = unpack(content, f"{where}:{tag}")
+            reason = annotation(data.get(yank_tag, EMPTY), YANK_ANNOTATION, f"{where}:{yank_tag}")
+        except ModpmError as error:
+            is_newer = error.code == "unknown-format-version"
+            skipped[version] = Skipped({"version": version}, error.why or error.what, is_newer)
+            continue
+        if artifact is not None and artifact.release.version == version:
+            releases[version] = artifact
+            yanked |= {} if reason is None else {version: reason}
+    of_data = {data[naming.tag_of_version(version)]: version for version in [*skipped, *releases]}
     tags = {
-        tag: artifact.release.version
-        for tag, artifact in artifacts.items()
-        if naming.is_module_tag(tag) and _is_same(releases.get(artifact.release.version), artifact)
+        tag: of_data[content]
+        for tag, content in data.items()
+        if naming.is_module_tag(tag) and content in of_data
     }
-    reasons = {
-        version: annotation(data[tag], YANK_ANNOTATION, f"{where}:{tag}")
-        for version in releases
-        if (tag := naming.yank_tag(version)) in data
-    }
-    yanked = {version: reason for version, reason in reasons.items() if reason is not None}
-    return _Listing(releases, tags, yanked)
+    return _Listing(releases, tags, yanked, tuple(skipped.values()))
 
 
-def _is_same(release: Artifact | None, artifact: Artifact) -> bool:
-    return release is not None and release.digest == artifact.digest
+def _version(release: Release) -> Version:
+    return Version(release.version)
 
 
 def _unchangeable(index: Index) -> Index:

@@ -188,7 +188,7 @@ def test_a_composition_is_listed_and_fetched_as_class_modules_are(
     index = index_of(reader, PETS)
     (release,) = index.releases
 
-    assert index.format_version == 2
+    assert index.format_version == 1
     assert isinstance(release, CompositionRelease)
     assert (release.digest, release.requires) == (pets.digest, pets.manifest.requires)
     assert release.composition.labels == ["digits/cat", "digits/dog"]

@@ -255,20 +255,45 @@ def test_a_version_whose_tag_holds_something_else_cannot_be_published(
     assert code_of(lambda: registry.publish([cat])) == "version-taken"
 
 
-def test_a_release_whose_layers_are_others_is_refused(
-    registry: OciRegistry, cat: Distribution
+def test_a_release_whose_layers_are_others_is_skipped_and_hides_no_other(
+    registry: OciRegistry, cat: Distribution, make_distribution: MakeDistribution
 ) -> None:
-    registry.publish([cat])
+    registry.publish([cat, make_distribution("digits/cat", "1.1.0")])
     repository = repository_of(registry)
     document = json.loads(repository.manifest("1.0.0") or b"")
     document["layers"][0], document["layers"][1] = (
         {**document["layers"][1], "annotations": document["layers"][0]["annotations"]},
         {**document["layers"][0], "annotations": document["layers"][1]["annotations"]},
     )
+    for tag in ("1.0.0", "stable"):
+        repository.put_manifest(tag, canonical_json.encode(document))
+
+    index = index_of(registry)
+    assert [release.version for release in index.releases] == ["1.1.0"]
+    assert index.tags == {"stable": "1.0.0"}
+    assert code_of(lambda: index.find("1.0.0")) == "skipped-release"
+    assert code_of(lambda: registry.publish([cat])) == "invalid-index"
+    assert code_of(lambda: registry.open_file(CAT, "1.0.0", "LICENSE")) == "invalid-index"
+
+
+def test_a_newer_release_is_skipped_as_such_and_a_strange_yank_is_of_one_release(
+    registry: OciRegistry, cat: Distribution, make_distribution: MakeDistribution
+) -> None:
+    registry.publish([cat, make_distribution("digits/cat", "1.1.0")])
+    repository = repository_of(registry)
+    document = json.loads(repository.manifest("1.0.0") or b"")
+    release = {**json.loads(document["annotations"]["modpm.release"]), "format_version": 2}
+    document["annotations"]["modpm.release"] = canonical_json.encode(release).decode()
     repository.put_manifest("1.0.0", canonical_json.encode(document))
 
-    assert code_of(lambda: registry.index(CAT)) == "invalid-index"
-    assert code_of(lambda: registry.open_file(CAT, "1.0.0", "LICENSE")) == "invalid-index"
+    index = index_of(registry)
+    assert [one.version for one in index.releases] == ["1.1.0"]
+    assert [(one.text, one.is_newer) for one in index.skipped] == [("1.0.0", True)]
+
+    repository.put_record("_yank.1.1.0", {"modpm.yanked": ""})
+    index = index_of(registry)
+    assert not index.releases
+    assert [one.text for one in index.skipped] == ["1.0.0", "1.1.0"]
 
 
 def test_a_release_under_the_tag_of_another_version_is_not_listed(

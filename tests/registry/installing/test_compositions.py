@@ -320,8 +320,8 @@ def with_files_of(lock: str, other: Distribution) -> str:
 
 
 @pytest.mark.usefixtures("pets")
-def test_an_index_with_compositions_has_the_second_format(registry: Path) -> None:
-    assert index_of(registry, "acme/pets").format_version == 2
+def test_an_index_says_of_each_release_what_it_is(registry: Path) -> None:
+    assert index_of(registry, "acme/pets").format_version == 1
     assert index_of(registry, "digits/cat").format_version == 1
     (release,) = index_of(registry, "acme/pets").releases
     assert isinstance(release, CompositionRelease)
