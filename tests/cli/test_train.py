@@ -117,6 +117,7 @@ def test_two_processes_train_one_network(tmp_path: Path) -> None:
         "graph.json",
         "metrics.jsonl",
         "model.safetensors",
+        "findings.safetensors",
         "finished.json",
     }
 
