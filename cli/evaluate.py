@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from modpm.cli.completion import installed_names
+from modpm.cli.options import device_option
 from modpm.cli.output import emit, say, show, table
 from modpm.cli.pairs import pairs
 
@@ -52,6 +53,7 @@ def _names(_ctx: click.Context, _parameter: click.Parameter, value: str | None) 
     show_default="the current folder",
     help="A folder in the project.",
 )
+@device_option
 @click.option("--json", "as_json", is_flag=True, help="Print what was measured as JSON.")
 def command(
     *,
@@ -63,6 +65,7 @@ def command(
     open_set: bool,
     skip_bad: bool,
     record: bool,
+    device: str,
     project: str,
     as_json: bool,
 ) -> None:
@@ -84,6 +87,7 @@ def command(
         open_set=open_set,
         skip_bad=skip_bad,
         record=record,
+        device=device,
         project=project,
         report=say,
     )

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from modpm.cli.options import device_option
 from modpm.cli.output import as_text, emit, is_quiet, is_terminal, say, show, table
 
 if TYPE_CHECKING:
@@ -69,6 +70,7 @@ if TYPE_CHECKING:
     show_default=True,
     help="Images that modules are measured on; `held-out` does not read the test split.",
 )
+@device_option
 @click.option(
     "-o",
     "--output",
@@ -91,6 +93,7 @@ def command(
     summary: str | None,
     calibration: str,
     measure_on: str,
+    device: str,
     output: Path,
     as_json: bool,
 ) -> None:
@@ -115,6 +118,7 @@ def command(
             summary=summary,
             calibration=calibration,
             measure_on=measure_on,
+            device=device,
             progress=progress,
         )
     if as_json:

@@ -33,6 +33,13 @@ def _allow_http(ctx: click.Context, _param: click.Parameter, is_allowed: bool) -
         ctx.with_resource(allowed_everywhere())
 
 
+device_option = click.option(
+    "--device",
+    type=click.Choice(["auto", "cpu", "cuda", "mps"]),
+    default="auto",
+    show_default="the accelerator, where there is one",
+    help="Where networks run.",
+)
 allow_http_option = click.option(
     "--allow-http",
     is_flag=True,

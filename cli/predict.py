@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from modpm.cli.options import device_option
 from modpm.cli.output import emit, table
 
 if TYPE_CHECKING:
@@ -17,15 +18,16 @@ NONE_OF_THE_ABOVE = "none of the above"
 @click.command("predict", epilog="Example: modpm predict pets photo.png other.jpg")
 @click.argument("classifier", metavar="CLF")
 @click.argument("images", nargs=-1, required=True, metavar="IMAGE...")
+@device_option
 @click.option("--json", "as_json", is_flag=True, help="Print labels and scores as JSON.")
-def command(classifier: str, images: tuple[str, ...], as_json: bool) -> None:
+def command(classifier: str, images: tuple[str, ...], device: str, as_json: bool) -> None:
     """Classify images: label, probability and runner-up, or none of the above.
 
     CLF is the folder of a classifier. Images may have any size and colours.
     """
     from modpm.verbs.judging import predict  # noqa: PLC0415 -- so that --help needs no torch
 
-    predictions = predict(classifier, images)
+    predictions = predict(classifier, images, device=device)
     if as_json:
         emit([_data(path, one) for path, one in zip(images, predictions, strict=True)])
     else:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
+from modpm.cli.options import device_option
 from modpm.cli.output import emit, is_quiet, is_terminal, say
 
 if TYPE_CHECKING:
@@ -84,10 +85,16 @@ def _settings(
 )
 @click.option(
     "--precision",
-    type=click.Choice(["float32", "bfloat16"]),
-    default="float32",
-    show_default=True,
-    help="bfloat16 is faster where the processor has it.",
+    type=click.Choice(["auto", "float32", "bfloat16"]),
+    default="auto",
+    show_default="bfloat16 on an accelerator",
+    help="Of convolutions and products.",
+)
+@device_option
+@click.option(
+    "--deterministic",
+    is_flag=True,
+    help="The same bytes on every run on an accelerator, too; on a processor they always are.",
 )
 @click.option(
     "--retention",
@@ -146,7 +153,8 @@ def _with_settings_of(
     config = Run.open(output).config
     return {
         name: value
-        if ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE
+        if not hasattr(config, name)  # the device: a run may go on elsewhere
+        or ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE
         else getattr(config, name)
         for name, value in settings.items()
     }

@@ -13,6 +13,7 @@ from modpm.core.data import load_data, open_image
 from modpm.core.errors import ModpmError
 from modpm.core.formats.manifest import MANIFEST_FILE
 from modpm.core.formats.measurement import Measurement
+from modpm.core.training.device import AUTO, choose_device
 from modpm.core.training.run import Run
 from modpm.registry.installing.installed import installed
 from modpm.verbs.composing import compose
@@ -70,6 +71,7 @@ def evaluate(
     open_set: bool = False,
     skip_bad: bool = False,
     record: bool = False,
+    device: str = AUTO,
     project: str | os.PathLike[str] = ".",
     report: Callable[[str], None] = lambda _sentence: None,
 ) -> Evaluation:
@@ -85,14 +87,17 @@ def evaluate(
         open_set: Judge images of classes that no label meets too: they must be none of the above.
         skip_bad: Leave out images that cannot be decoded.
         record: Write the accuracy into the classifier's folder.
+        device: Where networks run: `cpu`, `cuda`, `mps`, or `auto` for the accelerator where there
+            is one.
         project: A folder in the project.
         report: Is told what was done to the images, in sentences.
 
     Raises:
-        ModpmError: `not-a-subject`; `cannot-record`; what loading the images raises, and
-            matching labels with their classes.
+        ModpmError: `not-a-subject`; `cannot-record`; `no-such-device`; what loading the images
+            raises, and matching labels with their classes.
     """
-    judged = open_subject(subject, project)
+    where = choose_device(device)
+    judged = open_subject(subject, project).to(where)
     if record:
         _check_recordable(judged, classes, mapping)
     images = load_data(data, split, skip_bad=skip_bad, image_size=_image_size(judged))
@@ -147,16 +152,21 @@ def _measurement(images: ImageData, measured: Evaluation, open_set: bool) -> Mea
 
 
 def predict(
-    classifier: str | os.PathLike[str], images: Sequence[str | os.PathLike[str]]
+    classifier: str | os.PathLike[str],
+    images: Sequence[str | os.PathLike[str]],
+    *,
+    device: str = AUTO,
 ) -> list[Prediction]:
     """Say what the images in some files show.
 
     Args:
         classifier: The folder of a classifier.
         images: The files.
+        device: As for `evaluate`.
 
     Raises:
-        ModpmError: The folder is no classifier, or a file is no image that can be used.
+        ModpmError: `no-such-device`; the folder is no classifier, or a file is no image that can
+            be used.
     """
-    loaded = Classifier.from_folder(Path(classifier))
+    loaded = Classifier.from_folder(Path(classifier)).to(choose_device(device))
     return loaded.predict(open_image(Path(path)) for path in images)

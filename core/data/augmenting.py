@@ -45,7 +45,7 @@ def augment(
 
     Args:
         batch: Images, bytes or normalised.
-        generator: The only source of chance.
+        generator: The only source of chance, of the processor: it draws the same on all devices.
         is_mirrored: Whether half of the images, drawn at random, are mirrored left to right.
         fill: What the padding shows, per channel, in the batch's own values: 0 by default, which
             is the mean in a normalised batch; for bytes give 255 · mean for the same.
@@ -59,16 +59,15 @@ def augment(
     """
     n, _, height, width = batch.shape
     p = default_padding(min(height, width)) if padding is None else padding
-    top = torch.randint(2 * p + 1, (n,), generator=generator)
-    left = torch.randint(2 * p + 1, (n,), generator=generator)
+    top = torch.randint(2 * p + 1, (n,), generator=generator).to(batch.device)
+    left = torch.randint(2 * p + 1, (n,), generator=generator).to(batch.device)
     # (N, 2p + 1, 2p + 1, C, H, W): every place to cut, as views of the same memory.
     places = _padded(batch, p, fill).unfold(1, height, 1).unfold(2, width, 1)
-    cropped = places[torch.arange(n), top, left]
+    cropped = places[torch.arange(n, device=batch.device), top, left]
     if not is_mirrored:
         return cropped
-    is_flipped = torch.rand(n, generator=generator) < 0.5  # noqa: PLR2004 - half of them
-    cropped[is_flipped] = cropped[is_flipped].flip(3)
-    return cropped
+    is_flipped = (torch.rand(n, generator=generator) < 0.5).to(batch.device)  # noqa: PLR2004 - half of them
+    return torch.where(is_flipped[:, None, None, None], cropped.flip(3), cropped)
 
 
 def _padded(batch: Tensor, p: int, fill: Sequence[float] | None) -> Tensor:
@@ -76,7 +75,7 @@ def _padded(batch: Tensor, p: int, fill: Sequence[float] | None) -> Tensor:
     n, channels, height, width = batch.shape
     padded = batch.new_zeros(n, height + 2 * p, width + 2 * p, channels)
     if fill is not None:
-        values = torch.tensor(fill)
+        values = torch.tensor(fill, device=batch.device)
         padded[:] = values if batch.is_floating_point() else values.round()
     padded[:, p : p + height, p : p + width] = batch.permute(0, 2, 3, 1)
     return padded

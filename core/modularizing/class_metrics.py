@@ -75,6 +75,8 @@ def _measure_together(
         data, split = origin.validation, HELD_OUT
         scores = torch.stack([network.fitted.held_out_scores for network in networks], dim=1)
     else:
-        scores = read_scores([network.scored for network in networks], data, origin.contract)
+        scores = read_scores(
+            [network.scored for network in networks], data, origin.contract, origin.device
+        )
     for own, network in zip(scores.unbind(1), networks, strict=True):
         yield measure(own, data.labels == network.class_index, split)

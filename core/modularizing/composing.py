@@ -44,7 +44,7 @@ def compose_all(
     data = origin.validation
     fused = fuse(modules, [module.label for module in modules])
     scores = torch.stack([network.fitted.held_out_scores for network in networks], dim=1)
-    fused_scores = predict_batches(fused, data.images, origin.contract)
+    fused_scores = predict_batches(fused.to(origin.device), data.images, origin.contract)
     measured = ComposedAccuracy(
         split=HELD_OUT,
         n=len(data),

@@ -87,7 +87,7 @@ def _fit_together(
     calibration: str,
 ) -> Iterator[FittedNetwork]:
     cuts = [cut(origin.graph, origin.tensors, masks, i) for i in classes]
-    readings = read(cuts, origin.validation, origin.contract)
+    readings = read(cuts, origin.validation, origin.contract, origin.device)
     for network, found in zip(cuts, readings, strict=True):
         yield _scored(origin, network, found, calibration)
 

@@ -28,6 +28,8 @@ from modpm.core.modularizing.request import (
 )
 from modpm.core.modularizing.splits import TEST
 from modpm.core.modularizing.whole_tree import whole_tree
+from modpm.core.training.device import AUTO as AUTO_DEVICE
+from modpm.core.training.device import choose_device
 from modpm.core.training.run import Run
 
 if TYPE_CHECKING:
@@ -58,6 +60,7 @@ def modularize(
     summary: str | None = None,
     calibration: str = AUTO,
     measure_on: str = TEST,
+    device: str = AUTO_DEVICE,
     evidence: Evidence | None = None,
     progress: Progress | None = None,
 ) -> Modularization:
@@ -86,6 +89,8 @@ def modularize(
         calibration: `platt`, `one-vs-rest-head`, or `auto` for the better one of each class.
         measure_on: `test`, or `held-out` for the held-out images alone: the test split is not
             read then, which is faster.
+        device: Where networks run: `cpu`, `cuda`, `mps`, or `auto` for the accelerator where there
+            is one.
         evidence: What says which kernels each class keeps; by default the method of the run.
         progress: Told how far it is.
 
@@ -94,6 +99,7 @@ def modularize(
             has changed; a setting is not possible; the folder exists or cannot be written; no
             size is within the budget.
     """
+    where = choose_device(device)
     run = run if isinstance(run, Run) else Run.open(run)
     request = checked_request(
         run,
@@ -110,7 +116,7 @@ def modularize(
         measure_on=measure_on,
         evidence_type=run.method.evidence_type() if evidence is None else type(evidence),
     )
-    origin = OriginNetwork.of(run, measures_test=request.measures_test)
+    origin = OriginNetwork(run, *run.network(), where, request.measures_test)
     return _Modularizing(origin, request, evidence, progress or _say_nothing).run()
 
 

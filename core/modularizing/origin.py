@@ -28,33 +28,25 @@ if TYPE_CHECKING:
     from modpm.core.training.run import Run
 
 
+_PROCESSOR = torch.device("cpu")
+
+
 @dataclass(frozen=True)
 class OriginNetwork:
     """A trained network that class modules are cut from.
 
     Attributes:
         run: Where it comes from.
-        graph, tensors: The network.
+        graph, tensors: The network, its tensors on the processor.
+        device: Where networks run.
         measures_test: Whether the test split is read at all.
     """
 
     run: Run
     graph: Graph
     tensors: dict[str, Tensor]
+    device: torch.device = _PROCESSOR
     measures_test: bool = True
-
-    @classmethod
-    def of(cls, run: Run, *, measures_test: bool = True) -> OriginNetwork:
-        """Return the network of a run.
-
-        Args:
-            run: A finished run.
-            measures_test: Whether the test split may be read.
-
-        Raises:
-            ModpmError: The run is not finished (`run-unfinished`), or is damaged.
-        """
-        return cls(run, *run.network(), measures_test)
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -69,7 +61,7 @@ class OriginNetwork:
     @cached_property
     def network(self) -> GraphNetwork:
         """The network, to be run."""
-        return build(self.graph, self.tensors).eval()
+        return build(self.graph, self.tensors).eval().to(self.device)
 
     @cached_property
     def kernels(self) -> dict[str, int]:
@@ -125,7 +117,7 @@ class OriginNetwork:
         Args:
             progress: Told how many training images are read, where they are.
         """
-        images = TrainingImages(self.run.training_data(), self.contract)
+        images = TrainingImages(self.run.training_data(), self.contract, self.device)
         return self.run.method.evidence(self.network, self.run.findings, images, progress)
 
 

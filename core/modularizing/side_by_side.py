@@ -38,14 +38,18 @@ class SideBySide:
 
     Args:
         networks: One or more, of equal input shapes.
+        device: Where they run; by default on the processor.
 
     Attributes:
         network: All of them as one.
     """
 
-    def __init__(self, networks: Sequence[PlainNetwork]) -> None:
+    def __init__(
+        self, networks: Sequence[PlainNetwork], device: torch.device | None = None
+    ) -> None:
         self._shared = _shared_nodes(networks)
-        self.network = _joined(networks, self._shared)
+        self._device = device or torch.device("cpu")
+        self.network = _joined(networks, self._shared).to(self._device)
 
     def run(self, images: Tensor, outputs: Sequence[Sequence[str]]) -> list[dict[str, Tensor]]:
         """Return the values of some nodes of each network.
@@ -59,7 +63,7 @@ class SideBySide:
         """
         names = [{name: self._name(i, name) for name in own} for i, own in enumerate(outputs)]
         wanted = tuple(dict.fromkeys(joint for own in names for joint in own.values()))
-        values = self.network.run(images, wanted)
+        values = self.network.run(images.to(self._device), wanted)
         return [{name: values[joint] for name, joint in own.items()} for own in names]
 
     def _name(self, index: int, name: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -17,8 +18,12 @@ if TYPE_CHECKING:
     from modpm.core.formats.manifest import InputContract
 
 
+_PROCESSOR = torch.device("cpu")
+_SHARE_OF_DEVICE = 0.5  # of its free memory, for images; the rest is for training
+
+
 class Batch(NamedTuple):
-    """Images that a network can read, and their classes.
+    """Images that a network can read, and their classes, on the processor.
 
     Shapes:
         images: float32 (N, C, H, W)
@@ -34,12 +39,28 @@ class TrainingImages:
     """Decoded images in memory, from which batches are made.
 
     Attributes:
-        data: The images.
+        data: The images, labels on the processor.
         contract: How they are normalised.
+        device: Where batches are made; the images are there as bytes if they fit.
     """
 
     data: ImageData
     contract: InputContract
+    device: torch.device = _PROCESSOR
+
+    @cached_property
+    def _images(self) -> Tensor:
+        return self.data.images.to(self.device) if self._fit else self.data.images
+
+    @property
+    def _fit(self) -> bool:
+        if self.device.type != "cuda":
+            return True
+        free, _ = torch.cuda.mem_get_info(self.device)
+        return self.data.images.nbytes < _SHARE_OF_DEVICE * free
+
+    def _at(self, positions: Tensor) -> Tensor:
+        return self._images[positions.to(self._images.device)].to(self.device)
 
     def batch(self, positions: Tensor, generator: torch.Generator) -> Batch:
         """Return the images at some positions, each cut at random and mirrored where that helps.
@@ -49,7 +70,7 @@ class TrainingImages:
         """
         mean, std = self.contract.mean, self.contract.std
         images = augment(
-            self.data.images[positions],
+            self._at(positions),
             generator,
             is_mirrored=is_mirrorable(self.data.classes),
             fill=[255 * value for value in mean],
@@ -63,7 +84,7 @@ class TrainingImages:
         Shapes:
             positions: int64 (N,)
         """
-        normalised = normalise(self.data.images[positions], self.contract.mean, self.contract.std)
+        normalised = normalise(self._at(positions), self.contract.mean, self.contract.std)
         images = normalised.contiguous(memory_format=torch.channels_last)
         return Batch(images, self.data.labels[positions])
 

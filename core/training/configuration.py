@@ -11,7 +11,7 @@ from modpm.core.formats.digest import digest_file
 from modpm.core.formats.records import Record
 
 AUTO = "auto"
-PRECISIONS = ("float32", "bfloat16")
+PRECISIONS = (AUTO, "float32", "bfloat16")
 DEFAULT_RETENTION = 0.32
 
 
@@ -29,7 +29,9 @@ class TrainingConfiguration(Record, frozen=True, kw_only=True):
         val_fraction: Share of the training data that is held out for validation.
         method: The method of training, and what it was told.
         settings: The method's own settings, all of them.
-        precision: `float32`, or `bfloat16` for convolutions and products in half precision.
+        precision: `float32`, or `bfloat16` for convolutions and products; `auto` until the
+            device is known.
+        deterministic: Equal bytes on an accelerator, too, where they cost time.
         retention: Kernel retention rate of the modules that the method prepares.
         skip_bad: Images that cannot be decoded are left out.
         mean, std: Normalisation of the images, where it is not that of the data.
@@ -48,6 +50,7 @@ class TrainingConfiguration(Record, frozen=True, kw_only=True):
     method: str
     settings: dict[str, float]
     precision: str
+    deterministic: bool = False
     retention: float = DEFAULT_RETENTION
     skip_bad: bool
     mean: list[float] | None = None

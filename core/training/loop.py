@@ -28,6 +28,7 @@ from modpm.core.training.configuration import (
     complete_settings,
     digest_of_init,
 )
+from modpm.core.training.device import arithmetic, choose_device
 from modpm.core.training.methods import DEFAULT_METHOD, find_method
 from modpm.core.training.run import Run, RunRecord, check_free, create_run, resume_hint
 from modpm.core.training.session import create_method, open_session, train_epochs
@@ -56,7 +57,9 @@ def train(
     val_fraction: float = 0.1,
     method: str = DEFAULT_METHOD,
     settings: Mapping[str, float] | None = None,
-    precision: str = "float32",
+    precision: str = AUTO,
+    device: str = AUTO,
+    deterministic: bool = False,
     retention: float = DEFAULT_RETENTION,
     skip_bad: bool = False,
     mean: list[float] | None = None,
@@ -84,7 +87,11 @@ def train(
         val_fraction: Share of the split `train` that is held out.
         method: `views`, `mwt` or `plain`; one of another package, or `package.module:Class`.
         settings: Numbers that the method has names for.
-        precision: `float32` or `bfloat16`.
+        precision: `float32`, `bfloat16`, or `auto` for bfloat16 on an accelerator.
+        device: `cpu`, `cuda`, `mps`, or `auto` for the accelerator where there is one. Whatever it
+            is, the run folder is the same but for rounding.
+        deterministic: The same bytes on every run on an accelerator, too, where they cost time; on
+            a processor they always are.
         retention: Kernel retention rate of the modules that the method prepares.
         skip_bad: Leave out images that cannot be decoded.
         mean: Of pixels in [0, 1], per channel; by default that of the training data.
@@ -98,6 +105,7 @@ def train(
             `data-changed`); the loss is not finite (`loss-not-finite`); the disk is full
             (`disk-full`); Ctrl-C (`interrupted`). The state after the last whole epoch is kept.
     """
+    where = choose_device(device)
     kind = find_method(method)
     recipe = kind.recipe(is_trained=init is not None)
     configuration = TrainingConfiguration(
@@ -113,22 +121,30 @@ def train(
         val_fraction=val_fraction,
         method=method,
         settings=complete_settings(method, kind.settings, settings or {}),
-        precision=precision,
+        precision=_precision(precision, where),
+        deterministic=deterministic,
         retention=retention,
         skip_bad=skip_bad,
         mean=mean,
         std=std,
     )
     check_configuration(configuration)
-    accelerator = _accelerator(batch_size)
+    accelerator = _accelerator(batch_size, where)
     folder = Path(output)
     run = (
         _resumed(folder, configuration) if resume else _started(folder, configuration, accelerator)
     )
     if not run.is_finished:
-        with _failures_explained(run), torch.random.fork_rng(devices=[]):
+        exact = arithmetic(where, is_deterministic=deterministic)
+        with _failures_explained(run), torch.random.fork_rng(devices=[]), exact:
             train_epochs(open_session(run, accelerator), progress)
     return run
+
+
+def _precision(precision: str, device: torch.device) -> str:
+    if precision != AUTO:
+        return precision
+    return "float32" if device.type == "cpu" else "bfloat16"
 
 
 def _absolute_if_folder(data: str | Path) -> str:
@@ -138,7 +154,7 @@ def _absolute_if_folder(data: str | Path) -> str:
 
 
 # accelerate has no types, and it is imported only where training happens.
-def _accelerator(batch_size: int) -> Any:  # noqa: ANN401 -- accelerate has no types
+def _accelerator(batch_size: int, device: torch.device) -> Any:  # noqa: ANN401 -- accelerate has no types
     try:
         from accelerate import Accelerator  # noqa: PLC0415 -- an extra of the package
     except ModuleNotFoundError as error:
@@ -148,7 +164,7 @@ def _accelerator(batch_size: int) -> Any:  # noqa: ANN401 -- accelerate has no t
             hint='install it with `pip install "modpm[train]"`',
         ) from error
     # Without a GPU it would not look for other processes unless it is told to stay on the CPU.
-    accelerator = Accelerator(cpu=not torch.accelerator.is_available())
+    accelerator = Accelerator(cpu=device.type == "cpu")
     _warn_of_missing_processes(accelerator.num_processes)
     # Left to the end of the process, its threads may outlive what they use, which aborts.
     atexit.register(accelerator.state.destroy_process_group)

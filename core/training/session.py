@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,7 +17,7 @@ from modpm.core.training.batches import TrainingImages, epoch_order, n_steps, se
 from modpm.core.training.checkpoint import Checkpoint, encode_checkpoint, read_checkpoint
 from modpm.core.training.inference import accuracy, predict_batches
 from modpm.core.training.methods import find_method
-from modpm.core.training.methods.method import Method, Recipe, Task
+from modpm.core.training.methods.method import Losses, Method, Recipe, Task
 from modpm.core.training.optimizer import (
     create_optimizer,
     learning_rate,
@@ -27,6 +26,7 @@ from modpm.core.training.optimizer import (
     set_learning_rate,
 )
 from modpm.core.training.run import Run, finish_run
+from modpm.core.training.steps import CompiledLoss, EpochLosses, compile_options
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -43,7 +43,8 @@ class Progress(NamedTuple):
     Attributes:
         epoch, n_epochs: The epoch it is in, from 1, and of how many.
         step, n_steps: The step of the epoch that is done, from 1, and of how many.
-        loss: Of that step, or the mean of the epoch.
+        loss: Of that step or, where losses stay on the device for a while, the last one that was
+            read; of an epoch, the mean.
         metrics: The epoch's, when it is done.
     """
 
@@ -84,7 +85,7 @@ class Session:
         run: The run's folder and settings.
         accelerator: Knows the other processes.
         method: What is trained, as this process sees it.
-        shared: The same, its gradients averaged over all processes.
+        losses: Gives its losses, its gradients averaged over all processes.
         optimizer: Of its parameters.
         images: The training images.
         epochs_done: Before this session.
@@ -93,7 +94,7 @@ class Session:
     run: Run
     accelerator: Any
     method: Method
-    shared: Any
+    losses: CompiledLoss
     optimizer: Optimizer
     images: TrainingImages
     epochs_done: int
@@ -110,7 +111,8 @@ def open_session(run: Run, accelerator: Any) -> Session:  # noqa: ANN401 -- acce
     Raises:
         ModpmError: The run is damaged, or its data have changed.
     """
-    images = TrainingImages(run.training_data(), run.input)
+    device = accelerator.device
+    images = TrainingImages(run.training_data(), run.input, device)
     checkpoint = read_checkpoint(run.checkpoint_path)
     method = create_method(run, build(run.graph, _tensors_of("network.", checkpoint)))
     method.load_state_dict(checkpoint.state)
@@ -119,7 +121,9 @@ def open_session(run: Run, accelerator: Any) -> Session:  # noqa: ANN401 -- acce
     optimizer = create_optimizer(method, recipe_of(run.config).weight_decay)
     shared, optimizer = accelerator.prepare(method, optimizer)
     restore_momentum(optimizer, method, checkpoint.momentum)
-    return Session(run, accelerator, method, shared, optimizer, images, checkpoint.epochs_done)
+    options = compile_options(device, is_deterministic=run.config.deterministic)
+    losses = CompiledLoss(shared, options)
+    return Session(run, accelerator, method, losses, optimizer, images, checkpoint.epochs_done)
 
 
 def _tensors_of(prefix: str, checkpoint: Checkpoint) -> dict[str, Tensor]:
@@ -180,23 +184,18 @@ def _train_epoch(session: Session, epoch: int, say: Report) -> dict[str, float]:
     chance = seeded_generator(config.seed, epoch, _FIRST_PROCESS + accelerator.process_index)
     torch.manual_seed(chance.initial_seed())  # what dropout draws from
     session.method.train()
-    sums: dict[str, Tensor] = {}
-    counts: dict[str, int] = {}
+    losses = EpochLosses()
     for index, positions in enumerate(order):
         mine = positions[accelerator.process_index :: accelerator.num_processes]
-        losses = _train_step(session, mine, chance, epoch * session.n_steps + index)
-        _check_finite(session.run, losses, epoch, index)
-        for name, loss in losses.items():
-            sums[name] = sums.get(name, 0) + loss
-            counts[name] = counts.get(name, 0) + 1
-        say(_progress(session, epoch, index + 1, losses["loss"].item()))
-    means = {name: accelerator.reduce(total, "mean") / counts[name] for name, total in sums.items()}
-    return {name: mean.item() for name, mean in means.items()}
+        losses.add(_train_step(session, mine, chance, epoch * session.n_steps + index))
+        _check_finite(session.run, losses, epoch)
+        say(_progress(session, epoch, index + 1, losses.last))
+    losses.read()
+    _check_finite(session.run, losses, epoch)
+    return losses.means(lambda total: accelerator.reduce(total, "mean"))
 
 
-def _train_step(
-    session: Session, positions: Tensor, chance: torch.Generator, step: int
-) -> dict[str, Tensor]:
+def _train_step(session: Session, positions: Tensor, chance: torch.Generator, step: int) -> Losses:
     """Train one step on the images at some positions; step counts from the run's first."""
     n_total, method = session.n_steps * session.run.config.epochs, session.method
     config = session.run.config
@@ -205,22 +204,23 @@ def _train_step(
     method.before_step(session.images, step / n_total)
     inputs = method.draw(session.images.batch(positions, chance), chance)
     device = session.accelerator.device
-    losses: dict[str, Tensor] = session.shared(*(x.to(device) for x in inputs))
+    losses = session.losses(*(x.to(device, non_blocking=True) for x in inputs))
     session.optimizer.zero_grad()
     session.accelerator.backward(losses["loss"])
     session.optimizer.step()
     method.after_step(step / n_total, (step + 1) / n_total)
-    return {name: loss.detach() for name, loss in losses.items()}
+    # Copies: the next step of a captured program overwrites what this one gave.
+    return {name: loss.detach().clone() for name, loss in losses.items()}
 
 
-def _check_finite(run: Run, losses: dict[str, Tensor], epoch: int, index: int) -> None:
-    if math.isfinite(losses["loss"].item()):
+def _check_finite(run: Run, losses: EpochLosses, epoch: int) -> None:
+    if losses.not_finite is None:
         return
     raise ModpmError(
         "the loss is not finite",
         code="loss-not-finite",
-        where=f"{run.folder}, epoch {epoch + 1}, step {index + 1}",
-        why=", ".join(f"{name} {loss.item()}" for name, loss in losses.items()),
+        where=f"{run.folder}, epoch {epoch + 1}, step {losses.not_finite.step}",
+        why=", ".join(f"{name} {loss}" for name, loss in losses.not_finite.losses.items()),
         hint=f"train in another folder with a lower --lr than {run.config.lr}; "
         f"the state after epoch {epoch} is kept in {run.checkpoint_path.name}",
     )

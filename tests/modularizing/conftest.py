@@ -24,7 +24,7 @@ def small_run(tmp_path_factory: pytest.TempPathFactory) -> Run:
 @pytest.fixture(scope="session")
 def origin(small_run: Run) -> OriginNetwork:
     """Return its network."""
-    return OriginNetwork.of(small_run)
+    return OriginNetwork(small_run, *small_run.network())
 
 
 @pytest.fixture(scope="session")

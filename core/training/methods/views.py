@@ -16,7 +16,7 @@ import math
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import (
     binary_cross_entropy_with_logits,
     cross_entropy,
@@ -101,6 +101,8 @@ class Views(Method):
         shape = task.n_classes, sum(self.n_kernels.values())
         self.register_buffer("ranks", torch.full(shape, -1, dtype=torch.int32))
         self.teacher = _frozen(network) if task.is_trained else None
+        self._is_ranked: bool | None = None  # unknown: it stands in `ranks`
+        self.register_load_state_dict_post_hook(_forget_ranks)  # type: ignore[no-untyped-call]  # torch's
         # Asked for at every step, and the same once kernels are ranked.
         self._kept: dict[str, Tensor] = {}
         self._in_modules: dict[str, Tensor] = {}
@@ -126,8 +128,9 @@ class Views(Method):
     @property
     def is_ranked(self) -> bool:
         """Whether kernels are ranked, so that views are seen."""
-        # Asked of the device once only: it never changes back.
-        return bool(self._kept) or bool((self.ranks >= 0).all())
+        if self._is_ranked is None:
+            self._is_ranked = bool((self.ranks >= 0).all())
+        return self._is_ranked
 
     def kept(self) -> dict[str, Tensor]:
         """Return which kernels each class keeps, of 0 and 1; (n_classes, K) for each layer."""
@@ -149,6 +152,7 @@ class Views(Method):
         found = importance_of_kernels(self.network, images)
         ranks = [rank_kernels(table, quota[layer]) for layer, table in found.items()]
         self.ranks.copy_(torch.cat(ranks, dim=1))
+        self._is_ranked = True
 
     def draw(self, batch: Batch, generator: torch.Generator) -> tuple[Tensor, ...]:
         """Draw how images are seen again, once kernels are ranked.
@@ -271,6 +275,13 @@ class Views(Method):
     ) -> Evidence:
         """Return the ranking that training has made."""
         return Ranking(findings, sum(network.graph.kernels().values()))
+
+
+def _forget_ranks(views: nn.Module, _unfit: object) -> None:
+    assert isinstance(views, Views)
+    views._is_ranked = None  # noqa: SLF001 -- a hook is told of the module
+    views._kept.clear()  # noqa: SLF001 -- the same
+    views._in_modules.clear()  # noqa: SLF001 -- the same
 
 
 def _frozen(network: GraphNetwork) -> GraphNetwork:
