@@ -7,7 +7,7 @@ import click
 from modpm.cli.completion import installed_names
 from modpm.cli.installation_report import report_installation
 from modpm.cli.options import dry_run_option, json_option, offline_option, project_option
-from modpm.registry.installing.removing import remove
+from modpm.registry.installing.updating import remove
 
 
 @click.command("remove", epilog='Example: modpm remove cifar10/cat "mnist/*"')

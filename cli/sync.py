@@ -13,7 +13,7 @@ from modpm.cli.options import (
     project_option,
 )
 from modpm.cli.progress_bar import download_bar
-from modpm.registry.installing.syncing import sync
+from modpm.registry.installing.installation import sync
 
 
 @click.command("sync", epilog="Example: modpm sync --offline")

@@ -1,4 +1,4 @@
-"""Updating: newer releases for modules that are locked."""
+"""Updating and removing: newer releases come, and what nobody asks for any more leaves."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from modpm.registry.pins.planning import plan
 from modpm.registry.projects.editing import Edit
 from modpm.registry.projects.project import Project
 from modpm.registry.projects.request import Bounds, Request
-from modpm.registry.projects.selection import check_locked, parse_selection
+from modpm.registry.projects.selection import check_asked, check_locked, parse_selection
 
 if TYPE_CHECKING:
     import os
@@ -71,3 +71,35 @@ def update(
         return plan(place, request)
 
     return carry_out(place, make_plan, request, progress)
+
+
+def remove(
+    names: Sequence[str],
+    project: str | os.PathLike[str] = ".",
+    *,
+    offline: bool = False,
+    dry_run: bool = False,
+) -> Installation:
+    """Take requirements out of `modpm.toml`, and install what is left.
+
+    No registry is asked while `modpm.lock` is in step with `modpm.toml`.
+
+    Args:
+        names: Modules, or namespaces (`cifar10/*`), as `modpm.toml` asks for them.
+        project: A folder in the project.
+        offline: Open no registry.
+        dry_run: Change nothing.
+
+    Raises:
+        ModpmError: `not-asked`, or as `install`.
+    """
+    removed = parse_selection(names)
+    edit = Edit(remove=removed)
+    request = Request(edit, bounds=Bounds.of(), offline=offline, dry_run=dry_run)
+    place = Project.discover(project)
+
+    def make_plan() -> Plan:
+        check_asked(removed, place)
+        return plan(place, request)
+
+    return carry_out(place, make_plan, request)

@@ -20,8 +20,8 @@ from modpm.registry.installing.installed import InstalledModule, is_signed
 from modpm.registry.installing.members import member_problems, origin_problems
 from modpm.registry.projects.lockfile import Lockfile, Pin
 from modpm.registry.projects.project import PROJECT_FILE, Project
+from modpm.registry.projects.requirement_graph import lock_problems
 from modpm.registry.projects.sources import Sources
-from modpm.registry.projects.staleness import lock_problems
 from modpm.registry.storage.store import Store, verified_digest
 from modpm.registry.system.durable import refuse_links
 from modpm.registry.system.errors import explained

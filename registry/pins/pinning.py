@@ -13,8 +13,7 @@ from modpm.core.formats.requirements import Requirement
 from modpm.registry.backends.opening import is_remote
 from modpm.registry.projects.lockfile import Lockfile, Pin
 from modpm.registry.projects.project import LOCK_FILE, PROJECT_FILE
-from modpm.registry.projects.requirement_graph import RequirementGraph
-from modpm.registry.projects.staleness import lock_problems, out_of_date
+from modpm.registry.projects.requirement_graph import RequirementGraph, lock_problems, out_of_date
 from modpm.registry.system.threads import in_threads
 
 if TYPE_CHECKING:

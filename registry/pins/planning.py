@@ -13,8 +13,8 @@ from modpm.registry.addresses import given_addresses
 from modpm.registry.projects.editing import edited
 from modpm.registry.projects.lockfile import Lockfile
 from modpm.registry.projects.project import PROJECT_FILE, lock_missing
+from modpm.registry.projects.requirement_graph import lock_problems, other_pins, out_of_date
 from modpm.registry.projects.sources import Sources
-from modpm.registry.projects.staleness import lock_problems, other_pins, out_of_date
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

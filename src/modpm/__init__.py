@@ -16,11 +16,9 @@ if TYPE_CHECKING:
     from modpm.registry.discovery.information import info
     from modpm.registry.discovery.outdated import outdated
     from modpm.registry.discovery.searching import search
-    from modpm.registry.installing.installation import install
+    from modpm.registry.installing.installation import install, sync
     from modpm.registry.installing.installed import installed
-    from modpm.registry.installing.removing import remove
-    from modpm.registry.installing.syncing import sync
-    from modpm.registry.installing.updating import update
+    from modpm.registry.installing.updating import remove, update
     from modpm.registry.installing.verification import verify
     from modpm.registry.pins.locking import lock
     from modpm.registry.projects.editing import init
@@ -100,9 +98,9 @@ _HOMES = {
     "predict": "modpm.verbs.judging",
     "publish": "modpm.registry.publication.publishing",
     "reindex": "modpm.registry.publication.changing",
-    "remove": "modpm.registry.installing.removing",
+    "remove": "modpm.registry.installing.updating",
     "search": "modpm.registry.discovery.searching",
-    "sync": "modpm.registry.installing.syncing",
+    "sync": "modpm.registry.installing.installation",
     "tag": "modpm.registry.publication.changing",
     "train": "modpm.core.training.loop",
     "tree": "modpm.registry.projects.requirement_tree",

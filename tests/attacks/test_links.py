@@ -12,11 +12,9 @@ import pytest
 
 from modpm.core.errors import ModpmError
 from modpm.registry.backends.directory import DirectoryRegistry
-from modpm.registry.installing.installation import install
+from modpm.registry.installing.installation import install, sync
 from modpm.registry.installing.installed import find, installed
-from modpm.registry.installing.removing import remove
-from modpm.registry.installing.syncing import sync
-from modpm.registry.installing.updating import update
+from modpm.registry.installing.updating import remove, update
 from modpm.registry.installing.verification import verify
 from modpm.registry.pins.locking import lock
 from modpm.registry.publication.changing import tag, yank

@@ -14,8 +14,7 @@ import pytest
 
 from modpm.cli.main import main
 from modpm.core.errors import ModpmError
-from modpm.registry.installing.installation import install
-from modpm.registry.installing.syncing import sync
+from modpm.registry.installing.installation import install, sync
 from modpm.registry.storage.caching import prune
 from modpm.registry.storage.store import Store
 from modpm.registry.system import durable, waiting

@@ -17,8 +17,7 @@ from modpm.cli.main import main
 from modpm.core.errors import ModpmError
 from modpm.core.formats.distribution import read_distribution, write_distribution
 from modpm.core.formats.names import ModuleName
-from modpm.registry.installing.installation import install
-from modpm.registry.installing.syncing import sync
+from modpm.registry.installing.installation import install, sync
 from modpm.registry.installing.verification import verify
 
 if TYPE_CHECKING:

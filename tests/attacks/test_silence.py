@@ -19,8 +19,7 @@ from modpm.core.formats.distribution import read_distribution
 from modpm.core.formats.names import ModuleName
 from modpm.registry.backends import retrying, streaming
 from modpm.registry.backends.opening import open_backend
-from modpm.registry.installing.installation import install
-from modpm.registry.installing.syncing import sync
+from modpm.registry.installing.installation import install, sync
 from modpm.registry.publication.publishing import publish
 from modpm.registry.system import waiting
 from modpm.registry.system.threads import in_threads

@@ -18,9 +18,8 @@ import pytest
 from modpm.core.errors import ModpmError
 from modpm.core.formats.names import ModuleName
 from modpm.registry.backends.directory import DirectoryRegistry
-from modpm.registry.installing.installation import install
+from modpm.registry.installing.installation import install, sync
 from modpm.registry.installing.installed import installed
-from modpm.registry.installing.syncing import sync
 from modpm.registry.installing.verification import verify
 from modpm.registry.projects.project import Project
 from modpm.registry.publication.publishing import publish

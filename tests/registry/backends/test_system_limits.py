@@ -19,8 +19,7 @@ from modpm.core.errors import ModpmError
 from modpm.core.formats.names import ModuleName
 from modpm.core.formats.requirements import Requirement
 from modpm.registry.backends.directory import DirectoryRegistry
-from modpm.registry.installing.installation import install
-from modpm.registry.installing.syncing import sync
+from modpm.registry.installing.installation import install, sync
 from modpm.registry.pins.locking import lock
 from modpm.registry.projects.editing import Edit, edited
 from modpm.registry.projects.project import Project

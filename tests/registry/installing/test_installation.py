@@ -14,9 +14,8 @@ from modpm.core.formats.digest import digest_bytes
 from modpm.core.formats.distribution import verify_distribution
 from modpm.registry.installing import fetching
 from modpm.registry.installing.fetching import fetch
-from modpm.registry.installing.installation import install
+from modpm.registry.installing.installation import install, sync
 from modpm.registry.installing.installed import find, installed
-from modpm.registry.installing.syncing import sync
 from modpm.registry.projects.lockfile import Change
 from modpm.registry.projects.project import Project
 from modpm.registry.seen import rollbacks_accepted

@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from modpm.core.errors import ModpmError
-from modpm.registry.installing.installation import install
+from modpm.registry.installing.installation import install, sync
 from modpm.registry.installing.sealing import SEAL_TIME_NS, is_sealed
-from modpm.registry.installing.syncing import sync
 from modpm.registry.installing.verification import verify
 from modpm.registry.projects.project import Project
 
