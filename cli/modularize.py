@@ -120,6 +120,7 @@ def command(
             measure_on=measure_on,
             device=device,
             progress=progress,
+            report=say,
         )
     if as_json:
         emit(made.to_json())

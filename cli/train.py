@@ -139,7 +139,7 @@ def command(
     if resume:
         settings = _with_settings_of(output, ctx, settings)
     with _reporter() as report:
-        run = train(output=output, resume=resume, progress=report, **settings)
+        run = train(output=output, resume=resume, progress=report, report=say, **settings)
     if _is_main_process():
         _print(run, as_json=as_json)
 

@@ -100,7 +100,13 @@ def evaluate(
     judged = open_subject(subject, project).to(where)
     if record:
         _check_recordable(judged, classes, mapping)
-    images = load_data(data, split, skip_bad=skip_bad, image_size=_image_size(judged))
+    images = load_data(
+        data,
+        split,
+        skip_bad=skip_bad,
+        image_size=_image_size(judged),
+        channels=_channels(judged),
+    )
     for note in images.notes:
         report(note)
     measured = evaluation.evaluate(
@@ -115,6 +121,13 @@ def _image_size(subject: Classifier | ClassModule) -> tuple[int, int]:
     if isinstance(subject, ClassModule):
         return subject.input.height, subject.input.width
     return subject.input_size
+
+
+def _channels(subject: Classifier | ClassModule) -> int:
+    """Return what loses nothing for any of its networks: colour, if one of them sees it."""
+    if isinstance(subject, ClassModule):
+        return subject.input.channels
+    return max(contract.channels for contract in subject.contracts)
 
 
 def _check_recordable(

@@ -12,6 +12,8 @@ from modpm.core.data.labelled_images import LabelledImages, import_extra, missin
 from modpm.core.data.splitting import HELD_OUT_FRACTION, SPLIT_SEED, stratified_split
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from numpy.typing import NDArray
 
 _WHITE = 16
@@ -29,6 +31,9 @@ class _Arrays:
 
     def __len__(self) -> int:
         return len(self.pixels)
+
+    def parts(self) -> Iterator[_Arrays]:
+        yield self
 
     def open(self, index: int) -> Image.Image:
         return Image.fromarray(self.pixels[index])

@@ -1,169 +1,278 @@
-"""Decoding a whole data set once, to one tensor of bytes."""
+"""Decoding a whole data set once, part by part, to bytes of one size and number of channels."""
 
 from __future__ import annotations
 
 import os
-from collections import Counter
+from collections import Counter, deque
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
+from math import prod
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import numpy as np
-import torch
 
-from modpm.core.data.image_files import BadImageError, quiet_decoder, refusals_of_the_decoder
+from modpm.core.data.image_files import BadImageError, refusals_of_the_decoder
 from modpm.core.data.pixels import is_grey, to_array, upright_size
 from modpm.core.errors import ModpmError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from concurrent.futures import Future
 
-    from torch import Tensor
+    from numpy.typing import NDArray
 
-    from modpm.core.data.labelled_images import EncodedImages
+    from modpm.core.data.labelled_images import EncodedImages, ImagePart
 
-MAX_DECODED_BYTES = 16 * 2**30
-_CHUNK = 512
 _WORTH_A_THREAD = 2**14
 """Pixels from which decoding, which runs beside other threads, outweighs opening, which cannot."""
-_Result = TypeVar("_Result")
+MAX_DECODED_BYTES = 16 * 2**30
+_JOB_BYTES = 2**24
 _N_SHOWN = 5
+_Result = TypeVar("_Result")
 
 
-class _Header(NamedTuple):
-    position: int
+class Form(NamedTuple):
+    """What images are brought to.
+
+    Attributes:
+        channels: 1 for grey, 3 for colour.
+        width, height: In pixels.
+    """
+
+    channels: int
+    width: int
+    height: int
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Channels, height and width."""
+        return self.channels, self.height, self.width
+
+
+class _Kind(NamedTuple):
     size: tuple[int, int]
     is_grey: bool
 
 
 class _Bad(NamedTuple):
-    position: int
+    where: str
     why: str
 
 
-@dataclass(frozen=True)
-class DecodedImages:
-    """The images that could be decoded.
+class _Decoded(NamedTuple):
+    """Pixels, (n, C, H, W), which images they are, and what those were like."""
+
+    pixels: NDArray[np.uint8]
+    positions: list[int]
+    kinds: Counter[_Kind]
+    bad: list[_Bad]
+
+
+class _Job(NamedTuple):
+    """Some images of a part, of which the first is at a position in the data set."""
+
+    part: ImagePart
+    indices: range
+    first: int
+
+
+@dataclass
+class Decoding:
+    """The decoding of a data set: iterate over it once, and it can tell what it has found.
 
     Attributes:
-        images: uint8, one channel if every image is grey, else three.
-        kept: Their positions among the encoded images, ascending.
-        notes: What was done to them, for the user to read.
-
-    Shapes:
-        images: (N, C, H, W).
-        kept: (N,).
+        encoded: The images.
+        form: What they are brought to.
+        source: The data set's name, for errors.
+        is_size_asked: Whether the size was asked for, and is not the commonest.
+        kept: Positions of the images that could be decoded, ascending.
     """
 
-    images: Tensor
-    kept: Tensor
-    notes: tuple[str, ...]
+    encoded: EncodedImages
+    form: Form
+    source: str
+    is_size_asked: bool
+    kept: list[int] = field(default_factory=list)
+    _kinds: Counter[_Kind] = field(default_factory=Counter)
+    _bad: list[_Bad] = field(default_factory=list)
+
+    def __iter__(self) -> Iterator[NDArray[np.uint8]]:
+        """Give the pixels of the images that can be decoded, in order: (n, C, H, W) each.
+
+        Raises:
+            ModpmError: There is not enough memory.
+        """
+        is_large = self.form.width * self.form.height >= _WORTH_A_THREAD
+        for decoded in _in_order(self._decode, self._jobs(), (os.cpu_count() or 1) * is_large):
+            self.kept += decoded.positions
+            self._kinds += decoded.kinds
+            self._bad += decoded.bad
+            yield decoded.pixels
+
+    def _jobs(self) -> Iterator[_Job]:
+        """Divide the images so that what is decoded of each job takes little memory."""
+        step, first = max(1, _JOB_BYTES // prod(self.form.shape)), 0
+        for part in self.encoded.parts():
+            for start in range(0, len(part), step):
+                yield _Job(part, range(start, min(start + step, len(part))), first)
+            first += len(part)
+
+    def _decode(self, job: _Job) -> _Decoded:
+        pixels = np.empty((len(job.indices), *self.form.shape), np.uint8)
+        mode = "L" if self.form.channels == 1 else "RGB"
+
+        def decode(index: int) -> tuple[int, _Kind]:
+            with job.part.open(index) as image:
+                kind = _Kind(upright_size(image), is_grey(image))
+                array = to_array(image, mode, self.form.width, self.form.height)
+            channels_last = array.reshape(*array.shape[:2], self.form.channels)
+            pixels[index - job.indices.start] = channels_last.transpose(2, 0, 1)
+            return index, kind
+
+        good, bad = _each(job.part, job.indices, decode)
+        rows = [index - job.indices.start for index, _ in good]
+        return _Decoded(
+            pixels if len(rows) == len(pixels) else pixels[rows],
+            [job.first + index for index, _ in good],
+            Counter(kind for _, kind in good),
+            bad,
+        )
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What was done to the images, in sentences."""
+        n, n_grey = self._kinds.total(), sum(self._count(lambda kind: kind.is_grey))
+        size = self.form.width, self.form.height
+        n_resized = sum(self._count(lambda kind: kind.size != size))
+        notes = []
+        if self._bad:
+            where, why = self._bad[0]
+            notes.append(
+                f"{len(self._bad)} of {len(self.encoded)} images cannot be decoded and were left "
+                f"out, the first {where}: {why}"
+            )
+        if n_resized and not self.is_size_asked:
+            shown = f"{size[0]} x {size[1]}"
+            notes.append(f"{n_resized} of {n} images were resized to {shown}, the commonest size")
+        if self.form.channels == 1 and n_grey < n:
+            notes.append(f"{n - n_grey} of {n} images are in colour and were read as grey ones")
+        elif self.form.channels != 1 and n_grey:
+            notes.append(f"{n_grey} of {n} images are grey and were read as images in colour")
+        return tuple(notes)
+
+    def _count(self, is_meant: Callable[[_Kind], bool]) -> Iterator[int]:
+        return (n for kind, n in self._kinds.items() if is_meant(kind))
+
+    def check(self, *, skip_bad: bool) -> None:
+        """Check, at the end, that there are images, and no bad ones unless they are skipped.
+
+        Raises:
+            ModpmError: `bad-image`, naming the first, or `no-images`.
+        """
+        if self._bad and not skip_bad:
+            raise _bad_images(self._bad, len(self.encoded), self.source)
+        if not self.kept:
+            raise _no_images(self.source, len(self._bad))
 
 
-def decode_images(
-    encoded: EncodedImages, *, image_size: tuple[int, int] | None, skip_bad: bool, source: str
-) -> DecodedImages:
-    """Decode every image to bytes of one size and one number of channels.
+def form_of(
+    encoded: EncodedImages, image_size: tuple[int, int] | None, channels: int | None
+) -> Form:
+    """Decide, before a pixel is decoded, what images are brought to.
 
     Args:
         encoded: The images.
         image_size: Width and height; without it, those that most of the images have.
-        skip_bad: Leave out images that cannot be decoded, instead of refusing them all.
-        source: The data set's name, for errors.
+        channels: 1 or 3; without it, 1 if every image is grey, and else 3.
+    """
+    if image_size is not None and channels is not None:
+        return Form(channels, *image_size)
+    kinds: Counter[_Kind] = Counter()
+    for part in encoded.parts():
+        kinds += Counter(_each(part, range(len(part)), partial(_kind_of, part))[0])
+    sizes: Counter[tuple[int, int]] = Counter()
+    for kind, n in kinds.items():
+        sizes[kind.size] += n
+    size = image_size or (sizes.most_common(1)[0][0] if sizes else (1, 1))
+    return Form(channels or (1 if all(kind.is_grey for kind in kinds) else 3), *size)
+
+
+def decoded_in_memory(decoding: Decoding) -> NDArray[np.uint8]:
+    """Return all decoded images at once.
 
     Raises:
-        ModpmError: Images cannot be decoded (the first are named), none is left, or they do not
-            fit into memory.
+        ModpmError: They do not fit into memory.
     """
-    with quiet_decoder():
-        headers, bad = _scan(encoded)
-        size = image_size or _commonest([header.size for header in headers])
-        pixels = _allocate(len(headers), size, all(header.is_grey for header in headers), source)
-        bad += _fill(pixels, encoded, headers)
-    if bad and not skip_bad:
-        raise _bad_images(encoded, bad, source)
-    is_bad = np.isin([header.position for header in headers], [position for position, _ in bad])
-    good = [header for header, refused in zip(headers, is_bad, strict=True) if not refused]
-    if not good:
-        raise _no_images(source, len(bad))
-    return DecodedImages(
-        images=torch.from_numpy(pixels[~is_bad] if is_bad.any() else pixels),
-        kept=torch.tensor([header.position for header in good]),
-        notes=() if image_size else _notes_on_sizes(good, size),
+    form, n = decoding.form, 0
+    n_bytes = len(decoding.encoded) * prod(form.shape)
+    if n_bytes > MAX_DECODED_BYTES:
+        raise _too_large(decoding, n_bytes)
+    try:
+        pixels = np.empty((len(decoding.encoded), *form.shape), np.uint8)
+    except MemoryError as error:
+        raise _too_large(decoding, n_bytes) from error
+    for some in decoding:
+        pixels[n : n + len(some)] = some
+        n += len(some)
+    return pixels[:n]
+
+
+def _too_large(decoding: Decoding, n_bytes: int) -> ModpmError:
+    form = decoding.form
+    shown = f"{n_bytes / 2**30:.{0 if n_bytes >= 10 * 2**30 else 1}f} GiB"
+    return ModpmError(
+        "the decoded images do not fit into memory",
+        code="data-too-large",
+        where=decoding.source,
+        why=f"{len(decoding.encoded):,} images of {form.width} x {form.height} are {shown}",
+        hint="ask for smaller images, for example 64 x 64",
     )
 
 
-def _commonest(sizes: Sequence[tuple[int, int]]) -> tuple[int, int]:
-    return Counter(sizes).most_common(1)[0][0] if sizes else (1, 1)
+def _kind_of(part: ImagePart, index: int) -> _Kind:
+    """Read an image's size and mode, without decoding a pixel."""
+    with part.open(index) as image:
+        return _Kind(upright_size(image), is_grey(image))
 
 
-def _scan(encoded: EncodedImages) -> tuple[list[_Header], list[_Bad]]:
-    """Read the size and mode of every image, without decoding a pixel."""
-
-    def scan(index: int) -> _Header:
-        with encoded.open(index) as image:
-            return _Header(index, upright_size(image), is_grey(image))
-
-    return _for_each(scan, range(len(encoded)), n_threads=1)
-
-
-def _allocate(n: int, size: tuple[int, int], is_all_grey: bool, source: str) -> np.ndarray:
-    width, height = size
-    shape = (n, 1 if is_all_grey else 3, height, width)
-    n_bytes = int(np.prod(shape, dtype=np.int64))
-    if n_bytes > MAX_DECODED_BYTES:
-        raise ModpmError(
-            "the decoded images do not fit into memory",
-            code="data-too-large",
-            where=source,
-            why=f"{n:,} images of {width} x {height} are {n_bytes / 2**30:.0f} GiB",
-            hint="ask for smaller images, for example 64 x 64",
-        )
-    return np.empty(shape, np.uint8)
-
-
-def _fill(pixels: np.ndarray, encoded: EncodedImages, headers: Sequence[_Header]) -> list[_Bad]:
-    """Decode the images that have a header, in order: (N, C, H, W)."""
-    _, channels, height, width = pixels.shape
-    mode = "L" if channels == 1 else "RGB"
-    row_of = {header.position: row for row, header in enumerate(headers)}
-
-    def fill(position: int) -> None:
-        with encoded.open(position) as image:
-            array = to_array(image, mode, width, height)
-        pixels[row_of[position]] = array.reshape(height, width, channels).transpose(2, 0, 1)
-
-    n_threads = (os.cpu_count() or 1) if width * height >= _WORTH_A_THREAD else 1
-    return _for_each(fill, [header.position for header in headers], n_threads=n_threads)[1]
-
-
-def _for_each(
-    function: Callable[[int], _Result], indices: Sequence[int], *, n_threads: int
+def _each(
+    part: ImagePart, indices: range, function: Callable[[int], _Result]
 ) -> tuple[list[_Result], list[_Bad]]:
-    """Call the function for every index in threads; results and refusals in order."""
+    """Call the function for some images of a part; return its results, and what was refused."""
+    results: list[_Result] = []
+    bad: list[_Bad] = []
+    for index in indices:
+        try:
+            with refusals_of_the_decoder():
+                results.append(function(index))
+        except BadImageError as error:
+            bad.append(_Bad(part.where(index), str(error)))
+    return results, bad
 
-    def run(start: int) -> tuple[list[_Result], list[_Bad]]:
-        results: list[_Result] = []
-        bad: list[_Bad] = []
-        for index in indices[start : start + _CHUNK]:
-            try:
-                with refusals_of_the_decoder():
-                    results.append(function(index))
-            except BadImageError as error:
-                bad.append(_Bad(index, str(error)))
-        return results, bad
 
+def _in_order(
+    function: Callable[[_Job], _Decoded], jobs: Iterable[_Job], n_threads: int
+) -> Iterator[_Decoded]:
+    """Give the function's results in order, from threads that are only a few jobs ahead."""
+    if n_threads <= 1:
+        yield from map(function, jobs)
+        return
     with ThreadPoolExecutor(n_threads) as pool:
-        parts = list(pool.map(run, range(0, len(indices), _CHUNK)))
-    return [r for results, _ in parts for r in results], [b for _, bad in parts for b in bad]
+        ahead: deque[Future[_Decoded]] = deque()
+        for job in jobs:
+            ahead.append(pool.submit(function, job))
+            if len(ahead) > n_threads:
+                yield ahead.popleft().result()
+        while ahead:
+            yield ahead.popleft().result()
 
 
-def _bad_images(encoded: EncodedImages, bad: Iterable[_Bad], source: str) -> ModpmError:
-    bad = sorted(bad)
-    named = [f"{encoded.where(index)}: {why}" for index, why in bad[:_N_SHOWN]]
+def _bad_images(bad: Sequence[_Bad], n: int, source: str) -> ModpmError:
+    named = [f"{where}: {why}" for where, why in bad[:_N_SHOWN]]
     more = [f"and {len(bad) - _N_SHOWN} more"] if len(bad) > _N_SHOWN else []
     return ModpmError(
-        f"{len(bad)} of {len(encoded)} images cannot be decoded",
+        f"{len(bad)} of {n} images cannot be decoded",
         code="bad-image",
         where=source,
         why="\n".join(named + more),
@@ -178,12 +287,3 @@ def _no_images(source: str, n_bad: int) -> ModpmError:
         where=source,
         why=f"none of its {n_bad} images can be decoded" if n_bad else None,
     )
-
-
-def _notes_on_sizes(headers: Sequence[_Header], size: tuple[int, int]) -> tuple[str, ...]:
-    n_differing = sum(header.size != size for header in headers)
-    if not n_differing:
-        return ()
-    width, height = size
-    n = len(headers)
-    return (f"{n_differing} of {n} images were resized to {width} x {height}, the commonest size",)

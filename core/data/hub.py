@@ -5,19 +5,23 @@ from __future__ import annotations
 import difflib
 import sys
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from modpm.core.data.labelled_images import LabelledImages, import_extra
-from modpm.core.data.labelled_table import open_tables
+from modpm.core.data.labelled_images import IMAGES_AT_ONCE, LabelledImages, import_extra
+from modpm.core.data.labelled_table import Rows, open_tables
 from modpm.core.errors import ModpmError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from types import ModuleType
 
     import datasets
     import httpx2
+    import pyarrow as pa
+
+    from modpm.core.data.labelled_images import EncodedImages
 
 SHORT_NAMES: dict[str, tuple[str, str | None]] = {
     "cifar10": ("uoft-cs/cifar10", None),
@@ -42,15 +46,44 @@ def open_hub_data(name: str, split: str) -> LabelledImages:
         ModpmError: `datasets` is not installed, the Hub cannot be reached or has no such data
             set, or it has no such split, images or labels.
     """
-    tables = _load(name)
-    features = next(iter(tables.values())).features.to_dict()
-    return open_tables(
-        {split_name: data.data.table for split_name, data in tables.items()},
-        features,
-        split=split,
-        source=name,
-        has_trusted_paths=True,  # `datasets` wrote them, into its cache
-    )
+    data = _load(name)
+    features = next(iter(data.values())).features.to_dict()
+    tables = _Cached({split_name: one.data.table for split_name, one in data.items()})
+    return open_tables(tables, features, split=split, source=name)
+
+
+@dataclass(frozen=True)
+class _Cached:
+    """The table of each split, mapped into memory by `datasets`."""
+
+    tables: dict[str, pa.Table]
+
+    @property
+    def splits(self) -> Sequence[str]:
+        return list(self.tables)
+
+    def schema(self, split: str) -> pa.Schema:
+        return self.tables[split].schema
+
+    def labels(self, split: str, column: str) -> list[object]:
+        table = self.tables[split]
+        return list(table.column(column).to_pylist()) if column in table.column_names else []
+
+    def images(self, split: str, column: str) -> EncodedImages:
+        return _Column(self.tables[split].column(column))
+
+
+@dataclass(frozen=True)
+class _Column:
+    column: pa.ChunkedArray
+
+    def __len__(self) -> int:
+        return len(self.column)
+
+    def parts(self) -> Iterator[Rows]:
+        for start in range(0, len(self), IMAGES_AT_ONCE):
+            rows = self.column.slice(start, IMAGES_AT_ONCE)
+            yield Rows(rows, start, has_trusted_paths=True)  # `datasets` wrote them, into its cache
 
 
 def _load(name: str) -> datasets.DatasetDict:

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
+N_HELD_OUT = 2
+"""How many images of each class are held out at least: scores are fitted in two halves."""
+
 _CHUNK = 4096
 
 
@@ -77,7 +80,7 @@ class ImageData:
 
 
 def check_trainable(data: ImageData) -> None:
-    """Check that there are two classes at least, and two images at least of each.
+    """Check that there are two classes at least, and three images at least of each.
 
     Raises:
         ModpmError: There are not; each class that lacks images is named.
@@ -94,13 +97,14 @@ def check_trainable(data: ImageData) -> None:
     rare = [
         f"`{name}` has {count or 'none'}"
         for name, count in zip(data.classes, data.counts(), strict=True)
-        if count < 2  # noqa: PLR2004 - one to train on, one to hold out
+        if count <= N_HELD_OUT
     ]
     if rare:
         raise ModpmError(
-            "a class has too few images to hold one out for validation",
+            "a class has too few images to hold some out for validation",
             code="too-few-images",
             where=where,
             why=", ".join(rare[:10]) + (f" and {len(rare) - 10} more" if len(rare) > 10 else ""),  # noqa: PLR2004 -- the same ten
-            hint="every class needs two images or more; add some or remove the class",
+            hint=f"every class needs one image to train on and {N_HELD_OUT} to hold out; "
+            "add some or remove the class",
         )

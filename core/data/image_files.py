@@ -43,17 +43,34 @@ def quiet_decoder() -> Iterator[None]:
 
 @contextlib.contextmanager
 def refusals_of_the_decoder() -> Iterator[None]:
-    """Turn whatever a decoder raises on a damaged file into `BadImageError`."""
+    """Turn whatever a decoder raises on a damaged file into `BadImageError`.
+
+    Raises:
+        ModpmError: There is not enough memory, which says nothing of the image (`out-of-memory`).
+    """
     try:
         yield
-    except BadImageError:
+    except (BadImageError, ModpmError):
         raise
+    except MemoryError as error:
+        raise out_of_memory() from error
     except UnidentifiedImageError as error:
         raise BadImageError("it is not an image of a known format") from error
     except Image.DecompressionBombError as error:
         raise BadImageError(_enormous()) from error
     except Exception as error:  # a decoder may raise anything on a damaged file
+        if "out of memory" in str(error):  # how PIL's own decoders say so
+            raise out_of_memory() from error
         raise BadImageError(str(error) or type(error).__name__) from error
+
+
+def out_of_memory() -> ModpmError:
+    """Return the error for images that need more memory than there is."""
+    return ModpmError(
+        "there is not enough memory to decode the images",
+        code="out-of-memory",
+        hint="make the images smaller, or give the process more memory",
+    )
 
 
 def open_encoded(source: Path | BinaryIO) -> Image.Image:

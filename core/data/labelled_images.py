@@ -9,15 +9,36 @@ from typing import TYPE_CHECKING, Any, Protocol
 from modpm.core.errors import ModpmError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     import numpy as np
     from numpy.typing import NDArray
     from PIL import Image
 
 
-class EncodedImages(Protocol):
-    """A sequence of images that are decoded when asked for."""
+SPLIT_NAMES = {
+    "train": "train",
+    "training": "train",
+    "test": "test",
+    "testing": "test",
+    "val": "validation",
+    "valid": "validation",
+    "validation": "validation",
+}
+"""What folders and files of splits are called, and the name of the split."""
+
+
+def canonical_split(name: str) -> str:
+    """Return the name of a split that may be spelled in another usual way."""
+    return SPLIT_NAMES.get(name.lower(), name)
+
+
+IMAGES_AT_ONCE = 256
+"""How many images are opened and decoded together, and how many rows are read of a table."""
+
+
+class ImagePart(Protocol):
+    """A few images in a row."""
 
     def __len__(self) -> int: ...
 
@@ -28,9 +49,21 @@ class EncodedImages(Protocol):
         """Say where that image is, for a person to find it."""
 
 
+class EncodedImages(Protocol):
+    """Images that are read as they are asked for, in their order."""
+
+    def __len__(self) -> int: ...
+
+    def parts(self) -> Iterator[ImagePart]:
+        """Give all of them, a few at a time."""
+
+
 @dataclass(frozen=True)
 class LabelledImages:
     """Encoded images, one label for each (a position in `classes`).
+
+    Attributes:
+        notes: Sentences about what was left out, for the user to read.
 
     Shapes:
         labels: (N,), int64.
@@ -39,6 +72,7 @@ class LabelledImages:
     images: EncodedImages
     labels: NDArray[np.int64]
     classes: tuple[str, ...]
+    notes: tuple[str, ...] = ()
 
 
 def missing_split(source: str, split: str, found: Iterable[str]) -> ModpmError:

@@ -1,82 +1,137 @@
-"""An Arrow table with a column of images and a column of labels, as the Hub's data sets have."""
+"""Tables with a column of images and a column of labels, as the Hub's data sets are."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
+from PIL import Image
 
 from modpm.core.data.image_files import BadImageError, open_encoded
 from modpm.core.data.labelled_images import LabelledImages, import_extra, missing_split
 from modpm.core.errors import ModpmError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Sequence
 
     import pyarrow as pa
-    from PIL import Image
+
+    from modpm.core.data.labelled_images import EncodedImages
 
 _IMAGE_NAMES = ("image", "img")
 _LABEL_NAMES = ("label", "fine_label", "labels", "class")
+_REMOTE = ("hf://", "https://", "http://", "s3://", "gs://")
+
+
+class Tables(Protocol):
+    """A data set that is one table a split."""
+
+    @property
+    def splits(self) -> Sequence[str]:
+        """Its splits."""
+
+    def schema(self, split: str) -> pa.Schema:
+        """Return what columns a split has."""
+
+    def labels(self, split: str, column: str) -> list[object]:
+        """Return a column's values, none where the split has no such column."""
+
+    def images(self, split: str, column: str) -> EncodedImages:
+        """Return a column of images."""
 
 
 @dataclass(frozen=True)
-class _Rows:
-    """The images of one column, each `{bytes, path}` or bytes."""
+class Rows:
+    """Some images of a column, each `{bytes, path}`, bytes, or numbers.
 
-    column: pa.ChunkedArray
-    has_trusted_paths: bool
+    Attributes:
+        column: The images.
+        first: The row of the first one.
+        has_trusted_paths: Whether a row may name a local file instead of holding the image.
+    """
+
+    column: pa.Array | pa.ChunkedArray
+    first: int = 0
+    has_trusted_paths: bool = False
 
     def __len__(self) -> int:
         return len(self.column)
 
     def open(self, index: int) -> Image.Image:
-        value = self.column[index].as_py()
-        record = value if isinstance(value, dict) else {"bytes": value}
-        if record.get("bytes"):
-            return open_encoded(BytesIO(record["bytes"]))
-        if record.get("path") and self.has_trusted_paths:
-            return open_encoded(Path(record["path"]))
+        """Open one image."""
+        record = self._record(index)
+        data, path = record.get("bytes"), record.get("path")
+        if data:
+            return _from_numbers(data) if isinstance(data, list) else open_encoded(BytesIO(data))
+        if path and str(path).startswith(_REMOTE):
+            raise BadImageError(f"the row has no image, only its address {path}")
+        if path and self.has_trusted_paths:
+            return open_encoded(Path(path))
         raise BadImageError("the row has no image")
 
     def where(self, index: int) -> str:
+        """Name the row."""
+        path, row = self._record(index).get("path"), f"row {self.first + index}"
+        return f"{row} ({path})" if path else row
+
+    def _record(self, index: int) -> dict[str, Any]:
         value = self.column[index].as_py()
-        path = value.get("path") if isinstance(value, dict) else None
-        return f"row {index} ({path})" if path else f"row {index}"
+        return value if isinstance(value, dict) else {"bytes": value}
+
+
+def _from_numbers(numbers: list[Any]) -> Image.Image:
+    """Open the bytes of a file, or pixels of shape (H, W) or (H, W, C), given as a list."""
+    array = np.array(numbers, np.uint8)
+    return open_encoded(BytesIO(array.tobytes())) if array.ndim == 1 else Image.fromarray(array)
 
 
 def open_tables(
-    tables: Mapping[str, pa.Table],
-    features: Mapping[str, Any],
-    *,
-    split: str,
-    source: str,
-    has_trusted_paths: bool = False,
+    tables: Tables, features: Mapping[str, Any], *, split: str, source: str
 ) -> LabelledImages:
     """Open one split of a data set that is one table a split.
 
+    Labels are names of classes, or numbers: positions among the names that the Hub's description
+    gives, and where it gives none whatever numbers there are, each a class.
+
     Args:
-        tables: The table of every split.
+        tables: The tables.
         features: The Hub's description of the columns: `{"img": {"_type": "Image"}, …}`.
         split: The split to open.
         source: The data set's name, for errors.
-        has_trusted_paths: Whether a row may name a local file instead of holding the image.
 
     Raises:
         ModpmError: No such split, no column of images or of labels, or rows without a label.
     """
-    if split not in tables:
-        raise missing_split(source, split, tables)
-    table = tables[split]
-    image = _image_column(table.schema, features, source)
-    label = _label_column(table.schema, features, source)
-    names = features.get(label, {}).get("names")
-    classes = _checked_names(names, source) if names else _found_names(tables, label, source)
-    labels = _labels(table.column(label), classes, source=f"{source}, split {split}")
-    return LabelledImages(_Rows(table.column(image), has_trusted_paths), labels, classes)
+    if split not in tables.splits:
+        raise missing_split(source, split, tables.splits)
+    schema = tables.schema(split)
+    image = _image_column(schema, features, source)
+    label = _label_column(schema, features, source)
+    names = _description(features, label).get("names")
+    others = () if names else (other for other in tables.splits if other != split)
+    values = tables.labels(split, label)
+    for some in (values, *(found := [tables.labels(other, label) for other in others])):
+        _check_plain(some, label, source)
+    if names:
+        classes = _checked_names(names, source)
+        position: dict[object, int] = {name: index for index, name in enumerate(classes)}
+        position |= {index: index for index in range(len(classes))}
+    else:
+        kinds = _distinct([value for some in (values, *found) for value in some], label, source)
+        classes = tuple(str(int(k)) if isinstance(k, int) else str(k) for k in kinds)
+        position = {kind: index for index, kind in enumerate(kinds)}
+    labels = _labels(values, position, len(classes), source=f"{source}, split {split}")
+    return LabelledImages(tables.images(split, image), labels, classes)
+
+
+def _description(features: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    """Return the Hub's description of a column, empty where there is none."""
+    feature = features.get(name)
+    return feature if isinstance(feature, Mapping) else {}
 
 
 def _image_column(schema: pa.Schema, features: Mapping[str, Any], source: str) -> str:
@@ -98,16 +153,24 @@ def _label_column(schema: pa.Schema, features: Mapping[str, Any], source: str) -
 
 
 def _is_feature(features: Mapping[str, Any], name: str, kind: str) -> bool:
-    feature = features.get(name)
-    return isinstance(feature, dict) and feature.get("_type") == kind
+    return _description(features, name).get("_type") == kind
 
 
 def holds_bytes(column_type: pa.DataType) -> bool:
-    """Say whether a column of that type can hold encoded images."""
+    """Say whether a column of that type can hold images: encoded ones, or lists of bytes."""
     types = import_extra("pyarrow").types
     if types.is_struct(column_type):
-        return bool(column_type.get_field_index("bytes") >= 0)
-    return bool(types.is_binary(column_type) or types.is_large_binary(column_type))
+        index = column_type.get_field_index("bytes")
+        return bool(index >= 0 and holds_bytes(column_type.field(index).type))
+    if types.is_dictionary(column_type):
+        return holds_bytes(column_type.value_type)
+    is_listed = False
+    while hasattr(column_type, "value_field"):  # every kind of list
+        column_type, is_listed = column_type.value_type, True
+    if is_listed:
+        return bool(types.is_uint8(column_type))
+    kinds = (types.is_binary, types.is_large_binary, types.is_binary_view)
+    return any(is_kind(column_type) for is_kind in kinds)
 
 
 def _preferred(found: list[str], order: tuple[str, ...]) -> str | None:
@@ -140,40 +203,44 @@ def _checked_names(names: object, source: str) -> tuple[str, ...]:
     return tuple(checked)
 
 
-def _found_names(tables: Mapping[str, pa.Table], label: str, source: str) -> tuple[str, ...]:
-    """Name the classes of labels that come without: by their text, or 0 up to the largest."""
-    values = {
-        value
-        for table in tables.values()
-        if label in table.column_names
-        for value in table.column(label).unique().to_pylist()
-        if value is not None
-    }
-    if all(isinstance(value, str) for value in values):
-        return tuple(sorted(values))
-    if all(isinstance(value, int) for value in values):
-        return tuple(str(number) for number in range(max(values) + 1))
-    raise ModpmError(
+def _check_plain(values: Iterable[object], label: str, source: str) -> None:
+    """Check that each row has one label at most, a name or a number."""
+    odd = next((v for v in values if not (v is None or isinstance(v, str | int))), None)
+    if odd is not None:
+        raise _neither(label, source, f"one of them is {str(odd)[:80]}")
+
+
+def _distinct(values: Iterable[object], label: str, source: str) -> list[str] | list[int]:
+    """Return the different labels, sorted; an empty name or a number below 0 is none."""
+    found = set(values)
+    names = sorted(value for value in found if isinstance(value, str) and value)
+    numbers = sorted(value for value in found if isinstance(value, int) and value >= 0)
+    if names and numbers:
+        raise _neither(label, source, f"there are both, such as {names[0]} and {numbers[0]}")
+    return names or numbers
+
+
+def _neither(label: str, source: str, why: str) -> ModpmError:
+    return ModpmError(
         f"the labels in column `{label}` are neither names nor numbers",
         code="bad-labels",
         where=source,
+        why=why,
+        hint="each image needs one label: the name or the number of its class",
     )
 
 
-def _labels(column: pa.ChunkedArray, classes: tuple[str, ...], *, source: str) -> np.ndarray:
-    position = {name: index for index, name in enumerate(classes)}
-    values = [
-        position.get(value, -1) if isinstance(value, str) else -1 if value is None else value
-        for value in column.to_pylist()
-    ]
-    labels = np.array(values, dtype=np.int64)
-    wrong = np.flatnonzero((labels < 0) | (labels >= len(classes)))
+def _labels(
+    values: Sequence[object], position: Mapping[object, int], n_classes: int, *, source: str
+) -> np.ndarray:
+    labels = np.array([position.get(value, -1) for value in values], dtype=np.int64)
+    wrong = np.flatnonzero(labels < 0)
     if len(wrong):
         raise ModpmError(
             f"{len(wrong)} of {len(labels)} rows have no label of a class",
             code="bad-labels",
             where=f"{source}, row {wrong[0]}",
-            why=f"its label is {column[int(wrong[0])].as_py()}; there are {len(classes)} classes",
+            why=f"its label is {values[wrong[0]]}; there are {n_classes} classes",
             hint="take a split that is labelled" if len(wrong) == len(labels) else None,
         )
     return labels

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
 
 from modpm.core.data.bundled_digits import open_digits
-from modpm.core.data.decoding import decode_images
+from modpm.core.data.decoding import Decoding, decoded_in_memory, form_of
 from modpm.core.data.hub import open_hub_data
 from modpm.core.data.image_data import ImageData
+from modpm.core.data.image_files import quiet_decoder
 from modpm.core.data.image_folder import open_image_folder
 from modpm.core.data.parquet_folder import find_parquet_files, open_parquet_folder
 from modpm.core.errors import ModpmError
 
 if TYPE_CHECKING:
     from modpm.core.data.labelled_images import LabelledImages
+
+_HUB_ADDRESS = re.compile(r"(?:hf://|https://huggingface\.co/)datasets/([\w.-]+(?:/[\w.-]+)?)/?")
 
 
 def load_data(
@@ -25,36 +29,46 @@ def load_data(
     *,
     skip_bad: bool = False,
     image_size: int | tuple[int, int] | None = None,
+    channels: int | None = None,
 ) -> ImageData:
     """Load and decode one split of a data set.
 
     Args:
-        source: `digits`; a folder of parquet files `<split>-*.parquet`; a folder of class-named
-            folders of images, with or without `train/` and `test/`; a short name (`cifar10`,
-            `cifar100`, `mnist`, `fashion_mnist`, `svhn`) or an id of the Hub, `owner/name` or
-            `owner/name:configuration`. A folder wins over an id; a folder called `digits` is
+        source: `digits`; a folder of parquet files, as the Hub lays them out; a folder of
+            class-named folders of images, with or without `train/` and `test/`; a short name
+            (`cifar10`, `cifar100`, `mnist`, `fashion_mnist`, `svhn`) or an id of the Hub,
+            `owner/name` or `owner/name:configuration`, or its address,
+            `hf://datasets/owner/name`. A folder wins over an id; a folder called `digits` is
             named `./digits`.
         split: For example `train` or `test`.
         skip_bad: Leave out images that cannot be decoded, and count them.
         image_size: Height and width to bring every image to; without it, the size that most of
             the images have. One number for both.
+        channels: 1 to read every image as a grey one, 3 as one in colour, as `prepare_image`
+            does; without it, 1 where every image of the split is grey, and else 3.
 
     Raises:
         ModpmError: The source or the split does not exist, or images cannot be decoded.
     """
     size = _width_and_height(image_size)
     labelled = _open(str(source), split)
-    decoded = decode_images(
-        labelled.images, image_size=size, skip_bad=skip_bad, source=f"{source}, split {split}"
-    )
+    with quiet_decoder():
+        decoding = Decoding(
+            labelled.images,
+            form_of(labelled.images, size, channels),
+            source=f"{source}, split {split}",
+            is_size_asked=size is not None,
+        )
+        images = decoded_in_memory(decoding)
+    decoding.check(skip_bad=skip_bad)
     return ImageData(
-        images=decoded.images,
-        labels=torch.from_numpy(labelled.labels)[decoded.kept],
+        images=torch.from_numpy(images),
+        labels=torch.from_numpy(labelled.labels[decoding.kept]),
         classes=labelled.classes,
         source=str(source),
         split=split,
-        n_skipped=len(labelled.images) - len(decoded.kept),
-        notes=decoded.notes,
+        n_skipped=len(labelled.images) - len(decoding.kept),
+        notes=labelled.notes + decoding.notes,
     )
 
 
@@ -74,6 +88,9 @@ def _width_and_height(image_size: int | tuple[int, int] | None) -> tuple[int, in
 def _open(source: str, split: str) -> LabelledImages:
     if source == "digits":
         return open_digits(split)
+    on_the_hub = _HUB_ADDRESS.fullmatch(source)
+    if on_the_hub:
+        return open_hub_data(on_the_hub[1], split)
     path = Path(source).expanduser()
     if path.is_dir():
         parquet_splits = find_parquet_files(path)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from modpm.core.data.image_data import ImageData, check_trainable
+from modpm.core.data.image_data import N_HELD_OUT, ImageData, check_trainable
 from modpm.core.errors import ModpmError
 
 if TYPE_CHECKING:
@@ -21,12 +21,11 @@ SPLIT_SEED = 20240601
 
 
 def stratified_split(
-    labels: NDArray[np.int64], fraction: float, seed: int
+    labels: NDArray[np.int64], fraction: float, seed: int, least: int = 1
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Divide positions so that each class gives its fraction to the second part.
 
-    Each class of two images or more has at least one in both parts; a class of one image stays
-    in the first.
+    Each class gives so many at least, but one image of each stays in the first part.
 
     Shapes:
         labels: (N,) → two ascending arrays of positions, together 0 to N - 1.
@@ -36,7 +35,7 @@ def stratified_split(
     is_held_out = np.zeros(len(labels), dtype=bool)
     for label in np.unique(labels):
         members = np.flatnonzero(labels == label)
-        n_held_out = min(max(1, round(len(members) * fraction)), len(members) - 1)
+        n_held_out = min(max(least, round(len(members) * fraction)), len(members) - 1)
         is_held_out[random.permutation(members)[:n_held_out]] = True
     return np.flatnonzero(~is_held_out), np.flatnonzero(is_held_out)
 
@@ -44,12 +43,14 @@ def stratified_split(
 def carve_validation(data: ImageData, fraction: float, seed: int) -> tuple[ImageData, ImageData]:
     """Hold out a fraction of each class of the training data.
 
+    Two images of each at least are held out: scores are fitted on one and tried on the other.
+
     Returns:
         The training part and the validation part; every class is in both.
 
     Raises:
         ModpmError: The fraction is not between 0 and 1, there is one class only, or a class has
-            fewer than two images.
+            fewer than three images.
     """
     if not 0 < fraction < 1:
         raise ModpmError(
@@ -59,5 +60,5 @@ def carve_validation(data: ImageData, fraction: float, seed: int) -> tuple[Image
             exit_code=2,
         )
     check_trainable(data)
-    training, validation = stratified_split(data.labels.numpy(), fraction, seed)
+    training, validation = stratified_split(data.labels.numpy(), fraction, seed, least=N_HELD_OUT)
     return data.select(torch.from_numpy(training)), data.select(torch.from_numpy(validation))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import msgspec
 import torch
 
+from modpm.core.data.naming import data_set_name
 from modpm.core.formats.card import render_card
 from modpm.core.formats.manifest import (
     CARD_FILE,
@@ -25,7 +26,6 @@ from modpm.core.formats.manifest import (
 )
 from modpm.core.formats.release_terms import license_text
 from modpm.core.modularizing.calibration import fit_common_platt, stratified_folds
-from modpm.core.modularizing.naming import data_set_name
 from modpm.core.modularizing.splits import HELD_OUT, N_DIGITS
 from modpm.core.tensors import encode_tensors
 

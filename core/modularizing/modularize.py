@@ -63,6 +63,7 @@ def modularize(
     device: str = AUTO_DEVICE,
     evidence: Evidence | None = None,
     progress: Progress | None = None,
+    report: Callable[[str], None] = lambda _sentence: None,
 ) -> Modularization:
     """Cut a trained network into class modules, and write a distribution for each.
 
@@ -93,6 +94,7 @@ def modularize(
             is one.
         evidence: What says which kernels each class keeps; by default the method of the run.
         progress: Told how far it is.
+        report: Is told what was done to the test images, in sentences.
 
     Raises:
         ModpmError: The run is no run, not finished or damaged; its data is gone or
@@ -117,6 +119,8 @@ def modularize(
         evidence_type=run.method.evidence_type() if evidence is None else type(evidence),
     )
     origin = OriginNetwork(run, *run.network(), where, request.measures_test)
+    for note in () if origin.test is None else origin.test.notes:
+        report(note)
     return _Modularizing(origin, request, evidence, progress or _say_nothing).run()
 
 

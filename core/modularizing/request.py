@@ -6,12 +6,12 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from modpm.core.data.naming import default_namespace, module_names
 from modpm.core.errors import ModpmError
 from modpm.core.formats.release_terms import checked_license, checked_summary, checked_version
 from modpm.core.formats.whole_files import is_free
 from modpm.core.modularizing.calibration import KINDS
 from modpm.core.modularizing.description import ReleaseDetails
-from modpm.core.modularizing.naming import default_namespace, module_names
 from modpm.core.modularizing.splits import TEST
 
 if TYPE_CHECKING:

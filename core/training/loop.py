@@ -14,6 +14,7 @@ import msgspec
 import torch
 
 from modpm.core.data import carve_validation, default_statistics, load_data
+from modpm.core.data.naming import default_namespace, module_names
 from modpm.core.errors import ModpmError
 from modpm.core.formats.manifest import InputContract
 from modpm.core.graph import build
@@ -66,6 +67,7 @@ def train(
     std: list[float] | None = None,
     resume: bool = False,
     progress: Callable[[Progress], None] | None = None,
+    report: Callable[[str], None] = lambda _sentence: None,
 ) -> Run:
     """Train a network to be cut into class modules; its run folder has all that later steps need.
 
@@ -98,6 +100,7 @@ def train(
         std: The same for the standard deviation.
         resume: Continue the run in `output`, with the settings it was started with.
         progress: Called after each step and each epoch, in the main process.
+        report: Is told what was done to the images, in sentences, in the main process.
 
     Raises:
         ModpmError: The data, the network or a setting cannot be used; the run folder exists
@@ -131,9 +134,10 @@ def train(
     check_configuration(configuration)
     accelerator = _accelerator(batch_size, where)
     folder = Path(output)
-    run = (
-        _resumed(folder, configuration) if resume else _started(folder, configuration, accelerator)
-    )
+    if resume:
+        run = _resumed(folder, configuration)
+    else:
+        run = _started(folder, configuration, accelerator, report)
     if not run.is_finished:
         exact = arithmetic(where, is_deterministic=deterministic)
         with _failures_explained(run), torch.random.fork_rng(devices=[]), exact:
@@ -201,9 +205,18 @@ def _resumed(folder: Path, configuration: TrainingConfiguration) -> Run:
     return run
 
 
-def _started(folder: Path, configuration: TrainingConfiguration, accelerator: Any) -> Run:  # noqa: ANN401 -- as above
+def _started(
+    folder: Path,
+    configuration: TrainingConfiguration,
+    accelerator: Any,  # noqa: ANN401 -- as above
+    report: Callable[[str], None],
+) -> Run:
     check_free(folder)
     data = load_data(configuration.data, "train", skip_bad=configuration.skip_bad)
+    for note in data.notes if accelerator.is_main_process else ():
+        report(note)
+    # Its class modules need names, for which training would be too late to ask.
+    module_names(default_namespace(configuration.data), data.classes)
     if configuration.arch == AUTO:
         arch = default_architecture(data.image_shape, len(data.classes))
         configuration = msgspec.structs.replace(configuration, arch=arch)

@@ -8,7 +8,6 @@ has what else the method has found of its kernels, if it has.
 
 import json
 from collections.abc import Mapping
-from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
@@ -253,11 +252,15 @@ class Run:
         """Return a split of the data set, in the run's image size and number of channels.
 
         Raises:
-            ModpmError: It cannot be loaded, or is in colour and the run's images are not.
+            ModpmError: It cannot be loaded.
         """
-        size = (self.input.height, self.input.width)
-        data = load_data(self.config.data, split, skip_bad=self.config.skip_bad, image_size=size)
-        return _with_channels(data, self.input.channels)
+        return load_data(
+            self.config.data,
+            split,
+            skip_bad=self.config.skip_bad,
+            image_size=(self.input.height, self.input.width),
+            channels=self.input.channels,
+        )
 
     def _carve(self) -> tuple[ImageData, ImageData]:
         if self._carved is None:
@@ -276,20 +279,6 @@ class Run:
                 hint="restore the data, or train again on what there is now",
             )
         return data
-
-
-def _with_channels(data: ImageData, n_channels: int) -> ImageData:
-    """Return the images with so many channels; grey ones have three equal channels in colour."""
-    found = data.images.shape[1]
-    if found > n_channels:
-        raise ModpmError(
-            "the images are in colour, but the network was trained on grey ones",
-            code="channels-mismatch",
-            where=f"{data.source}, split {data.split}",
-        )
-    if found == n_channels:
-        return data
-    return replace(data, images=data.images.expand(-1, n_channels, -1, -1))
 
 
 def resume_hint(folder: Path, configuration: TrainingConfiguration) -> str:

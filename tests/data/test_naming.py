@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given, reject, settings
 from hypothesis import strategies as st
 
+from modpm.core.data.naming import data_set_name, default_namespace, module_names
 from modpm.core.errors import ModpmError
 from modpm.core.formats.names import ModuleName
-from modpm.core.modularizing.naming import data_set_name, default_namespace, module_names
 
 
 @pytest.mark.parametrize(
