@@ -63,7 +63,7 @@ def precious(tmp_path: Path) -> Path:
         (folder / name / "1.0.0").mkdir(parents=True)
         (folder / name / "1.0.0" / "a.txt").write_text("dear")
     (folder / "installed.lock").write_text("format_version = 1\n")
-    (folder / "names.json").write_text("{}")
+    (folder / "namespaces.json").write_text("{}")
     return folder
 
 
@@ -198,7 +198,7 @@ def test_publishing_writes_nothing_behind_a_link_in_a_registry(
     registry = tmp_path / "registry"
     link = registry / place
     remove_folder(link)
-    link.symlink_to(precious / "names.json" if place == ".lock" else precious)
+    link.symlink_to(precious / "namespaces.json" if place == ".lock" else precious)
     new = [make_distribution("digits/7", "1.1.0"), make_distribution("digits/9")]
     before = contents(precious)
     writers = (
