@@ -9,8 +9,9 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+from dataclasses import replace
 from datetime import timedelta
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeVar, cast
 
 import obstore
 from obstore.exceptions import (
@@ -26,15 +27,23 @@ from obstore.store import from_url
 from modpm.core.errors import ModpmError
 from modpm.core.formats import canonical_json
 from modpm.registry.backends import plain_http, retrying, streaming
+from modpm.registry.backends.layout import REGISTRY_FILE, registry_missing
 from modpm.registry.backends.refusals import network_failed, not_authorised
-from modpm.registry.backends.retry_after import retry_after
+from modpm.registry.backends.web import Request, Web
 from modpm.registry.system.transfer import receive, truncated, wrong_digest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from obstore import GetOptions, GetResult, ObjectMeta, PutMode, UpdateVersion
+    from obstore import (
+        GetOptions,
+        GetResult,
+        ObjectMeta,
+        PutMode,
+        SignCapableStore,
+        UpdateVersion,
+    )
     from obstore.store import ClientConfig, ObjectStore
 
     from modpm.core.formats.manifest import FileRecord
@@ -51,7 +60,8 @@ _ERROR_CODE = re.compile(r"<Code>(\w{1,60})</Code>")
 _NO_BUCKET = re.compile(r"NoSuchBucket|ContainerNotFound|bucket does not exist", re.IGNORECASE)
 _CREDENTIAL_CODES = {"ExpiredToken", "InvalidToken", "TokenRefreshRequired", "InvalidAccessKeyId"}
 _CREDENTIAL_SERVERS = ("169.254.", "metadata.google.internal")
-_PROBED = "registry.json"
+_UNSIGNED = ("AWS_SKIP_SIGNATURE", "GOOGLE_SKIP_SIGNATURE", "AZURE_SKIP_SIGNATURE")
+_YES = {"1", "true", "on", "yes", "y"}
 _NOT_FOUND, _CONFLICT, _BEYOND_THE_END = 404, 409, 416
 _DENIED = {401, 403}
 
@@ -273,19 +283,29 @@ class Bucket:
         return fault or network_failed(what, self._url, why, hint)
 
     def _fault_of_status(self, status: int) -> retrying.ServerFault | None:
-        if status != retrying.TOO_MANY_REQUESTS:
-            return retrying.fault_of_status(status, None, self._url)
-        header = retry_after(self._store, _PROBED)
-        return retrying.fault_of_status(status, header, self._url)
+        is_limit = status == retrying.TOO_MANY_REQUESTS
+        return (self._rate_limit() if is_limit else None) or retrying.fault_of_status(
+            status, None, self._url
+        )
+
+    def _rate_limit(self) -> retrying.ServerFault | None:
+        """Ask once more by a signed address: the client library shows no `Retry-After`."""
+        # To sign all the same, the client would look for credentials that are not there.
+        if any(os.environ.get(name, "").lower() in _YES for name in _UNSIGNED):
+            return None
+        store = cast("SignCapableStore", self._store)
+        try:
+            url = obstore.sign(store, "HEAD", REGISTRY_FILE, timedelta(minutes=1))
+            Web(self._url).ask(Request("HEAD", url, led="nowhere")).close()
+        except retrying.ServerFault as fault:
+            return replace(fault, host=self._url) if fault.is_rate_limit else None
+        except (BaseError, OSError, ValueError, ModpmError):
+            return None  # its text may hold the signed address
+        return None
 
     def _missing(self) -> ModpmError:
-        return ModpmError(
-            "there is no such registry",
-            code="registry-missing",
-            where=self._url,
-            why="the bucket does not exist",
-            hint="make the bucket, or correct the address",
-        )
+        hint = "make the bucket, or correct the address"
+        return registry_missing(self._url, "the bucket does not exist", hint)
 
     def _denied(self, why: str) -> ModpmError:
         hint = (
@@ -337,14 +357,10 @@ def _checked_parts(source: Path, record: FileRecord) -> Iterator[bytes]:
                 raise truncated(record.size_bytes - n_left, record, str(source))
             hashed.update(part)
             n_left -= len(part)
-            if n_left == 0:
-                _check(f"sha256:{hashed.hexdigest()}", record, str(source))
+            digest = f"sha256:{hashed.hexdigest()}"
+            if n_left == 0 and digest != record.digest:
+                raise wrong_digest(digest, record, str(source))
             yield part
-
-
-def _check(digest: str, record: FileRecord, where: str) -> None:
-    if digest != record.digest:
-        raise wrong_digest(digest, record, where)
 
 
 def _first_line(error: Exception) -> str:

@@ -82,12 +82,16 @@ def not_a_registry(location: str, why: str) -> ModpmError:
     )
 
 
-def registry_missing(location: str, why: str) -> ModpmError:
+def registry_missing(
+    location: str,
+    why: str,
+    hint: str = "publish to it first (`modpm publish DIST --registry URL`), or correct the address",
+) -> ModpmError:
     """Return the error of a place where nothing is."""
     return ModpmError(
         "there is no such registry",
         code="registry-missing",
         where=location,
         why=why,
-        hint="publish to it first (`modpm publish DIST --registry URL`), or correct the address",
+        hint=hint,
     )

@@ -7,8 +7,6 @@ read its last state.
 
 from __future__ import annotations
 
-import random
-import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -25,6 +23,7 @@ from modpm.registry.backends.publishing_plan import (
     listed_with,
     planned,
 )
+from modpm.registry.backends.retrying import busy, turns
 from modpm.registry.index import Release, release_in
 from modpm.registry.system.threads import in_threads
 
@@ -37,12 +36,6 @@ if TYPE_CHECKING:
     from modpm.core.formats.distribution import Distribution
     from modpm.core.formats.manifest import FileRecord
     from modpm.registry.backends.protocol import Published
-
-PATIENCE_SECONDS = 60.0
-"""How long a writer tries to get its change into a document that others change, too."""
-
-_FIRST_PAUSE_SECONDS, _MAX_PAUSE_SECONDS = 0.02, 1.0
-_jitter = random.Random()  # noqa: S311 - only spreads out writers that collided
 
 
 class ObjectStoreRegistry(FileRegistry):
@@ -119,21 +112,12 @@ class ObjectStoreRegistry(FileRegistry):
 
         It is read and changed again as long as other writers are faster.
         """
-        end, pause = time.monotonic() + PATIENCE_SECONDS, _FIRST_PAUSE_SECONDS
-        while time.monotonic() < end:
+        for _ in turns():
             seen = self._bucket.document(path)
             changed = change(None if seen is None else seen.data)
             if changed is None or self._bucket.replace(path, changed, seen):
                 return
-            time.sleep(pause * _jitter.random())
-            pause = min(2 * pause, _MAX_PAUSE_SECONDS)
-        raise ModpmError(
-            "others change the registry all the time",
-            code="busy",
-            where=f"{self.location}/{path}",
-            why=f"they were faster for {PATIENCE_SECONDS:.0f} seconds",
-            hint="run the command again",
-        )
+        raise busy(self._where(path))
 
     def _names_in(self, namespace: str | None) -> list[str]:
         return sorted(filter(layout.is_name, self._bucket.folder(namespace).folders))

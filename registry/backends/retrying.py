@@ -30,11 +30,15 @@ MAX_WAIT_SECONDS = 30.0
 """The longest wait that a server may ask for before modpm gives up at once."""
 REST_SECONDS = 30.0
 """For how long a host that was given up is not waited for again."""
+PATIENCE_SECONDS = 60.0
+"""For how long a writer tries to make a change while others are faster."""
 PASSING_STATUSES = frozenset({500, 502, 503, 504})
 TOO_MANY_REQUESTS = 429
 
+_FIRST_TURN_SECONDS, _LONGEST_TURN_SECONDS = 0.05, 2.0
+
 _Answer = TypeVar("_Answer")
-_jitter = random.Random()  # noqa: S311 - only spreads out clients that failed together
+_jitter = random.Random()  # noqa: S311 - only spreads out clients that failed, or met, together
 _is_hurried = ContextVar("_is_hurried", default=False)
 
 
@@ -146,6 +150,26 @@ def persistently(ask: Callable[[], _Answer], where: str) -> _Answer:
                     break
             time.sleep(wait)
     raise failure  # not where it was caught: what a library raised may hold a token
+
+
+def turns() -> Iterator[None]:
+    """Give turns to a writer whom others may forestall, further and further apart, for a minute."""
+    end, pause = time.monotonic() + PATIENCE_SECONDS, _FIRST_TURN_SECONDS
+    while time.monotonic() < end:
+        yield
+        time.sleep(pause * _jitter.random())
+        pause = min(2 * pause, _LONGEST_TURN_SECONDS)
+
+
+def busy(where: str) -> ModpmError:
+    """Return the error of a writer who had no turn of those in which others were not faster."""
+    return ModpmError(
+        "others change the registry all the time",
+        code="busy",
+        where=where,
+        why=f"they were faster for {PATIENCE_SECONDS:.0f} seconds",
+        hint="run the command again",
+    )
 
 
 def _wait_after(fault: ServerFault, pause: float | None) -> float | None:

@@ -7,8 +7,6 @@ release.
 
 from __future__ import annotations
 
-import random
-import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -23,10 +21,11 @@ from modpm.registry.backends.hub.asking import CONFLICT, MISSING, STALE, Refusal
 from modpm.registry.backends.hub.naming import tag_of
 from modpm.registry.backends.hub.uploads import additions, main_card
 from modpm.registry.backends.refusals import version_taken
+from modpm.registry.backends.retrying import busy, turns
 from modpm.registry.index import Index
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
 
     from modpm.core.formats.distribution import Distribution
     from modpm.core.formats.names import ModuleName
@@ -35,14 +34,10 @@ if TYPE_CHECKING:
 
 INDEX_FILE = "index.json"
 ATTRIBUTES_FILE = ".gitattributes"
-PATIENCE_SECONDS = 60.0
-"""How long a change is tried while others are faster."""
 
-_FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.05, 2.0
 _RELEASE_FILES = frozenset({MANIFEST_FILE, SIGNATURE_FILE, *FILE_NAMES})
 _LASTING = frozenset({"version-taken", "invalid-card", "wrong-digest", "truncated"})
 """Errors after which nobody goes on with what was begun."""
-_jitter = random.Random()  # noqa: S311 -- only spreads out writers that met
 
 
 @dataclass(frozen=True)
@@ -111,7 +106,7 @@ class ReleaseWriter:
 
     def _claim(self, distribution: Distribution, release: Release, branch: str) -> None:
         """Make sure that the version's tag names a commit with the files of the release."""
-        for _ in self._attempts():
+        for _ in turns():
             if self._repository.head(tag_of(release.version)) is not None:
                 self._check_tagged(release)
                 return
@@ -122,6 +117,7 @@ class ReleaseWriter:
                 # Somebody else is publishing the same bytes, by the same branch.
                 if refusal.status not in {MISSING, CONFLICT, STALE}:
                     raise
+        raise busy(f"registry {self._location}, {self._repository.id}")
 
     def _stage(self, distribution: Distribution, release: Release, branch: str) -> bool:
         """Commit the files to a branch of their own and tag them; return whether it was us."""
@@ -186,7 +182,7 @@ class ReleaseWriter:
 
     def _change_main(self, decide: Callable[[Index | None], _Change | None]) -> Index | None:
         """Change `main` by compare-and-swap on its head; return the index, None if unchanged."""
-        for _ in self._attempts():
+        for _ in turns():
             head = self._repository.head()
             listed = None if head is None else self.index(head.commit)
             change = decide(listed)
@@ -204,32 +200,10 @@ class ReleaseWriter:
                     raise
             else:
                 return changed
-        raise self._busy()
-
-    def _attempts(self) -> Iterator[None]:
-        """Give turns, further and further apart, until patience ends.
-
-        Raises:
-            ModpmError: `busy`.
-        """
-        end, pause = time.monotonic() + PATIENCE_SECONDS, _FIRST_PAUSE_SECONDS
-        while time.monotonic() < end:
-            yield
-            time.sleep(pause * _jitter.uniform(0.5, 1.0))
-            pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
-        raise self._busy()
+        raise busy(f"registry {self._location}, {self._repository.id}")
 
     def _taken(self, release: Release, digest: str | None) -> ModpmError:
         return taken_there(self._module, release, digest, self._location)
-
-    def _busy(self) -> ModpmError:
-        return ModpmError(
-            "others change this module without a pause",
-            code="busy",
-            where=f"registry {self._location}, {self._repository.id}",
-            why=f"none of our changes got through in {PATIENCE_SECONDS:.0f} seconds",
-            hint="run the command again",
-        )
 
 
 def taken_there(
