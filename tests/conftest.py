@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-from modpm.registry.backends.retrying import forget_hosts
+from modpm.registry.backends import retrying
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
@@ -22,7 +22,7 @@ settings.load_profile("judge" if "CI" in os.environ else "desk")
 @pytest.fixture(autouse=True)
 def _hosts_are_new() -> None:
     """Let no test wait less for a host because another test had given up one of its port."""
-    forget_hosts()
+    retrying._given_up.clear()
 
 
 @pytest.fixture(scope="session")

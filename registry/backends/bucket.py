@@ -71,7 +71,7 @@ _Answer = TypeVar("_Answer")
 class Document(NamedTuple):
     """A small object, and what tells the store which state of it this is."""
 
-    data: bytes
+    data: bytes | None
     state: UpdateVersion
 
 
@@ -102,18 +102,12 @@ class Bucket:
         self._store = self._open(retrying.TIMEOUT_SECONDS)
         self._store_for_uploads = self._open(retrying.TIMEOUT_SECONDS * _UPLOAD_PATIENCE)
 
-    def document(self, path: str) -> Document | None:
-        """Return a small object, or enough of it to see that it is too large; None if absent."""
-        try:
-            return self.changed(path, None)
-        except FileNotFoundError:
-            return None
+    def document(self, path: str, seen: str | None = None) -> Document | None:
+        """Return a small object, or enough of it to see that it is too large; None if absent.
 
-    def changed(self, path: str, seen: str | None) -> Document | None:
-        """Return a small object as `document` does; None if it still has the ETag that was seen.
-
-        Raises:
-            FileNotFoundError: There is no such object.
+        Args:
+            path: The object.
+            seen: An ETag; there are no bytes if the object still has it.
         """
         options: GetOptions = {} if seen is None else {"if_none_match": seen}
 
@@ -125,6 +119,8 @@ class Bucket:
         try:
             return self._asked(ask)
         except NotModifiedError:
+            return Document(None, {"e_tag": seen})
+        except FileNotFoundError:
             return None
 
     def replace(self, path: str, data: bytes, seen: Document | None) -> bool:

@@ -9,18 +9,17 @@ from __future__ import annotations
 import os
 import stat
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from modpm.core.errors import ModpmError
 from modpm.core.formats import canonical_json
-from modpm.core.formats.names import ModuleName
 from modpm.core.formats.whole_files import sync_folder, write_new
 from modpm.registry.backends import layout
 from modpm.registry.backends.file_registry import FileRegistry, Reading
 from modpm.registry.backends.layout import INDEX_FILE, REGISTRY_FILE
-from modpm.registry.backends.publishing_plan import Entry, by_module, listed_with, planned
-from modpm.registry.index import Release, release_in
+from modpm.registry.backends.publishing_plan import Entry, listed_with, planned_by_module
 from modpm.registry.system.durable import (
     entries_below,
     exclusively,
@@ -36,11 +35,10 @@ from modpm.registry.system.threads import in_threads
 from modpm.registry.system.transfer import transfer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
-
-    from packaging.version import Version
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from modpm.core.formats.distribution import Distribution
+    from modpm.core.formats.names import ModuleName
     from modpm.registry.backends.protocol import Published
 
 
@@ -58,8 +56,10 @@ class DirectoryRegistry(FileRegistry):
         """Return the modules that have an index, sorted."""
         self._check_layout()
         spaces = entries_below(self._folder, 1) if namespace is None else [self._folder / namespace]
-        found = (folder for space in spaces for folder in self._modules_in(space))
-        return sorted(name for name in map(_module_of, found) if name is not None)
+        found = (
+            f"{space.name}/{folder.name}" for space in spaces for folder in self._modules_in(space)
+        )
+        return sorted(filter(None, map(layout.module_named, found)))
 
     def _modules_in(self, space: Path) -> Iterator[Path]:
         if is_real_folder(space, self._folder):
@@ -72,15 +72,11 @@ class DirectoryRegistry(FileRegistry):
         self._refuse_other_folders()
         with exclusively(self._folder / ".lock", self._staging):
             self._write_layout()
-            entries = planned(distributions, self._listed, self.location)
-            new = [entry for entry in entries if entry.is_new]
-            in_threads(self._stage, new, "releases cannot be copied")
-            self._stage_indexes(entries)
+            entries, groups = planned_by_module(distributions, self.index, self.location)
+            in_threads(self._stage, list(chain(*groups)), "releases cannot be copied")
+            self._stage_indexes(groups)
             self._commit(entries)
         return [entry.published(self.location, is_new=entry.is_new) for entry in entries]
-
-    def _listed(self, module: ModuleName, version: Version) -> Release | None:
-        return release_in(self.index(module), version)
 
     def _stage(self, entry: Entry) -> None:
         """Copy what was verified: other bytes, of a folder that changes meanwhile, are refused."""
@@ -92,8 +88,8 @@ class DirectoryRegistry(FileRegistry):
                 transfer(source, folder / name, record, str(path))
         sync_folder(folder)
 
-    def _stage_indexes(self, entries: Sequence[Entry]) -> None:
-        for group in by_module(entry for entry in entries if entry.is_new):
+    def _stage_indexes(self, groups: Iterable[Sequence[Entry]]) -> None:
+        for group in groups:
             module = group[0].module
             before = self.index(module)
             index = listed_with(group, before, self.location).after(before)
@@ -186,16 +182,6 @@ class DirectoryRegistry(FileRegistry):
 
     def _not_a_registry(self, why: str) -> ModpmError:
         return layout.not_a_registry(self.location, why)
-
-
-def _module_of(folder: Path) -> ModuleName | None:
-    """Return the module whose folder it is; None for any other folder."""
-    text = f"{folder.parent.name}/{folder.name}"
-    try:
-        module = ModuleName.parse(text)
-    except ModpmError:
-        return None
-    return module if str(module) == text else None
 
 
 def _open_regular(path: Path) -> BinaryIO:

@@ -60,13 +60,24 @@ def is_name(text: str) -> bool:
         return False
 
 
-def missing_file(module: ModuleName, version: str, where: str) -> ModpmError:
+def module_named(text: str) -> ModuleName | None:
+    """Return the module that `namespace/name` names, in normal form; None for any other text."""
+    namespace, _, name = text.partition("/")
+    return ModuleName(namespace, name) if is_name(namespace) and is_name(name) else None
+
+
+def missing_file(
+    module: ModuleName,
+    version: str,
+    where: str,
+    why: str = "the index lists it, and it is not there",
+) -> ModpmError:
     """Return the error of a file that should be there."""
     return ModpmError(
         f"`{module}` {version} has lost a file",
         code="missing-file",
         where=where,
-        why="the index lists it, and it is not there",
+        why=why,
         hint="ask whoever keeps the registry to restore it",
     )
 

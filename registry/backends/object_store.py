@@ -8,6 +8,7 @@ read its last state.
 from __future__ import annotations
 
 from contextlib import contextmanager
+from itertools import chain
 from typing import TYPE_CHECKING, BinaryIO
 
 from modpm.core.errors import ModpmError
@@ -18,20 +19,16 @@ from modpm.registry.backends.file_registry import FileRegistry, Reading
 from modpm.registry.backends.layout import REGISTRY_FILE
 from modpm.registry.backends.publishing_plan import (
     Entry,
-    by_module,
     in_waves,
     listed_with,
-    planned,
+    planned_by_module,
 )
 from modpm.registry.backends.retrying import busy, turns
-from modpm.registry.index import Release, release_in
 from modpm.registry.system.threads import in_threads
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
     from pathlib import Path
-
-    from packaging.version import Version
 
     from modpm.core.formats.distribution import Distribution
     from modpm.core.formats.manifest import FileRecord
@@ -66,21 +63,12 @@ class ObjectStoreRegistry(FileRegistry):
         """
         self._make_layout()
         self._check_conditions()
-        names = [ModuleName.parse(d.manifest.name) for d in distributions]
-        in_threads(self.index, sorted(set(names)), "indexes cannot be read")
-        entries = planned(distributions, self._listed, self.location)
-        new = [entry for entry in entries if entry.is_new]
-        groups = by_module(new)
-        for group in groups:  # what could not be listed is not uploaded
-            listed_with(group, self._indexes.get(group[0].module), self.location).to_bytes()
-        in_threads(self._upload, _files(new), "files cannot be uploaded")
+        entries, groups = planned_by_module(distributions, self.index, self.location)
+        in_threads(self._upload, _files(chain(*groups)), "files cannot be uploaded")
         in_waves(self._list, groups, "modules cannot be published")
         # Also of what was published before: the catalogue may lack that.
-        self._note(names)
+        self._note(entry.module for entry in entries)
         return [self._published(entry) for entry in entries]
-
-    def _listed(self, module: ModuleName, version: Version | str) -> Release | None:
-        return release_in(self._indexes.get(module), version)
 
     def _upload(self, file: tuple[Path, FileRecord]) -> None:
         path, record = file
@@ -93,13 +81,8 @@ class ObjectStoreRegistry(FileRegistry):
         )
 
     def _read(self, path: str, seen: str | None = None) -> Reading | None:
-        try:
-            document = self._bucket.changed(path, seen)
-        except FileNotFoundError:
-            return None
-        if document is None:
-            return Reading(None, seen)
-        return Reading(document.data, document.state.get("e_tag"))
+        document = self._bucket.document(path, seen)
+        return document and Reading(document.data, document.state.get("e_tag"))
 
     def _open(self, path: str, offset: int) -> BinaryIO | None:
         try:

@@ -12,7 +12,7 @@ from modpm.core.formats.composition_manifest import CompositionManifest
 from modpm.core.formats.names import ModuleName
 from modpm.registry.backends.protocol import Published
 from modpm.registry.backends.refusals import check_same
-from modpm.registry.index import CompositionRelease, Index, Release
+from modpm.registry.index import CompositionRelease, Index, Release, release_in
 from modpm.registry.system.threads import in_threads
 
 if TYPE_CHECKING:
@@ -99,6 +99,35 @@ def planned(
         known[name] = there or release
         entries.append(Entry(distribution, name[0], known[name], there is None))
     return entries
+
+
+def planned_by_module(
+    distributions: Sequence[Distribution],
+    index: Callable[[ModuleName], Index | None],
+    location: str,
+) -> tuple[list[Entry], list[list[Entry]]]:
+    """Look at all distributions before anything is published.
+
+    Args:
+        distributions: What is to be published.
+        index: Gives what the registry lists for a name.
+        location: The registry.
+
+    Returns:
+        All of them, as `planned` says, and the new ones by module.
+
+    Raises:
+        ModpmError: As `planned`; what reading an index raises, and writing one that would be
+            unreadable: what could not be listed is not uploaded.
+    """
+    modules = sorted({ModuleName.parse(one.manifest.name) for one in distributions})
+    read = in_threads(index, modules, "indexes cannot be read")
+    indexes = dict(zip(modules, read, strict=True))
+    entries = planned(distributions, lambda name, v: release_in(indexes[name], v), location)
+    groups = by_module(entry for entry in entries if entry.is_new)
+    for group in groups:
+        listed_with(group, indexes[group[0].module], location).to_bytes()
+    return entries, groups
 
 
 def listed_with(entries: Sequence[Entry], before: Index | None, location: str) -> Index:

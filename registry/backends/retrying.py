@@ -102,11 +102,6 @@ def host_answers(host: str) -> None:
     _given_up.pop(host, None)
 
 
-def forget_hosts() -> None:
-    """Forget which hosts were given up."""
-    _given_up.clear()
-
-
 def fault_of_status(
     status: int, retry_after: str | None = None, host: str = ""
 ) -> ServerFault | None:

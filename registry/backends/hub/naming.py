@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import re
+from typing import TYPE_CHECKING
 
 from modpm.core.errors import ModpmError
-from modpm.core.formats.names import ModuleName
+from modpm.registry.backends.layout import module_named
+
+if TYPE_CHECKING:
+    from modpm.core.formats.names import ModuleName
 
 MAX_NAME_LENGTH = 96
 """The longest name that the Hub allows a repository to have, without its owner."""
@@ -44,14 +48,8 @@ def repository_of(owner: str, module: ModuleName) -> str | None:
 def module_of(owner: str, repository: str) -> ModuleName | None:
     """Return the module whose repository it is; None for any other repository."""
     found_owner, _, name = repository.partition("/")
-    namespace, _, name = name.partition(".")
-    text = f"{namespace}/{name}"
-    try:
-        module = ModuleName.parse(text)
-    except ModpmError:
-        return None
-    is_ours = found_owner.casefold() == owner.casefold() and str(module) == text
-    return module if is_ours else None
+    is_ours = found_owner.casefold() == owner.casefold()
+    return module_named(name.replace(".", "/", 1)) if is_ours else None
 
 
 def tag_of(version: str) -> str:

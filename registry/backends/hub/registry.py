@@ -23,10 +23,8 @@ from modpm.registry.backends.hub.releasing import INDEX_FILE, ReleaseWriter
 from modpm.registry.backends.hub.repository import ModuleRepository
 from modpm.registry.backends.publishing_plan import (
     Entry,
-    by_module,
     in_waves,
-    listed_with,
-    planned,
+    planned_by_module,
 )
 from modpm.registry.backends.refusals import not_listed
 from modpm.registry.backends.shards import Shard, scanned_module
@@ -127,10 +125,11 @@ class HubRegistry:
                 `wrong-digest`; what the Hub does is `not-authorised`, `rate-limited`,
                 `network-failed`.
         """
-        entries = self._planned(distributions)
-        groups = by_module(entries)
-        for group in groups:  # what could not be listed is not uploaded
-            listed_with(group, self._indexes.get(group[0].module), self._location).to_bytes()
+        for distribution in distributions:
+            module = ModuleName.parse(distribution.manifest.name)
+            if repository_of(self._owner, module) is None:
+                raise not_allowed(module)
+        entries, groups = planned_by_module(distributions, self.index, self._location)
         done = in_waves(self._publish, groups, "modules cannot be published")
         new = list(chain.from_iterable(done))
         return [entry.published(self._location, is_new=entry in new) for entry in entries]
@@ -192,26 +191,11 @@ class HubRegistry:
         names = [field(sibling, "rfilename", self._location) for sibling in siblings]
         return INDEX_FILE in names
 
-    def _planned(self, distributions: Sequence[Distribution]) -> list[Entry]:
-        """Look at all of them before anything is published."""
-        modules = list(dict.fromkeys(ModuleName.parse(d.manifest.name) for d in distributions))
-        for module in modules:
-            if repository_of(self._owner, module) is None:
-                raise not_allowed(module)
-        read = in_threads(self.index, modules, "indexes cannot be read")
-        indexes = dict(zip(modules, read, strict=True))
-        return planned(
-            distributions,
-            lambda module, version: release_in(indexes[module], version),
-            self._location,
-        )
-
     def _publish(self, entries: Sequence[Entry]) -> list[Entry]:
         """Publish releases of one module, one after the other; return those that were new."""
         module = entries[0].module
         writer = ReleaseWriter(self._required(module), module, self._location)
-        wanted = [entry for entry in entries if entry.is_new]
-        return [e for e in wanted if writer.publish(e.distribution, e.release)]
+        return [entry for entry in entries if writer.publish(entry.distribution, entry.release)]
 
     def _moved(self, repository: str, version: str, commit: str) -> ModpmError:
         return ModpmError(

@@ -203,20 +203,6 @@ class ReleaseWriter:
         raise busy(f"registry {self._location}, {self._repository.id}")
 
     def _taken(self, release: Release, digest: str | None) -> ModpmError:
-        return taken_there(self._module, release, digest, self._location)
-
-
-def taken_there(
-    module: ModuleName, release: Release, digest: str | None, location: str
-) -> ModpmError:
-    """Return the error of a version that has other bytes.
-
-    Args:
-        module: The module.
-        release: What was to be published.
-        digest: The digest of the file that differs; None if there is no such file.
-        location: The registry.
-    """
-    found = "has other files" if digest is None else f"has digest {digest}"
-    why = f"what is there {found}, and this one has digest {release.digest}"
-    return version_taken(module, release.version, why, location)
+        found = "has other files" if digest is None else f"has digest {digest}"
+        why = f"what is there {found}, and this one has digest {release.digest}"
+        return version_taken(self._module, release.version, why, self._location)

@@ -6,10 +6,9 @@ from typing import TYPE_CHECKING
 
 from huggingface_hub import CommitOperationAdd
 
-from modpm.core.errors import ModpmError
 from modpm.core.formats.card import completed_card
 from modpm.core.formats.manifest import CARD_FILE, TENSOR_FILE
-from modpm.registry.system.transfer import receive
+from modpm.registry.system.transfer import receive, wrong_digest
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -49,12 +48,7 @@ def _addition(path: Path, name: str, record: FileRecord) -> CommitOperationAdd:
             return CommitOperationAdd(name, receive(file, record, str(path)))
     # Streamed from the disk: the server gets the digest with it, and refuses other bytes.
     addition = CommitOperationAdd(name, str(path))
-    if f"sha256:{addition.upload_info.sha256.hex()}" != record.digest:
-        raise ModpmError(
-            "a file is not the one that was verified",
-            code="wrong-digest",
-            where=str(path),
-            why="it has changed since",
-            hint="publish it when nothing else writes to it",
-        )
+    digest = f"sha256:{addition.upload_info.sha256.hex()}"
+    if digest != record.digest:
+        raise wrong_digest(digest, record, str(path))
     return addition

@@ -12,25 +12,23 @@ written by itself, so that no writer can lose what another wrote.
 from __future__ import annotations
 
 import time
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, BinaryIO
 from urllib.parse import urlsplit
 
-import msgspec
+from msgspec.structs import replace
 from packaging.version import Version
 
 from modpm.core.errors import ModpmError
 from modpm.core.formats.names import ModuleName
 from modpm.core.formats.records import to_plain
+from modpm.registry.backends import layout
 from modpm.registry.backends.oci import naming
 from modpm.registry.backends.oci.claims import Claims
 from modpm.registry.backends.oci.modelpack import EMPTY, Artifact, annotation, pack, unpack
 from modpm.registry.backends.oci.repository import Repository, is_digest, listed
 from modpm.registry.backends.oci.server import (
     FORBIDDEN,
-    N_CONNECTIONS,
     NOT_ALLOWED,
     NOT_FOUND,
     OK,
@@ -39,11 +37,12 @@ from modpm.registry.backends.oci.server import (
     Server,
 )
 from modpm.registry.backends.publishing_plan import Entry, planned
-from modpm.registry.backends.refusals import cannot_list, check_same, not_listed
+from modpm.registry.backends.refusals import cannot_list, check_same, not_listed, version_taken
 from modpm.registry.backends.retrying import persistently
 from modpm.registry.backends.shards import scanned
 from modpm.registry.backends.web import Request, Web
 from modpm.registry.index import Index, Release, Skipped, read_entry
+from modpm.registry.system.threads import in_threads
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -59,16 +58,6 @@ HELP_AFTER_SECONDS = 2.0
 
 _POLL_SECONDS = 0.1
 _MAX_REPOSITORY_LENGTH = 255
-
-
-@dataclass(frozen=True)
-class _Listing:
-    """What the OCI tags of a module say."""
-
-    releases: Mapping[str, Artifact]
-    tags: Mapping[str, str]
-    yanked: Mapping[str, str]
-    skipped: tuple[Skipped, ...] = ()
 
 
 class OciRegistry:
@@ -108,20 +97,15 @@ class OciRegistry:
 
     def index(self, module: ModuleName) -> Index | None:
         """Return what is listed for a name; None if nothing is."""
-        listing = self._listing(module)
-        if listing is None or not (listing.releases or listing.skipped):
+        repository = self._repository(module)
+        wanted = [tag for tag in repository.tags() or () if _is_ours(tag)]
+        found = in_threads(repository.listed_manifest, wanted, "OCI manifests cannot be read")
+        pairs = zip(wanted, found, strict=True)
+        data = {tag: content for tag, content in pairs if content is not None}
+        index = _read_index(module, data, repository.location)
+        if not (index.releases or index.skipped):
             self._check_server()
             return None
-        entries = [
-            read_entry(to_plain(msgspec.structs.replace(one.release, yanked=listing.yanked.get(v))))
-            for v, one in listing.releases.items()
-        ]
-        index = Index(
-            name=str(module),
-            tags=dict(listing.tags),
-            releases=sorted((e for e in entries if isinstance(e, Release)), key=_version),
-            skipped=(*listing.skipped, *(e for e in entries if isinstance(e, Skipped))),
-        )
         index.to_bytes()  # refuses what no index lists, such as one version twice
         return index
 
@@ -203,30 +187,15 @@ class OciRegistry:
 
     def _module_of(self, repository: str, namespace: str | None) -> ModuleName | None:
         """Return the module whose repository it is; None for any other repository."""
-        text = repository.removeprefix(f"{self._prefix}/") if self._prefix else repository
-        if self._prefix and text == repository:
-            return None
-        try:
-            module = ModuleName.parse(text, where="")
-        except ModpmError:
-            return None
-        return module if str(module) == text and namespace in {None, module.namespace} else None
+        prefix = f"{self._prefix}/" if self._prefix else ""
+        is_below = repository.startswith(prefix)
+        module = layout.module_named(repository.removeprefix(prefix)) if is_below else None
+        return module if module is not None and namespace in {None, module.namespace} else None
 
     def _versions(self, module: ModuleName) -> list[str]:
         """Return the versions that have an OCI tag."""
         tags = self._repository(module).tags() or []
         return [version for tag in tags if (version := naming.version_of_tag(tag)) is not None]
-
-    def _listing(self, module: ModuleName) -> _Listing | None:
-        repository = self._repository(module)
-        tags = repository.tags()
-        if tags is None:
-            return None
-        wanted = [tag for tag in tags if _is_ours(tag)]
-        with ThreadPoolExecutor(N_CONNECTIONS) as pool:
-            found = dict(zip(wanted, pool.map(repository.listed_manifest, wanted), strict=True))
-        data = {tag: content for tag, content in found.items() if content is not None}
-        return _read_listing(data, repository.location)
 
     def _artifact_of(self, module: ModuleName, version: str, revision: str | None) -> Artifact:
         """Return the release of a version.
@@ -257,7 +226,14 @@ class OciRegistry:
         for text in same:
             artifact = self._artifact(module, naming.tag_of_version(text))
             if artifact is None:
-                raise self._in_use(module, text)
+                raise version_taken(
+                    module,
+                    text,
+                    f"the tag `{naming.tag_of_version(text)}` is in use for it",
+                    self.location,
+                    how="as something that is no module",
+                    hint="publish under another version",
+                )
             return artifact.release
         return None
 
@@ -363,22 +339,8 @@ class OciRegistry:
         return cannot_list(self.location, "the server does not offer `/v2/_catalog` to you")
 
     def _lost(self, module: ModuleName, version: str, why: str) -> ModpmError:
-        return ModpmError(
-            f"`{module}` {version} has lost a file",
-            code="missing-file",
-            where=self._repository(module).location,
-            why=why,
-            hint="check the version, or ask whoever keeps the registry to restore it",
-        )
-
-    def _in_use(self, module: ModuleName, version: str) -> ModpmError:
-        return ModpmError(
-            f"`{module}` {version} cannot be published",
-            code="version-taken",
-            where=self._repository(module).location,
-            why=f"the tag `{naming.tag_of_version(version)}` is in use for something else",
-            hint="publish under another version",
-        )
+        where = self._repository(module).location
+        return layout.missing_file(module, version, where, why)
 
 
 def _open(path: Path) -> BinaryIO:
@@ -391,33 +353,36 @@ def _is_ours(tag: str) -> bool:
     return is_yank or naming.version_of_tag(tag) is not None or naming.is_module_tag(tag)
 
 
-def _read_listing(data: Mapping[str, bytes], where: str) -> _Listing:
+def _read_index(module: ModuleName, data: Mapping[str, bytes], where: str) -> Index:
     """Make sense of OCI manifests by their tags; pass over what is not of a module."""
-    releases: dict[str, Artifact] = {}
-    yanked: dict[str, str] = {}
-    skipped: dict[str, Skipped] = {}
+    entries: list[Release | Skipped] = []
+    of_data: dict[bytes, str] = {}
     for tag, content in data.items():
         version = naming.version_of_tag(tag)
         if version is None:
             continue
-        yank_tag = naming.yank_tag(version)
+        yank = naming.yank_tag(version)
         try:
             artifact = unpack(content, f"{where}:{tag}")
-            reason = annotation(data.get(yank_tag, EMPTY), YANK_ANNOTATION, f"{where}:{yank_tag}")
+            reason = annotation(data.get(yank, EMPTY), YANK_ANNOTATION, f"{where}:{yank}")
         except ModpmError as error:
             is_newer = error.code == "unknown-format-version"
-            skipped[version] = Skipped({"version": version}, error.why or error.what, is_newer)
-            continue
-        if artifact is not None and artifact.release.version == version:
-            releases[version] = artifact
-            yanked |= {} if reason is None else {version: reason}
-    of_data = {data[naming.tag_of_version(version)]: version for version in [*skipped, *releases]}
-    tags = {
-        tag: of_data[content]
-        for tag, content in data.items()
-        if naming.is_module_tag(tag) and content in of_data
-    }
-    return _Listing(releases, tags, yanked, tuple(skipped.values()))
+            entries.append(Skipped({"version": version}, error.why or error.what, is_newer))
+        else:
+            if artifact is None or artifact.release.version != version:
+                continue
+            entries.append(read_entry(to_plain(replace(artifact.release, yanked=reason))))
+        of_data[content] = version
+    return Index(
+        name=str(module),
+        tags={
+            tag: of_data[content]
+            for tag, content in data.items()
+            if naming.is_module_tag(tag) and content in of_data
+        },
+        releases=sorted((e for e in entries if isinstance(e, Release)), key=_version),
+        skipped=tuple(e for e in entries if isinstance(e, Skipped)),
+    )
 
 
 def _version(release: Release) -> Version:
@@ -425,8 +390,8 @@ def _version(release: Release) -> Version:
 
 
 def _unchangeable(index: Index) -> Index:
-    releases = [msgspec.structs.replace(release, yanked=None) for release in index.releases]
-    return msgspec.structs.replace(index, tags={}, releases=releases)
+    releases = [replace(release, yanked=None) for release in index.releases]
+    return replace(index, tags={}, releases=releases)
 
 
 def _check_tag(module: ModuleName, tag: str) -> None:

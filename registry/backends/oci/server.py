@@ -19,8 +19,6 @@ from modpm.registry.backends.web import NotEncryptedFault, Request, Web, origin_
 if TYPE_CHECKING:
     import httpx2
 
-N_CONNECTIONS = 8
-
 OK, CREATED, ACCEPTED, PARTIAL_CONTENT = 200, 201, 202, 206
 UNAUTHORISED, FORBIDDEN, NOT_FOUND, NOT_ALLOWED = 401, 403, 404, 405
 

@@ -7,13 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from modpm.core.errors import ModpmError
 from modpm.core.formats.digest import digest_bytes
 from modpm.core.formats.manifest import FileRecord, Manifest
+from modpm.core.formats.names import ModuleName
 from modpm.registry.backends.oci import naming
 from modpm.registry.backends.oci.modelpack import Artifact, pack, record, unpack
-from modpm.registry.backends.oci.registry import OciRegistry, _read_listing
+from modpm.registry.backends.oci.registry import OciRegistry, _read_index
 from modpm.registry.index import Release
 
 VECTORS = Path(__file__).parents[3] / "specs" / "vectors"
@@ -78,13 +80,15 @@ def test_golden_manifests_of_others_are_no_releases(name: str) -> None:
 def test_golden_lists_of_tags_mean_what_they_say(case: dict[str, Any]) -> None:
     data = {tag: (OCI / name).read_bytes() for tag, name in case["tags"].items()}
 
-    listing = _read_listing(data, "oci://here")
+    index = _read_index(ModuleName("digits", "7"), data, "oci://here")
 
-    assert {version: found.data for version, found in listing.releases.items()} == {
-        version: (OCI / name).read_bytes() for version, name in case["releases"].items()
-    }
-    assert listing.tags == case["module_tags"]
-    assert listing.yanked == case["yanked"]
+    found = {release.version: replace(release, yanked=None) for release in index.releases}
+    artifacts = {version: unpacked(name) for version, name in case["releases"].items()}
+    assert found == {version: one.release for version, one in artifacts.items() if one is not None}
+    assert found.keys() == artifacts.keys()
+    assert index.tags == case["module_tags"]
+    yanked = {release.version: release.yanked for release in index.releases}
+    assert {v: reason for v, reason in yanked.items() if reason is not None} == case["yanked"]
 
 
 @pytest.mark.parametrize("case", NAMING["versions"]["valid"], ids=lambda case: case["version"])
