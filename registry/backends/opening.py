@@ -21,26 +21,24 @@ if TYPE_CHECKING:
 
 
 class _Kind(NamedTuple):
-    """Where a kind of registry is: a class that takes the location, and what it needs."""
+    """Where a kind of registry is: a class that takes the location."""
 
     module: str
     class_name: str
-    package: str
-    extra: str | None
 
 
 ENTRY_POINTS = "modpm.backends"
 """Where other packages name their kinds: a scheme, and a class that is called with a location."""
 
-_DIRECTORY = _Kind("directory", "DirectoryRegistry", "", None)
-_OBJECT_STORE = _Kind("object_store", "ObjectStoreRegistry", "obstore", "s3")
-_STATIC = _Kind("static", "StaticRegistry", "httpx2", None)
+_DIRECTORY = _Kind("directory", "DirectoryRegistry")
+_OBJECT_STORE = _Kind("object_store", "ObjectStoreRegistry")
+_STATIC = _Kind("static", "StaticRegistry")
 _KINDS = {
     "s3": _OBJECT_STORE,
     "gs": _OBJECT_STORE,
     "az": _OBJECT_STORE,
-    "hf": _Kind("hub", "HubRegistry", "huggingface_hub", None),
-    "oci": _Kind("oci", "OciRegistry", "httpx2", None),
+    "hf": _Kind("hub", "HubRegistry"),
+    "oci": _Kind("oci", "OciRegistry"),
     "https": _STATIC,
     "http": _STATIC,
 }
@@ -130,9 +128,14 @@ def open_backend(location: str) -> Backend:
     try:
         module = import_module(f"modpm.registry.backends.{kind.module}")
     except ModuleNotFoundError as error:
-        if error.name != kind.package:
+        if error.name != "obstore":  # no other kind needs more than modpm itself does
             raise
-        raise _missing_extra(scheme, kind) from None
+        raise ModpmError(
+            f"registries of {scheme}:// need the package `obstore`",
+            code="missing-extra",
+            why="it is not installed",
+            hint="pip install 'modpm[s3]'",
+        ) from None
     return cast("Backend", getattr(module, kind.class_name)(location))
 
 
@@ -153,13 +156,3 @@ def _opened_by_others(scheme: str, location: str) -> Backend:
             hint="upgrade it, or remove it",
             exit_code=2,
         ) from None
-
-
-def _missing_extra(scheme: str, kind: _Kind) -> ModpmError:
-    extra = f"[{kind.extra}]" if kind.extra is not None else ""
-    return ModpmError(
-        f"registries of {scheme}:// need the package `{kind.package}`",
-        code="missing-extra",
-        why="it is not installed",
-        hint=f"pip install 'modpm{extra}'",
-    )
