@@ -80,7 +80,7 @@ class DirectoryRegistry(FileRegistry):
 
     def _stage(self, entry: Entry) -> None:
         """Copy what was verified: other bytes, of a folder that changes meanwhile, are refused."""
-        folder = self._staged_release(entry)
+        folder = self._staging / _folder_of(entry)
         folder.mkdir(parents=True)
         for name, record in entry.release.all_files.items():
             path = entry.distribution.folder / name
@@ -93,23 +93,25 @@ class DirectoryRegistry(FileRegistry):
             module = group[0].module
             before = self.index(module)
             index = listed_with(group, before, self.location).after(before)
-            write_new(self._staged_index(module), index.to_bytes())
+            write_new(self._staging / layout.index_path(module), index.to_bytes())
 
     def _commit(self, entries: Sequence[Entry]) -> None:
         """Rename everything into place: releases first, which nobody sees, then the indexes."""
         new = [entry for entry in entries if entry.is_new]
         for entry in new:
-            folder = self._release_folder(entry.module, entry.release.version)
+            folder = self._folder / _folder_of(entry)
             refuse_links(folder, self._folder)
             remove_folder(folder)  # left by a crash: no index lists it
-            place(self._staged_release(entry), folder)
+            place(self._staging / _folder_of(entry), folder)
         # In the order of the entries: class modules before the compositions of them.
         modules = list(dict.fromkeys(entry.module for entry in new))
-        folders = {self._index_path(module).parent for module in modules}
+        folders = {self._folder / str(module) for module in modules}
         above = {parent for folder in folders for parent in (folder.parent, self._folder)}
         sync_folders(folders | above)
         for module in modules:
-            move(self._staged_index(module), self._index_path(module))
+            move(
+                self._staging / layout.index_path(module), self._folder / layout.index_path(module)
+            )
         # Also of what was published before: the catalogue may lack that.
         self._note(entry.module for entry in entries)
 
@@ -144,19 +146,6 @@ class DirectoryRegistry(FileRegistry):
         with exclusively(self._folder / ".lock", self._staging):
             yield
 
-    def _index_path(self, module: ModuleName) -> Path:
-        return self._folder / module.namespace / module.name / INDEX_FILE
-
-    def _release_folder(self, module: ModuleName, version: str) -> Path:
-        return self._folder / module.namespace / module.name / version
-
-    def _staged_release(self, entry: Entry) -> Path:
-        module = entry.module
-        return self._staging / module.namespace / module.name / entry.release.version
-
-    def _staged_index(self, module: ModuleName) -> Path:
-        return self._staging / module.namespace / module.name / INDEX_FILE
-
     def _refuse_other_folders(self) -> None:
         """Refuse to publish into a folder that holds something else."""
         if self._folder.exists() and not self._folder.is_dir():
@@ -182,6 +171,10 @@ class DirectoryRegistry(FileRegistry):
 
     def _not_a_registry(self, why: str) -> ModpmError:
         return layout.not_a_registry(self.location, why)
+
+
+def _folder_of(entry: Entry) -> str:
+    return layout.release_path(entry.module, entry.release.version)
 
 
 def _open_regular(path: Path) -> BinaryIO:

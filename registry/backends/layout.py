@@ -28,12 +28,12 @@ LAYOUT = canonical_json.encode({"format_version": FORMAT_VERSION})
 
 def index_path(module: ModuleName) -> str:
     """Return where the index of a module is."""
-    return f"{module.namespace}/{module.name}/{INDEX_FILE}"
+    return f"{module}/{INDEX_FILE}"
 
 
-def release_path(module: ModuleName, version: str, file: str) -> str:
-    """Return where a file of a release is, in a registry that has a folder for each."""
-    return f"{module.namespace}/{module.name}/{version}/{file}"
+def release_path(module: ModuleName, version: str, file: str = "") -> str:
+    """Return where a file of a release is, or all are, in a registry with a folder for each."""
+    return f"{module}/{version}/{file}"
 
 
 def content_path(digest: str) -> str:
