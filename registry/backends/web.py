@@ -9,9 +9,10 @@ those of the client library may hold a token or a signed address.
 from __future__ import annotations
 
 import io
+import json
 import re
 import weakref
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from http import HTTPStatus
@@ -36,6 +37,8 @@ Led = Literal["anywhere", "here", "nowhere"]
 """Where a server may send a request on to; `here` is its own scheme, host and port."""
 
 _MAX_REDIRECTS = 5
+_MAX_REFUSAL_BYTES, _MAX_TOLD = 64 * 1024, 500
+_NO_ANSWER = (ValueError, RecursionError, AttributeError, TypeError, ServerFault)
 _FIRST_BYTE = re.compile(r"bytes (\d{1,18})-")
 _MAY_LEAD_TO = {"http": {"http", "https"}, "https": {"https"}}
 _KEEPS_METHOD = {HTTPStatus.TEMPORARY_REDIRECT, HTTPStatus.PERMANENT_REDIRECT}
@@ -137,6 +140,24 @@ class Web:
             else:
                 return bytes(content[: limit + 1])
         raise fault
+
+    def told(self, response: httpx2.Response, secret: str | None = None) -> str:
+        """Return what a server says of a refusal, on one line, without what it was told in secret.
+
+        Args:
+            response: The refusal.
+            secret: What it may say back.
+        """
+        said = response.headers.get("X-Error-Message", "")
+        with closing(response), suppress(*_NO_ANSWER):
+            answer = json.loads(self.read(response, _MAX_REFUSAL_BYTES))
+            errors = answer.get("errors") or [{"message": answer.get("error", "")}]
+            texts = [str(error.get("message") or error.get("code", "")) for error in errors]
+            said = said or "; ".join(texts)
+        said = " ".join(said.split()).replace(secret or "\n", "(your token)")
+        said = "".join(c for c in said if c.isprintable())[:_MAX_TOLD]
+        status = f"it answers with status {response.status_code}"
+        return f"{status}: {said}" if said else status
 
     def opened(self, response: httpx2.Response, offset: int, where: str) -> BinaryIO:
         """Return what a response holds as a file, from the byte on that was asked for.

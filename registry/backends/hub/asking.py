@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import os
-from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from importlib import metadata
@@ -32,7 +31,6 @@ BAD, UNAUTHORISED, FORBIDDEN, MISSING, CONFLICT, STALE = 400, 401, 403, 404, 409
 NONSENSE = "its answer cannot be understood"
 
 _BEYOND_THE_END = 416
-_MAX_TOLD = 500
 _MAX_LISTING_BYTES = 64 * 1024 * 1024
 _WRONG_TOKEN = "Invalid credentials in Authorization header"  # noqa: S105 -- the Hub's words
 _NOT_THERE = {
@@ -194,20 +192,7 @@ class Hub:
         response = self._web.ask(replace(request, url=url, headers=headers))
         if response.status_code < BAD or response.status_code == _BEYOND_THE_END:
             return response
-        raise _refusal(response, where, self._told(response))
-
-    def _told(self, response: httpx2.Response) -> str:
-        """Return what the server said, on one line and without the token that it was sent."""
-        data, said = self._web.read(response, _MAX_LISTING_BYTES), ""
-        with suppress(ValueError, AttributeError):
-            answer = json.loads(data)
-            errors = answer.get("errors") or [{"message": answer.get("error", "")}]
-            said = "; ".join(str(error.get("message")) for error in errors)
-        said = response.headers.get("X-Error-Message") or said
-        said = " ".join(said.split()).replace(self._token or "\n", "(your token)")
-        said = "".join(c for c in said if c.isprintable())[:_MAX_TOLD]
-        status = f"it answers with status {response.status_code}"
-        return f"{status}: {said}" if said else status
+        raise _refusal(response, where, self._web.told(response, self._token))
 
 
 def endpoint() -> str:

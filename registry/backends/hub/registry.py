@@ -52,15 +52,10 @@ class HubRegistry:
     """
 
     def __init__(self, location: str) -> None:
-        self._location = location
+        self.location = location
         self._owner = owner_of(location)
         self._hub = Hub.of_environment(location)
         self._indexes: dict[ModuleName, Index] = {}
-
-    @property
-    def location(self) -> str:
-        """The address, `hf://OWNER`."""
-        return self._location
 
     def names(self, namespace: str | None = None) -> list[ModuleName]:
         """Return the modules that have an index, sorted."""
@@ -71,7 +66,7 @@ class HubRegistry:
         repository = self._repository(module)
         if repository is None:
             return None
-        index = ReleaseWriter(repository, module, self._location).index()
+        index = ReleaseWriter(repository, module, self.location).index()
         if index is not None:
             self._indexes[module] = index
         return index
@@ -129,19 +124,19 @@ class HubRegistry:
             module = ModuleName.parse(distribution.manifest.name)
             if repository_of(self._owner, module) is None:
                 raise not_allowed(module)
-        entries, groups = planned_by_module(distributions, self.index, self._location)
+        entries, groups = planned_by_module(distributions, self.index, self.location)
         done = in_waves(self._publish, groups, "modules cannot be published")
         new = list(chain.from_iterable(done))
-        return [entry.published(self._location, is_new=entry in new) for entry in entries]
+        return [entry.published(self.location, is_new=entry in new) for entry in entries]
 
     def change(self, module: ModuleName, change: Callable[[Index], Index]) -> Index:
         """Change what is listed for a name, if nobody else did since it was read."""
         repository = self._repository(module)
         changed = None
         if repository is not None:
-            changed = ReleaseWriter(repository, module, self._location).change(change)
+            changed = ReleaseWriter(repository, module, self.location).change(change)
         if changed is None:
-            raise not_listed(module, self._location)
+            raise not_listed(module, self.location)
         return changed
 
     def catalogue(self, namespace: str | None, seen: Mapping[str, str]) -> list[Shard]:
@@ -168,40 +163,40 @@ class HubRegistry:
     def _required(self, module: ModuleName) -> ModuleRepository:
         repository = self._repository(module)
         if repository is None:
-            raise no_repository(module, self._location)
+            raise no_repository(module, self.location)
         return repository
 
     def _listed(self, namespace: str | None) -> dict[ModuleName, str | None]:
         """Return the modules that have an index, each with the last commit of its repository."""
         tags = ["modpm"] if namespace is None else ["modpm", f"modpm-namespace:{namespace}"]
         asked = [("author", self._owner), *(("filter", tag) for tag in tags), ("full", "true")]
-        models = self._hub.listed(f"/api/models?{urlencode(asked)}", self._location)
+        models = self._hub.listed(f"/api/models?{urlencode(asked)}", self.location)
         found: dict[ModuleName, str | None] = {}
         for model in filter(self._has_index, models):
-            module = module_of(self._owner, str(field(model, "id", self._location)))
+            module = module_of(self._owner, str(field(model, "id", self.location)))
             if module is not None and namespace in {None, module.namespace}:
                 commit = model.get("sha") if isinstance(model, dict) else None
                 found[module] = commit if isinstance(commit, str) else None
         return found
 
     def _has_index(self, model: object) -> bool:
-        siblings = field(model, "siblings", self._location)
+        siblings = field(model, "siblings", self.location)
         if not isinstance(siblings, list):
-            raise failed(self._location, NONSENSE)
-        names = [field(sibling, "rfilename", self._location) for sibling in siblings]
+            raise failed(self.location, NONSENSE)
+        names = [field(sibling, "rfilename", self.location) for sibling in siblings]
         return INDEX_FILE in names
 
     def _publish(self, entries: Sequence[Entry]) -> list[Entry]:
         """Publish releases of one module, one after the other; return those that were new."""
         module = entries[0].module
-        writer = ReleaseWriter(self._required(module), module, self._location)
+        writer = ReleaseWriter(self._required(module), module, self.location)
         return [entry for entry in entries if writer.publish(entry.distribution, entry.release)]
 
     def _moved(self, repository: str, version: str, commit: str) -> ModpmError:
         return ModpmError(
             f"the tag `{tag_of(version)}` names other files than those that were published",
             code="release-changed",
-            where=f"registry {self._location}, {repository}",
+            where=f"registry {self.location}, {repository}",
             why=f"it was moved to commit {commit}, whose files are not those that the index lists",
             hint="a release never changes: find out from its owner who moved the tag; what is "
             "locked is still installed by its commit",

@@ -76,15 +76,10 @@ class OciRegistry:
         if "@" in self._host or (self._prefix and not naming.is_repository(self._prefix)):
             raise _bad_url(parts.hostname or "")
         self._endpoint = Endpoint.of_environment(self._host)
-        self._location = f"oci://{self._host}/{self._prefix}".rstrip("/")
-        self._web = Web(self._location)
+        self.location = f"oci://{self._host}/{self._prefix}".rstrip("/")
+        self._web = Web(self.location)
         self._repositories: dict[str, Repository] = {}
         self._artifacts: dict[str, Artifact] = {}
-
-    @property
-    def location(self) -> str:
-        """The URL."""
-        return self._location
 
     def names(self, namespace: str | None = None) -> list[ModuleName]:
         """Return the modules that have a release, sorted.

@@ -6,7 +6,6 @@ import io
 import os
 import re
 import time
-from contextlib import closing
 from functools import partial
 from typing import TYPE_CHECKING, BinaryIO
 from urllib.parse import urlencode, urljoin, urlsplit
@@ -169,7 +168,7 @@ class Repository:
         if response.status_code == NOT_FOUND:
             response.close()
             return None
-        return self._server.opened(response, offset, self.location)
+        return self._server.web.opened(response, offset, self.location)
 
     def _manifest_once(self, reference: str) -> bytes | None:
         path = f"/v2/{self._name}/manifests/{reference}"
@@ -185,12 +184,11 @@ class Repository:
         path, headers = f"/v2/{self._name}/manifests/{reference}", {"Content-Type": MANIFEST_TYPE}
         request = Request("PUT", path, headers, data)
         response = self._server.ask(request, OK, CREATED, BAD_REQUEST, NOT_FOUND)
-        with closing(response):
-            if response.status_code in {BAD_REQUEST, NOT_FOUND}:
-                # docker-registry misses a blob for a moment when another writer uploads it again.
-                raise ServerFault(
-                    f"it does not take an OCI manifest{self._server.message_of(response)}"
-                )
+        if response.status_code in {BAD_REQUEST, NOT_FOUND}:
+            # docker-registry misses a blob for a moment when another writer uploads it again.
+            why = self._server.web.told(response)
+            raise ServerFault(f"it does not take an OCI manifest: {why}")
+        response.close()
 
     def _upload_once(self, file: FileRecord, content: Callable[[], BinaryIO]) -> None:
         started = self._server.ask(Request("POST", f"/v2/{self._name}/blobs/uploads/"), ACCEPTED)

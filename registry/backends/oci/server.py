@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import os
-from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, Self
+from typing import TYPE_CHECKING, Self
 
 from modpm.core.errors import ModpmError
 from modpm.registry.backends import plain_http
 from modpm.registry.backends.oci.credentials import Credentials
 from modpm.registry.backends.refusals import network_failed, not_authorised
-from modpm.registry.backends.retrying import ServerFault
 from modpm.registry.backends.web import NotEncryptedFault, Request, Web, origin_of
 
 if TYPE_CHECKING:
@@ -22,7 +19,6 @@ if TYPE_CHECKING:
 OK, CREATED, ACCEPTED, PARTIAL_CONTENT = 200, 201, 202, 206
 UNAUTHORISED, FORBIDDEN, NOT_FOUND, NOT_ALLOWED = 401, 403, 404, 405
 
-_MAX_MESSAGE_LENGTH = 200
 _OTHER_NAMES = {"docker.io": "registry-1.docker.io", "index.docker.io": "registry-1.docker.io"}
 
 
@@ -68,8 +64,8 @@ class Server:
         self._endpoint = endpoint
         self.host = endpoint.host
         self.scheme = endpoint.scheme
-        self._web = web or Web(self.location)
-        self._credentials = Credentials(self._web, endpoint)
+        self.web = web or Web(self.location)
+        self._credentials = Credentials(self.web, endpoint)
         self._authorisation: dict[str, str] = {}
 
     @property
@@ -103,8 +99,7 @@ class Server:
                 response = self._send(request)
         if response.status_code in accepted:
             return response
-        with closing(response):
-            raise self._refusal(response)
+        raise self._refusal(response)
 
     def read(self, response: httpx2.Response, max_size_bytes: int, what: str) -> bytes:
         """Return the body of a response, if it is no larger than it may be.
@@ -113,7 +108,7 @@ class Server:
             ServerFault: The connection broke.
             ModpmError: `too-large`.
         """
-        data = self._web.read(response, max_size_bytes)
+        data = self.web.read(response, max_size_bytes)
         if len(data) > max_size_bytes:
             raise ModpmError(
                 f"{what} is larger than {max_size_bytes} bytes",
@@ -123,25 +118,11 @@ class Server:
             )
         return data
 
-    def opened(self, response: httpx2.Response, offset: int, where: str) -> BinaryIO:
-        """Return the body of a response as a file, as `Web.opened` does."""
-        return self._web.opened(response, offset, where)
-
-    def message_of(self, response: httpx2.Response) -> str:
-        """Return what the server says, a few words of it that can be printed."""
-        try:
-            errors = json.loads(self._web.read(response, 4096))["errors"]
-            text = ", ".join(str(error.get("message") or error["code"]) for error in errors)
-        except (ValueError, KeyError, TypeError, AttributeError, ServerFault):
-            return ""
-        printable = "".join(c for c in text if c.isprintable())
-        return f": {printable[:_MAX_MESSAGE_LENGTH]}" if printable else ""
-
     def _send(self, request: Request) -> httpx2.Response:
         is_ours = self._is_ours(request.url)
         own = self._authorisation if is_ours else {}
         try:
-            return self._web.ask(replace(request, headers={**request.headers, **own}))
+            return self.web.ask(replace(request, headers={**request.headers, **own}))
         except NotEncryptedFault:
             if not (is_ours and plain_http.may_be(self.host)):
                 raise
@@ -151,7 +132,7 @@ class Server:
     def _speak_plainly(self) -> None:
         """Go on without encryption, which the server does not know and the user allows."""
         self._authorisation, self.scheme = {}, "http"
-        self._credentials = Credentials(self._web, replace(self._endpoint, scheme="http"))
+        self._credentials = Credentials(self.web, replace(self._endpoint, scheme="http"))
 
     def _is_ours(self, url: str) -> bool:
         """Say whether a token may be sent there: to nobody but the server that asked for it."""
@@ -159,7 +140,7 @@ class Server:
 
     def _refusal(self, response: httpx2.Response) -> ModpmError:
         status = response.status_code
-        why = f"it answers with status {status}{self.message_of(response)}"
+        why = self.web.told(response)
         if status in {UNAUTHORISED, FORBIDDEN}:
             hint = (
                 f"run `docker login {self.host}` or `oras login {self.host}`; the name may also be "
