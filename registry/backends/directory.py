@@ -136,8 +136,9 @@ class DirectoryRegistry(FileRegistry):
         return opened
 
     def _update(self, path: str, change: Callable[[bytes | None], bytes | None]) -> None:
-        changed = change(self._document(path))
-        if changed is not None:
+        data = self._document(path)
+        changed = change(data)
+        if changed is not None and changed != data:
             replace_files({self._folder / path: changed}, self._staging)
 
     @contextmanager

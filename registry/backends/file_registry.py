@@ -88,7 +88,7 @@ class FileRegistry(ABC):
 
     @abstractmethod
     def _update(self, path: str, change: Callable[[bytes | None], bytes | None]) -> None:
-        """Replace a document by what `change` makes of it, and lose nobody else's change."""
+        """Replace a document unless `change` leaves it as it is, and lose nobody else's change."""
 
     def _writing(self) -> AbstractContextManager[None]:
         """Return what must be held while documents are replaced."""
@@ -198,7 +198,7 @@ class FileRegistry(ABC):
             listed = None if data is None else self._parsed(data, module)
             changed = change(listed)
             if changed == listed:
-                return None
+                return data
             changed = changed.after(listed)
             return changed.to_bytes()
 
@@ -305,7 +305,7 @@ class FileRegistry(ABC):
                 merged = {each: n for each, n in merged.items() if each in there}
             return encode_counts(merged)
 
-        self._replace(NAMESPACES_FILE, with_counts)
+        self._update(NAMESPACES_FILE, with_counts)
         return list(read.values())
 
     # A shard is read, or known to be made anew, before the indexes are: whoever changes one
@@ -319,7 +319,7 @@ class FileRegistry(ABC):
         try:
             for i in sorted({shard_of(module.name, n) for module in modules}):
                 some = [module for module in modules if shard_of(module.name, n) == i]
-                self._replace(paths[i], partial(self._merged, paths[i], n, some))
+                self._update(paths[i], partial(self._merged, paths[i], n, some))
         except ModpmError as error:
             if error.code not in DAMAGED:
                 raise
@@ -342,7 +342,7 @@ class FileRegistry(ABC):
             n *= 2
         try:
             for i, path in enumerate(shard_paths(namespace, n)):
-                self._replace(path, partial(self._anew, namespace, i, n, read))
+                self._update(path, partial(self._anew, namespace, i, n, read))
         except _FullError:
             return self._write_shards(namespace, n_names, 2 * n, read)
         return n
@@ -354,13 +354,6 @@ class FileRegistry(ABC):
         shards = self._scanned([each for each in names if shard_of(each.name, n) == i])
         read.update({shard.key: shard for shard in shards})
         return _encoded({}, shards, n)
-
-    def _replace(self, path: str, change: Callable[[bytes | None], bytes]) -> None:
-        def changed(data: bytes | None) -> bytes | None:
-            new = change(data)
-            return None if new == data else new
-
-        self._update(path, changed)
 
 
 def _encoded(

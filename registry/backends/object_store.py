@@ -91,14 +91,12 @@ class ObjectStoreRegistry(FileRegistry):
             return None
 
     def _update(self, path: str, change: Callable[[bytes | None], bytes | None]) -> None:
-        """Replace a document by what `change` makes of it, unless that is None.
-
-        It is read and changed again as long as other writers are faster.
-        """
+        """Replace a document; it is read and changed again while other writers are faster."""
         for _ in turns():
             seen = self._bucket.document(path)
-            changed = change(None if seen is None else seen.data)
-            if changed is None or self._bucket.replace(path, changed, seen):
+            data = None if seen is None else seen.data
+            changed = change(data)
+            if changed in {None, data} or self._bucket.replace(path, changed, seen):
                 return
         raise busy(self._where(path))
 

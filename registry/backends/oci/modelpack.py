@@ -83,11 +83,6 @@ class Artifact:
     data: bytes
     release: Release
 
-    @property
-    def files(self) -> Mapping[str, FileRecord]:
-        """Every file of the release."""
-        return self.release.all_files
-
 
 def pack(manifest: AnyManifest, release: Release) -> tuple[Artifact, bytes]:
     """Return the artifact of a release that is about to be published, and its model config."""

@@ -118,7 +118,7 @@ class OciRegistry:
         revision: str | None = None,
     ) -> BinaryIO:
         """Open a file of a release to read its bytes."""
-        record = self._artifact_of(module, version, revision).files.get(file)
+        record = self._artifact_of(module, version, revision).release.all_files.get(file)
         repository = self._repository(module)
         opened = repository.open_blob(record.digest, offset) if record is not None else None
         if opened is None:
@@ -159,7 +159,7 @@ class OciRegistry:
 
     def reindex(self) -> list[Shard]:
         """Return what the OCI tags say: there is no other catalogue."""
-        return scanned(self.index, self.names())
+        return self.catalogue(None, {})
 
     # Reading
 
