@@ -223,45 +223,37 @@ class FileRegistry(ABC):
     def _shards(self, counts: Mapping[str, int], seen: Mapping[str, str]) -> list[Shard]:
         """Return the shards of some namespaces, those that cannot be used with the reason."""
         places = [
-            (namespace, i, path)
+            (Shard(path, namespace, None, {}), i, n)
             for namespace, n in counts.items()
             for i, path in enumerate(shard_paths(namespace, n))
         ]
-        answers = in_threads(
-            lambda path: self._answer(path, seen.get(path)),
-            [path for _, _, path in places],
+        return in_threads(
+            lambda place: self._shard(*place, seen.get(place[0].key)),
+            places,
             "documents cannot be read",
             n_threads=N_READERS,
-            is_brief=lambda _path: self.is_near,
+            is_brief=lambda _place: self.is_near,
         )
-        return [
-            self._shard(Shard(path, namespace, None, {}), i, counts[namespace], answer)
-            for (namespace, i, path), answer in zip(places, answers, strict=True)
-        ]
 
-    def _answer(self, path: str, seen: str | None) -> Reading | ModpmError:
+    def _shard(self, shard: Shard, i: int, n: int, seen: str | None) -> Shard:
+        """Return a shard, the one of this number of so many, with what is read of it."""
+        where = self._where(shard.key)
         try:
-            return self._read(path, seen) or invalid_catalogue(self._where(path), "it is missing")
+            reading = self._read(shard.key, seen)
+            if reading is None:
+                raise invalid_catalogue(where, "it is missing")
+            if reading.data is None:
+                return shard._replace(state=reading.state, entries=None)
+            entries, damaged = read_entries(decode_shard(reading.data, where))
         except ModpmError as error:
             if error.code not in DAMAGED:
                 raise
-            return error
-
-    def _shard(self, shard: Shard, i: int, n: int, answer: Reading | ModpmError) -> Shard:
-        if isinstance(answer, ModpmError):
-            return shard._replace(problem=answer)
-        if answer.data is None:
-            return shard._replace(state=answer.state, entries=None)
-        where = self._where(shard.key)
-        try:
-            entries, damaged = read_entries(decode_shard(answer.data, where))
-        except ModpmError as error:
             return shard._replace(problem=error)
         entries = {name: one for name, one in entries.items() if shard_of(name, n) == i}
         if damaged:
             why = f"the entries of these modules cannot be used: {', '.join(sorted(damaged))}"
             return shard._replace(entries=entries, problem=invalid_catalogue(where, why))
-        return shard._replace(state=answer.state, entries=entries)
+        return shard._replace(state=reading.state, entries=entries)
 
     def _scanned(self, modules: Sequence[ModuleName]) -> list[Shard]:
         return scanned(self.index, modules, is_near=self.is_near)
