@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
@@ -261,15 +262,17 @@ def test_outdated_tells_of_an_index_that_cannot_be_read_and_goes_on(
 
 @pytest.mark.usefixtures("source")
 def test_a_yank_is_told_beside_an_index_that_cannot_be_read(
-    put: Put, registry: Path, run: Callable[..., Outcome]
+    put: Put, registry: Path, project: Path, home: Path, run: Callable[..., Outcome]
 ) -> None:
     put("digits/cat")
     put("digits/dog")
     assert run("install", "digits/cat", "digits/dog").code == 0
     yank("digits/cat==1.0.0", "wrong labels", registry)
     index_of(registry, "digits/dog").write_bytes(b"{")
+    shutil.rmtree(project / ".modpm")  # as in a fresh clone, on another machine
+    shutil.rmtree(home)
 
-    told = run("info", "digits/cat")
+    told = run("sync")
 
     assert "wrong labels" in told.err
 
