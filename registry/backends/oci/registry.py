@@ -350,7 +350,7 @@ def _is_ours(tag: str) -> bool:
 
 def _read_index(module: ModuleName, data: Mapping[str, bytes], where: str) -> Index:
     """Make sense of OCI manifests by their tags; pass over what is not of a module."""
-    entries: list[Release | Skipped] = []
+    entries: dict[str, Release | Skipped] = {}
     of_data: dict[bytes, str] = {}
     for tag, content in data.items():
         version = naming.version_of_tag(tag)
@@ -362,12 +362,14 @@ def _read_index(module: ModuleName, data: Mapping[str, bytes], where: str) -> In
             reason = annotation(data.get(yank, EMPTY), YANK_ANNOTATION, f"{where}:{yank}")
         except ModpmError as error:
             is_newer = error.code == "unknown-format-version"
-            entries.append(Skipped({"version": version}, error.why or error.what, is_newer))
+            why = error.why or error.what
+            entries[version] = Skipped({"version": version}, why, is_newer)
         else:
             if artifact is None or artifact.release.version != version:
                 continue
-            entries.append(read_entry(to_plain(replace(artifact.release, yanked=reason))))
+            entries[version] = read_entry(to_plain(replace(artifact.release, yanked=reason)))
         of_data[content] = version
+    ordered = [entries[version] for version in sorted(entries, key=Version)]
     return Index(
         name=str(module),
         tags={
@@ -375,13 +377,9 @@ def _read_index(module: ModuleName, data: Mapping[str, bytes], where: str) -> In
             for tag, content in data.items()
             if naming.is_module_tag(tag) and content in of_data
         },
-        releases=sorted((e for e in entries if isinstance(e, Release)), key=_version),
-        skipped=tuple(e for e in entries if isinstance(e, Skipped)),
+        releases=[each for each in ordered if isinstance(each, Release)],
+        skipped=tuple(each for each in ordered if isinstance(each, Skipped)),
     )
-
-
-def _version(release: Release) -> Version:
-    return Version(release.version)
 
 
 def _unchangeable(index: Index) -> Index:

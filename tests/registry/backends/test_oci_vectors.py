@@ -128,3 +128,16 @@ def test_golden_bad_addresses_are_refused(case: dict[str, str]) -> None:
 @pytest.mark.parametrize("case", NAMING["records"]["valid"])
 def test_golden_records_are_written_alike(case: dict[str, Any]) -> None:
     assert record(case["annotations"]).decode() == case["document"]
+
+
+def test_releases_that_are_skipped_are_in_the_order_of_their_versions() -> None:
+    release = json.loads((OCI / "valid" / "digits-7.json").read_bytes())
+    told = json.loads(release["annotations"]["modpm.release"])
+    newer = json.dumps({**told, "format_version": 2})
+    release["annotations"]["modpm.release"] = newer
+    data = {tag: json.dumps({**release, "tag": tag}).encode() for tag in ("1.10.0", "1.9.0")}
+
+    index = _read_index(ModuleName("digits", "7"), data, "oci://here")
+
+    assert [one.text for one in index.skipped] == ["1.9.0", "1.10.0"]
+    index.to_bytes()
