@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from modpm.core.graph.operators import OPERATORS
+from modpm.core.graph.operators.table import OPERATORS
 from modpm.core.graph.shapes import infer_shapes, tensor_shapes
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ from modpm.core.formats.network_graph import AttributeValue
 from modpm.core.graph.attributes import LARGEST_LIST
 
 if TYPE_CHECKING:
-    from modpm.core.graph.operators import Shape
+    from modpm.core.graph.operators.definition import Shape
 
 ZERO = -1
 """The index of a number that is no number of the base, but zero."""

@@ -8,16 +8,15 @@ from typing import TYPE_CHECKING
 from torch import Tensor, nn
 
 from modpm.core.errors import ModpmError
-from modpm.core.graph.layers import is_recorded
-from modpm.core.graph.operators import OPERATORS
+from modpm.core.graph.operators.definition import is_recorded, layer_name, with_tensors
+from modpm.core.graph.operators.table import OPERATORS
 from modpm.core.graph.plans import Step, fast_plan, plain_plan, scaled_steps
-from modpm.core.graph.shapes import check_tensors, infer_shapes, layer_name
+from modpm.core.graph.shapes import check_tensors, infer_shapes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from modpm.core.formats.network_graph import Graph, Node
-    from modpm.core.graph.operators import Shape
+    from modpm.core.formats.network_graph import Graph
 
 
 class GraphNetwork(nn.Module):
@@ -165,28 +164,6 @@ def build(graph: Graph, tensors: Mapping[str, Tensor]) -> GraphNetwork:
         name = layer_name(node)
         if name not in layers:
             copies = {role: tensors[t].detach().clone() for role, t in node.tensors.items()}
-            layers[name] = make_layer(node, [shapes[i] for i in node.inputs], copies)
+            layer = OPERATORS[node.operator].layer(node, [shapes[i] for i in node.inputs])
+            layers[name] = with_tensors(layer, copies)
     return GraphNetwork(graph, layers)
-
-
-def make_layer(
-    node: Node, input_shapes: Sequence[Shape], tensors: Mapping[str, Tensor]
-) -> nn.Module:
-    """Make the layer that computes one node of a valid graph.
-
-    Args:
-        node: The node.
-        input_shapes: Shapes of its inputs, for one image.
-        tensors: Its tensors by their roles; the layer keeps them.
-    """
-    layer = OPERATORS[node.operator].layer(node, input_shapes)
-    for role, tensor in tensors.items():
-        _assign(layer, role, tensor)
-    return layer
-
-
-def _assign(layer: nn.Module, role: str, tensor: Tensor) -> None:
-    if role in layer._buffers:  # noqa: SLF001 - torch has no other way to tell the two apart
-        layer.register_buffer(role, tensor)
-    else:
-        layer.register_parameter(role, nn.Parameter(tensor))

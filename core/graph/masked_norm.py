@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from modpm.core.graph.layers import is_recorded
+from modpm.core.graph.operators.definition import is_recorded
 
 if TYPE_CHECKING:
-    from modpm.core.graph.layers import UncountedBatchNorm2d
+    from modpm.core.graph.operators.normalization import UncountedBatchNorm2d
 
 _LARGE_BYTES = 2**21  # below it all fits in the cache as it is, and so does the gradient
 _LARGE_BYTES_FORWARD = 2**19  # the same where there is no gradient

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
-from modpm.core.graph.layers import Add, Mean, Mul, Scale, UncountedBatchNorm2d
 from modpm.core.graph.masked_norm import MaskedNorm
+from modpm.core.graph.operators.arithmetic import Add, Mul, Scale
+from modpm.core.graph.operators.normalization import UncountedBatchNorm2d
+from modpm.core.graph.operators.pooling import Mean
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, NoReturn
 
 from modpm.core.errors import ModpmError
 from modpm.core.graph.attributes import LARGEST_INTEGER
-from modpm.core.graph.operators import OPERATORS, Operator, Shape, ShapeError
+from modpm.core.graph.operators.definition import Operator, Shape, ShapeError, layer_name
+from modpm.core.graph.operators.table import OPERATORS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -156,13 +157,6 @@ def _check_form(node: Node, operator: Operator, where: str) -> None:
     if not set(operator.required) <= roles <= {*operator.required, *operator.optional}:
         known = ", ".join((*operator.required, *operator.optional)) or "none"
         invalid(where, f"{node.operator} takes these tensors: {known}")
-
-
-def layer_name(node: Node) -> str:
-    """Return the path of the layer that computes a node: what its tensors' names begin with."""
-    for role, name in node.tensors.items():
-        return name.removesuffix(f".{role}")
-    return node.name
 
 
 def _check_layers(graph: Graph) -> None:

@@ -10,8 +10,9 @@ from torch import Tensor, fx, nn
 
 from modpm.core.errors import ModpmError
 from modpm.core.formats.network_graph import Graph, Node
-from modpm.core.graph.aten import HANDLERS
 from modpm.core.graph.guest import Guest, exported, user_line
+from modpm.core.graph.index_views import View
+from modpm.core.graph.operators.table import ATEN, OPERATORS
 from modpm.core.graph.translation import (
     Constant,
     Translator,
@@ -100,7 +101,8 @@ def _translated(
 ) -> tuple[Graph, dict[str, Tensor]]:
     """Translate a program as if the network's tensors were those of a state."""
     _, channels, height, width = images.shape
-    translator = Translator(HANDLERS, _INPUT, (channels, height, width), names, images.dtype)
+    image = View(_INPUT, (channels, height, width))
+    translator = Translator(OPERATORS, ATEN, image, names, images.dtype)
     constants = _constants(program, state)
     for node in program.graph.nodes:
         try:

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, fx
 
 from modpm.core.formats.network_graph import AttributeValue, Node
-from modpm.core.graph.index_views import View, materialised
-from modpm.core.graph.operators import OPERATORS, Shape, ShapeError
+from modpm.core.graph.index_views import ZERO, View, materialised
+from modpm.core.graph.operators.definition import IMAGE_RANK, Operator, ShapeError
 
 
 class UntranslatableError(Exception):
@@ -70,9 +70,9 @@ class Translator:
     """Translates one exported program, call by call.
 
     Args:
+        operators: Of a network graph, by name.
         handlers: By the name of an ATen operator, without overload.
-        input_name: What the graph calls the image.
-        input_shape: Its shape.
+        image: What the graph calls the image, and its shape.
         names: The paths of the network's layers, as the graph writes them; no other node may
             take one.
         dtype: What numbers the tensors become.
@@ -84,20 +84,20 @@ class Translator:
 
     def __init__(
         self,
+        operators: Mapping[str, Operator],
         handlers: Mapping[str, Handler],
-        input_name: str,
-        input_shape: Shape,
+        image: View,
         names: Mapping[str, str],
         dtype: torch.dtype,
     ) -> None:
         self.nodes: list[Node] = []
         self.tensors: dict[str, Tensor] = {}
         self.target: Any = None
-        self._handlers = handlers
-        self._input = View(input_name, input_shape)
+        self._operators, self._handlers = operators, handlers
+        self._input = image
         self._names, self._reserved = names, frozenset(names.values())
         self._dtype = dtype
-        self._used: set[str] = {input_name}
+        self._used: set[str] = {image.base}
         self._layers: dict[str, Node] = {}
         self._owners: dict[str, str] = {}
         self._values: dict[fx.Node, Any] = {}
@@ -175,6 +175,30 @@ class Translator:
         """Return the value as one of a node, or None where that would tear channels apart."""
         return materialised(view, self._emit_move, number_by_number=False)
 
+    def image(self, view: View) -> View:
+        """Return the value as one of a node, which must be an image.
+
+        Raises:
+            UntranslatableError: It is none.
+        """
+        value = self.node_value(view)
+        if len(value.shape) != IMAGE_RANK:
+            raise UntranslatableError(f"its input has the shape {value.shape}, not (C, H, W)")
+        return value
+
+    def mapped(
+        self, view: View, name: str, attributes: dict[str, AttributeValue] | None = None
+    ) -> View:
+        """Apply an elementwise operator, before numbers are moved that cannot be moved yet."""
+        value = self.try_node_value(view)
+        if value is not None:
+            return self.emit(name, [value], attributes)
+        index = view.indices()
+        if bool((index == ZERO).any()):
+            return self.emit(name, [self.node_value(view)], attributes)
+        base = self.emit(name, [View(view.base, view.base_shape)], attributes)
+        return View(base.base, base.base_shape, index)
+
     def _emit_move(
         self, operator_name: str, value: View, attributes: dict[str, AttributeValue]
     ) -> View:
@@ -204,7 +228,9 @@ class Translator:
         self._layers[layer if layer is not None and roles else name] = node
         self._add(node, constants)
         try:
-            shape = OPERATORS[operator_name].output_shape(node, [value.shape for value in inputs])
+            shape = self._operators[operator_name].output_shape(
+                node, [value.shape for value in inputs]
+            )
         except ShapeError as error:
             raise UntranslatableError(str(error)) from None
         return View(name, shape)
@@ -307,6 +333,24 @@ class Translator:
         for key, value in self._values.items():
             if value is old:
                 self._values[key] = result
+
+
+def given(**roles: Constant | None) -> dict[str, Constant]:
+    """Return the tensors that there are, by role."""
+    return {role: constant for role, constant in roles.items() if constant is not None}
+
+
+def only(a: Arguments) -> View:
+    """Return the first argument, which schemas name in two ways."""
+    view: View = a["self"] if "self" in a else a["input"]
+    return view
+
+
+def pair(value: int | Sequence[int]) -> list[int]:
+    """Return height and width, for which one number may stand."""
+    if isinstance(value, int):
+        return [value, value]
+    return [int(value[0]), int(value[-1])]
 
 
 def operator_name(node: fx.Node) -> str:

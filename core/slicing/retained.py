@@ -10,7 +10,7 @@ from modpm.core.graph.shapes import infer_shapes
 
 if TYPE_CHECKING:
     from modpm.core.formats.network_graph import Graph, Node
-    from modpm.core.graph.operators import Shape
+    from modpm.core.graph.operators.definition import Shape
 
 Retained = Mapping[str, Sequence[int]]
 """Convolution, or linear layer, to the indices of the kernels or features that are retained."""

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from modpm.core.graph.shapes import check_tensors, infer_shapes
-from modpm.core.slicing.channel_kinds import CONSTANT, VARYING, ZERO, Kinds, all_of
-from modpm.core.slicing.cutter import Cutter
-from modpm.core.slicing.recipes import Cut, Kept
+from modpm.core.graph.cutting.cutter import Cutter
+from modpm.core.graph.cutting.kinds import CONSTANT, VARYING, ZERO, Kinds, all_of
+from modpm.core.graph.cutting.recipes import Cut, Kept
+from modpm.core.graph.cutting.rules import Flow, Rule, Shared
+from modpm.core.graph.operators.definition import layer_name
+from modpm.core.graph.operators.table import OPERATORS
+from modpm.core.graph.shapes import check_tensors, infer_shapes, tensor_shapes
 from modpm.core.slicing.retained import Retained, checked, checked_outputs, mask_points
-from modpm.core.slicing.rule_table import rules_of
-from modpm.core.slicing.rules import Flow, Rule
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -74,7 +76,12 @@ def placements(
         ModpmError: As for `slice_graph`.
     """
     _, cutter = _Slicer(graph, retained).sliced(outputs)
-    return {name: recipe.kept for name, recipe in cutter.recipes.items() if isinstance(recipe, Cut)}
+    ranks = {name: len(shape) for name, shape in tensor_shapes(graph).items()}
+    return {
+        name: recipe.kept or (None,) * ranks[name]
+        for name, recipe in cutter.recipes.items()
+        if isinstance(recipe, Cut)
+    }
 
 
 class _Slicer:
@@ -84,7 +91,7 @@ class _Slicer:
         self._graph = graph
         self._shapes = infer_shapes(graph)
         self._masks = mask_points(graph, checked(graph, retained))
-        self._rules = rules_of(graph)
+        self._rules = _rules_of(graph)
         self._flow = self._channel_flow()
 
     def _nodes(self) -> Iterator[tuple[Node, Rule]]:
@@ -142,6 +149,21 @@ class _Slicer:
             constant = torch.from_numpy(self._flow.kinds[node.name] == CONSTANT)
             values[node.name] = torch.where(constant, found, 0.0)
         return values
+
+
+def _rules_of(graph: Graph) -> dict[str, Rule]:
+    """Return the rule of every node: layers that several nodes use stay whole.
+
+    A node that the output does not depend on will be gone, and keeps nothing whole.
+    """
+    live = {graph.output}
+    for node in reversed(graph.nodes):
+        if node.name in live:
+            live.update(node.inputs)
+    users = Counter(layer_name(node) for node in graph.nodes if node.name in live)
+    rules = {node.name: OPERATORS[node.operator].cut for node in graph.nodes}
+    shared = {node.name for node in graph.nodes if users[layer_name(node)] > 1}
+    return {name: Shared(rule) if name in shared else rule for name, rule in rules.items()}
 
 
 def _double(tensor: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ from modpm.core.composition.compose import compose_modules
 from modpm.core.composition.onnx_export import export_onnx
 from modpm.core.composition.prediction import probabilities
 from modpm.core.errors import ModpmError
-from modpm.core.graph.layers import AdaptiveMaxPool2d
+from modpm.core.graph.operators.pooling import AdaptiveMaxPool2d
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -13,8 +13,10 @@ from torch import Tensor, nn
 
 from modpm.core.errors import ModpmError
 from modpm.core.graph import Graph, GraphNetwork, Node, build, masked_norm, trace
-from modpm.core.graph.layers import Mean, SelectChannels, UncountedBatchNorm2d
 from modpm.core.graph.masked_norm import MaskedNorm
+from modpm.core.graph.operators.normalization import UncountedBatchNorm2d
+from modpm.core.graph.operators.pooling import Mean
+from modpm.core.graph.operators.reshaping import SelectChannels
 
 if TYPE_CHECKING:
     from collections.abc import Callable

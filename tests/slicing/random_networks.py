@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from modpm.core.graph import Graph, Node, infer_shapes, tensor_shapes
-from modpm.core.graph.operators import OPERATORS
+from modpm.core.graph.operators.table import OPERATORS
 
 if TYPE_CHECKING:
     from collections.abc import Callable

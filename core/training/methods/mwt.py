@@ -39,7 +39,7 @@ from modpm.core.training.methods.method import (
 
 if TYPE_CHECKING:
     from modpm.core.graph import GraphNetwork
-    from modpm.core.graph.operators import Shape
+    from modpm.core.graph.operators.definition import Shape
     from modpm.core.training.batches import TrainingImages
 
 _SILENT_NORM = 1e-8  # a mask with a smaller norm activates no kernel

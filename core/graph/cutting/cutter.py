@@ -6,14 +6,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from modpm.core.formats.network_graph import AttributeValue, Graph, Node
-from modpm.core.graph.shapes import layer_name
-from modpm.core.slicing.channel_kinds import CONSTANT, Kinds
-from modpm.core.slicing.recipes import Cut, Fill, Kept, Recipe
+from modpm.core.graph.cutting.kinds import CONSTANT, Kinds
+from modpm.core.graph.cutting.recipes import Cut, Fill, Kept, Recipe
+from modpm.core.graph.operators.definition import layer_name
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from modpm.core.graph.operators import Shape
+    from modpm.core.graph.operators.definition import Shape
 
 UNUSED = -1
 """In a layout: a channel that is computed and that nothing may read."""

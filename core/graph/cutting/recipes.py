@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from modpm.core.formats.network_graph import Node
 
 Kept = tuple[list[int] | None, ...]
-"""Indices kept on each dimension of a tensor, None where the whole dimension is."""
+"""Indices kept on each dimension of a tensor, None where the whole dimension is; `()` for all."""
 
 
 @dataclass(frozen=True)

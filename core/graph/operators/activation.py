@@ -1,0 +1,242 @@
+"""Activations, dropout and softmax."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from modpm.core.graph.attributes import FRACTION, NUMBER, Attribute, choice
+from modpm.core.graph.cutting.kinds import CONSTANT, ZERO
+from modpm.core.graph.cutting.rules import Elementwise, Fate, Mixing, constant, zero
+from modpm.core.graph.index_views import View
+from modpm.core.graph.operators.definition import (
+    VECTOR_RANK,
+    Operator,
+    Shapes,
+    float_of,
+    per_channel,
+    same_shape,
+    same_vector,
+)
+from modpm.core.graph.translation import (
+    Arguments,
+    Constant,
+    Handler,
+    Translator,
+    UntranslatableError,
+    only,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from modpm.core.formats.network_graph import Node
+
+LARGEST = 3.4028234663852886e38  # of float32: no bound at all
+
+
+class Clamp(nn.Module):
+    """Values limited to a range."""
+
+    def __init__(self, minimum: float, maximum: float) -> None:
+        super().__init__()
+        self.minimum, self.maximum = minimum, maximum
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the limited values."""
+        return x.clamp(self.minimum, self.maximum)
+
+
+class DropoutChannels(nn.Module):
+    """Whole channels dropped in training."""
+
+    def __init__(self, p: float) -> None:
+        super().__init__()
+        self.p = p
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the input with random channels zeroed, in training."""
+        return torch.feature_dropout(x, self.p, self.training)
+
+
+def elementwise(
+    make: Callable[[Node], nn.Module],
+    attributes: Mapping[str, Attribute] | None = None,
+    of_zero: Fate = zero,
+) -> Operator:
+    """Return an operator of one value, number by number.
+
+    Args:
+        make: Makes the layer.
+        attributes: The operator's.
+        of_zero: What becomes of a channel of zeros.
+    """
+
+    def layer(node: Node, _shapes: Shapes) -> nn.Module:
+        return make(node)
+
+    cut = Elementwise(of_zero=of_zero, layer=layer)
+    return Operator(layer=layer, output_shape=same_shape, attributes=attributes or {}, cut=cut)
+
+
+def _clamped_zero(node: Node) -> int:
+    low, high = float_of(node, "minimum"), float_of(node, "maximum")
+    return ZERO if low <= 0 <= high else CONSTANT
+
+
+ELEMENTWISE: dict[str, Operator] = {
+    "relu": elementwise(lambda _node: nn.ReLU()),
+    "relu6": elementwise(lambda _node: nn.ReLU6()),
+    "leaky_relu": elementwise(
+        lambda node: nn.LeakyReLU(float_of(node, "negative_slope")), {"negative_slope": NUMBER}
+    ),
+    "elu": elementwise(lambda node: nn.ELU(float_of(node, "alpha")), {"alpha": NUMBER}),
+    "silu": elementwise(lambda _node: nn.SiLU()),
+    "mish": elementwise(lambda _node: nn.Mish()),
+    "gelu": elementwise(
+        lambda node: nn.GELU(str(node.attributes["approximate"])),
+        {"approximate": choice("none", "tanh")},
+    ),
+    "hardswish": elementwise(lambda _node: nn.Hardswish()),
+    "hardsigmoid": elementwise(lambda _node: nn.Hardsigmoid(), of_zero=constant),
+    "sigmoid": elementwise(lambda _node: nn.Sigmoid(), of_zero=constant),
+    "tanh": elementwise(lambda _node: nn.Tanh()),
+    "softplus": elementwise(lambda _node: nn.Softplus(), of_zero=constant),
+    "clamp": elementwise(
+        lambda node: Clamp(float_of(node, "minimum"), float_of(node, "maximum")),
+        {"minimum": NUMBER, "maximum": NUMBER},
+        _clamped_zero,
+    ),
+    "dropout": elementwise(lambda node: nn.Dropout(float_of(node, "p")), {"p": FRACTION}),
+    "dropout_channels": elementwise(
+        lambda node: DropoutChannels(float_of(node, "p")), {"p": FRACTION}
+    ),
+}
+
+
+def _prelu_layer(_node: Node, shapes: Shapes) -> nn.Module:
+    return nn.PReLU(shapes[0][0], device="meta")
+
+
+PRELU = Operator(
+    layer=_prelu_layer,
+    output_shape=same_shape,
+    required=("weight",),
+    tensor_shapes=per_channel("weight"),
+    cut=Elementwise(layer=_prelu_layer),
+)
+
+
+def _softmax(make: Callable[[], nn.Module]) -> Operator:
+    return Operator(layer=lambda _node, _shapes: make(), output_shape=same_vector, cut=Mixing())
+
+
+def _unary(name: str) -> Handler:
+    return lambda t, a: t.mapped(only(a), name)
+
+
+def _leaky_relu(t: Translator, a: Arguments) -> View:
+    slope = float(a["negative_slope"])
+    return t.mapped(a["self"], "leaky_relu", {"negative_slope": slope})
+
+
+def _elu(t: Translator, a: Arguments) -> View:
+    if a.get("scale", 1) != 1 or a.get("input_scale", 1) != 1:
+        raise UntranslatableError("factors other than 1")
+    return t.mapped(a["self"], "elu", {"alpha": float(a["alpha"])})
+
+
+def _gelu(t: Translator, a: Arguments) -> View:
+    return t.mapped(a["self"], "gelu", {"approximate": a["approximate"]})
+
+
+def _softplus(t: Translator, a: Arguments) -> View:
+    if a["beta"] != 1 or a["threshold"] != 20:  # noqa: PLR2004 - torch's default
+        raise UntranslatableError("beta other than 1, or threshold other than 20")
+    return t.mapped(a["self"], "softplus")
+
+
+def _clamped(t: Translator, view: View, low: float | None, high: float | None) -> View:
+    if low == 0 and high is None:
+        return t.mapped(view, "relu")
+    if low == 0 and high == 6:  # noqa: PLR2004 - relu6
+        return t.mapped(view, "relu6")
+    bounds = {
+        "minimum": -LARGEST if low is None else float(low),
+        "maximum": LARGEST if high is None else float(high),
+    }
+    return t.mapped(view, "clamp", {**bounds})
+
+
+def _clamp(t: Translator, a: Arguments) -> View:
+    low, high = a.get("min"), a.get("max")
+    if isinstance(low, Constant | View) or isinstance(high, Constant | View):
+        raise UntranslatableError("bounds that are tensors")
+    return _clamped(t, a["self"], low, high)
+
+
+def _hardtanh(t: Translator, a: Arguments) -> View:
+    return _clamped(t, a["self"], a["min_val"], a["max_val"])
+
+
+def _dropout(name: str) -> Handler:
+    """Return the handler of a dropout, which is none where it is switched off in training."""
+    return lambda t, a: t.mapped(only(a), name, {"p": float(a["p"])}) if a["train"] else only(a)
+
+
+def _prelu(t: Translator, a: Arguments) -> View:
+    value = t.node_value(a["self"])
+    weight = a["weight"]
+    return t.emit("prelu", [value], {}, {"weight": one_a_channel(weight, value.shape[0])})
+
+
+def one_a_channel(constant: Constant, n_channels: int) -> Constant:
+    """Return a constant of one number as one for each channel."""
+    if constant.tensor.numel() == n_channels:
+        return constant.arranged(constant.tensor.reshape(-1))
+    return constant.computed(constant.tensor.reshape(-1).expand(n_channels))
+
+
+def _softmax_of(name: str) -> Handler:
+    def softmax(t: Translator, a: Arguments) -> View:
+        value = t.node_value(a["self"])
+        if len(value.shape) != VECTOR_RANK or a["dim"] not in {1, -1}:
+            raise UntranslatableError("over other than the features of a vector")
+        return t.emit(name, [value])
+
+    return softmax
+
+
+OPERATORS = {
+    **ELEMENTWISE,
+    "prelu": PRELU,
+    "softmax": _softmax(lambda: nn.Softmax(dim=1)),
+    "log_softmax": _softmax(lambda: nn.LogSoftmax(dim=1)),
+}
+
+
+ATEN: dict[str, Handler] = {
+    **{
+        name: _unary(name)
+        for name in ("relu", "relu6", "silu", "mish", "hardswish", "hardsigmoid", "sigmoid", "tanh")
+    },
+    "leaky_relu": _leaky_relu,
+    "elu": _elu,
+    "gelu": _gelu,
+    "softplus": _softplus,
+    "clamp": _clamp,
+    "clip": _clamp,
+    "clamp_min": _clamp,
+    "clamp_max": _clamp,
+    "hardtanh": _hardtanh,
+    "dropout": _dropout("dropout"),
+    "feature_dropout": _dropout("dropout_channels"),
+    "prelu": _prelu,
+    "_prelu_kernel": _prelu,
+    "softmax": _softmax_of("softmax"),
+    "_softmax": _softmax_of("softmax"),
+    "log_softmax": _softmax_of("log_softmax"),
+    "_log_softmax": _softmax_of("log_softmax"),
+}

@@ -1,0 +1,321 @@
+"""Pools of windows, and of the whole image."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import torch
+import torch.nn.functional as F  # noqa: N812 - torch's own name for it
+from torch import Tensor, nn
+
+from modpm.core.graph.attributes import NATURAL_PAIR, PAIR, Attribute, flag
+from modpm.core.graph.cutting.kinds import CONSTANT, VARYING
+from modpm.core.graph.cutting.rules import Channelwise
+from modpm.core.graph.operators.arithmetic import larger
+from modpm.core.graph.operators.convolution import space_of
+from modpm.core.graph.operators.definition import (
+    IMAGE_RANK,
+    Operator,
+    Shape,
+    ShapeError,
+    Shapes,
+    flag_of,
+    image_shape,
+    ints_of,
+    is_recorded,
+    pair_of,
+    window,
+)
+from modpm.core.graph.translation import Arguments, Handler, Translator, UntranslatableError, pair
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from modpm.core.formats.network_graph import AttributeValue, Node
+    from modpm.core.graph.index_views import View
+
+
+class Mean(nn.Module):
+    """The mean over height and width."""
+
+    def __init__(self, *, keepdim: bool) -> None:
+        super().__init__()
+        self.keepdim = keepdim
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return one mean for each channel."""
+        if not x.requires_grad or is_recorded():
+            return x.mean((2, 3), keepdim=self.keepdim)
+        # The gradient of torch's mean is a dense tensor in the default memory format; added to
+        # that of a convolution in channels-last format, it makes each operator before it take a
+        # slow path. That of a sum is not written out.
+        return x.sum((2, 3), keepdim=self.keepdim) / (x.shape[2] * x.shape[3])
+
+
+class AdaptiveMaxPool2d(nn.Module):
+    """The largest number in each of so many windows, which may overlap."""
+
+    def __init__(self, size: tuple[int, int]) -> None:
+        super().__init__()
+        self.size = size
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the largest numbers."""
+        if not torch.onnx.is_in_onnx_export():
+            return F.adaptive_max_pool2d(x, self.size)
+        # ONNX has no such pool: each row of windows by itself, and then each column.
+        for dimension, count in zip((2, 3), self.size, strict=True):
+            size = x.shape[dimension]
+            bounds = [(i * size // count, -(-(i + 1) * size // count)) for i in range(count)]
+            parts = [x.narrow(dimension, start, end - start) for start, end in bounds]
+            x = torch.cat([part.amax(dimension, keepdim=True) for part in parts], dimension)
+        return x
+
+
+def _pool_size(
+    size: int, kernel: int, stride: int, padding: int, dilation: int, *, ceil: bool
+) -> int:
+    if padding * 2 > kernel:
+        raise ShapeError(f"padding {padding} is more than half of the window {kernel}")
+    floored = window(size, kernel, stride, padding, dilation)
+    if not ceil:
+        return floored
+    reach = dilation * (kernel - 1) + 1
+    rounded = -(-(size + 2 * padding - reach) // stride) + 1
+    return rounded - 1 if (rounded - 1) * stride >= size + padding else rounded
+
+
+def _pool_shape(node: Node, shapes: Shapes) -> Shape:
+    channels, height, width = image_shape(shapes)
+    dilation = pair_of(node, "dilation") if "dilation" in node.attributes else (1, 1)
+    terms = [pair_of(node, name) for name in ("kernel_size", "stride", "padding")]
+    tall, wide = zip(*terms, dilation, strict=True)
+    ceil = flag_of(node, "ceil_mode")
+    return channels, _pool_size(height, *tall, ceil=ceil), _pool_size(width, *wide, ceil=ceil)
+
+
+def _max_pool_layer(node: Node, _shapes: Shapes) -> nn.Module:
+    return nn.MaxPool2d(
+        pair_of(node, "kernel_size"),
+        pair_of(node, "stride"),
+        pair_of(node, "padding"),
+        pair_of(node, "dilation"),
+        ceil_mode=flag_of(node, "ceil_mode"),
+    )
+
+
+def _avg_pool_layer(node: Node, _shapes: Shapes) -> nn.Module:
+    return nn.AvgPool2d(
+        pair_of(node, "kernel_size"),
+        pair_of(node, "stride"),
+        pair_of(node, "padding"),
+        ceil_mode=flag_of(node, "ceil_mode"),
+        count_include_pad=flag_of(node, "count_include_pad"),
+    )
+
+
+_POOL_ATTRIBUTES: dict[str, Attribute] = {
+    "kernel_size": PAIR,
+    "stride": PAIR,
+    "padding": NATURAL_PAIR,
+    "ceil_mode": flag(),
+}
+
+
+def _averaged_constant(node: Node) -> int:
+    """Say what an average makes of a constant: at an edge it counts zeros too, perhaps."""
+    counts_zeros = bool(node.attributes["count_include_pad"])
+    return VARYING if counts_zeros and any(ints_of(node, "padding")) else CONSTANT
+
+
+MAX_POOL2D = Operator(
+    layer=_max_pool_layer,
+    output_shape=_pool_shape,
+    attributes={**_POOL_ATTRIBUTES, "dilation": PAIR},
+    cut=Channelwise(),
+)
+
+
+AVG_POOL2D = Operator(
+    layer=_avg_pool_layer,
+    output_shape=_pool_shape,
+    attributes={**_POOL_ATTRIBUTES, "count_include_pad": flag()},
+    cut=Channelwise(of_constant=_averaged_constant),
+)
+
+
+def _adaptive(make: Callable[[tuple[int, int]], nn.Module]) -> Operator:
+    return Operator(
+        layer=lambda node, _shapes: make(pair_of(node, "output_size")),
+        output_shape=lambda node, shapes: (image_shape(shapes)[0], *pair_of(node, "output_size")),
+        attributes={"output_size": PAIR},
+        cut=Channelwise(),
+    )
+
+
+def _mean_shape(node: Node, shapes: Shapes) -> Shape:
+    channels = image_shape(shapes)[0]
+    return (channels, 1, 1) if flag_of(node, "keepdim") else (channels,)
+
+
+MEAN = Operator(
+    layer=lambda node, _shapes: Mean(keepdim=flag_of(node, "keepdim")),
+    output_shape=_mean_shape,
+    attributes={"keepdim": flag()},
+    cut=Channelwise(),
+)
+
+
+def _max_pool(t: Translator, a: Arguments) -> View:
+    kernel = pair(a["kernel_size"])
+    return t.emit(
+        "max_pool2d",
+        [t.image(a["self"])],
+        {
+            "kernel_size": kernel,
+            "stride": pair(a["stride"]) if a["stride"] else kernel,
+            "padding": pair(a["padding"]),
+            "dilation": pair(a["dilation"]),
+            "ceil_mode": bool(a["ceil_mode"]),
+        },
+    )
+
+
+def _max_pool_with_indices(t: Translator, a: Arguments) -> list[View | None]:
+    return [_max_pool(t, a), None]
+
+
+def _avg_pool(t: Translator, a: Arguments) -> View:
+    if a["divisor_override"] is not None:
+        raise UntranslatableError("a divisor of its own")
+    value, kernel = t.image(a["self"]), pair(a["kernel_size"])
+    padding = pair(a["padding"])
+    if kernel == [1, 1] and padding == [0, 0]:
+        return _every_few(t, value, pair(a["stride"]) if a["stride"] else kernel)
+    if tuple(kernel) == value.shape[1:] and padding == [0, 0]:
+        return t.emit("mean", [value], {"keepdim": True})
+    return t.emit(
+        "avg_pool2d",
+        [value],
+        {
+            "kernel_size": kernel,
+            "stride": pair(a["stride"]) if a["stride"] else kernel,
+            "padding": padding,
+            "ceil_mode": bool(a["ceil_mode"]),
+            "count_include_pad": bool(a["count_include_pad"]),
+        },
+    )
+
+
+def _every_few(t: Translator, value: View, step: list[int]) -> View:
+    """Express a pool of single pixels as the pixels that it takes."""
+    size = [-(-pixels // by) for pixels, by in zip(value.shape[1:], step, strict=True)]
+    return t.emit("subsample", [value], {"start": [0, 0], "step": step, "size": size})
+
+
+def _adaptive_avg(t: Translator, a: Arguments) -> View:
+    value, size = t.image(a["self"]), pair(a["output_size"])
+    if size == [1, 1]:
+        return t.emit("mean", [value], {"keepdim": True})
+    return _adapted(t, value, size, "avg")
+
+
+def _adaptive_max(t: Translator, a: Arguments) -> list[View | None]:
+    return [_adapted(t, t.image(a["self"]), pair(a["output_size"]), "max"), None]
+
+
+def _adapted(t: Translator, value: View, size: list[int], how: str) -> View:
+    """Pool to a size: by ordinary windows where it divides the image, which all tools know."""
+    pixels = value.shape[1:]
+    if tuple(size) == pixels:
+        return value
+    if any(whole % part for whole, part in zip(pixels, size, strict=True)):
+        return t.emit(f"adaptive_{how}_pool2d", [value], {"output_size": size})
+    window = [whole // part for whole, part in zip(pixels, size, strict=True)]
+    attributes: dict[str, AttributeValue] = {"kernel_size": window, "stride": window}
+    attributes |= {"padding": [0, 0], "ceil_mode": False}
+    attributes |= {"dilation": [1, 1]} if how == "max" else {"count_include_pad": True}
+    return t.emit(f"{how}_pool2d", [value], attributes)
+
+
+def _mean(t: Translator, a: Arguments) -> View:
+    return _reduced(t, a, "mean")
+
+
+def _sum_over(t: Translator, a: Arguments) -> View:
+    mean = _reduced(t, a, "mean")
+    count = math.prod(a["self"].shape) / math.prod(mean.shape)
+    return t.mapped(mean, "mul_scalar", {"value": count})
+
+
+def _amax(t: Translator, a: Arguments) -> View:
+    return _reduced(t, a, "max")
+
+
+def _max(t: Translator, a: Arguments) -> View | list[View | None]:
+    if "other" in a:
+        return larger(t, a)
+    if "dim" not in a:
+        raise UntranslatableError("a largest number of all images")
+    return [_reduced(t, {**a, "dim": [a["dim"]]}, "max"), None]
+
+
+def _reduced(t: Translator, a: Arguments, how: str) -> View:
+    """Reduce each image over some of its dimensions."""
+    view, rank = a["self"], len(a["self"].shape) + 1
+    dimensions = sorted({d % rank for d in (a["dim"] or range(rank))})
+    if dimensions[0] == 0:
+        raise UntranslatableError("over the images of a batch")
+    reduced = [d - 1 for d in dimensions]
+    if how == "mean" and dimensions == [2, 3] and rank == IMAGE_RANK + 1 and a["keepdim"]:
+        return t.emit("mean", [t.image(view)], {"keepdim": True})
+    kept = [d for d in range(rank - 1) if d not in reduced]
+    pooled = _partly_pooled(t, view, reduced, how) or _pooled(t, view, kept, reduced, how)
+    shape = [1 if d in reduced else view.shape[d] for d in range(rank - 1)]
+    if not a["keepdim"]:
+        shape = [view.shape[d] for d in kept]
+    return pooled.reindexed(pooled.indices().reshape(shape))
+
+
+def _partly_pooled(t: Translator, view: View, reduced: list[int], how: str) -> View | None:
+    """Reduce an image over its rows alone, or its columns alone, where it is one."""
+    if len(view.shape) != IMAGE_RANK or reduced not in ([1], [2]):
+        return None
+    channels, height, width = view.shape
+    del channels
+    size = [1, width] if reduced == [1] else [height, 1]
+    return _adapted(t, t.image(view), size, "avg" if how == "mean" else "max")
+
+
+def _pooled(t: Translator, view: View, kept: list[int], reduced: list[int], how: str) -> View:
+    """Reduce the whole image, whatever dimensions its channels and pixels are in."""
+    index = view.indices().permute(*kept, *reduced)
+    space = space_of(view, [index.shape[len(kept) + i] for i in range(len(reduced))])
+    value = t.image(view.reindexed(index.reshape(-1, *space)))
+    if how == "mean":
+        return t.emit("mean", [value], {"keepdim": False})
+    return _adapted(t, value, [1, 1], "max")
+
+
+OPERATORS = {
+    "max_pool2d": MAX_POOL2D,
+    "avg_pool2d": AVG_POOL2D,
+    "adaptive_avg_pool2d": _adaptive(nn.AdaptiveAvgPool2d),
+    "adaptive_max_pool2d": _adaptive(AdaptiveMaxPool2d),
+    "mean": MEAN,
+}
+
+
+ATEN: dict[str, Handler] = {
+    "max_pool2d": _max_pool,
+    "max_pool2d_with_indices": _max_pool_with_indices,
+    "avg_pool2d": _avg_pool,
+    "adaptive_avg_pool2d": _adaptive_avg,
+    "_adaptive_avg_pool2d": _adaptive_avg,
+    "adaptive_max_pool2d": _adaptive_max,
+    "mean": _mean,
+    "amax": _amax,
+    "max": _max,
+    "sum": _sum_over,
+}
