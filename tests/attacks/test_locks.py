@@ -20,15 +20,8 @@ VERBS = (["sync"], ["install", "--locked"], ["lock", "--locked"], ["verify"])
 
 
 @pytest.fixture
-def project(tmp_path: Path, repository: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def project(here: Path, tmp_path: Path, repository: Path) -> Path:
     """A project that asks for `acme/cat`, which requires `acme/eye`."""
-    folder = tmp_path / "project"
-    folder.mkdir()
-    monkeypatch.chdir(folder)
-    monkeypatch.setenv("MODPM_HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("MODPM_CONFIG", str(tmp_path / "config.toml"))
-    monkeypatch.setenv("NO_COLOR", "1")
-    monkeypatch.delenv("MODPM_REGISTRY", raising=False)
     golden = read_distribution(repository / "specs" / "vectors" / "distribution" / "digits-7")
     files = {name: (golden.folder / name).read_bytes() for name in golden.manifest.files}
 
@@ -44,7 +37,7 @@ def project(tmp_path: Path, repository: Path, monkeypatch: pytest.MonkeyPatch) -
     put("acme/dog")
     put("acme/cat", requires=["acme/eye>=1"])
     assert run("install", "acme/cat", "--registry", "../registry") == 0
-    return folder
+    return here
 
 
 def run(*arguments: str) -> int:

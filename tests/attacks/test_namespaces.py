@@ -27,16 +27,7 @@ class Put(Protocol):
     ) -> str: ...
 
 
-@pytest.fixture(autouse=True)
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    folder = tmp_path / "project"
-    folder.mkdir()
-    monkeypatch.chdir(folder)
-    monkeypatch.setenv("MODPM_HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("MODPM_CONFIG", str(tmp_path / "config.toml"))
-    monkeypatch.setenv("NO_COLOR", "1")
-    monkeypatch.delenv("MODPM_REGISTRY", raising=False)
-    return folder
+pytestmark = pytest.mark.usefixtures("here")
 
 
 @pytest.fixture
