@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections import Counter
 from typing import NoReturn
@@ -60,6 +59,8 @@ def decode(data: bytes, where: str | None = None, max_size_bytes: int = MAX_SIZE
             code="too-large",
             where=where,
         )
+    import json  # noqa: PLC0415 -- slow to import, and what is locked is not JSON
+
     try:
         _check_depth(data)
         value: Json = json.loads(
@@ -84,6 +85,8 @@ def is_canonical(data: bytes, value: Json) -> bool:
 
 
 def _encoded(value: object) -> bytes:
+    import json  # noqa: PLC0415 -- as above
+
     text = json.dumps(
         value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
     )

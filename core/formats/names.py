@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+
+import msgspec
 
 from modpm.core.errors import ModpmError
 
@@ -15,8 +16,7 @@ _RESERVED = re.compile(r"con|prn|aux|nul|(com|lpt)[0-9]")
 """Devices on Windows, in every folder: no folder of a module can be called so there (N-3)."""
 
 
-@dataclass(frozen=True, order=True)
-class ModuleName:
+class ModuleName(msgspec.Struct, frozen=True, order=True):
     """A namespace and a name within it, both normalised.
 
     `str` and `parse` are inverse of each other. Construct it by `parse`: that is where text

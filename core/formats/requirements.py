@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
 from functools import cache
 from typing import TYPE_CHECKING
 
-from packaging.version import InvalidVersion, Version
+import msgspec
 
 from modpm.core.errors import ModpmError
 from modpm.core.formats.names import MAX_PART_LENGTH, ModuleName, normalise
 
 if TYPE_CHECKING:
     from packaging.specifiers import SpecifierSet
+    from packaging.version import Version
 
 MAX_REQUIREMENT_LENGTH = 1000
 MAX_VERSION_LENGTH = 64
@@ -24,14 +24,16 @@ _REQUIREMENT = re.compile(
 _PLAIN = re.compile(r"(?:~=\d+(?:\.\d+)+|(?:[<>]=?|[=!]=)\d+(?:\.\d+)*)?", re.ASCII)
 """What needs no reading to be known to be versions, and to be written so."""
 
+_NUMBERS = re.compile(r"(?:0|[1-9][0-9]*)(?:\.(?:0|[1-9][0-9]*))*")
+"""A version in canonical form, as most are written."""
+
 _COMPATIBLE = re.compile(r"~=(\d+)\.(\d+)", re.ASCII)
 _RELEASE = re.compile(r"(\d+)\.(\d+)(?:\.\d+)*", re.ASCII)
 
-_TAG = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?")
+_TAG = r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?"
 
 
-@dataclass(frozen=True)
-class Requirement:
+class Requirement(msgspec.Struct, frozen=True):
     """Releases of one module, or of every module of a namespace.
 
     `parse` and `str` are inverse of each other.
@@ -97,7 +99,9 @@ class Requirement:
             "" if version.dev is None else f".dev{version.dev}"
         )
         epoch = f"{version.epoch}!" if version.epoch else ""
-        return replace(self, versions=f"~={epoch}{version.major}.{version.minor}{pre}")
+        return msgspec.structs.replace(
+            self, versions=f"~={epoch}{version.major}.{version.minor}{pre}"
+        )
 
     def of(self, module: ModuleName) -> Requirement:
         """Return this requirement of a namespace as one of a module in it."""
@@ -129,6 +133,8 @@ def parse_version(text: str, where: str | None = None) -> Version:
     Raises:
         ModpmError: `invalid-version`.
     """
+    from packaging.version import InvalidVersion, Version  # noqa: PLC0415 -- slow to import
+
     try:
         # A longer text reads as no version at all: its numbers could take minutes to parse.
         return Version(text if len(text) <= MAX_VERSION_LENGTH else "")
@@ -140,6 +146,16 @@ def parse_version(text: str, where: str | None = None) -> Version:
             hint="write numbers between dots, such as `1.0.0`, or `2.0.0rc1` for a pre-release",
             exit_code=2 if where is None else 1,
         ) from None
+
+
+def canonical_version(text: str, where: str | None = None) -> str:
+    """Return a version in its canonical form, which numbers between dots have already.
+
+    Raises:
+        ModpmError: `invalid-version`.
+    """
+    is_canonical = len(text) <= MAX_VERSION_LENGTH and _NUMBERS.fullmatch(text)
+    return text if is_canonical else str(parse_version(text, where))
 
 
 def _parse_name(text: str, where: str | None) -> tuple[str, str | None]:
@@ -169,8 +185,10 @@ def _specifiers(versions: str) -> SpecifierSet:
 
 
 def _parse_tag(tag: str, text: str, where: str | None) -> str:
-    if _TAG.fullmatch(tag) is None or len(tag) > MAX_PART_LENGTH:
+    if re.fullmatch(_TAG, tag) is None or len(tag) > MAX_PART_LENGTH:
         raise _invalid(text, f"{tag[:MAX_PART_LENGTH]!r} is not a tag", where)
+    from packaging.version import InvalidVersion, Version  # noqa: PLC0415 -- as above
+
     try:
         Version(tag)
     except InvalidVersion:

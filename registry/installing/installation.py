@@ -12,9 +12,10 @@ installed before, or what was asked for; running the same command again complete
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from itertools import chain
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from modpm.core.errors import ModpmError
 from modpm.core.formats.requirements import Requirement
@@ -53,8 +54,7 @@ if TYPE_CHECKING:
     from modpm.registry.projects.lockfile import Lockfile, Pin
 
 
-@dataclass(frozen=True)
-class Installation:
+class Installation(msgspec.Struct, frozen=True):
     """A project after its modules were installed, or as it would be.
 
     Attributes:
@@ -71,7 +71,7 @@ class Installation:
     modules: tuple[InstalledModule, ...]
     changes: tuple[Change, ...]
     mended: tuple[ModuleName, ...] = ()
-    yanked: Mapping[ModuleName, str] = field(default_factory=dict)
+    yanked: Mapping[ModuleName, str] = msgspec.field(default_factory=dict)
     problems: Sequence[ModpmError] = ()
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from modpm.core.errors import ModpmError
 from modpm.core.formats.names import ModuleName
@@ -18,8 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-@dataclass(frozen=True)
-class InstalledModule:
+class InstalledModule(msgspec.Struct, frozen=True):
     """A class module that a project can load, or a composition that it can rebuild.
 
     Attributes:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
+import msgspec
 from packaging.version import Version
 
 from modpm.core.errors import ModpmError
@@ -90,7 +90,9 @@ def kept(
     Returns:
         The lockfile of these requirements; None if a registry has to be asked.
     """
-    graph = RequirementGraph(replace(lock, requirements=tuple(map(str, requirements))))
+    graph = RequirementGraph(
+        msgspec.structs.replace(lock, requirements=tuple(map(str, requirements)))
+    )
     locked = set(lock.requirements)
     new = [requirement for requirement in requirements if str(requirement) not in locked]
     # Which origins there are only registries know.

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from packaging.version import Version
+import msgspec
 
 from modpm.core.errors import ModpmError
 from modpm.core.formats.names import normalise
+from modpm.core.formats.requirements import parse_version
 from modpm.registry.addresses import given_addresses
 from modpm.registry.projects.editing import edited
 from modpm.registry.projects.lockfile import Lockfile
@@ -29,8 +29,7 @@ if TYPE_CHECKING:
     from modpm.registry.projects.request import Request
 
 
-@dataclass(frozen=True)
-class Plan:
+class Plan(msgspec.Struct, frozen=True):
     """What a project is to become.
 
     Attributes:
@@ -51,7 +50,7 @@ class Plan:
     saves: bool
     addresses: tuple[Address, ...]
     listed: Mapping[ModuleName, Release] | None = None
-    lowered: Mapping[ModuleName, str] = field(default_factory=dict)
+    lowered: Mapping[ModuleName, str] = msgspec.field(default_factory=dict)
     problems: Sequence[ModpmError] = ()
 
     @property
@@ -82,7 +81,7 @@ def plan(place: Project, request: Request) -> Plan:
     old, lock = place.parse_wishes(toml), place.lock()
     given = given_addresses(request.registries, place.root, old.registries)
     edit = request.edit.keeping(old)
-    edit = replace(edit, registries=given, namespaces=_moved(request, given))
+    edit = msgspec.structs.replace(edit, registries=given, namespaces=_moved(request, given))
     wishes = edit.applied(old)
     sources = Sources.of(place, wishes, request.registries)
     if lock is None and request.locked:
@@ -93,7 +92,7 @@ def plan(place: Project, request: Request) -> Plan:
     chosen = choice.lock
     edit = _settled(edit, chosen, sources.learned(chosen.pins))
     texts = Lockfile.of(edit.applied(old).all_requirements(), ()).requirements
-    chosen = replace(chosen, requirements=texts)
+    chosen = msgspec.structs.replace(chosen, requirements=texts)
     if request.locked:
         problems = lock_problems(lock, wishes, sources)
         if problems or chosen != lock:
@@ -140,7 +139,7 @@ def _moved(request: Request, given: Sequence[Address]) -> Mapping[str, str]:
 
 def _settled(edit: Edit, chosen: Lockfile, learned: Edit) -> Edit:
     """Return an edit with what only choosing tells: bounds, and whose namespaces there are."""
-    return replace(
+    return msgspec.structs.replace(
         edit,
         add=tuple(_bounded(requirement, chosen) for requirement in edit.add),
         registries=(*edit.registries, *learned.registries),
@@ -150,7 +149,7 @@ def _settled(edit: Edit, chosen: Lockfile, learned: Edit) -> Edit:
 
 def _bounded(requirement: Requirement, chosen: Lockfile) -> Requirement:
     pins = [pin for pin in chosen.pins if requirement.is_bare and pin.module == requirement.module]
-    return requirement.compatible_with(Version(pins[0].version)) if pins else requirement
+    return requirement.compatible_with(parse_version(pins[0].version)) if pins else requirement
 
 
 def _nothing_asked(root: Path) -> ModpmError:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,8 +31,7 @@ requirements = [
 """
 
 
-@dataclass(frozen=True)
-class Edit:
+class Edit(msgspec.Struct, frozen=True):
     """What is to change in `modpm.toml`.
 
     Attributes:
@@ -48,14 +46,14 @@ class Edit:
     add: tuple[Requirement, ...] = ()
     remove: tuple[Requirement, ...] = ()
     registries: tuple[Address, ...] = ()
-    namespaces: Mapping[str, str] = field(default_factory=dict)
+    namespaces: Mapping[str, str] = msgspec.field(default_factory=dict)
     same_origin: bool | None = None
 
     def keeping(self, wishes: Wishes) -> Edit:
         """Return the edit without the bare names of what is asked for already (W-3)."""
         listed = {_key(requirement) for requirement in wishes.all_requirements()}
         add = (r for r in self.add if not (r.is_bare and _key(r) in listed))
-        return replace(self, add=tuple(add))
+        return msgspec.structs.replace(self, add=tuple(add))
 
     def applied(self, wishes: Wishes) -> Wishes:
         """Return what a project wishes after the edit."""

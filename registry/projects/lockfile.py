@@ -4,13 +4,11 @@ The same pins give the same bytes.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, Self
 
 import msgspec
-from packaging.version import Version
 
 from modpm.core.errors import ModpmError
 from modpm.core.formats.digest import Digest
@@ -25,7 +23,7 @@ from modpm.core.formats.release_files import (
     Name,
     Text,
 )
-from modpm.core.formats.requirements import Requirement, parse_version
+from modpm.core.formats.requirements import Requirement, canonical_version, parse_version
 from modpm.registry.addresses import Address
 from modpm.registry.projects.toml_file import TomlFile
 
@@ -74,8 +72,7 @@ class LockDocument(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     modules: tuple[LockedModule, ...] = ()
 
 
-@dataclass(frozen=True)
-class Pin:
+class Pin(msgspec.Struct, frozen=True):
     """One release, exactly.
 
     Attributes:
@@ -92,7 +89,7 @@ class Pin:
     version: str
     digest: str
     registry: Address
-    files: Mapping[str, FileRecord] = field(hash=False)
+    files: Mapping[str, FileRecord]
     requires: tuple[str, ...] = ()
     revision: str | None = None
 
@@ -109,6 +106,9 @@ class Pin:
         requires = tuple(release.requires)
         return cls(module, release.version, release.digest, registry, files, requires, revision)
 
+    def __hash__(self) -> int:
+        return hash((self.module, self.version, self.digest, self.registry))
+
     @property
     def is_composition(self) -> bool:
         """Whether it is a composition, which alone has no tensors (M-18, M-26)."""
@@ -120,8 +120,7 @@ class Pin:
         return sum(file.size_bytes for file in self.files.values())
 
 
-@dataclass(frozen=True)
-class Lockfile:
+class Lockfile(msgspec.Struct, frozen=True):
     """All pins of a project, and what they were chosen for.
 
     Attributes:
@@ -134,7 +133,7 @@ class Lockfile:
     requirements: tuple[str, ...]
     pins: tuple[Pin, ...]
     same_origin: bool = False
-    signers: Mapping[str, str] = field(default_factory=dict)
+    signers: Mapping[str, str] = msgspec.field(default_factory=dict)
 
     @classmethod
     def of(
@@ -183,15 +182,14 @@ class Lockfile:
         both = {**self.signers, **signers}
         pinned = {pin.module.namespace for pin in self.pins}
         kept = {namespace: both[namespace] for namespace in sorted(pinned & both.keys())}
-        return replace(self, signers=MappingProxyType(kept))
+        return msgspec.structs.replace(self, signers=MappingProxyType(kept))
 
     def find(self, module: ModuleName) -> Pin | None:
         """Return the pin of a module."""
         return next((pin for pin in self.pins if pin.module == module), None)
 
 
-@dataclass(frozen=True)
-class Change:
+class Change(msgspec.Struct, frozen=True):
     """What became of one module.
 
     Attributes:
@@ -222,7 +220,7 @@ def changes_between(
 
     def change(name: ModuleName) -> Change:
         was, now = old.get(name), new.get(name)
-        is_lower = was is not None and now is not None and Version(now) < Version(was)
+        is_lower = was is not None and now is not None and parse_version(now) < parse_version(was)
         why = lowered.get(name, "modpm.lock pins it") if is_lower else None
         return Change(name, was, now, why)
 
@@ -269,7 +267,7 @@ def _pin(locked: LockedModule, of_file: TomlFile) -> Pin:
     }
     return Pin(
         ModuleName.parse(locked.name, where),
-        str(parse_version(locked.version, where)),
+        canonical_version(locked.version, where),
         locked.digest,
         locked.registry,
         MappingProxyType(files),

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, NamedTuple
+
+import msgspec
 
 from modpm.core.errors import ModpmError
 from modpm.registry.projects.editing import Edit
@@ -55,8 +56,7 @@ class Bounds(NamedTuple):
 _DEFAULT_BOUNDS = Bounds(None, _DEFAULT_SECONDS)
 
 
-@dataclass(frozen=True)
-class Request:
+class Request(msgspec.Struct, frozen=True):
     """What a command asks of a project, and how much it may do.
 
     Attributes:
@@ -73,7 +73,7 @@ class Request:
         save: Write `modpm.toml` and `modpm.lock`.
     """
 
-    edit: Edit = field(default_factory=Edit)
+    edit: Edit = msgspec.field(default_factory=Edit)
     registries: Registries = None
     moving: tuple[Requirement, ...] = ()
     moves_all: bool = False

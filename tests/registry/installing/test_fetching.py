@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Self
 
+import msgspec
 import pytest
 
 from modpm.core.errors import ModpmError
@@ -149,7 +149,7 @@ def test_a_release_is_verified_once_all_of_its_files_are_there(
 def test_a_release_that_is_not_what_its_pin_says_is_told_by_its_registry(
     pins: list[Pin], tmp_path: Path
 ) -> None:
-    other = dataclasses.replace(pins[0], module=ModuleName("digits", "other"))
+    other = msgspec.structs.replace(pins[0], module=ModuleName("digits", "other"))
     (tmp_path / "registry" / "digits" / "one").rename(tmp_path / "registry" / "digits" / "other")
 
     with pytest.raises(ModpmError, match=r"of `digits/other` 1\.0\.0 is that of another") as caught:
@@ -161,7 +161,7 @@ def test_a_release_that_is_not_what_its_pin_says_is_told_by_its_registry(
 
     extra = {**pins[1].files, "LICENSE": pins[1].files["manifest.json"]}
     with pytest.raises(ModpmError) as caught:
-        fetch([dataclasses.replace(pins[1], files=extra)], [], tmp_path)
+        fetch([msgspec.structs.replace(pins[1], files=extra)], [], tmp_path)
     assert caught.value.code == "wrong-size"
     assert caught.value.where == f"digits/two 1.0.0, registry {tmp_path / 'registry'}"
 

@@ -3,13 +3,13 @@ from __future__ import annotations
 import json
 import random
 import tomllib
-from dataclasses import replace
 from pathlib import Path
 
 import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from modpm.core.errors import ModpmError
 from modpm.core.formats.requirements import Requirement
