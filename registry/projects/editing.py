@@ -11,6 +11,7 @@ from modpm.core.errors import ModpmError
 from modpm.core.formats.requirements import Requirement
 from modpm.registry.addresses import given_addresses
 from modpm.registry.projects.project import PROJECT_FILE
+from modpm.registry.projects.toml_file import toml_string
 from modpm.registry.system.durable import make_folders
 from modpm.registry.system.errors import explained
 
@@ -74,6 +75,8 @@ class Edit(msgspec.Struct, frozen=True):
 
 def edited(toml: bytes, edit: Edit) -> bytes:
     """Return `modpm.toml`, which may be empty, with an edit made, and the rest as it was."""
+    if not toml:
+        return _begun(edit)
     import tomlkit  # noqa: PLC0415 -- only a change of the file needs it
 
     document = tomlkit.parse(toml)
@@ -96,6 +99,30 @@ def edited(toml: bytes, edit: Edit) -> bytes:
     for namespace, name in sorted(edit.namespaces.items()):
         _section(document, "namespaces", tomlkit.table())[namespace] = name
     return tomlkit.dumps(document).encode()
+
+
+def _begun(edit: Edit) -> bytes:
+    """Return a new `modpm.toml` as editing an empty one would, which waits for a library."""
+    requirements: list[str] = []
+    for requirement in edit.add:
+        _put(requirements, requirement)
+    named: dict[str, str] = {}
+    for registry in edit.registries:
+        named.setdefault(registry.name, registry.url)
+    listed = [f"    {toml_string(text)}," for text in requirements]
+    owners = [f"{space} = {toml_string(name)}" for space, name in sorted(edit.namespaces.items())]
+    parts = [
+        [
+            *(["requirements = [", *listed, "]"] if listed else []),
+            *(["same-origin = true"] if edit.same_origin else []),
+        ],
+        *(
+            ["[[registries]]", f"name = {toml_string(name)}", f"url = {toml_string(url)}"]
+            for name, url in named.items()
+        ),
+        ["[namespaces]", *owners] if owners else [],
+    ]
+    return "\n".join("".join(f"{line}\n" for line in part) for part in parts if part).encode()
 
 
 def init(

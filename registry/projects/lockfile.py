@@ -25,7 +25,7 @@ from modpm.core.formats.release_files import (
 )
 from modpm.core.formats.requirements import Requirement, canonical_version, parse_version
 from modpm.registry.addresses import Address
-from modpm.registry.projects.toml_file import TomlFile
+from modpm.registry.projects.toml_file import TomlFile, toml_string
 
 if TYPE_CHECKING:
     from modpm.registry.index import Release
@@ -277,7 +277,7 @@ def _pin(locked: LockedModule, of_file: TomlFile) -> Pin:
 
 
 def _signer_lines(signers: Mapping[str, str]) -> list[str]:
-    lines = [f"{_string(namespace)} = {_string(key)}" for namespace, key in signers.items()]
+    lines = [f"{toml_string(namespace)} = {toml_string(key)}" for namespace, key in signers.items()]
     return ["", "[signers]", *lines] if lines else []
 
 
@@ -286,11 +286,11 @@ def _pin_lines(pin: Pin) -> list[str]:
     return [
         "",
         "[[modules]]",
-        f"name = {_string(str(pin.module))}",
-        f"version = {_string(pin.version)}",
-        f"digest = {_string(pin.digest)}",
-        f"registry = {{ name = {_string(registry.name)}, url = {_string(registry.url)} }}",
-        *([f"revision = {_string(pin.revision)}"] if pin.revision is not None else []),
+        f"name = {toml_string(str(pin.module))}",
+        f"version = {toml_string(pin.version)}",
+        f"digest = {toml_string(pin.digest)}",
+        f"registry = {{ name = {toml_string(registry.name)}, url = {toml_string(registry.url)} }}",
+        *([f"revision = {toml_string(pin.revision)}"] if pin.revision is not None else []),
         *(_array("requires", pin.requires) if pin.requires else []),
         "",
         "[modules.files]",
@@ -302,9 +302,4 @@ def _pin_lines(pin: Pin) -> list[str]:
 
 
 def _array(key: str, texts: Sequence[str]) -> list[str]:
-    return [f"{key} = [", *(f"  {_string(text)}," for text in texts), "]"]
-
-
-def _string(text: str) -> str:
-    """Return a TOML basic string; its escapes are those of JSON, and one more."""
-    return msgspec.json.encode(text).decode().replace("\x7f", "\\u007f")
+    return [f"{key} = [", *(f"  {toml_string(text)}," for text in texts), "]"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from typing import TYPE_CHECKING
 
 from modpm.core.errors import ModpmError
@@ -55,6 +54,8 @@ def check_locked(selection: Sequence[Requirement], place: Project) -> None:
 def not_locked(name: str, locked: Iterable[ModuleName], place: Project) -> ModpmError:
     """Return the error of a module that `modpm.lock` does not have."""
     names = sorted(map(str, locked))
+    import difflib  # noqa: PLC0415 -- only for errors
+
     close = difflib.get_close_matches(name, names, n=1)
     return ModpmError(
         f"`{name}` is not locked",
@@ -80,6 +81,8 @@ def _parse(text: str) -> Requirement:
 
 def _not_asked(one: Requirement, asked: Collection[Requirement], place: Project) -> ModpmError:
     texts, names = sorted(map(str, asked)), [str(Requirement(r.namespace, r.name)) for r in asked]
+    import difflib  # noqa: PLC0415 -- only for errors
+
     close = difflib.get_close_matches(str(one), names, n=1)
     hint = f"did you mean `{close[0]}`?" if close else f"`{PROJECT_FILE}` is there to be edited"
     return ModpmError(

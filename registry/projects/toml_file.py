@@ -99,3 +99,8 @@ def _check_numbers(document: object) -> None:
             waiting += value
         elif isinstance(value, int) and not _INT64_MIN <= value <= _INT64_MAX:
             raise ValueError("a number needs more than 64 bits")
+
+
+def toml_string(text: str) -> str:
+    """Return a TOML basic string; its escapes are those of JSON, and one more."""
+    return msgspec.json.encode(text).decode().replace("\x7f", "\\u007f")

@@ -140,3 +140,39 @@ def test_a_project_in_a_missing_folder_is_an_error(project: Path) -> None:
     with pytest.raises(ModpmError) as caught:
         Project.discover(project / "missing")
     assert caught.value.code == "no-such-folder"
+
+
+@pytest.mark.parametrize("same_origin", [None, False, True])
+@pytest.mark.parametrize("n_each", range(4))
+def test_a_new_file_is_what_editing_an_empty_one_makes(
+    n_each: int, same_origin: bool | None
+) -> None:
+    texts = ["cifar10/cat~=1.0", "mnist/7@stable", "cifar10/cat"][:n_each]
+    registries = [Address("one", 'a "b"\\c\t\x7fé'), Address("two", "/b"), Address("one", "/c")]
+    edit = Edit(
+        add=tuple(map(Requirement.parse, texts)),
+        registries=tuple(registries[:n_each]),
+        namespaces=dict([("mnist", "one"), ("cifar10", "two"), ("a-7", "one")][:n_each]),
+        same_origin=same_origin,
+    )
+
+    comment = b"# ours\n"
+    beside = tomllib.loads(edited(comment, edit).decode())
+    assert tomllib.loads(edited(b"", edit).decode()) == beside
+
+
+def test_a_new_file_is_laid_out_as_an_edited_one() -> None:
+    edit = Edit(
+        add=(Requirement.parse("cifar10/cat~=1.0"),),
+        registries=(Address("one", "/a"),),
+        namespaces={"mnist": "one"},
+        same_origin=True,
+    )
+
+    new = edited(b"", edit).decode()
+
+    assert new == (
+        'requirements = [\n    "cifar10/cat~=1.0",\n]\nsame-origin = true\n\n'
+        '[[registries]]\nname = "one"\nurl = "/a"\n\n[namespaces]\nmnist = "one"\n'
+    )
+    assert edited(new.encode(), edit).decode() == new
