@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from contextlib import suppress
 from dataclasses import dataclass
 from threading import RLock
@@ -79,7 +78,9 @@ class RegistryCatalogue:
         if found:
             return self._usable(sorted(found))
         namespaces = {name.namespace for name in self._names(self._addresses)}
-        close = difflib.get_close_matches(namespace, sorted(namespaces), n=1)
+        from difflib import get_close_matches  # noqa: PLC0415 -- only for errors
+
+        close = get_close_matches(namespace, sorted(namespaces), n=1)
         raise ModpmError(
             f"there are no modules of the namespace `{namespace}`",
             code="unknown-namespace",
@@ -181,7 +182,9 @@ class RegistryCatalogue:
 
     def _unknown(self, module: ModuleName, owner: Address | None) -> ModpmError:
         names = self._names(self._addresses if owner is None else [owner])
-        close = difflib.get_close_matches(str(module), map(str, names), n=3)
+        from difflib import get_close_matches  # noqa: PLC0415 -- only for errors
+
+        close = get_close_matches(str(module), map(str, names), n=3)
         meant = " or ".join(f"`{name}`" for name in close)
         few = {0: None, 1: "the one module there has another name"}
         why = few.get(len(names), f"of the {len(names)} modules there, none has this name")

@@ -47,7 +47,6 @@ from modpm.core.formats.records import (
     to_plain,
 )
 from modpm.core.formats.requirements import MAX_VERSION_LENGTH, Requirement
-from modpm.registry.signing.signature import claimed_signer, read_signature
 
 UPGRADE, _RESTORE = "upgrade modpm", "ask whoever keeps the registry to restore it"
 
@@ -140,6 +139,9 @@ class Release(Record, frozen=True, kw_only=True):
         signature = distribution.folder / SIGNATURE_FILE
         if not signature.is_file():
             return release
+        # Not needed by those who only read what is listed.
+        from modpm.registry.signing.signature import claimed_signer, read_signature  # noqa: PLC0415 -- slow to import
+
         signer = claimed_signer(read_signature(signature), str(signature))
         return msgspec.structs.replace(release, signature=_record(signature), signer=signer)
 
