@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from rich.progress import Progress as Bar
 
-    from modpm.registry.installing.progress import Progress
+    from modpm.registry.installing.fetching import Progress
 
 
 @contextmanager

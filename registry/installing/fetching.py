@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from threading import Lock
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, TypeAlias
 
 from modpm.core.errors import ModpmError
 from modpm.registry.backends.opening import is_remote
 from modpm.registry.backends.retrying import hurried
-from modpm.registry.installing.progress import Meter
 from modpm.registry.installing.verification import verify_stored
 from modpm.registry.storage.downloading import Source
 from modpm.registry.storage.store import Store
@@ -23,11 +23,47 @@ if TYPE_CHECKING:
     from modpm.core.formats.manifest import FileRecord
     from modpm.registry.addresses import Address
     from modpm.registry.backends.protocol import Backend
-    from modpm.registry.installing.progress import Progress
     from modpm.registry.projects.lockfile import Pin
+
+Progress: TypeAlias = Callable[[int, int], None]
+"""Called with the bytes that have arrived and those that must arrive; never twice at once."""
 
 SMALL_BYTES = 1024 * 1024
 """Up to here, what a file of this machine costs is not its bytes."""
+
+
+class Meter:
+    """Counts the bytes of all downloads of one command.
+
+    Args:
+        total_bytes: What must arrive.
+        progress: Whom to tell.
+    """
+
+    def __init__(self, total_bytes: int, progress: Progress | None) -> None:
+        self._total_bytes = total_bytes
+        self._progress = progress
+        self._n_bytes = 0
+        self._lock = Lock()
+        self._is_stopped = False
+
+    def advance(self, n_bytes: int) -> None:
+        """Count bytes that have arrived; a negative number if they are thrown away again.
+
+        Raises:
+            KeyboardInterrupt: Nobody wants the rest any more (`stop`).
+        """
+        if self._is_stopped:
+            raise KeyboardInterrupt
+        if self._progress is None:
+            return
+        with self._lock:
+            self._n_bytes += n_bytes
+            self._progress(self._n_bytes, self._total_bytes)
+
+    def stop(self) -> None:
+        """End every download that is still running, at its next block."""
+        self._is_stopped = True
 
 
 @dataclass(frozen=True)

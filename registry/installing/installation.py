@@ -50,7 +50,7 @@ if TYPE_CHECKING:
 
     from modpm.core.formats.names import ModuleName
     from modpm.registry.addresses import Registries
-    from modpm.registry.installing.progress import Progress
+    from modpm.registry.installing.fetching import Progress
     from modpm.registry.projects.lockfile import Lockfile, Pin
 
 

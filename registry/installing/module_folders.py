@@ -1,11 +1,18 @@
-"""The folders of installed modules: made whole from the store, removed when nobody needs them."""
+"""The folders of installed modules: made whole from the store, removed when nobody needs them.
+
+A file of an installed module has one fixed time of modification. Whatever writes to it gives it
+another, so that the folder is verified byte by byte before it is trusted again. What changes
+bytes and keeps times, such as a failing disk, only `modpm verify` finds (W-12).
+"""
 
 from __future__ import annotations
 
+import errno
+import os
+import stat
 from typing import TYPE_CHECKING
 
 from modpm.core.errors import ModpmError
-from modpm.registry.installing.sealing import is_sealed, seal
 from modpm.registry.storage.store import Store, verified_digest
 from modpm.registry.system.durable import (
     entries_below,
@@ -22,6 +29,13 @@ if TYPE_CHECKING:
     from modpm.registry.projects.project import Project
 
 
+SEAL_TIME_NS = 315_532_800 * 10**9
+"""The start of 1980 in UTC: the same everywhere, and known to every file system."""
+
+_READ_ONLY = {errno.EACCES, errno.EPERM, errno.EROFS}
+"""Somebody else's files, or a file system that is only read: they are verified anew each time."""
+
+
 def is_intact(folder: Path, pin: Pin) -> bool:
     """Tell whether a folder is what a pin says; its bytes are read only if somebody wrote to it."""
     if is_sealed(folder, pin):
@@ -30,6 +44,33 @@ def is_intact(folder: Path, pin: Pin) -> bool:
         return False
     seal(folder)
     return True
+
+
+def seal(folder: Path) -> None:
+    """Give all files of a folder that has just been verified the fixed time."""
+    for entry in os.scandir(folder):
+        status = entry.stat(follow_symlinks=False)
+        if status.st_mtime_ns == SEAL_TIME_NS:
+            continue
+        try:
+            os.utime(entry.path, ns=(status.st_atime_ns, SEAL_TIME_NS), follow_symlinks=False)
+        except OSError as error:
+            if error.errno not in _READ_ONLY:
+                raise
+
+
+def is_sealed(folder: Path, pin: Pin) -> bool:
+    """Tell whether a folder has the files of a pin, and nobody wrote to one since it was sealed."""
+    try:
+        found = {entry.name: entry.stat(follow_symlinks=False) for entry in os.scandir(folder)}
+    except FileNotFoundError:
+        return False
+    return found.keys() == pin.files.keys() and all(
+        stat.S_ISREG(status.st_mode)
+        and status.st_size == pin.files[name].size_bytes
+        and status.st_mtime_ns == SEAL_TIME_NS
+        for name, status in found.items()
+    )
 
 
 def is_verified(folder: Path, pin: Pin) -> bool:

@@ -18,7 +18,7 @@ from modpm.registry.system.threads import in_threads
 
 if TYPE_CHECKING:
     from modpm.registry.addresses import Registries
-    from modpm.registry.installing.progress import Progress
+    from modpm.registry.installing.fetching import Progress
     from modpm.registry.projects.lockfile import Lockfile
     from modpm.registry.projects.project import Project
 

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from modpm.registry.addresses import Registries
+    from modpm.registry.installing.fetching import Progress
     from modpm.registry.installing.installation import Installation
-    from modpm.registry.installing.progress import Progress
     from modpm.registry.pins.planning import Plan
 
 

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from modpm.core.formats.composition_manifest import AnyManifest
     from modpm.registry.addresses import Registries
-    from modpm.registry.installing.progress import Progress
+    from modpm.registry.installing.fetching import Progress
 
 _OF_THE_REGISTRY = {"published", "yanked", "signature", "signer", "unknown_keys"}
 """What a registry says of a release itself, and not its manifest."""

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from modpm.core.formats.distribution import Distribution
     from modpm.registry.backends.protocol import Backend
     from modpm.registry.index import Index
-    from modpm.registry.installing.progress import Progress
+    from modpm.registry.installing.fetching import Progress
     from modpm.registry.projects.lockfile import Pin
 
 

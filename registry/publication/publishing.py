@@ -27,7 +27,7 @@ from modpm.registry.signing.signature import (
     verify_distribution_signature,
 )
 from modpm.registry.signing.trusted_keys import TrustFile
-from modpm.registry.storage.materialising import materialise
+from modpm.registry.storage.store import materialise
 from modpm.registry.system.errors import explained
 from modpm.registry.system.threads import in_threads
 

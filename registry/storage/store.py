@@ -12,14 +12,15 @@ its name says is fetched again (`specs/store.md`).
 
 from __future__ import annotations
 
+import errno
 import os
+import sys
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
 from modpm.core.formats.digest import digest_file
 from modpm.core.formats.whole_files import sync_file
 from modpm.registry.storage import unsettled
-from modpm.registry.storage.materialising import materialise
 from modpm.registry.system.durable import locked, locks_in, move, refuse_links
 from modpm.registry.system.home import home
 from modpm.registry.system.threads import in_threads
@@ -31,6 +32,9 @@ if TYPE_CHECKING:
     from modpm.core.formats.manifest import FileRecord
     from modpm.registry.storage.downloading import Source
 
+# <linux/fs.h>: _IOW(0x94, 9, int)
+_FICLONE = 0x40049409
+_CANNOT_REFLINK = {errno.EOPNOTSUPP, errno.EXDEV, errno.EINVAL, errno.ENOTTY}
 _READ_ONLY = 0o444
 
 
@@ -156,7 +160,7 @@ class Store:
             _verified[_State.of(path)] = record.digest
 
     def give(self, record: FileRecord, target: Path) -> None:
-        """Make a file of the store appear elsewhere, read-only (`materialising`)."""
+        """Make a file of the store appear elsewhere, read-only (`materialise`)."""
         path = self.path(record.digest)
         is_verified = _verified.get(_State.of(path)) == record.digest
         materialise(path, target)
@@ -220,3 +224,52 @@ def verified_digest(path: Path) -> str:
         OSError: The file cannot be read.
     """
     return _verified.get(_State.of(path)) or digest_file(path)
+
+
+def materialise(source: Path, target: Path) -> None:
+    """Make a read-only file of the same bytes: by reflink, else hard link, else copy.
+
+    Args:
+        source: The file in the store.
+        target: The file in the project; it does not exist yet.
+    """
+    if _reflink(source, target):
+        target.chmod(_READ_ONLY)
+    elif not _hard_link(source, target):
+        from shutil import copyfile  # noqa: PLC0415 -- only where there are no links
+
+        copyfile(source, target)
+        target.chmod(_READ_ONLY)
+        sync_file(target)
+
+
+# Pairs of devices that share no blocks, so that it is tried once and not for every file.
+_without_reflinks: set[tuple[int, int]] = set()
+
+
+def _reflink(source: Path, target: Path) -> bool:
+    if sys.platform != "linux":
+        return False
+    devices = source.stat().st_dev, target.parent.stat().st_dev
+    if devices in _without_reflinks:
+        return False
+    import fcntl  # noqa: PLC0415 -- there is none on other systems
+
+    try:
+        with source.open("rb") as original, target.open("xb") as clone:
+            fcntl.ioctl(clone.fileno(), _FICLONE, original.fileno())
+            os.fsync(clone.fileno())
+    except OSError as error:
+        target.unlink(missing_ok=True)
+        if error.errno in _CANNOT_REFLINK:
+            _without_reflinks.add(devices)
+        return False
+    return True
+
+
+def _hard_link(source: Path, target: Path) -> bool:
+    try:
+        target.hardlink_to(source)
+    except OSError:
+        return False
+    return True

@@ -19,7 +19,7 @@ from modpm.registry.installing.installed import find, installed
 from modpm.registry.projects.lockfile import Change
 from modpm.registry.projects.project import Project
 from modpm.registry.seen import rollbacks_accepted
-from modpm.registry.storage import materialising
+from modpm.registry.storage import store as store_module
 from modpm.registry.storage.store import Store
 
 if TYPE_CHECKING:
@@ -201,8 +201,8 @@ def test_a_lockfile_gives_the_same_folder_whether_files_are_linked_or_copied(
         shutil.copy(project / name, clone / name)
     monkeypatch.setenv("MODPM_HOME", str(tmp_path / "another home"))
     # As if the store were on another file system than the project.
-    monkeypatch.setattr(materialising, "_hard_link", lambda _source, _target: False)
-    monkeypatch.setattr(materialising, "_reflink", lambda _source, _target: False)
+    monkeypatch.setattr(store_module, "_hard_link", lambda _source, _target: False)
+    monkeypatch.setattr(store_module, "_reflink", lambda _source, _target: False)
 
     sync(clone)
 

@@ -10,7 +10,7 @@ import pytest
 
 from modpm.core.errors import ModpmError
 from modpm.registry.installing.installation import install, sync
-from modpm.registry.installing.sealing import SEAL_TIME_NS, is_sealed
+from modpm.registry.installing.module_folders import SEAL_TIME_NS, is_sealed
 from modpm.registry.installing.verification import verify
 from modpm.registry.projects.project import Project
 

@@ -11,7 +11,7 @@ from modpm.core.errors import ModpmError
 from modpm.registry.installing.installation import install
 from modpm.registry.installing.verification import verify
 from modpm.registry.publication.publishing import publish
-from modpm.registry.storage import materialising
+from modpm.registry.storage import store as store_module
 from modpm.registry.storage.caching import PARTIAL_AGE_SECONDS, Share, measure, prune, verify_store
 from modpm.registry.storage.store import Store
 from modpm.registry.system.durable import make_folders
@@ -107,7 +107,7 @@ def test_a_project_with_copies_keeps_them(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     for way in ("_reflink", "_hard_link"):
-        monkeypatch.setattr(materialising, way, lambda _source, _target: False)
+        monkeypatch.setattr(store_module, way, lambda _source, _target: False)
     publish([make_distribution("digits/cat").folder], registry)
     install(["digits/cat"], project, registry)
 

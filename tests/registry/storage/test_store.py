@@ -10,11 +10,9 @@ import pytest
 from modpm.core.errors import ModpmError
 from modpm.core.formats.digest import digest_bytes
 from modpm.core.formats.manifest import FileRecord
-from modpm.registry.storage import materialising
 from modpm.registry.storage import store as store_module
 from modpm.registry.storage.downloading import Source
-from modpm.registry.storage.materialising import materialise
-from modpm.registry.storage.store import Store, verified_digest
+from modpm.registry.storage.store import Store, materialise, verified_digest
 from modpm.registry.system.transfer import receive
 
 if TYPE_CHECKING:
@@ -129,9 +127,9 @@ def test_what_was_verified_is_not_read_again(
 def test_what_somebody_wrote_to_is_read_again(
     store: Store, tmp_path: Path, way: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(materialising, "_reflink", lambda _source, _target: False)
+    monkeypatch.setattr(store_module, "_reflink", lambda _source, _target: False)
     if way == "copy":
-        monkeypatch.setattr(materialising, "_hard_link", lambda _source, _target: False)
+        monkeypatch.setattr(store_module, "_hard_link", lambda _source, _target: False)
     store.fetch(RECORD, Registry(CONTENT).sources)
     store.give(RECORD, tmp_path / "given")
     before = (tmp_path / "given").stat()
@@ -176,7 +174,7 @@ def test_a_file_is_given_by_whatever_the_file_system_can(
     tmp_path: Path, missing: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for way in missing:
-        monkeypatch.setattr(materialising, way, lambda _source, _target: False)
+        monkeypatch.setattr(store_module, way, lambda _source, _target: False)
     source = tmp_path / "source"
     source.write_bytes(CONTENT)
     source.chmod(0o444)

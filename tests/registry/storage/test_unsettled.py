@@ -13,7 +13,7 @@ from modpm.core.formats.digest import digest_bytes, digest_file
 from modpm.core.formats.manifest import MANIFEST_FILE
 from modpm.registry.installing.installation import install, sync
 from modpm.registry.installing.installed import installed
-from modpm.registry.installing.sealing import SEAL_TIME_NS
+from modpm.registry.installing.module_folders import SEAL_TIME_NS
 from modpm.registry.installing.verification import verify
 from modpm.registry.projects.project import Project
 from modpm.registry.publication.publishing import publish
