@@ -17,7 +17,7 @@ from modpm.cli import command_line
 from modpm.cli.error_document import ErrorDocument
 from modpm.core.errors import ModpmError
 from modpm.core.formats.records import convert
-from modpm.registry.resolver.refusals import ResolutionError
+from modpm.registry.resolver.refusals import ResolutionError, Step
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,6 +29,10 @@ VECTORS: dict[str, Any] = json.loads(
 EXIT_CODES: dict[str, list[int]] = VECTORS["exit_codes"]
 CLICKS_OWN = {"failed": {1}}
 """Codes whose exit code is that of an error of the command line library."""
+
+
+STEP = {"step", "kind", "text", "because"}
+"""What every step of a derivation has; all else are its facts."""
 
 
 def written(keyword: ast.expr | None) -> set[int]:
@@ -95,7 +99,15 @@ def error_of(document: dict[str, Any], exit_code: int) -> ModpmError:
     fields = dict(document["error"])
     derivation = fields.pop("derivation", None)
     error = ModpmError(fields.pop("what"), exit_code=exit_code, **fields)
-    return error if derivation is None else ResolutionError(error, str(error.why), derivation)
+    if derivation is None:
+        return error
+    return ResolutionError(error, str(error.why), [step_of(one) for one in derivation])
+
+
+def step_of(document: dict[str, Any]) -> Step:
+    facts = {name: value for name, value in document.items() if name not in STEP}
+    causes = tuple(number - 1 for number in document["because"])
+    return Step(document["kind"], document["text"], causes, facts)
 
 
 @pytest.fixture(scope="module")
