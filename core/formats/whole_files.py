@@ -5,13 +5,14 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
 from modpm.core.errors import ModpmError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
 _FULL = ("disk-full", "free some space and run the command again")
@@ -172,3 +173,29 @@ def _remove_folder(folder: Path) -> None:
     from shutil import rmtree  # noqa: PLC0415 -- verbs that only read need none
 
     rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def whole_tree(folder: Path) -> Iterator[Path]:
+    """Give a temporary folder that takes the folder's name when all went well.
+
+    If anything is raised, by a full disk or by the user, nothing is left behind.
+
+    Args:
+        folder: It must not exist, or be empty.
+
+    Raises:
+        ModpmError: `disk-full`, `permission-denied` or `cannot-write`.
+    """
+    from shutil import rmtree  # noqa: PLC0415 -- verbs that only read need none
+
+    folder = folder.absolute()
+    temporary = folder.with_name(f".{folder.name}.{uuid4().hex}.new")
+    try:
+        temporary.mkdir(parents=True)
+        yield temporary
+        temporary.rename(folder)
+    except OSError as error:
+        raise write_error(error, folder) from error
+    finally:
+        rmtree(temporary, ignore_errors=True)

@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING
 from modpm.core.composition.automatic import weigh
 from modpm.core.composition.compose import FUSED, INDEPENDENT
 from modpm.core.errors import ModpmError
-from modpm.core.modularizing.composing import compose_all, modules_of
-from modpm.core.modularizing.fitting import FittedNetwork, fit_networks
-from modpm.core.modularizing.metrics import join
+from modpm.core.modularizing.fitting import FittedNetwork, compose_all, fit_networks, modules_of
+from modpm.core.modularizing.modularization import join
 from modpm.core.training.evidence import Criterion
 from modpm.core.training.inference import accuracy
 

@@ -26,7 +26,7 @@ from modpm.core.formats.manifest import (
 )
 from modpm.core.formats.release_terms import license_text
 from modpm.core.modularizing.calibration import fit_common_platt, stratified_folds
-from modpm.core.modularizing.splits import HELD_OUT, N_DIGITS
+from modpm.core.modularizing.origin import HELD_OUT, N_DIGITS
 from modpm.core.tensors import encode_tensors
 
 if TYPE_CHECKING:

@@ -1,29 +1,34 @@
-"""Class modules of an origin, cut and calibrated on the held-out part of its training data."""
+"""Class modules of an origin: cut, given their scores, measured, and composed as one classifier."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import torch
+
 from modpm.core.composition.class_module import ClassModule
+from modpm.core.composition.evaluation import average_precision
+from modpm.core.composition.fused import fuse
+from modpm.core.formats.manifest import ClassMetrics, ComposedAccuracy
 from modpm.core.graph import Cost, count
 from modpm.core.modularizing.calibration import FittedScore, fit_score
-from modpm.core.modularizing.cutting import (
-    ScoredNetwork,
-    cut,
-    kernel_retention_rate,
-    with_score,
-)
-from modpm.core.modularizing.readings import Readings, read
+from modpm.core.modularizing.cutting import ScoredNetwork, cut, kernel_retention_rate, with_score
+from modpm.core.modularizing.origin import HELD_OUT, N_DIGITS, TEST
+from modpm.core.modularizing.reading import Readings, read, read_scores
+from modpm.core.training.inference import accuracy, predict_batches
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from torch import Tensor
 
+    from modpm.core.composition.scorer import Scorer
     from modpm.core.formats.manifest import Manifest
     from modpm.core.modularizing.cutting import CutNetwork, Retained
+    from modpm.core.modularizing.description import Describer
     from modpm.core.modularizing.origin import OriginNetwork
+    from modpm.core.training.evidence import Criterion
 
 
 AT_ONCE = 16
@@ -105,3 +110,96 @@ def _scored(
         fitted,
         count(scored.graph, scored.tensors),
     )
+
+
+def measure(scores: Tensor, is_class: Tensor, split: str) -> ClassMetrics:
+    """Measure a module's scores: precision and recall at a score above 0, average precision.
+
+    Where there is nothing to divide by, a number is 0.
+
+    Args:
+        scores: Of each image.
+        is_class: Which images show the class.
+        split: What the images are called.
+
+    Shapes:
+        scores: (N,); is_class: (N,), boolean.
+    """
+    is_claimed = scores > 0
+    n_claimed, n_class = int(is_claimed.sum()), int(is_class.sum())
+    n_right = int((is_claimed & is_class).sum())
+    return ClassMetrics(
+        split=split,
+        n=len(scores),
+        n_positive=n_class,
+        precision=round(n_right / max(1, n_claimed), N_DIGITS),
+        recall=round(n_right / max(1, n_class), N_DIGITS),
+        average_precision=round(average_precision(scores, is_class), N_DIGITS),
+    )
+
+
+def measure_networks(
+    origin: OriginNetwork,
+    networks: Sequence[FittedNetwork],
+    progress: Callable[[int, int], None],
+) -> Iterator[ClassMetrics]:
+    """Measure every class's network on images that decided nothing of it.
+
+    They are the test images, if there are any; otherwise the held-out training images, each
+    scored by a calibrator that was fitted on the other half of them.
+
+    Args:
+        origin: The modular network.
+        networks: Of its classes.
+        progress: Told how many classes are done, and of how many.
+    """
+    for start in range(0, len(networks), AT_ONCE):
+        yield from _measure_together(origin, networks[start : start + AT_ONCE])
+        progress(min(start + AT_ONCE, len(networks)), len(networks))
+
+
+def _measure_together(
+    origin: OriginNetwork, networks: Sequence[FittedNetwork]
+) -> Iterator[ClassMetrics]:
+    data, split = origin.test, TEST
+    if data is None:
+        data, split = origin.validation, HELD_OUT
+        scores = torch.stack([network.fitted.held_out_scores for network in networks], dim=1)
+    else:
+        scores = read_scores(
+            [network.scored for network in networks], data, origin.contract, origin.device
+        )
+    for own, network in zip(scores.unbind(1), networks, strict=True):
+        yield measure(own, data.labels == network.class_index, split)
+
+
+def modules_of(
+    networks: Sequence[FittedNetwork], describer: Describer, criterion: Criterion
+) -> list[ClassModule]:
+    """Return networks as class modules of which nothing is measured yet, to be composed."""
+    return [network.module(describer.manifest(network, criterion)) for network in networks]
+
+
+def compose_all(
+    origin: OriginNetwork, networks: Sequence[FittedNetwork], modules: Sequence[ClassModule]
+) -> tuple[ComposedAccuracy, Scorer]:
+    """Measure both compositions of all classes on the held-out images; return the fused one too.
+
+    Apart, an image's score is that of a calibrator that was fitted on the other half of them.
+
+    Args:
+        origin: The modular network.
+        networks: Of its classes.
+        modules: The same, as class modules.
+    """
+    data = origin.validation
+    fused = fuse(modules, [module.label for module in modules])
+    scores = torch.stack([network.fitted.held_out_scores for network in networks], dim=1)
+    fused_scores = predict_batches(fused.to(origin.device), data.images, origin.contract)
+    measured = ComposedAccuracy(
+        split=HELD_OUT,
+        n=len(data),
+        fused=round(accuracy(fused_scores, data.labels), N_DIGITS),
+        independent=round(accuracy(scores, data.labels), N_DIGITS),
+    )
+    return measured, fused

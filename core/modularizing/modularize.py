@@ -2,32 +2,31 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from modpm.core.composition.fused import obstacle
+from modpm.core.data.naming import default_namespace, module_names
+from modpm.core.errors import ModpmError
 from modpm.core.formats import canonical_json
 from modpm.core.formats.distribution import Distribution, write_distribution
-from modpm.core.formats.release_terms import UNSTATED_LICENSE
-from modpm.core.formats.whole_files import write_file
-from modpm.core.modularizing.choice import Choice, Search
-from modpm.core.modularizing.class_metrics import measure_networks
-from modpm.core.modularizing.composing import compose_all, modules_of
-from modpm.core.modularizing.description import Describer, files_of
-from modpm.core.modularizing.fitting import fit_networks
-from modpm.core.modularizing.metrics import cohesion, coupling
-from modpm.core.modularizing.modularization import Modularization, render_report
-from modpm.core.modularizing.origin import OriginNetwork
-from modpm.core.modularizing.request import (
-    AUTO,
-    Request,
-    checked_request,
+from modpm.core.formats.release_terms import (
+    UNSTATED_LICENSE,
+    checked_license,
+    checked_summary,
+    checked_version,
 )
-from modpm.core.modularizing.splits import TEST
-from modpm.core.modularizing.whole_tree import whole_tree
+from modpm.core.formats.whole_files import is_free, whole_tree, write_file
+from modpm.core.modularizing.calibration import KINDS
+from modpm.core.modularizing.choice import Choice, Search
+from modpm.core.modularizing.description import Describer, ReleaseDetails, files_of
+from modpm.core.modularizing.fitting import compose_all, fit_networks, measure_networks, modules_of
+from modpm.core.modularizing.modularization import Modularization, cohesion, coupling, render_report
+from modpm.core.modularizing.origin import TEST, OriginNetwork
 from modpm.core.training.device import AUTO as AUTO_DEVICE
 from modpm.core.training.device import choose_device
 from modpm.core.training.run import Run
@@ -37,7 +36,129 @@ if TYPE_CHECKING:
 
     from modpm.core.formats.manifest import Manifest
     from modpm.core.modularizing.fitting import FittedNetwork
-    from modpm.core.training.evidence import Evidence
+    from modpm.core.training.evidence import Criterion, Evidence
+
+
+AUTO = "auto"
+MEASURED_ON = (TEST, "held-out")
+
+
+@dataclass(frozen=True)
+class Request:
+    """What modularizing is to do.
+
+    Attributes:
+        output: The folder for the distributions.
+        criterion: What says which kernels are retained; None to choose it.
+        budget: The most points of accuracy that may be lost, where it is chosen.
+        calibration: The kind of the scores, or `auto`.
+        measures_test: Whether the test split is read.
+        details: What is the same for all releases.
+    """
+
+    output: Path
+    criterion: Criterion | None
+    budget: float
+    calibration: str
+    measures_test: bool
+    details: ReleaseDetails
+
+
+def checked_request(
+    run: Run,
+    *,
+    output: Path,
+    threshold: float | str | None,
+    retention: float | None,
+    budget: float,
+    namespace: str | None,
+    version: str,
+    license: str,
+    authors: Sequence[str],
+    summary: str | None,
+    calibration: str,
+    measure_on: str,
+    evidence_type: type[Evidence],
+) -> Request:
+    """Return what a user asks for, if it can be done.
+
+    Raises:
+        ModpmError: `invalid-threshold`, `bad-setting`, `invalid-name`, `same-name`,
+            `invalid-version`, `invalid-license` or `folder-exists`.
+    """
+    details = ReleaseDetails(
+        names=tuple(module_names(namespace or default_namespace(run.config.data), run.classes)),
+        version=checked_version(version),
+        license=checked_license(license),
+        authors=tuple(authors),
+        summary=None if summary is None else checked_summary(summary),
+    )
+    return Request(
+        output=_checked_output(output),
+        criterion=_checked_criterion(evidence_type, threshold, retention, run.config.retention),
+        budget=_checked_budget(budget),
+        calibration=_checked(calibration, (AUTO, *KINDS), "calibration"),
+        measures_test=_checked(measure_on, MEASURED_ON, "split to measure on") == TEST,
+        details=details,
+    )
+
+
+def _checked_criterion(
+    kind: type[Evidence], threshold: float | str | None, retention: float | None, prepared: float
+) -> Criterion | None:
+    if threshold == AUTO and retention is None:
+        return None
+    try:
+        number = None if threshold is None else float(threshold)
+    except ValueError:
+        raise ModpmError(
+            f"`{threshold}` is no threshold",
+            code="invalid-threshold",
+            hint="give a number above 0 and at most 1, or `auto`",
+            exit_code=2,
+        ) from None
+    if number is not None and retention is not None:
+        raise ModpmError(
+            "a threshold and a retention rate exclude each other",
+            code="bad-setting",
+            hint="give one of them",
+            exit_code=2,
+        )
+    return kind.criterion(number, retention, prepared)
+
+
+def _checked_budget(budget: float) -> float:
+    if not (math.isfinite(budget) and budget >= 0):
+        raise ModpmError(
+            f"a budget of {budget:g} points is not possible",
+            code="bad-setting",
+            hint="it is how many points of accuracy may be lost: 0 or more",
+            exit_code=2,
+        )
+    return budget
+
+
+def _checked(value: str, allowed: Sequence[str], what: str) -> str:
+    if value not in allowed:
+        raise ModpmError(
+            f"no {what} is called `{value}`",
+            code="bad-setting",
+            hint=f"take one of {', '.join(allowed)}",
+            exit_code=2,
+        )
+    return value
+
+
+def _checked_output(output: Path) -> Path:
+    if not is_free(output):
+        raise ModpmError(
+            f"`{output.name}` exists",
+            code="folder-exists",
+            where=str(output),
+            hint="choose another folder with `-o`, or remove this one",
+        )
+    return output
+
 
 SUMMARY_FILE = "modules.json"
 REPORT_FILE = "README.md"

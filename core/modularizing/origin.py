@@ -1,4 +1,4 @@
-"""The origin: the modular network of a finished run, and what it is worth by itself."""
+"""The origin: a trained network that class modules are cut from, and what it is worth by itself."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ import torch
 
 from modpm.core.errors import ModpmError
 from modpm.core.graph import build, count
-from modpm.core.modularizing.splits import N_DIGITS, TEST
 from modpm.core.training.batches import TrainingImages
 from modpm.core.training.checkpoint import network_digest
 from modpm.core.training.inference import accuracy, predict_batches
@@ -26,6 +25,16 @@ if TYPE_CHECKING:
     from modpm.core.training.evidence import Evidence
     from modpm.core.training.inference import Progress
     from modpm.core.training.run import Run
+
+
+TEST = "test"
+"""The test split, which decides nothing."""
+
+HELD_OUT = "train, held out"
+"""The part of the training data that scores are fitted on."""
+
+N_DIGITS = 6
+"""Measured numbers are rounded to so many digits, below what any image could change."""
 
 
 _PROCESSOR = torch.device("cpu")

@@ -16,12 +16,12 @@ from modpm.core.modularizing.calibration import (
     balanced_mean,
     fit,
     fit_common_platt,
+    fit_logistic,
     fit_score,
     smoothed_targets,
     stratified_folds,
 )
-from modpm.core.modularizing.logistic import fit_logistic
-from modpm.core.modularizing.readings import Readings
+from modpm.core.modularizing.reading import Readings
 
 NONE = torch.zeros(0)
 

@@ -14,7 +14,7 @@ from modpm.core.errors import ModpmError
 from modpm.core.formats.manifest import ComposedAccuracy
 from modpm.core.modularizing import choice
 from modpm.core.modularizing.choice import TradeOff, choose
-from modpm.core.modularizing.composing import compose_all
+from modpm.core.modularizing.fitting import compose_all
 from modpm.core.modularizing.modularize import modularize
 from modpm.core.training import evidence
 from modpm.core.training.inference import accuracy

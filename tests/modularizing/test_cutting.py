@@ -19,8 +19,7 @@ from modpm.core.modularizing.cutting import (
     retained_kernels,
     with_score,
 )
-from modpm.core.modularizing.readings import read, read_scores
-from modpm.core.modularizing.side_by_side import PlainNetwork, SideBySide
+from modpm.core.modularizing.reading import PlainNetwork, SideBySide, read, read_scores
 from modpm.core.slicing import mask_network
 from modpm.core.training.inference import predict_batches
 from modpm.core.training.methods.mwt import attach_mask_generators

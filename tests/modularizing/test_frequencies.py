@@ -9,7 +9,7 @@ import torch
 from tests.modularizing.test_metrics import naive_mean
 
 from modpm.core.data import normalise
-from modpm.core.modularizing.metrics import cohesion
+from modpm.core.modularizing.modularization import cohesion
 from modpm.core.modularizing.origin import aligned
 from modpm.core.training import inference
 from modpm.core.training.batches import TrainingImages

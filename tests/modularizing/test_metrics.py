@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from modpm.core.modularizing.metrics import (
+from modpm.core.modularizing.modularization import (
     cohesion,
     coupling,
     kernel_overlap,

@@ -16,8 +16,8 @@ from modpm.core.errors import ModpmError
 from modpm.core.formats.distribution import verify_distribution, write_distribution
 from modpm.core.formats.manifest import ComposedAccuracy
 from modpm.core.graph import count
-from modpm.core.modularizing.class_metrics import measure
 from modpm.core.modularizing.cutting import kernel_retention_rate
+from modpm.core.modularizing.fitting import measure
 from modpm.core.modularizing.modularize import modularize
 from modpm.core.training.inference import accuracy
 from modpm.core.training.run import Run
