@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from modpm.core.graph.masked_norm import MaskedNorm
-from modpm.core.graph.operators.arithmetic import Add, Mul, Scale
+from modpm.core.graph.operators.arithmetic import OfTwo, Scale
 from modpm.core.graph.operators.normalization import UncountedBatchNorm2d
 from modpm.core.graph.operators.pooling import Mean
 
@@ -59,7 +59,7 @@ def scaled_steps(steps: Sequence[Step], scaled: Mapping[int, int]) -> list[Step]
             continue
         unscaled = after + len(scaled) + place
         is_image = isinstance(step.layer, UncountedBatchNorm2d)
-        layer = Mul(0, 2) if is_image and scaled[step.output] == _VECTORS else Scale()
+        layer = OfTwo(torch.mul, 0, 2) if is_image and scaled[step.output] == _VECTORS else Scale()
         result.append(replace(step, output=unscaled))
         result.append(Step(step.name, layer, (unscaled, after + place), step.output))
     return result
@@ -138,19 +138,22 @@ def _other_input(step: Step, reading: Step) -> int:
 
 
 def _is_sum_of_images(step: Step) -> bool:
-    return type(step.layer) is Add and step.layer.trailing == (0, 0)
+    layer = step.layer
+    return isinstance(layer, OfTwo) and layer.function is torch.add and layer.trailing == (0, 0)
 
 
 def _is_masked_norm(norm: Step, product: Step) -> bool:
     """Whether these are a batch normalisation of images and a product with a vector."""
-    if type(norm.layer) is not UncountedBatchNorm2d or type(product.layer) is not Mul:
+    layer = product.layer
+    if not isinstance(norm.layer, UncountedBatchNorm2d) or not isinstance(layer, OfTwo):
         return False
     place = product.inputs.index(norm.output)
-    return product.layer.trailing[place] == 0 and product.layer.trailing[1 - place] > 0
+    is_by_channel = layer.trailing[place] == 0 and layer.trailing[1 - place] > 0
+    return layer.function is torch.mul and is_by_channel
 
 
-_FRESH = (nn.Conv2d, nn.Linear, UncountedBatchNorm2d, Add)
-"""Layers (`Sub` and `Mul` are `Add`s) that make new values which their own gradients never read."""
+_FRESH = (nn.Conv2d, nn.Linear, UncountedBatchNorm2d, OfTwo)
+"""Layers that make new values which their own gradients never read."""
 
 
 def _with_relus_in_place(steps: Sequence[Step], wanted: Collection[int]) -> list[Step]:

@@ -6,13 +6,13 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from modpm.core.graph.cutting.cutter import Cutter
 from modpm.core.graph.cutting.kinds import CONSTANT, VARYING, ZERO, Kinds, all_of
 from modpm.core.graph.cutting.recipes import Cut, Kept
 from modpm.core.graph.cutting.rules import Flow, Rule, Shared
-from modpm.core.graph.operators.definition import layer_name
+from modpm.core.graph.operators.definition import layer_name, with_tensors
 from modpm.core.graph.operators.table import OPERATORS
 from modpm.core.graph.shapes import check_tensors, infer_shapes, tensor_shapes
 from modpm.core.slicing.retained import Retained, checked, checked_outputs, mask_points
@@ -141,14 +141,23 @@ class _Slicer:
 
     def constants(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Compute the constant channels of every value; varying ones are given as zero."""
-        values = {self._graph.input: torch.zeros(self._graph.input_shape[0]).double()}
+        values = {name: torch.zeros(s[0]).double() for name, s in self._shapes.items()}
         for node, rule in self._nodes():
-            inputs = [values[name] for name in node.inputs]
-            own = {role: _double(tensors[name]) for role, name in node.tensors.items()}
-            found = rule.values(node, self._flow, inputs, own)
             constant = torch.from_numpy(self._flow.kinds[node.name] == CONSTANT)
-            values[node.name] = torch.where(constant, found, 0.0)
+            if bool(constant.any()):
+                found = rule.values(
+                    node,
+                    self._flow,
+                    [values[name] for name in node.inputs],
+                    self._layer(node, tensors),
+                )
+                values[node.name] = torch.where(constant, found, 0.0)
         return values
+
+    def _layer(self, node: Node, tensors: Mapping[str, Tensor]) -> nn.Module:
+        layer = OPERATORS[node.operator].layer(node, self._flow.input_shapes(node))
+        own = {role: tensors[name].detach().cpu().double() for role, name in node.tensors.items()}
+        return with_tensors(layer, own).requires_grad_(False).eval()
 
 
 def _rules_of(graph: Graph) -> dict[str, Rule]:
@@ -164,7 +173,3 @@ def _rules_of(graph: Graph) -> dict[str, Rule]:
     rules = {node.name: OPERATORS[node.operator].cut for node in graph.nodes}
     shared = {node.name for node in graph.nodes if users[layer_name(node)] > 1}
     return {name: Shared(rule) if name in shared else rule for name, rule in rules.items()}
-
-
-def _double(tensor: Tensor) -> Tensor:
-    return tensor.detach().cpu().double()

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
-from torch import Tensor, nn
 
 from modpm.core.formats.network_graph import Node
 from modpm.core.graph.cutting.cutter import UNUSED, Cutter, Piece
 from modpm.core.graph.cutting.kinds import CONSTANT, VARYING, ZERO, Kinds, all_of
 from modpm.core.graph.cutting.recipes import whole
-from modpm.core.graph.operators.definition import with_tensors
 
 if TYPE_CHECKING:
-    from modpm.core.graph.operators.definition import Shape, Shapes
+    from torch import Tensor, nn
+
+    from modpm.core.graph.operators.definition import Shape
 
 
 @dataclass(frozen=True)
@@ -41,28 +40,31 @@ class Flow:
         return [self.shapes[name] for name in node.inputs]
 
 
-class Rule(Protocol):
-    """How channels flow through one operator."""
+class Rule:
+    """How channels flow through one operator; by itself, each from the same one of one input."""
 
     def kinds(self, node: Node, flow: Flow) -> Kinds:
         """Return the kinds of the output's channels."""
+        raise NotImplementedError
 
-    def values(
-        self, node: Node, flow: Flow, inputs: Sequence[Tensor], tensors: Mapping[str, Tensor]
-    ) -> Tensor:
+    def values(self, node: Node, flow: Flow, inputs: Sequence[Tensor], layer: nn.Module) -> Tensor:
         """Return the values of the output's constant channels; of the others, any number.
 
         Args:
             node: The node.
             flow: Kinds and shapes of its inputs.
             inputs: For each input its constants, zero for channels that vary.
-            tensors: The node's tensors by role, in double precision.
+            layer: What computes the node, in double precision.
 
         Shapes:
             inputs: (C,) each -> (C_out,)
         """
+        ranks = [len(shape) for shape in flow.input_shapes(node)]
+        pixels = [x.view(1, -1, *[1] * (n - 1)) for x, n in zip(inputs, ranks, strict=True)]
+        result: Tensor = layer(*pixels)[0]
+        return result.flatten(1)[:, 0] if result.dim() > 1 else result
 
-    def needs(self, node: Node, wanted: Sequence[int], flow: Flow) -> list[list[int]]:
+    def needs(self, _node: Node, wanted: Sequence[int], _flow: Flow) -> list[list[int]]:
         """Return for each input the channels from which the wanted ones are computed.
 
         Args:
@@ -70,9 +72,14 @@ class Rule(Protocol):
             wanted: Channels of its output, ascending, that vary and that another node reads.
             flow: Kinds and shapes.
         """
+        return [list(wanted)]
 
     def cut(self, node: Node, wanted: Sequence[int], flow: Flow, cutter: Cutter) -> Piece:
-        """Add what is left of the node to the sliced network."""
+        """Add what is left of the node to the sliced network, with its tensors cut as it is."""
+        source = cutter.conform(node.inputs[0], wanted, node.name)
+        kept = (whole(list(wanted), len(flow.kinds[node.inputs[0]])),)
+        recipes = cutter.cuts(node, dict.fromkeys(node.tensors, kept))
+        return Piece(cutter.add(node, [source], recipes=recipes), tuple(wanted))
 
 
 Fate = Callable[[Node], int]
@@ -90,8 +97,8 @@ def constant(_node: Node) -> int:
 
 
 @dataclass(frozen=True)
-class Channelwise:
-    """Channel by channel, each pixel from one pixel or from many.
+class Channelwise(Rule):
+    """Channel by channel and pixel by pixel.
 
     Attributes:
         of_zero: What becomes of a channel of zeros.
@@ -106,69 +113,40 @@ class Channelwise:
         fates = [self.of_zero(node), self.of_constant(node), VARYING]
         return np.array(fates, dtype=np.int8)[flow.kinds[node.inputs[0]]]
 
+
+class Pooling(Channelwise):
+    """Channel by channel, each pixel from many."""
+
     def values(
-        self, _node: Node, _flow: Flow, inputs: Sequence[Tensor], _tensors: Mapping[str, Tensor]
+        self, _node: Node, _flow: Flow, inputs: Sequence[Tensor], _layer: nn.Module
     ) -> Tensor:
         """Return the input's constants: a pool of a constant is that constant."""
         return inputs[0]
 
-    def needs(self, _node: Node, wanted: Sequence[int], _flow: Flow) -> list[list[int]]:
-        """Return the same channels."""
-        return [list(wanted)]
 
-    def cut(self, node: Node, wanted: Sequence[int], flow: Flow, cutter: Cutter) -> Piece:
-        """Add the node on the wanted channels, with its tensors cut to them."""
-        source = cutter.conform(node.inputs[0], wanted, node.name)
-        kept = (whole(list(wanted), len(flow.kinds[node.inputs[0]])),)
-        recipes = cutter.cuts(node, dict.fromkeys(node.tensors, kept))
-        return Piece(cutter.add(node, [source], recipes=recipes), tuple(wanted))
-
-
-@dataclass(frozen=True)
-class Elementwise(Channelwise):
-    """Channel by channel and pixel by pixel.
-
-    Attributes:
-        layer: Makes the layer that computes the node.
-    """
-
-    layer: Callable[[Node, Shapes], nn.Module] = field(kw_only=True)
-
-    def values(
-        self, node: Node, flow: Flow, inputs: Sequence[Tensor], tensors: Mapping[str, Tensor]
-    ) -> Tensor:
-        """Return what the node's own layer makes of the constants."""
-        shape = flow.shapes[node.inputs[0]]
-        layer = with_tensors(self.layer(node, [shape]), tensors).eval()
-        with torch.no_grad():
-            result: Tensor = layer(inputs[0].view(1, -1, *[1] * (len(shape) - 1)))
-        return result.view(-1)
-
-
-class Mixing:
+class Mixing(Rule):
     """Every channel from all channels."""
 
     def kinds(self, node: Node, flow: Flow) -> Kinds:
         """Return varying for all."""
         return all_of(VARYING, flow.shapes[node.name][0])
 
-    def values(
-        self, _node: Node, _flow: Flow, inputs: Sequence[Tensor], _tensors: Mapping[str, Tensor]
-    ) -> Tensor:
-        """Return any numbers: no channel is constant."""
-        return inputs[0]
-
     def needs(self, node: Node, _wanted: Sequence[int], flow: Flow) -> list[list[int]]:
         """Return all channels."""
-        return [list(range(flow.shapes[name][0])) for name in node.inputs]
+        return [list(range(shape[0])) for shape in flow.input_shapes(node)]
 
-    def cut(self, node: Node, _wanted: Sequence[int], flow: Flow, cutter: Cutter) -> Piece:
+    def cut(self, node: Node, wanted: Sequence[int], flow: Flow, cutter: Cutter) -> Piece:
         """Add the whole node."""
-        return _add_whole(node, flow, cutter)
+        needs = self.needs(node, wanted, flow)
+        sources = [cutter.conform(*own, node.name) for own in zip(node.inputs, needs, strict=True)]
+        recipes = cutter.cuts(node, dict.fromkeys(node.tensors, ()))
+        kinds = enumerate(flow.kinds[node.name])
+        layout = tuple(channel if kind == VARYING else UNUSED for channel, kind in kinds)
+        return Piece(cutter.add(node, sources, recipes=recipes), layout)
 
 
 @dataclass(frozen=True)
-class Shared:
+class Shared(Mixing):
     """A node whose tensors another node has too: cut apart, they would be two.
 
     Attributes:
@@ -181,25 +159,6 @@ class Shared:
         """Return what the operator's rule says."""
         return self.rule.kinds(node, flow)
 
-    def values(
-        self, node: Node, flow: Flow, inputs: Sequence[Tensor], tensors: Mapping[str, Tensor]
-    ) -> Tensor:
+    def values(self, node: Node, flow: Flow, inputs: Sequence[Tensor], layer: nn.Module) -> Tensor:
         """Return what the operator's rule says."""
-        return self.rule.values(node, flow, inputs, tensors)
-
-    def needs(self, node: Node, _wanted: Sequence[int], flow: Flow) -> list[list[int]]:
-        """Return all channels."""
-        return [list(range(flow.shapes[name][0])) for name in node.inputs]
-
-    def cut(self, node: Node, _wanted: Sequence[int], flow: Flow, cutter: Cutter) -> Piece:
-        """Add the whole node."""
-        return _add_whole(node, flow, cutter)
-
-
-def _add_whole(node: Node, flow: Flow, cutter: Cutter) -> Piece:
-    sources = [cutter.conform(name, range(flow.shapes[name][0]), node.name) for name in node.inputs]
-    recipes = cutter.cuts(node, dict.fromkeys(node.tensors, ()))
-    layout = [
-        channel if kind == VARYING else UNUSED for channel, kind in enumerate(flow.kinds[node.name])
-    ]
-    return Piece(cutter.add(node, sources, recipes=recipes), tuple(layout))
+        return self.rule.values(node, flow, inputs, layer)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
@@ -9,12 +10,11 @@ from torch import Tensor, nn
 
 from modpm.core.graph.attributes import FRACTION, NUMBER, Attribute, choice
 from modpm.core.graph.cutting.kinds import CONSTANT, ZERO
-from modpm.core.graph.cutting.rules import Elementwise, Fate, Mixing, constant, zero
+from modpm.core.graph.cutting.rules import Channelwise, Fate, Mixing, constant, zero
 from modpm.core.graph.index_views import View
 from modpm.core.graph.operators.definition import (
     VECTOR_RANK,
     Operator,
-    Shapes,
     float_of,
     per_channel,
     same_shape,
@@ -37,16 +37,16 @@ if TYPE_CHECKING:
 LARGEST = 3.4028234663852886e38  # of float32: no bound at all
 
 
-class Clamp(nn.Module):
-    """Values limited to a range."""
+class Function(nn.Module):
+    """A function of one value, number by number."""
 
-    def __init__(self, minimum: float, maximum: float) -> None:
+    def __init__(self, function: Callable[[Tensor], Tensor]) -> None:
         super().__init__()
-        self.minimum, self.maximum = minimum, maximum
+        self.function = function
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return the limited values."""
-        return x.clamp(self.minimum, self.maximum)
+        """Return what the function makes of the numbers."""
+        return self.function(x)
 
 
 class DropoutChannels(nn.Module):
@@ -73,12 +73,12 @@ def elementwise(
         attributes: The operator's.
         of_zero: What becomes of a channel of zeros.
     """
-
-    def layer(node: Node, _shapes: Shapes) -> nn.Module:
-        return make(node)
-
-    cut = Elementwise(of_zero=of_zero, layer=layer)
-    return Operator(layer=layer, output_shape=same_shape, attributes=attributes or {}, cut=cut)
+    return Operator(
+        layer=lambda node, _shapes: make(node),
+        output_shape=same_shape,
+        attributes=attributes or {},
+        cut=Channelwise(of_zero),
+    )
 
 
 def _clamped_zero(node: Node) -> int:
@@ -105,7 +105,9 @@ ELEMENTWISE: dict[str, Operator] = {
     "tanh": elementwise(lambda _node: nn.Tanh()),
     "softplus": elementwise(lambda _node: nn.Softplus(), of_zero=constant),
     "clamp": elementwise(
-        lambda node: Clamp(float_of(node, "minimum"), float_of(node, "maximum")),
+        lambda node: Function(
+            partial(torch.clamp, min=float_of(node, "minimum"), max=float_of(node, "maximum"))
+        ),
         {"minimum": NUMBER, "maximum": NUMBER},
         _clamped_zero,
     ),
@@ -116,16 +118,12 @@ ELEMENTWISE: dict[str, Operator] = {
 }
 
 
-def _prelu_layer(_node: Node, shapes: Shapes) -> nn.Module:
-    return nn.PReLU(shapes[0][0], device="meta")
-
-
 PRELU = Operator(
-    layer=_prelu_layer,
+    layer=lambda _node, shapes: nn.PReLU(shapes[0][0], device="meta"),
     output_shape=same_shape,
     required=("weight",),
     tensor_shapes=per_channel("weight"),
-    cut=Elementwise(layer=_prelu_layer),
+    cut=Channelwise(),
 )
 
 

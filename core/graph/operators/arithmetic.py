@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from functools import partial
 from itertools import accumulate
 from numbers import Number
 from typing import TYPE_CHECKING, Any
@@ -15,10 +15,10 @@ from torch import Tensor, nn
 from modpm.core.graph.attributes import NUMBER
 from modpm.core.graph.cutting.cutter import UNUSED, Cutter, Piece
 from modpm.core.graph.cutting.kinds import CONSTANT, ZERO, Kinds
-from modpm.core.graph.cutting.rules import Elementwise
+from modpm.core.graph.cutting.rules import Channelwise, Rule
 from modpm.core.graph.index_views import ZERO as NO_INDEX
 from modpm.core.graph.index_views import View
-from modpm.core.graph.operators.activation import elementwise
+from modpm.core.graph.operators.activation import Function, elementwise
 from modpm.core.graph.operators.definition import (
     IMAGE_RANK,
     Operator,
@@ -39,34 +39,10 @@ from modpm.core.graph.translation import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
 
     from modpm.core.formats.network_graph import Node
     from modpm.core.graph.cutting.rules import Flow
-
-
-class AddScalar(nn.Module):
-    """Values plus a number."""
-
-    def __init__(self, value: float) -> None:
-        super().__init__()
-        self.value = value
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return the sum."""
-        return x + self.value
-
-
-class MulScalar(nn.Module):
-    """Values times a number."""
-
-    def __init__(self, value: float) -> None:
-        super().__init__()
-        self.value = value
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return the product."""
-        return x * self.value
 
 
 class ChannelAffine(nn.Module):
@@ -96,32 +72,19 @@ def _widened(x: Tensor, n_trailing: int) -> Tensor:
     return x[..., None, None] if n_trailing else x
 
 
-class Add(nn.Module):
-    """The sum of two values."""
+class OfTwo(nn.Module):
+    """A function of two values, number by number, a vector having one for each channel."""
 
-    def __init__(self, trailing_left: int, trailing_right: int) -> None:
+    def __init__(
+        self, function: Callable[[Tensor, Tensor], Tensor], trailing_left: int, trailing_right: int
+    ) -> None:
         super().__init__()
+        self.function = function
         self.trailing = trailing_left, trailing_right
 
     def forward(self, left: Tensor, right: Tensor) -> Tensor:
-        """Return the sum, a vector having one value for each channel."""
-        return _widened(left, self.trailing[0]) + _widened(right, self.trailing[1])
-
-
-class Sub(Add):
-    """The difference of two values."""
-
-    def forward(self, left: Tensor, right: Tensor) -> Tensor:
-        """Return the difference, a vector having one value for each channel."""
-        return _widened(left, self.trailing[0]) - _widened(right, self.trailing[1])
-
-
-class Mul(Add):
-    """The product of two values."""
-
-    def forward(self, left: Tensor, right: Tensor) -> Tensor:
-        """Return the product, a vector having one value for each channel."""
-        return _widened(left, self.trailing[0]) * _widened(right, self.trailing[1])
+        """Return what the function makes of the numbers."""
+        return self.function(_widened(left, self.trailing[0]), _widened(right, self.trailing[1]))
 
 
 class Scale(nn.Module):
@@ -131,22 +94,6 @@ class Scale(nn.Module):
         """Return the product; factors of one or two dimensions are of channels, (N, C) or (C,)."""
         is_of_channels = x.dim() == IMAGE_RANK + 1 and factor.dim() < IMAGE_RANK
         return x * (factor[..., None, None] if is_of_channels else factor)
-
-
-class Maximum(Add):
-    """The larger of two values, number by number."""
-
-    def forward(self, left: Tensor, right: Tensor) -> Tensor:
-        """Return the larger numbers, a vector having one value for each channel."""
-        return torch.maximum(_widened(left, self.trailing[0]), _widened(right, self.trailing[1]))
-
-
-class Minimum(Add):
-    """The smaller of two values, number by number."""
-
-    def forward(self, left: Tensor, right: Tensor) -> Tensor:
-        """Return the smaller numbers, a vector having one value for each channel."""
-        return torch.minimum(_widened(left, self.trailing[0]), _widened(right, self.trailing[1]))
 
 
 class Cat(nn.Module):
@@ -176,16 +123,7 @@ def _own_channels(channels: Sequence[int], kinds: Kinds, n_channels: int) -> lis
     return [0] if is_broadcast else list(channels)
 
 
-_OF_TWO: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
-    "add": torch.add,
-    "sub": torch.sub,
-    "mul": torch.mul,
-    "maximum": torch.maximum,
-    "minimum": torch.minimum,
-}
-
-
-class BinaryRule:
+class BinaryRule(Rule):
     """Two values, channel by channel, each broadcast where it has one channel or one pixel."""
 
     def kinds(self, node: Node, flow: Flow) -> Kinds:
@@ -197,12 +135,6 @@ class BinaryRule:
         inputs = flow.inputs(node)
         n_channels = max(map(len, inputs))
         return [_spread_kinds(kinds, n_channels) for kinds in inputs]
-
-    def values(
-        self, node: Node, _flow: Flow, inputs: Sequence[Tensor], _tensors: Mapping[str, Tensor]
-    ) -> Tensor:
-        """Return what the operator makes of the constants."""
-        return _OF_TWO[node.operator](*inputs)
 
     def needs(self, node: Node, wanted: Sequence[int], flow: Flow) -> list[list[int]]:
         """Return the same channels of both."""
@@ -254,19 +186,12 @@ class ProductRule(BinaryRule):
         return np.where((left == ZERO) | (right == ZERO), ZERO, np.maximum(left, right))
 
 
-@dataclass(frozen=True)
-class CatRule:
+class CatRule(Rule):
     """Values one after another along their channels."""
 
     def kinds(self, node: Node, flow: Flow) -> Kinds:
         """Return the kinds one after another."""
         return np.concatenate(flow.inputs(node))
-
-    def values(
-        self, _node: Node, _flow: Flow, inputs: Sequence[Tensor], _tensors: Mapping[str, Tensor]
-    ) -> Tensor:
-        """Return the constants one after another."""
-        return torch.cat(list(inputs))
 
     def needs(self, node: Node, wanted: Sequence[int], flow: Flow) -> list[list[int]]:
         """Return for each value its own share of the channels."""
@@ -308,9 +233,9 @@ def broadcast(shapes: Shapes) -> Shape:
     return tuple(output)
 
 
-def _binary(make: Callable[[int, int], nn.Module], cut: BinaryRule) -> Operator:
+def _binary(function: Callable[[Tensor, Tensor], Tensor], cut: BinaryRule) -> Operator:
     return Operator(
-        layer=lambda _node, shapes: make(*trailing_ones(shapes[0], shapes[1])),
+        layer=lambda _node, shapes: OfTwo(function, *trailing_ones(shapes[0], shapes[1])),
         output_shape=lambda _node, shapes: broadcast(shapes),
         n_inputs=2,
         cut=cut,
@@ -329,17 +254,14 @@ CAT = Operator(
 )
 
 
-def _affine_layer(node: Node, shapes: Shapes) -> nn.Module:
-    roles = node.tensors
-    return ChannelAffine(shapes[0], has_weight="weight" in roles, has_bias="bias" in roles)
-
-
 CHANNEL_AFFINE = Operator(
-    layer=_affine_layer,
+    layer=lambda node, shapes: ChannelAffine(
+        shapes[0], has_weight="weight" in node.tensors, has_bias="bias" in node.tensors
+    ),
     output_shape=same_shape,
     optional=("weight", "bias"),
     tensor_shapes=per_channel("weight", "bias"),
-    cut=Elementwise(of_zero=_biased_zero, layer=_affine_layer),
+    cut=Channelwise(of_zero=_biased_zero),
 )
 
 
@@ -547,15 +469,19 @@ def _cat_of_one(base: View, values: Sequence[object], dimension: int) -> View | 
 
 OPERATORS = {
     "add_scalar": elementwise(
-        lambda node: AddScalar(float_of(node, "value")), {"value": NUMBER}, _shifted_zero
+        lambda node: Function(partial(torch.add, other=float_of(node, "value"))),
+        {"value": NUMBER},
+        _shifted_zero,
     ),
-    "mul_scalar": elementwise(lambda node: MulScalar(float_of(node, "value")), {"value": NUMBER}),
+    "mul_scalar": elementwise(
+        lambda node: Function(partial(torch.mul, other=float_of(node, "value"))), {"value": NUMBER}
+    ),
     "channel_affine": CHANNEL_AFFINE,
-    "add": _binary(Add, SumRule()),
-    "sub": _binary(Sub, SumRule()),
-    "mul": _binary(Mul, ProductRule()),
-    "maximum": _binary(Maximum, BinaryRule()),
-    "minimum": _binary(Minimum, BinaryRule()),
+    "add": _binary(torch.add, SumRule()),
+    "sub": _binary(torch.sub, SumRule()),
+    "mul": _binary(torch.mul, ProductRule()),
+    "maximum": _binary(torch.maximum, BinaryRule()),
+    "minimum": _binary(torch.minimum, BinaryRule()),
     "cat": CAT,
 }
 

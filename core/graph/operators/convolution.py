@@ -14,6 +14,7 @@ from modpm.core.graph.attributes import NATURAL_PAIR, PAIR, POSITIVE
 from modpm.core.graph.cutting.cutter import UNUSED, Cutter, Piece
 from modpm.core.graph.cutting.kinds import CONSTANT, VARYING, ZERO, Kinds, places
 from modpm.core.graph.cutting.recipes import Offset, Recipe, weighted_sum, whole
+from modpm.core.graph.cutting.rules import Rule
 from modpm.core.graph.index_views import View
 from modpm.core.graph.operators.definition import (
     IMAGE_RANK,
@@ -41,7 +42,7 @@ from modpm.core.graph.translation import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from modpm.core.formats.network_graph import AttributeValue, Node
     from modpm.core.graph.cutting.rules import Flow
@@ -213,7 +214,7 @@ def _even_kernels(sizes: _Groups, groups: list[int], wanted: Sequence[int]) -> l
     return kernels
 
 
-class WeightedRule:
+class WeightedRule(Rule):
     """Each output channel a weighted sum of the input channels of its group."""
 
     def kinds(self, node: Node, flow: Flow) -> Kinds:
@@ -229,14 +230,11 @@ class WeightedRule:
             return VARYING
         return CONSTANT if (kinds == CONSTANT).any() else known
 
-    def values(
-        self, node: Node, _flow: Flow, inputs: Sequence[Tensor], tensors: Mapping[str, Tensor]
-    ) -> Tensor:
+    def values(self, node: Node, _flow: Flow, inputs: Sequence[Tensor], layer: nn.Module) -> Tensor:
         """Return the weighted sum of the constants, with bias and offset."""
-        total = weighted_sum(node, tensors["weight"], inputs[0])
-        for role in ("bias", "offset"):
-            if role in tensors:
-                total = total + tensors[role]
+        total = weighted_sum(node, layer.get_parameter("weight"), inputs[0])
+        for role in {"bias", "offset"} & set(node.tensors):
+            total = total + getattr(layer, role)
         return total
 
     def needs(self, node: Node, wanted: Sequence[int], flow: Flow) -> list[list[int]]:

@@ -9,7 +9,7 @@ import torch.nn.functional as F  # noqa: N812 - torch's own name for it
 from torch import Tensor, nn
 
 from modpm.core.graph.attributes import FRACTION, POSITIVE, real
-from modpm.core.graph.cutting.rules import Elementwise, Mixing, constant
+from modpm.core.graph.cutting.rules import Channelwise, Mixing, constant
 from modpm.core.graph.operators.convolution import channels_first, channels_last
 from modpm.core.graph.operators.definition import (
     VECTOR_RANK,
@@ -161,7 +161,7 @@ def _group_norm(t: Translator, a: Arguments) -> View:
 
 
 BATCH_NORM = Operator(
-    cut=Elementwise(of_zero=constant, layer=_batch_norm_layer),
+    cut=Channelwise(of_zero=constant),
     layer=_batch_norm_layer,
     output_shape=same_shape,
     attributes={"eps": real(minimum=0.0), "momentum": FRACTION},

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from modpm.core.graph.attributes import NATURAL_PAIR, PAIR, Attribute, flag
 from modpm.core.graph.cutting.kinds import CONSTANT, VARYING
-from modpm.core.graph.cutting.rules import Channelwise
+from modpm.core.graph.cutting.rules import Pooling
 from modpm.core.graph.operators.arithmetic import larger
 from modpm.core.graph.operators.convolution import space_of
 from modpm.core.graph.operators.definition import (
@@ -133,7 +133,7 @@ MAX_POOL2D = Operator(
     layer=_max_pool_layer,
     output_shape=_pool_shape,
     attributes={**_POOL_ATTRIBUTES, "dilation": PAIR},
-    cut=Channelwise(),
+    cut=Pooling(),
 )
 
 
@@ -141,7 +141,7 @@ AVG_POOL2D = Operator(
     layer=_avg_pool_layer,
     output_shape=_pool_shape,
     attributes={**_POOL_ATTRIBUTES, "count_include_pad": flag()},
-    cut=Channelwise(of_constant=_averaged_constant),
+    cut=Pooling(of_constant=_averaged_constant),
 )
 
 
@@ -150,7 +150,7 @@ def _adaptive(make: Callable[[tuple[int, int]], nn.Module]) -> Operator:
         layer=lambda node, _shapes: make(pair_of(node, "output_size")),
         output_shape=lambda node, shapes: (image_shape(shapes)[0], *pair_of(node, "output_size")),
         attributes={"output_size": PAIR},
-        cut=Channelwise(),
+        cut=Pooling(),
     )
 
 
@@ -163,7 +163,7 @@ MEAN = Operator(
     layer=lambda node, _shapes: Mean(keepdim=flag_of(node, "keepdim")),
     output_shape=_mean_shape,
     attributes={"keepdim": flag()},
-    cut=Channelwise(),
+    cut=Pooling(),
 )
 
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from modpm.core.graph.attributes import NATURAL_PAIR, NUMBER, PAIR, POSITIVE, integers
 from modpm.core.graph.cutting.cutter import UNUSED, Cutter, Piece
 from modpm.core.graph.cutting.kinds import CONSTANT, VARYING, ZERO, Kinds, all_of
-from modpm.core.graph.cutting.rules import Channelwise
+from modpm.core.graph.cutting.rules import Pooling, Rule
 from modpm.core.graph.index_views import ZERO as NO_INDEX
 from modpm.core.graph.index_views import View
 from modpm.core.graph.operators.activation import LARGEST
@@ -43,7 +43,7 @@ from modpm.core.graph.translation import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from modpm.core.formats.network_graph import Node
     from modpm.core.graph.cutting.rules import Flow
@@ -206,7 +206,7 @@ def _constant_shape(node: Node, _shapes: Shapes) -> Shape:
     return shape
 
 
-class FlattenRule:
+class FlattenRule(Rule):
     """Each channel's pixels one after another."""
 
     def _area(self, node: Node, flow: Flow) -> int:
@@ -216,9 +216,7 @@ class FlattenRule:
         """Return each channel's kind for each of its pixels."""
         return np.repeat(flow.kinds[node.inputs[0]], self._area(node, flow))
 
-    def values(
-        self, node: Node, flow: Flow, inputs: Sequence[Tensor], _tensors: Mapping[str, Tensor]
-    ) -> Tensor:
+    def values(self, node: Node, flow: Flow, inputs: Sequence[Tensor], _layer: nn.Module) -> Tensor:
         """Return each channel's constant for each of its pixels."""
         return inputs[0].repeat_interleave(self._area(node, flow))
 
@@ -235,7 +233,7 @@ class FlattenRule:
         return Piece(cutter.add(node, [source]), tuple(layout))
 
 
-class UnflattenRule:
+class UnflattenRule(Rule):
     """Features as the pixels of channels."""
 
     def _shape(self, node: Node) -> tuple[int, int]:
@@ -250,7 +248,7 @@ class UnflattenRule:
         return largest if area == 1 else np.where(largest == CONSTANT, VARYING, largest)
 
     def values(
-        self, node: Node, _flow: Flow, inputs: Sequence[Tensor], _tensors: Mapping[str, Tensor]
+        self, node: Node, _flow: Flow, inputs: Sequence[Tensor], _layer: nn.Module
     ) -> Tensor:
         """Return each channel's constant: that of its first pixel."""
         return inputs[0].view(self._shape(node))[:, 0]
@@ -267,18 +265,12 @@ class UnflattenRule:
         return Piece(cutter.add(node, [source], {"shape": shape}), tuple(wanted))
 
 
-class SelectRule:
+class SelectRule(Rule):
     """Some channels, in a given order."""
 
     def kinds(self, node: Node, flow: Flow) -> Kinds:
         """Return the kinds of the selected channels."""
         return flow.kinds[node.inputs[0]][ints_of(node, "indices")]
-
-    def values(
-        self, node: Node, _flow: Flow, inputs: Sequence[Tensor], _tensors: Mapping[str, Tensor]
-    ) -> Tensor:
-        """Return the constants of the selected channels."""
-        return inputs[0][ints_of(node, "indices")]
 
     def needs(self, node: Node, wanted: Sequence[int], _flow: Flow) -> list[list[int]]:
         """Return the channels that the wanted ones are."""
@@ -292,7 +284,7 @@ class SelectRule:
         return Piece(source, tuple(wanted))
 
 
-class ScatterRule:
+class ScatterRule(Rule):
     """Channels in their places among constant ones, which are as good as not there."""
 
     def kinds(self, node: Node, flow: Flow) -> Kinds:
@@ -301,15 +293,6 @@ class ScatterRule:
         kinds = all_of(filled, int_of(node, "n_channels"))
         kinds[ints_of(node, "indices")] = flow.kinds[node.inputs[0]]
         return kinds
-
-    def values(
-        self, node: Node, _flow: Flow, inputs: Sequence[Tensor], tensors: Mapping[str, Tensor]
-    ) -> Tensor:
-        """Return the input's constants in their places, and the filled ones."""
-        zeros = torch.zeros(int_of(node, "n_channels"), dtype=inputs[0].dtype)
-        values = tensors["fill"].clone() if "fill" in tensors else zeros
-        values[ints_of(node, "indices")] = inputs[0]
-        return values
 
     def needs(self, node: Node, wanted: Sequence[int], _flow: Flow) -> list[list[int]]:
         """Return the input's channels among the wanted ones."""
@@ -323,42 +306,25 @@ class ScatterRule:
         return Piece(piece.node, tuple(layout))
 
 
-class IdentityRule:
+class IdentityRule(Rule):
     """The input itself."""
 
     def kinds(self, node: Node, flow: Flow) -> Kinds:
         """Return the input's kinds."""
         return flow.kinds[node.inputs[0]]
 
-    def values(
-        self, _node: Node, _flow: Flow, inputs: Sequence[Tensor], _tensors: Mapping[str, Tensor]
-    ) -> Tensor:
-        """Return the input's constants."""
-        return inputs[0]
-
-    def needs(self, _node: Node, wanted: Sequence[int], _flow: Flow) -> list[list[int]]:
-        """Return the same channels."""
-        return [list(wanted)]
-
     def cut(self, node: Node, _wanted: Sequence[int], _flow: Flow, cutter: Cutter) -> Piece:
         """Add nothing."""
         return cutter.pieces[node.inputs[0]]
 
 
-class ConstantRule:
+class ConstantRule(Rule):
     """Channels that are constant from the start."""
 
     def kinds(self, node: Node, flow: Flow) -> Kinds:
         """Return constant, or zero."""
         filled = CONSTANT if "fill" in node.tensors else ZERO
         return all_of(filled, flow.shapes[node.name][0])
-
-    def values(
-        self, node: Node, flow: Flow, inputs: Sequence[Tensor], tensors: Mapping[str, Tensor]
-    ) -> Tensor:
-        """Return the constants."""
-        zeros = torch.zeros(flow.shapes[node.name][0], dtype=inputs[0].dtype)
-        return tensors.get("fill", zeros)
 
     def needs(self, _node: Node, _wanted: Sequence[int], _flow: Flow) -> list[list[int]]:
         """Return nothing: it reads the image only for the number of images."""
@@ -370,7 +336,7 @@ class ConstantRule:
 
 
 PAD = Operator(
-    cut=Channelwise(of_zero=_padded_zero, of_constant=_padded_constant),
+    cut=Pooling(of_zero=_padded_zero, of_constant=_padded_constant),
     layer=lambda node, _shapes: pad(ints_of(node, "padding"), float_of(node, "value")),
     output_shape=_pad_shape,
     attributes={"padding": integers(length=4, minimum=0), "value": NUMBER},
@@ -378,7 +344,7 @@ PAD = Operator(
 
 
 SUBSAMPLE = Operator(
-    cut=Channelwise(),
+    cut=Pooling(),
     layer=lambda node, _shapes: Subsample(
         pair_of(node, "start"), pair_of(node, "step"), pair_of(node, "size")
     ),
