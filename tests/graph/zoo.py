@@ -603,6 +603,21 @@ class VectorNorm(nn.Module):
         return F.softmax(self.classifier(x.view(-1, 16)), dim=-1)
 
 
+class Maxout(nn.Module):
+    """LightCNN: the larger of two halves of the channels; and the smaller."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv1, self.conv2 = nn.Conv2d(CHANNELS, 12, 3), nn.Conv2d(6, 12, 3)
+        self.linear = nn.Linear(6, CLASSES)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = torch.max(*self.conv1(x).chunk(2, 1))
+        left, right = torch.split(self.conv2(x), 6, 1)
+        x = torch.minimum(torch.maximum(left, right), x.mean((2, 3), keepdim=True))
+        return self.linear(x.mean((2, 3)))  # type: ignore[no-any-return]  # calls of modules have no type
+
+
 ZOO: dict[str, Callable[[], nn.Module]] = {
     "densenet": DenseNet,
     "mobilenet_v2": MobileNetV2,
@@ -633,6 +648,7 @@ ZOO: dict[str, Callable[[], nn.Module]] = {
     "convolution_only": ConvolutionOnly,
     "layer_norm": LayerNormOfChannels,
     "vector_norm": VectorNorm,
+    "maxout": Maxout,
 }
 
 

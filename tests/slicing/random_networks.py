@@ -264,10 +264,25 @@ def shared_block(b: Builder) -> None:
     b.shapes[again.name] = b.shapes[first]
 
 
+def constant_block(b: Builder) -> None:
+    value = b.image()
+    shape = [b.shapes[value][0], 1, 1]
+    constant = b.add("constant", value, roles=("fill",) if b.chance() else (), shape=shape)
+    b.add(("add", "mul")[b.choose(0, 1)], value, constant)
+
+
+def reshaped_block(b: Builder) -> None:
+    value = b.image()
+    channels, height, width = b.shapes[value]
+    vector = b.add("flatten", value)
+    vector = b.any_unary(vector) if b.chance() else vector
+    b.add("unflatten", vector, shape=[height, channels, width])
+
+
 BLOCKS = (
     conv_block, conv_block, grouped_block, depthwise_block, residual_block, residual_block,
     dense_block, squeeze_block, spatial_attention_block, masked_block, moved_block,
-    scattered_block, pool_block, normed_block, shared_block,
+    scattered_block, pool_block, normed_block, shared_block, constant_block, reshaped_block,
 )  # fmt: skip
 
 

@@ -86,52 +86,29 @@ def _clamped_zero(node: Node) -> int:
     return ZERO if low <= 0 <= high else CONSTANT
 
 
-ELEMENTWISE: dict[str, Operator] = {
-    "relu": elementwise(lambda _node: nn.ReLU()),
-    "relu6": elementwise(lambda _node: nn.ReLU6()),
-    "leaky_relu": elementwise(
-        lambda node: nn.LeakyReLU(float_of(node, "negative_slope")), {"negative_slope": NUMBER}
-    ),
-    "elu": elementwise(lambda node: nn.ELU(float_of(node, "alpha")), {"alpha": NUMBER}),
-    "silu": elementwise(lambda _node: nn.SiLU()),
-    "mish": elementwise(lambda _node: nn.Mish()),
-    "gelu": elementwise(
-        lambda node: nn.GELU(str(node.attributes["approximate"])),
-        {"approximate": choice("none", "tanh")},
-    ),
-    "hardswish": elementwise(lambda _node: nn.Hardswish()),
-    "hardsigmoid": elementwise(lambda _node: nn.Hardsigmoid(), of_zero=constant),
-    "sigmoid": elementwise(lambda _node: nn.Sigmoid(), of_zero=constant),
-    "tanh": elementwise(lambda _node: nn.Tanh()),
-    "softplus": elementwise(lambda _node: nn.Softplus(), of_zero=constant),
-    "clamp": elementwise(
-        lambda node: Function(
-            partial(torch.clamp, min=float_of(node, "minimum"), max=float_of(node, "maximum"))
-        ),
-        {"minimum": NUMBER, "maximum": NUMBER},
-        _clamped_zero,
-    ),
-    "dropout": elementwise(lambda node: nn.Dropout(float_of(node, "p")), {"p": FRACTION}),
-    "dropout_channels": elementwise(
-        lambda node: DropoutChannels(float_of(node, "p")), {"p": FRACTION}
-    ),
+_PLAIN: dict[str, tuple[Callable[[], nn.Module], Fate]] = {
+    "relu": (nn.ReLU, zero),
+    "relu6": (nn.ReLU6, zero),
+    "silu": (nn.SiLU, zero),
+    "mish": (nn.Mish, zero),
+    "hardswish": (nn.Hardswish, zero),
+    "hardsigmoid": (nn.Hardsigmoid, constant),
+    "sigmoid": (nn.Sigmoid, constant),
+    "tanh": (nn.Tanh, zero),
+    "softplus": (nn.Softplus, constant),
 }
+"""Activations without attributes: the layer, and what becomes of zero."""
 
 
-PRELU = Operator(
-    layer=lambda _node, shapes: nn.PReLU(shapes[0][0], device="meta"),
-    output_shape=same_shape,
-    required=("weight",),
-    tensor_shapes=per_channel("weight"),
-    cut=Channelwise(),
-)
+def _plain(make: Callable[[], nn.Module], of_zero: Fate) -> Operator:
+    return elementwise(lambda _node: make(), of_zero=of_zero)
 
 
 def _softmax(make: Callable[[], nn.Module]) -> Operator:
     return Operator(layer=lambda _node, _shapes: make(), output_shape=same_vector, cut=Mixing())
 
 
-def _unary(name: str) -> Handler:
+def _read_plain(name: str) -> Handler:
     return lambda t, a: t.mapped(only(a), name)
 
 
@@ -207,19 +184,41 @@ def _softmax_of(name: str) -> Handler:
     return softmax
 
 
-OPERATORS = {
-    **ELEMENTWISE,
-    "prelu": PRELU,
+OPERATORS: dict[str, Operator] = {
+    **{name: _plain(*known) for name, known in _PLAIN.items()},
+    "leaky_relu": elementwise(
+        lambda node: nn.LeakyReLU(float_of(node, "negative_slope")), {"negative_slope": NUMBER}
+    ),
+    "elu": elementwise(lambda node: nn.ELU(float_of(node, "alpha")), {"alpha": NUMBER}),
+    "gelu": elementwise(
+        lambda node: nn.GELU(str(node.attributes["approximate"])),
+        {"approximate": choice("none", "tanh")},
+    ),
+    "clamp": elementwise(
+        lambda node: Function(
+            partial(torch.clamp, min=float_of(node, "minimum"), max=float_of(node, "maximum"))
+        ),
+        {"minimum": NUMBER, "maximum": NUMBER},
+        _clamped_zero,
+    ),
+    "dropout": elementwise(lambda node: nn.Dropout(float_of(node, "p")), {"p": FRACTION}),
+    "dropout_channels": elementwise(
+        lambda node: DropoutChannels(float_of(node, "p")), {"p": FRACTION}
+    ),
+    "prelu": Operator(
+        layer=lambda _node, shapes: nn.PReLU(shapes[0][0], device="meta"),
+        output_shape=same_shape,
+        required=("weight",),
+        tensor_shapes=per_channel("weight"),
+        cut=Channelwise(),
+    ),
     "softmax": _softmax(lambda: nn.Softmax(dim=1)),
     "log_softmax": _softmax(lambda: nn.LogSoftmax(dim=1)),
 }
 
 
 ATEN: dict[str, Handler] = {
-    **{
-        name: _unary(name)
-        for name in ("relu", "relu6", "silu", "mish", "hardswish", "hardsigmoid", "sigmoid", "tanh")
-    },
+    **{name: _read_plain(name) for name in _PLAIN},
     "leaky_relu": _leaky_relu,
     "elu": _elu,
     "gelu": _gelu,

@@ -249,22 +249,6 @@ def _cat_shape(_node: Node, shapes: Shapes) -> Shape:
     return (sum(shape[0] for shape in shapes), *rest.pop())
 
 
-CAT = Operator(
-    layer=lambda _node, _shapes: Cat(), output_shape=_cat_shape, n_inputs=None, cut=CatRule()
-)
-
-
-CHANNEL_AFFINE = Operator(
-    layer=lambda node, shapes: ChannelAffine(
-        shapes[0], has_weight="weight" in node.tensors, has_bias="bias" in node.tensors
-    ),
-    output_shape=same_shape,
-    optional=("weight", "bias"),
-    tensor_shapes=per_channel("weight", "bias"),
-    cut=Channelwise(of_zero=_biased_zero),
-)
-
-
 def _sum(t: Translator, left: object, right: object, alpha: float) -> View:
     if isinstance(left, View) and isinstance(right, View):
         if alpha not in {1, -1}:
@@ -467,7 +451,7 @@ def _cat_of_one(base: View, values: Sequence[object], dimension: int) -> View | 
     return base.moved(torch.cat(parts, dimension))
 
 
-OPERATORS = {
+OPERATORS: dict[str, Operator] = {
     "add_scalar": elementwise(
         lambda node: Function(partial(torch.add, other=float_of(node, "value"))),
         {"value": NUMBER},
@@ -476,13 +460,23 @@ OPERATORS = {
     "mul_scalar": elementwise(
         lambda node: Function(partial(torch.mul, other=float_of(node, "value"))), {"value": NUMBER}
     ),
-    "channel_affine": CHANNEL_AFFINE,
+    "channel_affine": Operator(
+        layer=lambda node, shapes: ChannelAffine(
+            shapes[0], has_weight="weight" in node.tensors, has_bias="bias" in node.tensors
+        ),
+        output_shape=same_shape,
+        optional=("weight", "bias"),
+        tensor_shapes=per_channel("weight", "bias"),
+        cut=Channelwise(of_zero=_biased_zero),
+    ),
     "add": _binary(torch.add, SumRule()),
     "sub": _binary(torch.sub, SumRule()),
     "mul": _binary(torch.mul, ProductRule()),
     "maximum": _binary(torch.maximum, BinaryRule()),
     "minimum": _binary(torch.minimum, BinaryRule()),
-    "cat": CAT,
+    "cat": Operator(
+        layer=lambda _node, _shapes: Cat(), output_shape=_cat_shape, n_inputs=None, cut=CatRule()
+    ),
 }
 
 

@@ -378,38 +378,35 @@ def _product(t: Translator, left: object, right: object, bias: Constant | None) 
     return _linear(t, {"input": left, "weight": weight, "bias": bias})
 
 
-CONV2D = Operator(
-    cut=WeightedRule(),
-    layer=_conv_layer,
-    output_shape=_conv_shape,
-    attributes={
-        "n_kernels": POSITIVE,
-        "kernel_size": PAIR,
-        "stride": PAIR,
-        "padding": NATURAL_PAIR,
-        "dilation": PAIR,
-        "groups": POSITIVE,
-    },
-    required=("weight",),
-    optional=("bias", "offset"),
-    tensor_shapes=_conv_tensor_shapes,
-    macs=_conv_macs,
-)
-
-
-LINEAR = Operator(
-    cut=WeightedRule(),
-    layer=_linear_layer,
-    output_shape=_linear_shape,
-    attributes={"n_features": POSITIVE},
-    required=("weight",),
-    optional=("bias", "offset"),
-    tensor_shapes=_linear_tensor_shapes,
-    macs=lambda node, shapes, _output: int_of(node, "n_features") * vector_size(shapes),
-)
-
-
-OPERATORS = {"conv2d": CONV2D, "linear": LINEAR}
+OPERATORS: dict[str, Operator] = {
+    "conv2d": Operator(
+        cut=WeightedRule(),
+        layer=_conv_layer,
+        output_shape=_conv_shape,
+        attributes={
+            "n_kernels": POSITIVE,
+            "kernel_size": PAIR,
+            "stride": PAIR,
+            "padding": NATURAL_PAIR,
+            "dilation": PAIR,
+            "groups": POSITIVE,
+        },
+        required=("weight",),
+        optional=("bias", "offset"),
+        tensor_shapes=_conv_tensor_shapes,
+        macs=_conv_macs,
+    ),
+    "linear": Operator(
+        cut=WeightedRule(),
+        layer=_linear_layer,
+        output_shape=_linear_shape,
+        attributes={"n_features": POSITIVE},
+        required=("weight",),
+        optional=("bias", "offset"),
+        tensor_shapes=_linear_tensor_shapes,
+        macs=lambda node, shapes, _output: int_of(node, "n_features") * vector_size(shapes),
+    ),
+}
 
 
 ATEN: dict[str, Handler] = {

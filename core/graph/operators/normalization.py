@@ -160,45 +160,40 @@ def _group_norm(t: Translator, a: Arguments) -> View:
     return t.emit("group_norm", [t.image(a["input"])], attributes, tensors)
 
 
-BATCH_NORM = Operator(
-    cut=Channelwise(of_zero=constant),
-    layer=_batch_norm_layer,
-    output_shape=same_shape,
-    attributes={"eps": real(minimum=0.0), "momentum": FRACTION},
-    required=("running_mean", "running_var"),
-    optional=("weight", "bias"),
-    tensor_shapes=per_channel("weight", "bias", "running_mean", "running_var"),
-)
-
-
-GROUP_NORM = Operator(
-    cut=Mixing(),
-    layer=lambda node, shapes: GroupNorm(
-        int_of(node, "n_groups"),
-        shapes[0][0],
-        eps=float_of(node, "eps"),
-        roles=node.tensors,
+OPERATORS: dict[str, Operator] = {
+    "batch_norm2d": Operator(
+        cut=Channelwise(of_zero=constant),
+        layer=_batch_norm_layer,
+        output_shape=same_shape,
+        attributes={"eps": real(minimum=0.0), "momentum": FRACTION},
+        required=("running_mean", "running_var"),
+        optional=("weight", "bias"),
+        tensor_shapes=per_channel("weight", "bias", "running_mean", "running_var"),
     ),
-    output_shape=_group_norm_shape,
-    attributes={"n_groups": POSITIVE, "eps": real(minimum=0.0)},
-    optional=("weight", "bias"),
-    tensor_shapes=per_channel("weight", "bias"),
-)
-
-
-CHANNEL_NORM = Operator(
-    cut=Mixing(),
-    layer=lambda node, shapes: ChannelNorm(
-        shapes[0][0], eps=float_of(node, "eps"), roles=node.tensors
+    "group_norm": Operator(
+        cut=Mixing(),
+        layer=lambda node, shapes: GroupNorm(
+            int_of(node, "n_groups"),
+            shapes[0][0],
+            eps=float_of(node, "eps"),
+            roles=node.tensors,
+        ),
+        output_shape=_group_norm_shape,
+        attributes={"n_groups": POSITIVE, "eps": real(minimum=0.0)},
+        optional=("weight", "bias"),
+        tensor_shapes=per_channel("weight", "bias"),
     ),
-    output_shape=same_shape,
-    attributes={"eps": real(minimum=0.0)},
-    optional=("weight", "bias"),
-    tensor_shapes=per_channel("weight", "bias"),
-)
-
-
-OPERATORS = {"batch_norm2d": BATCH_NORM, "group_norm": GROUP_NORM, "channel_norm": CHANNEL_NORM}
+    "channel_norm": Operator(
+        cut=Mixing(),
+        layer=lambda node, shapes: ChannelNorm(
+            shapes[0][0], eps=float_of(node, "eps"), roles=node.tensors
+        ),
+        output_shape=same_shape,
+        attributes={"eps": real(minimum=0.0)},
+        optional=("weight", "bias"),
+        tensor_shapes=per_channel("weight", "bias"),
+    ),
+}
 
 
 ATEN: dict[str, Handler] = {

@@ -129,22 +129,6 @@ def _averaged_constant(node: Node) -> int:
     return VARYING if counts_zeros and any(ints_of(node, "padding")) else CONSTANT
 
 
-MAX_POOL2D = Operator(
-    layer=_max_pool_layer,
-    output_shape=_pool_shape,
-    attributes={**_POOL_ATTRIBUTES, "dilation": PAIR},
-    cut=Pooling(),
-)
-
-
-AVG_POOL2D = Operator(
-    layer=_avg_pool_layer,
-    output_shape=_pool_shape,
-    attributes={**_POOL_ATTRIBUTES, "count_include_pad": flag()},
-    cut=Pooling(of_constant=_averaged_constant),
-)
-
-
 def _adaptive(make: Callable[[tuple[int, int]], nn.Module]) -> Operator:
     return Operator(
         layer=lambda node, _shapes: make(pair_of(node, "output_size")),
@@ -157,14 +141,6 @@ def _adaptive(make: Callable[[tuple[int, int]], nn.Module]) -> Operator:
 def _mean_shape(node: Node, shapes: Shapes) -> Shape:
     channels = image_shape(shapes)[0]
     return (channels, 1, 1) if flag_of(node, "keepdim") else (channels,)
-
-
-MEAN = Operator(
-    layer=lambda node, _shapes: Mean(keepdim=flag_of(node, "keepdim")),
-    output_shape=_mean_shape,
-    attributes={"keepdim": flag()},
-    cut=Pooling(),
-)
 
 
 def _max_pool(t: Translator, a: Arguments) -> View:
@@ -298,12 +274,27 @@ def _pooled(t: Translator, view: View, kept: list[int], reduced: list[int], how:
     return _adapted(t, value, [1, 1], "max")
 
 
-OPERATORS = {
-    "max_pool2d": MAX_POOL2D,
-    "avg_pool2d": AVG_POOL2D,
+OPERATORS: dict[str, Operator] = {
+    "max_pool2d": Operator(
+        layer=_max_pool_layer,
+        output_shape=_pool_shape,
+        attributes={**_POOL_ATTRIBUTES, "dilation": PAIR},
+        cut=Pooling(),
+    ),
+    "avg_pool2d": Operator(
+        layer=_avg_pool_layer,
+        output_shape=_pool_shape,
+        attributes={**_POOL_ATTRIBUTES, "count_include_pad": flag()},
+        cut=Pooling(of_constant=_averaged_constant),
+    ),
     "adaptive_avg_pool2d": _adaptive(nn.AdaptiveAvgPool2d),
     "adaptive_max_pool2d": _adaptive(AdaptiveMaxPool2d),
-    "mean": MEAN,
+    "mean": Operator(
+        layer=lambda node, _shapes: Mean(keepdim=flag_of(node, "keepdim")),
+        output_shape=_mean_shape,
+        attributes={"keepdim": flag()},
+        cut=Pooling(),
+    ),
 }
 
 

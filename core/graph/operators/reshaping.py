@@ -335,79 +335,6 @@ class ConstantRule(Rule):
         return Piece()
 
 
-PAD = Operator(
-    cut=Pooling(of_zero=_padded_zero, of_constant=_padded_constant),
-    layer=lambda node, _shapes: pad(ints_of(node, "padding"), float_of(node, "value")),
-    output_shape=_pad_shape,
-    attributes={"padding": integers(length=4, minimum=0), "value": NUMBER},
-)
-
-
-SUBSAMPLE = Operator(
-    cut=Pooling(),
-    layer=lambda node, _shapes: Subsample(
-        pair_of(node, "start"), pair_of(node, "step"), pair_of(node, "size")
-    ),
-    output_shape=_subsample_shape,
-    attributes={"start": NATURAL_PAIR, "step": PAIR, "size": PAIR},
-)
-
-
-FLATTEN = Operator(
-    cut=FlattenRule(),
-    layer=lambda _node, _shapes: nn.Flatten(),
-    output_shape=lambda _node, shapes: (math.prod(image_shape(shapes)),),
-)
-
-
-UNFLATTEN = Operator(
-    cut=UnflattenRule(),
-    layer=lambda node, _shapes: nn.Unflatten(1, tuple(ints_of(node, "shape"))),
-    output_shape=_unflatten_shape,
-    attributes={"shape": integers(length=3, minimum=1)},
-)
-
-
-SELECT_CHANNELS = Operator(
-    cut=SelectRule(),
-    layer=lambda node, shapes: SelectChannels(ints_of(node, "indices"), shapes[0][0]),
-    output_shape=_select_shape,
-    attributes={"indices": integers(minimum=0)},
-)
-
-
-SCATTER_CHANNELS = Operator(
-    cut=ScatterRule(),
-    layer=lambda node, shapes: ScatterChannels(
-        ints_of(node, "indices"),
-        int_of(node, "n_channels"),
-        rank=len(shapes[0]),
-        has_fill="fill" in node.tensors,
-    ),
-    output_shape=_scatter_shape,
-    attributes={"indices": integers(minimum=0), "n_channels": POSITIVE},
-    optional=("fill",),
-    tensor_shapes=lambda node, _shapes: {"fill": (int_of(node, "n_channels"),)},
-)
-
-
-CONSTANT_CHANNELS = Operator(
-    cut=ConstantRule(),
-    layer=lambda node, _shapes: ConstantChannels(
-        tuple(ints_of(node, "shape")), has_fill="fill" in node.tensors
-    ),
-    output_shape=_constant_shape,
-    attributes={"shape": integers(minimum=1)},
-    optional=("fill",),
-    tensor_shapes=lambda node, _shapes: {"fill": (ints_of(node, "shape")[0],)},
-)
-
-
-IDENTITY = Operator(
-    cut=IdentityRule(), layer=lambda _node, _shapes: nn.Identity(), output_shape=same_shape
-)
-
-
 def _pad(t: Translator, a: Arguments) -> View:
     if a.get("mode", "constant") != "constant":
         raise UntranslatableError(f"padding of the mode {a['mode']}")
@@ -484,15 +411,64 @@ MOVES = (
 ALIASES = ("contiguous", "alias", "to", "_to_copy", "lift_fresh_copy", "type_as")
 
 
-OPERATORS = {
-    "identity": IDENTITY,
-    "pad": PAD,
-    "subsample": SUBSAMPLE,
-    "flatten": FLATTEN,
-    "unflatten": UNFLATTEN,
-    "select_channels": SELECT_CHANNELS,
-    "scatter_channels": SCATTER_CHANNELS,
-    "constant": CONSTANT_CHANNELS,
+OPERATORS: dict[str, Operator] = {
+    "identity": Operator(
+        cut=IdentityRule(), layer=lambda _node, _shapes: nn.Identity(), output_shape=same_shape
+    ),
+    "pad": Operator(
+        cut=Pooling(of_zero=_padded_zero, of_constant=_padded_constant),
+        layer=lambda node, _shapes: pad(ints_of(node, "padding"), float_of(node, "value")),
+        output_shape=_pad_shape,
+        attributes={"padding": integers(length=4, minimum=0), "value": NUMBER},
+    ),
+    "subsample": Operator(
+        cut=Pooling(),
+        layer=lambda node, _shapes: Subsample(
+            pair_of(node, "start"), pair_of(node, "step"), pair_of(node, "size")
+        ),
+        output_shape=_subsample_shape,
+        attributes={"start": NATURAL_PAIR, "step": PAIR, "size": PAIR},
+    ),
+    "flatten": Operator(
+        cut=FlattenRule(),
+        layer=lambda _node, _shapes: nn.Flatten(),
+        output_shape=lambda _node, shapes: (math.prod(image_shape(shapes)),),
+    ),
+    "unflatten": Operator(
+        cut=UnflattenRule(),
+        layer=lambda node, _shapes: nn.Unflatten(1, tuple(ints_of(node, "shape"))),
+        output_shape=_unflatten_shape,
+        attributes={"shape": integers(length=3, minimum=1)},
+    ),
+    "select_channels": Operator(
+        cut=SelectRule(),
+        layer=lambda node, shapes: SelectChannels(ints_of(node, "indices"), shapes[0][0]),
+        output_shape=_select_shape,
+        attributes={"indices": integers(minimum=0)},
+    ),
+    "scatter_channels": Operator(
+        cut=ScatterRule(),
+        layer=lambda node, shapes: ScatterChannels(
+            ints_of(node, "indices"),
+            int_of(node, "n_channels"),
+            rank=len(shapes[0]),
+            has_fill="fill" in node.tensors,
+        ),
+        output_shape=_scatter_shape,
+        attributes={"indices": integers(minimum=0), "n_channels": POSITIVE},
+        optional=("fill",),
+        tensor_shapes=lambda node, _shapes: {"fill": (int_of(node, "n_channels"),)},
+    ),
+    "constant": Operator(
+        cut=ConstantRule(),
+        layer=lambda node, _shapes: ConstantChannels(
+            tuple(ints_of(node, "shape")), has_fill="fill" in node.tensors
+        ),
+        output_shape=_constant_shape,
+        attributes={"shape": integers(minimum=1)},
+        optional=("fill",),
+        tensor_shapes=lambda node, _shapes: {"fill": (ints_of(node, "shape")[0],)},
+    ),
 }
 
 
