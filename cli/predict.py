@@ -10,7 +10,7 @@ from modpm.cli.options import device_option
 from modpm.cli.output import emit, table
 
 if TYPE_CHECKING:
-    from modpm.core.composition.prediction import Prediction
+    from modpm.core.composition.classifier import Prediction
 
 NONE_OF_THE_ABOVE = "none of the above"
 

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import msgspec
 
 from modpm.core.composition.class_module import ClassModule
-from modpm.core.composition.compose import AUTO, compose_modules
-from modpm.core.composition.rebuilding import rebuild
+from modpm.core.composition.compose import AUTO, compose_modules, rebuild
 from modpm.core.errors import ModpmError
 from modpm.core.formats.names import normalise
 from modpm.registry.installing.installed import installed

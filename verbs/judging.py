@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 
 from modpm.core.composition import evaluation, saving
 from modpm.core.composition.class_module import ClassModule
-from modpm.core.composition.classifier import Classifier
-from modpm.core.composition.run_network import as_classifier
+from modpm.core.composition.classifier import Classifier, as_classifier
 from modpm.core.data import load_data, open_image
 from modpm.core.errors import ModpmError
 from modpm.core.formats.manifest import MANIFEST_FILE
@@ -23,8 +22,8 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Callable, Mapping, Sequence
 
+    from modpm.core.composition.classifier import Prediction
     from modpm.core.composition.evaluation import Evaluation
-    from modpm.core.composition.prediction import Prediction
     from modpm.core.data import ImageData
 
 

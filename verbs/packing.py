@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from modpm.core.composition.classifier import Classifier
-from modpm.core.composition.rebuilding import rebuild, record_of
+from modpm.core.composition.compose import rebuild, record_of
 from modpm.core.composition.saving import CONFIG_FILE, TENSOR_FILE, encode_classifier
 from modpm.core.errors import ModpmError
 from modpm.core.formats.card import render_card

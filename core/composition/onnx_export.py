@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from modpm.core.composition.prediction import probabilities
+from modpm.core.composition.classifier import probabilities
 from modpm.core.errors import ModpmError
 from modpm.core.formats.whole_files import write_file
 

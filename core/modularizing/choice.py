@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from statistics import mean
 from typing import TYPE_CHECKING
 
-from modpm.core.composition.automatic import weigh
-from modpm.core.composition.compose import FUSED, INDEPENDENT
+from modpm.core.composition.compose import FUSED, INDEPENDENT, weigh
 from modpm.core.errors import ModpmError
 from modpm.core.modularizing.fitting import FittedNetwork, compose_all, fit_networks, modules_of
 from modpm.core.modularizing.modularization import join
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from modpm.core.composition.scorer import Scorer
+    from modpm.core.composition.class_module import Scorer
     from modpm.core.formats.manifest import ComposedAccuracy
     from modpm.core.modularizing.description import Describer
     from modpm.core.modularizing.origin import OriginNetwork

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from modpm.core.composition.scorer import Scorer
+    from modpm.core.composition.class_module import Scorer
     from modpm.core.formats.manifest import Manifest
     from modpm.core.modularizing.cutting import CutNetwork, Retained
     from modpm.core.modularizing.description import Describer

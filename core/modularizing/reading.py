@@ -1,4 +1,9 @@
-"""Reading: what cut networks say of many images, all of them in one pass over these."""
+"""Reading: what cut networks say of many images, all of them in one pass over these.
+
+Class modules of one origin read an image alike until the first layer that was cut, which on small
+images is most of their time. Of that layer each has some of the same kernels, so that it is
+computed once too, with every kernel that one of them has.
+"""
 
 from __future__ import annotations
 

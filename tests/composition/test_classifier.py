@@ -9,11 +9,9 @@ from msgspec.structs import replace
 from PIL import Image
 from tests.composition.tiny_origins import CLASSES, TinyOrigin, images, tiny_origin
 
-from modpm.core.composition.automatic import LEAST_POINTS, weigh, worth
 from modpm.core.composition.class_module import ClassModule
-from modpm.core.composition.classifier import Classifier
-from modpm.core.composition.compose import STRATEGIES, compose_modules
-from modpm.core.composition.prediction import probabilities
+from modpm.core.composition.classifier import Classifier, probabilities
+from modpm.core.composition.compose import LEAST_POINTS, STRATEGIES, compose_modules, weigh, worth
 from modpm.core.errors import ModpmError
 from modpm.core.formats.manifest import ComposedAccuracy
 

@@ -7,8 +7,12 @@ import pytest
 import torch
 from tests.composition.tiny_origins import publish, tiny_origin
 
-from modpm.core.composition.class_module import ClassModule
-from modpm.core.composition.probing import MAX_PIXELS, probe_batch, score_difference
+from modpm.core.composition.class_module import (
+    MAX_PIXELS,
+    ClassModule,
+    probe_batch,
+    score_difference,
+)
 from modpm.core.formats.digest import digest_bytes
 from modpm.core.formats.manifest import InputContract
 

@@ -12,8 +12,7 @@ from hypothesis import strategies as st
 from tests.composition.tiny_origins import images, tiny_origin
 
 from modpm.core.composition.class_module import ClassModule
-from modpm.core.composition.compose import compose_modules
-from modpm.core.composition.rebuilding import rebuild, record_of
+from modpm.core.composition.compose import compose_modules, rebuild, record_of
 from modpm.core.composition.saving import encode_classifier
 from modpm.core.errors import ModpmError
 from modpm.core.formats.composition_manifest import CompositionManifest, requires_of
