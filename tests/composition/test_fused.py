@@ -16,6 +16,7 @@ from tests.composition.tiny_origins import (
     images,
     tiny_origin,
 )
+from torch import Tensor, nn
 
 from modpm.core.composition.compose import compose_modules
 from modpm.core.composition.fused import fuse, union
@@ -189,3 +190,31 @@ def test_constants_that_modules_do_not_name_keep_them_apart_under_auto() -> None
     composed = compose_modules(modules, "auto")
     assert composed.composition is not None
     assert composed.composition.strategy == "independent"
+
+
+class Recurrent(nn.Module):
+    """One convolution and one batch norm, used three times; a slope that all share."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.conv = nn.Conv2d(3, 6, 3), nn.Conv2d(6, 6, 3, padding=1)
+        self.norm, self.slope = nn.BatchNorm2d(6), nn.PReLU()
+        self.last, self.linear = nn.Conv2d(6, 8, 1), nn.Linear(8, len(CLASSES))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.slope(self.stem(x))
+        for _ in range(3):
+            x = self.slope(self.norm(self.conv(x)) + x)
+        logits: Tensor = self.linear(self.last(x).relu().mean((2, 3)))
+        return logits
+
+
+def test_modules_of_an_origin_that_uses_a_layer_again_are_fused_as_others_are() -> None:
+    origin = TinyOrigin(Recurrent(), has_generators=False)
+    one, two = (origin.module(name, origin.some(1)) for name in ("cat", "dog"))
+    assert_near(fuse([one], ["cat"])(prepared(origin)).squeeze(1), one(prepared(origin)))
+    fused = fuse([one, two], ["cat", "dog"])
+    kept = union([one, two])
+    graph, tensors = slice_graph(origin.graph, origin.tensors, kept, [1, 2])
+    logits = build(graph, tensors).eval()(prepared(origin))
+    assert_near(fused(prepared(origin)), 1.5 * logits - 0.25)
