@@ -34,6 +34,9 @@ if TYPE_CHECKING:
 
     from modpm.core.formats.network_graph import Node
 
+
+# --- number by number -------------------------------------------------------------------------
+
 LARGEST = 3.4028234663852886e38  # of float32: no bound at all
 
 
@@ -47,18 +50,6 @@ class Function(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return what the function makes of the numbers."""
         return self.function(x)
-
-
-class DropoutChannels(nn.Module):
-    """Whole channels dropped in training."""
-
-    def __init__(self, p: float) -> None:
-        super().__init__()
-        self.p = p
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return the input with random channels zeroed, in training."""
-        return torch.feature_dropout(x, self.p, self.training)
 
 
 def elementwise(
@@ -81,11 +72,6 @@ def elementwise(
     )
 
 
-def _clamped_zero(node: Node) -> int:
-    low, high = float_of(node, "minimum"), float_of(node, "maximum")
-    return ZERO if low <= 0 <= high else CONSTANT
-
-
 _PLAIN: dict[str, tuple[Callable[[], nn.Module], Fate]] = {
     "relu": (nn.ReLU, zero),
     "relu6": (nn.ReLU6, zero),
@@ -102,10 +88,6 @@ _PLAIN: dict[str, tuple[Callable[[], nn.Module], Fate]] = {
 
 def _plain(make: Callable[[], nn.Module], of_zero: Fate) -> Operator:
     return elementwise(lambda _node: make(), of_zero=of_zero)
-
-
-def _softmax(make: Callable[[], nn.Module]) -> Operator:
-    return Operator(layer=lambda _node, _shapes: make(), output_shape=same_vector, cut=Mixing())
 
 
 def _read_plain(name: str) -> Handler:
@@ -133,6 +115,11 @@ def _softplus(t: Translator, a: Arguments) -> View:
     return t.mapped(a["self"], "softplus")
 
 
+def _clamped_zero(node: Node) -> int:
+    low, high = float_of(node, "minimum"), float_of(node, "maximum")
+    return ZERO if low <= 0 <= high else CONSTANT
+
+
 def _clamped(t: Translator, view: View, low: float | None, high: float | None) -> View:
     if low == 0 and high is None:
         return t.mapped(view, "relu")
@@ -156,9 +143,27 @@ def _hardtanh(t: Translator, a: Arguments) -> View:
     return _clamped(t, a["self"], a["min_val"], a["max_val"])
 
 
+# --- dropout ----------------------------------------------------------------------------------
+
+
+class DropoutChannels(nn.Module):
+    """Whole channels dropped in training."""
+
+    def __init__(self, p: float) -> None:
+        super().__init__()
+        self.p = p
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the input with random channels zeroed, in training."""
+        return torch.feature_dropout(x, self.p, self.training)
+
+
 def _dropout(name: str) -> Handler:
     """Return the handler of a dropout, which is none where it is switched off in training."""
     return lambda t, a: t.mapped(only(a), name, {"p": float(a["p"])}) if a["train"] else only(a)
+
+
+# --- with a parameter, or over a vector -------------------------------------------------------
 
 
 def _prelu(t: Translator, a: Arguments) -> View:
@@ -172,6 +177,10 @@ def one_a_channel(constant: Constant, n_channels: int) -> Constant:
     if constant.tensor.numel() == n_channels:
         return constant.arranged(constant.tensor.reshape(-1))
     return constant.computed(constant.tensor.reshape(-1).expand(n_channels))
+
+
+def _softmax(make: Callable[[], nn.Module]) -> Operator:
+    return Operator(layer=lambda _node, _shapes: make(), output_shape=same_vector, cut=Mixing())
 
 
 def _softmax_of(name: str) -> Handler:

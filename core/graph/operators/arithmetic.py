@@ -45,6 +45,13 @@ if TYPE_CHECKING:
     from modpm.core.graph.cutting.rules import Flow
 
 
+# --- a value and constants --------------------------------------------------------------------
+
+
+def _shifted_zero(node: Node) -> int:
+    return ZERO if float_of(node, "value") == 0 else CONSTANT
+
+
 class ChannelAffine(nn.Module):
     """Each channel times a weight plus a bias of its own."""
 
@@ -60,6 +67,84 @@ class ChannelAffine(nn.Module):
         if self.weight is not None:
             x = x * self.weight.view(-1, *ones)
         return x if self.bias is None else x + self.bias.view(-1, *ones)
+
+
+def _biased_zero(node: Node) -> int:
+    return CONSTANT if "bias" in node.tensors else ZERO
+
+
+def _times(constant: Any, factor: float) -> Any:  # noqa: ANN401 - a number or a Constant
+    if isinstance(constant, Constant):
+        return constant if factor == 1 else constant.computed(constant.tensor * factor)
+    return constant * factor
+
+
+def _shifted(t: Translator, view: View, constant: object) -> View:
+    number = _number(constant)
+    if number is not None:
+        return t.mapped(view, "add_scalar", {"value": number})
+    if _is_zero(constant, view):
+        return view
+    return _affine(t, view, "bias", constant)
+
+
+def _is_zero(constant: object, view: View) -> bool:
+    """Whether a constant is zeros that an accumulation begins with."""
+    return (
+        isinstance(constant, Constant)
+        and constant.name is None
+        and constant.parameter is None
+        and tuple(constant.tensor.shape[1:]) == view.shape
+        and not bool(constant.tensor.any())
+    )
+
+
+def _number(constant: object) -> float | None:
+    """Return a constant as a number, if it is one that is not the network's parameter."""
+    if isinstance(constant, Constant):
+        is_plain = constant.tensor.dim() == 0 and constant.name is None is constant.parameter
+        return float(constant.tensor) if is_plain else None
+    return float(constant) if isinstance(constant, Number) else None  # type: ignore[arg-type]  # a Number may be complex, an image never is
+
+
+def _affine(t: Translator, view: View, role: str, constant: object) -> View:
+    if not isinstance(constant, Constant):
+        raise UntranslatableError(f"a {type(constant).__name__} as an operand")
+    value = t.try_node_value(view) or view
+    base = View(value.base, value.base_shape)
+    spread = _one_a_channel(value, constant)
+    shifted = t.emit("channel_affine", [base], {}, {role: spread})
+    return View(shifted.base, shifted.base_shape, value.index)
+
+
+def _one_a_channel(view: View, constant: Constant) -> Constant:
+    """Return a constant that is broadcast to a value as one number for each of its channels."""
+    index, tensor = view.indices(), constant.tensor
+    if tensor.dim() > index.dim() and tensor.shape[0] == 1:
+        tensor = tensor[0]
+    if bool((index == NO_INDEX).any()) or not _broadcasts(tensor.shape, index.shape):
+        raise UntranslatableError(
+            f"a constant of shape {tuple(constant.tensor.shape)} on {view.shape}"
+        )
+    channels = index // math.prod(view.base_shape[1:])
+    numbers = tensor.new_zeros(view.base_shape[0])
+    spread = tensor.expand(index.shape)
+    numbers[channels.flatten()] = spread.flatten()
+    if not torch.equal(numbers[channels], spread):
+        raise UntranslatableError(
+            f"a constant of shape {tuple(constant.tensor.shape)}, not one a channel"
+        )
+    is_whole = tensor.numel() == numbers.numel()
+    return constant.arranged(numbers) if is_whole else constant.computed(numbers)
+
+
+def _broadcasts(shape: Shape, wide: Shape) -> bool:
+    """Whether a shape is broadcast to a wider one, which stays as it is."""
+    pairs = zip(reversed(shape), reversed(wide), strict=False)
+    return len(shape) <= len(wide) and all(size in {1, whole} for size, whole in pairs)
+
+
+# --- two values -------------------------------------------------------------------------------
 
 
 def trailing_ones(left: tuple[int, ...], right: tuple[int, ...]) -> tuple[int, int]:
@@ -96,20 +181,25 @@ class Scale(nn.Module):
         return x * (factor[..., None, None] if is_of_channels else factor)
 
 
-class Cat(nn.Module):
-    """Values joined along their channels."""
-
-    def forward(self, *values: Tensor) -> Tensor:
-        """Return the joined channels."""
-        return torch.cat(values, 1)
+def aligned(shape: Shape, rank: int) -> Shape:
+    """Return the shape with ones appended: a vector has one value for each channel (G-11)."""
+    return shape + (1,) * (rank - len(shape))
 
 
-def _shifted_zero(node: Node) -> int:
-    return ZERO if float_of(node, "value") == 0 else CONSTANT
+def broadcast(shapes: Shapes) -> Shape:
+    """Return the shape of an elementwise operator of several inputs (G-11).
 
-
-def _biased_zero(node: Node) -> int:
-    return CONSTANT if "bias" in node.tensors else ZERO
+    Raises:
+        ShapeError: Two dimensions differ and neither is 1.
+    """
+    rank = max(len(shape) for shape in shapes)
+    output = []
+    for sizes in zip(*(aligned(shape, rank) for shape in shapes), strict=True):
+        wide = {size for size in sizes if size != 1} or {1}
+        if len(wide) > 1:
+            raise ShapeError(f"shapes {' and '.join(map(str, shapes))} do not broadcast")
+        output.append(wide.pop())
+    return tuple(output)
 
 
 def _spread_kinds(kinds: Kinds, n_channels: int) -> Kinds:
@@ -186,53 +276,6 @@ class ProductRule(BinaryRule):
         return np.where((left == ZERO) | (right == ZERO), ZERO, np.maximum(left, right))
 
 
-class CatRule(Rule):
-    """Values one after another along their channels."""
-
-    def kinds(self, node: Node, flow: Flow) -> Kinds:
-        """Return the kinds one after another."""
-        return np.concatenate(flow.inputs(node))
-
-    def needs(self, node: Node, wanted: Sequence[int], flow: Flow) -> list[list[int]]:
-        """Return for each value its own share of the channels."""
-        sizes = [len(kinds) for kinds in flow.inputs(node)]
-        starts = [0, *accumulate(sizes)]
-        return [
-            [channel - start for channel in wanted if start <= channel < start + size]
-            for start, size in zip(starts, sizes, strict=False)
-        ]
-
-    def cut(self, node: Node, wanted: Sequence[int], flow: Flow, cutter: Cutter) -> Piece:
-        """Add the concatenation of what is left of each value, or the only one that is left."""
-        needs = self.needs(node, wanted, flow)
-        left = [(value, own) for value, own in zip(node.inputs, needs, strict=True) if own]
-        sources = [cutter.conform(value, own, node.name) for value, own in left]
-        if len(sources) == 1:
-            return Piece(sources[0], tuple(wanted))
-        return Piece(cutter.add(node, sources), tuple(wanted))
-
-
-def aligned(shape: Shape, rank: int) -> Shape:
-    """Return the shape with ones appended: a vector has one value for each channel (G-11)."""
-    return shape + (1,) * (rank - len(shape))
-
-
-def broadcast(shapes: Shapes) -> Shape:
-    """Return the shape of an elementwise operator of several inputs (G-11).
-
-    Raises:
-        ShapeError: Two dimensions differ and neither is 1.
-    """
-    rank = max(len(shape) for shape in shapes)
-    output = []
-    for sizes in zip(*(aligned(shape, rank) for shape in shapes), strict=True):
-        wide = {size for size in sizes if size != 1} or {1}
-        if len(wide) > 1:
-            raise ShapeError(f"shapes {' and '.join(map(str, shapes))} do not broadcast")
-        output.append(wide.pop())
-    return tuple(output)
-
-
 def _binary(function: Callable[[Tensor, Tensor], Tensor], cut: BinaryRule) -> Operator:
     return Operator(
         layer=lambda _node, shapes: OfTwo(function, *trailing_ones(shapes[0], shapes[1])),
@@ -240,107 +283,6 @@ def _binary(function: Callable[[Tensor, Tensor], Tensor], cut: BinaryRule) -> Op
         n_inputs=2,
         cut=cut,
     )
-
-
-def _cat_shape(_node: Node, shapes: Shapes) -> Shape:
-    rest = {shape[1:] for shape in shapes}
-    if len(rest) > 1:
-        raise ShapeError(f"shapes {' and '.join(map(str, shapes))} differ in more than channels")
-    return (sum(shape[0] for shape in shapes), *rest.pop())
-
-
-def _sum(t: Translator, left: object, right: object, alpha: float) -> View:
-    if isinstance(left, View) and isinstance(right, View):
-        if alpha not in {1, -1}:
-            right = t.mapped(right, "mul_scalar", {"value": float(alpha)})
-        return _joined(t, "sub" if alpha == -1 else "add", left, right)
-    if isinstance(left, View):
-        return _shifted(t, left, _times(right, alpha))
-    assert isinstance(right, View)
-    scaled = right if alpha == 1 else t.mapped(right, "mul_scalar", {"value": float(alpha)})
-    return _shifted(t, scaled, left)
-
-
-def _times(constant: Any, factor: float) -> Any:  # noqa: ANN401 - a number or a Constant
-    if isinstance(constant, Constant):
-        return constant if factor == 1 else constant.computed(constant.tensor * factor)
-    return constant * factor
-
-
-def _shifted(t: Translator, view: View, constant: object) -> View:
-    number = _number(constant)
-    if number is not None:
-        return t.mapped(view, "add_scalar", {"value": number})
-    if _is_zero(constant, view):
-        return view
-    return _affine(t, view, "bias", constant)
-
-
-def _is_zero(constant: object, view: View) -> bool:
-    """Whether a constant is zeros that an accumulation begins with."""
-    return (
-        isinstance(constant, Constant)
-        and constant.name is None
-        and constant.parameter is None
-        and tuple(constant.tensor.shape[1:]) == view.shape
-        and not bool(constant.tensor.any())
-    )
-
-
-def _product_of(t: Translator, left: object, right: object) -> View:
-    if isinstance(left, View) and isinstance(right, View):
-        return _joined(t, "mul", left, right)
-    view, constant = (left, right) if isinstance(left, View) else (right, left)
-    assert isinstance(view, View)
-    number = _number(constant)
-    if number is not None:
-        return t.mapped(view, "mul_scalar", {"value": number})
-    return _affine(t, view, "weight", constant)
-
-
-def _number(constant: object) -> float | None:
-    """Return a constant as a number, if it is one that is not the network's parameter."""
-    if isinstance(constant, Constant):
-        is_plain = constant.tensor.dim() == 0 and constant.name is None is constant.parameter
-        return float(constant.tensor) if is_plain else None
-    return float(constant) if isinstance(constant, Number) else None  # type: ignore[arg-type]  # a Number may be complex, an image never is
-
-
-def _affine(t: Translator, view: View, role: str, constant: object) -> View:
-    if not isinstance(constant, Constant):
-        raise UntranslatableError(f"a {type(constant).__name__} as an operand")
-    value = t.try_node_value(view) or view
-    base = View(value.base, value.base_shape)
-    spread = _one_a_channel(value, constant)
-    shifted = t.emit("channel_affine", [base], {}, {role: spread})
-    return View(shifted.base, shifted.base_shape, value.index)
-
-
-def _one_a_channel(view: View, constant: Constant) -> Constant:
-    """Return a constant that is broadcast to a value as one number for each of its channels."""
-    index, tensor = view.indices(), constant.tensor
-    if tensor.dim() > index.dim() and tensor.shape[0] == 1:
-        tensor = tensor[0]
-    if bool((index == NO_INDEX).any()) or not _broadcasts(tensor.shape, index.shape):
-        raise UntranslatableError(
-            f"a constant of shape {tuple(constant.tensor.shape)} on {view.shape}"
-        )
-    channels = index // math.prod(view.base_shape[1:])
-    numbers = tensor.new_zeros(view.base_shape[0])
-    spread = tensor.expand(index.shape)
-    numbers[channels.flatten()] = spread.flatten()
-    if not torch.equal(numbers[channels], spread):
-        raise UntranslatableError(
-            f"a constant of shape {tuple(constant.tensor.shape)}, not one a channel"
-        )
-    is_whole = tensor.numel() == numbers.numel()
-    return constant.arranged(numbers) if is_whole else constant.computed(numbers)
-
-
-def _broadcasts(shape: Shape, wide: Shape) -> bool:
-    """Whether a shape is broadcast to a wider one, which stays as it is."""
-    pairs = zip(reversed(shape), reversed(wide), strict=False)
-    return len(shape) <= len(wide) and all(size in {1, whole} for size, whole in pairs)
 
 
 def _joined(t: Translator, name: str, left: View, right: View) -> View:
@@ -372,6 +314,18 @@ def _unexpanded(view: View) -> View:
     return view.reindexed(first.contiguous()) if same else view
 
 
+def _sum(t: Translator, left: object, right: object, alpha: float) -> View:
+    if isinstance(left, View) and isinstance(right, View):
+        if alpha not in {1, -1}:
+            right = t.mapped(right, "mul_scalar", {"value": float(alpha)})
+        return _joined(t, "sub" if alpha == -1 else "add", left, right)
+    if isinstance(left, View):
+        return _shifted(t, left, _times(right, alpha))
+    assert isinstance(right, View)
+    scaled = right if alpha == 1 else t.mapped(right, "mul_scalar", {"value": float(alpha)})
+    return _shifted(t, scaled, left)
+
+
 def _add(t: Translator, a: Arguments) -> View:
     return _sum(t, a["self"], a["other"], a.get("alpha", 1))
 
@@ -400,6 +354,17 @@ def _views(a: Arguments) -> tuple[View, View]:
     return left, right
 
 
+def _product_of(t: Translator, left: object, right: object) -> View:
+    if isinstance(left, View) and isinstance(right, View):
+        return _joined(t, "mul", left, right)
+    view, constant = (left, right) if isinstance(left, View) else (right, left)
+    assert isinstance(view, View)
+    number = _number(constant)
+    if number is not None:
+        return t.mapped(view, "mul_scalar", {"value": number})
+    return _affine(t, view, "weight", constant)
+
+
 def _mul(t: Translator, a: Arguments) -> View:
     return _product_of(t, a["self"], a["other"])
 
@@ -421,6 +386,50 @@ def _square(t: Translator, a: Arguments) -> View:
     if a.get("exponent", 2) != 2:  # noqa: PLR2004 - the square
         raise UntranslatableError("a power other than 2")
     return _joined(t, "mul", a["self"], a["self"])
+
+
+# --- many values ------------------------------------------------------------------------------
+
+
+class Cat(nn.Module):
+    """Values joined along their channels."""
+
+    def forward(self, *values: Tensor) -> Tensor:
+        """Return the joined channels."""
+        return torch.cat(values, 1)
+
+
+def _cat_shape(_node: Node, shapes: Shapes) -> Shape:
+    rest = {shape[1:] for shape in shapes}
+    if len(rest) > 1:
+        raise ShapeError(f"shapes {' and '.join(map(str, shapes))} differ in more than channels")
+    return (sum(shape[0] for shape in shapes), *rest.pop())
+
+
+class CatRule(Rule):
+    """Values one after another along their channels."""
+
+    def kinds(self, node: Node, flow: Flow) -> Kinds:
+        """Return the kinds one after another."""
+        return np.concatenate(flow.inputs(node))
+
+    def needs(self, node: Node, wanted: Sequence[int], flow: Flow) -> list[list[int]]:
+        """Return for each value its own share of the channels."""
+        sizes = [len(kinds) for kinds in flow.inputs(node)]
+        starts = [0, *accumulate(sizes)]
+        return [
+            [channel - start for channel in wanted if start <= channel < start + size]
+            for start, size in zip(starts, sizes, strict=False)
+        ]
+
+    def cut(self, node: Node, wanted: Sequence[int], flow: Flow, cutter: Cutter) -> Piece:
+        """Add the concatenation of what is left of each value, or the only one that is left."""
+        needs = self.needs(node, wanted, flow)
+        left = [(value, own) for value, own in zip(node.inputs, needs, strict=True) if own]
+        sources = [cutter.conform(value, own, node.name) for value, own in left]
+        if len(sources) == 1:
+            return Piece(sources[0], tuple(wanted))
+        return Piece(cutter.add(node, sources), tuple(wanted))
 
 
 def _cat(t: Translator, a: Arguments) -> View:

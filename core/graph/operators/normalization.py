@@ -40,6 +40,9 @@ if TYPE_CHECKING:
     from modpm.core.graph.index_views import View
 
 
+# --- by the batch -----------------------------------------------------------------------------
+
+
 class _Uncounted(nn.modules.batchnorm._BatchNorm):  # noqa: SLF001 - torch names no base of the two
     """A batch normalisation without its batch counter, which a fixed momentum never reads."""
 
@@ -66,39 +69,6 @@ class UncountedBatchNorm2d(_Uncounted, nn.BatchNorm2d):
     """Batch normalisation of images."""
 
 
-class ChannelNorm(nn.Module):
-    """Each pixel's channels brought to mean 0 and variance 1."""
-
-    def __init__(self, n_channels: int, *, eps: float, roles: Collection[str]) -> None:
-        super().__init__()
-        self.eps = eps
-        self.weight = meta_parameter(n_channels) if "weight" in roles else None
-        self.bias = meta_parameter(n_channels) if "bias" in roles else None
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return the normalised channels."""
-        channels_last = x.movedim(1, -1)
-        shape = channels_last.shape[-1:]
-        normal = F.layer_norm(channels_last, shape, self.weight, self.bias, self.eps)
-        return normal.movedim(-1, 1)
-
-
-class GroupNorm(nn.Module):
-    """Each group of channels of an image brought to mean 0 and variance 1."""
-
-    def __init__(
-        self, n_groups: int, n_channels: int, *, eps: float, roles: Collection[str]
-    ) -> None:
-        super().__init__()
-        self.n_groups, self.eps = n_groups, eps
-        self.weight = meta_parameter(n_channels) if "weight" in roles else None
-        self.bias = meta_parameter(n_channels) if "bias" in roles else None
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return the normalised groups."""
-        return F.group_norm(x, self.n_groups, self.weight, self.bias, self.eps)
-
-
 def _batch_norm_layer(node: Node, shapes: Shapes) -> nn.Module:
     is_image = len(shapes[0]) == 3  # noqa: PLR2004 - channels, height, width
     make = UncountedBatchNorm2d if is_image else UncountedBatchNorm1d
@@ -109,13 +79,6 @@ def _batch_norm_layer(node: Node, shapes: Shapes) -> nn.Module:
         has_weight="weight" in node.tensors,
         has_bias="bias" in node.tensors,
     )
-
-
-def _group_norm_shape(node: Node, shapes: Shapes) -> Shape:
-    channels, n_groups = image_shape(shapes)[0], int_of(node, "n_groups")
-    if channels % n_groups:
-        raise ShapeError(f"{n_groups} groups do not divide {channels} channels")
-    return shapes[0]
 
 
 def _batch_norm(t: Translator, a: Arguments) -> View:
@@ -142,6 +105,58 @@ def _frozen_batch_norm(t: Translator, a: Arguments, value: View) -> View:
     return t.emit("channel_affine", [value], {}, {"weight": scale, "bias": shift})
 
 
+# --- by groups of channels --------------------------------------------------------------------
+
+
+class GroupNorm(nn.Module):
+    """Each group of channels of an image brought to mean 0 and variance 1."""
+
+    def __init__(
+        self, n_groups: int, n_channels: int, *, eps: float, roles: Collection[str]
+    ) -> None:
+        super().__init__()
+        self.n_groups, self.eps = n_groups, eps
+        self.weight = meta_parameter(n_channels) if "weight" in roles else None
+        self.bias = meta_parameter(n_channels) if "bias" in roles else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the normalised groups."""
+        return F.group_norm(x, self.n_groups, self.weight, self.bias, self.eps)
+
+
+def _group_norm_shape(node: Node, shapes: Shapes) -> Shape:
+    channels, n_groups = image_shape(shapes)[0], int_of(node, "n_groups")
+    if channels % n_groups:
+        raise ShapeError(f"{n_groups} groups do not divide {channels} channels")
+    return shapes[0]
+
+
+def _group_norm(t: Translator, a: Arguments) -> View:
+    attributes: dict[str, AttributeValue] = {"n_groups": a["num_groups"], "eps": float(a["eps"])}
+    tensors = given(weight=a["weight"], bias=a["bias"])
+    return t.emit("group_norm", [t.image(a["input"])], attributes, tensors)
+
+
+# --- by all channels of a pixel ---------------------------------------------------------------
+
+
+class ChannelNorm(nn.Module):
+    """Each pixel's channels brought to mean 0 and variance 1."""
+
+    def __init__(self, n_channels: int, *, eps: float, roles: Collection[str]) -> None:
+        super().__init__()
+        self.eps = eps
+        self.weight = meta_parameter(n_channels) if "weight" in roles else None
+        self.bias = meta_parameter(n_channels) if "bias" in roles else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the normalised channels."""
+        channels_last = x.movedim(1, -1)
+        shape = channels_last.shape[-1:]
+        normal = F.layer_norm(channels_last, shape, self.weight, self.bias, self.eps)
+        return normal.movedim(-1, 1)
+
+
 def _layer_norm(t: Translator, a: Arguments) -> View:
     view = a["input"]
     if list(a["normalized_shape"]) != [view.shape[-1]]:
@@ -152,12 +167,6 @@ def _layer_norm(t: Translator, a: Arguments) -> View:
         return t.emit("channel_norm", [t.node_value(view)], attributes, tensors)
     value = t.emit("channel_norm", [channels_first(t, view)], attributes, tensors)
     return channels_last(value, view)
-
-
-def _group_norm(t: Translator, a: Arguments) -> View:
-    attributes: dict[str, AttributeValue] = {"n_groups": a["num_groups"], "eps": float(a["eps"])}
-    tensors = given(weight=a["weight"], bias=a["bias"])
-    return t.emit("group_norm", [t.image(a["input"])], attributes, tensors)
 
 
 OPERATORS: dict[str, Operator] = {

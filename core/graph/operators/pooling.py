@@ -36,41 +36,14 @@ if TYPE_CHECKING:
     from modpm.core.graph.index_views import View
 
 
-class Mean(nn.Module):
-    """The mean over height and width."""
+# --- windows of one size ----------------------------------------------------------------------
 
-    def __init__(self, *, keepdim: bool) -> None:
-        super().__init__()
-        self.keepdim = keepdim
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return one mean for each channel."""
-        if not x.requires_grad or is_recorded():
-            return x.mean((2, 3), keepdim=self.keepdim)
-        # The gradient of torch's mean is a dense tensor in the default memory format; added to
-        # that of a convolution in channels-last format, it makes each operator before it take a
-        # slow path. That of a sum is not written out.
-        return x.sum((2, 3), keepdim=self.keepdim) / (x.shape[2] * x.shape[3])
-
-
-class AdaptiveMaxPool2d(nn.Module):
-    """The largest number in each of so many windows, which may overlap."""
-
-    def __init__(self, size: tuple[int, int]) -> None:
-        super().__init__()
-        self.size = size
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return the largest numbers."""
-        if not torch.onnx.is_in_onnx_export():
-            return F.adaptive_max_pool2d(x, self.size)
-        # ONNX has no such pool: each row of windows by itself, and then each column.
-        for dimension, count in zip((2, 3), self.size, strict=True):
-            size = x.shape[dimension]
-            bounds = [(i * size // count, -(-(i + 1) * size // count)) for i in range(count)]
-            parts = [x.narrow(dimension, start, end - start) for start, end in bounds]
-            x = torch.cat([part.amax(dimension, keepdim=True) for part in parts], dimension)
-        return x
+_POOL_ATTRIBUTES: dict[str, Attribute] = {
+    "kernel_size": PAIR,
+    "stride": PAIR,
+    "padding": NATURAL_PAIR,
+    "ceil_mode": flag(),
+}
 
 
 def _pool_size(
@@ -105,44 +78,6 @@ def _max_pool_layer(node: Node, _shapes: Shapes) -> nn.Module:
     )
 
 
-def _avg_pool_layer(node: Node, _shapes: Shapes) -> nn.Module:
-    return nn.AvgPool2d(
-        pair_of(node, "kernel_size"),
-        pair_of(node, "stride"),
-        pair_of(node, "padding"),
-        ceil_mode=flag_of(node, "ceil_mode"),
-        count_include_pad=flag_of(node, "count_include_pad"),
-    )
-
-
-_POOL_ATTRIBUTES: dict[str, Attribute] = {
-    "kernel_size": PAIR,
-    "stride": PAIR,
-    "padding": NATURAL_PAIR,
-    "ceil_mode": flag(),
-}
-
-
-def _averaged_constant(node: Node) -> int:
-    """Say what an average makes of a constant: at an edge it counts zeros too, perhaps."""
-    counts_zeros = bool(node.attributes["count_include_pad"])
-    return VARYING if counts_zeros and any(ints_of(node, "padding")) else CONSTANT
-
-
-def _adaptive(make: Callable[[tuple[int, int]], nn.Module]) -> Operator:
-    return Operator(
-        layer=lambda node, _shapes: make(pair_of(node, "output_size")),
-        output_shape=lambda node, shapes: (image_shape(shapes)[0], *pair_of(node, "output_size")),
-        attributes={"output_size": PAIR},
-        cut=Pooling(),
-    )
-
-
-def _mean_shape(node: Node, shapes: Shapes) -> Shape:
-    channels = image_shape(shapes)[0]
-    return (channels, 1, 1) if flag_of(node, "keepdim") else (channels,)
-
-
 def _max_pool(t: Translator, a: Arguments) -> View:
     kernel = pair(a["kernel_size"])
     return t.emit(
@@ -160,6 +95,22 @@ def _max_pool(t: Translator, a: Arguments) -> View:
 
 def _max_pool_with_indices(t: Translator, a: Arguments) -> list[View | None]:
     return [_max_pool(t, a), None]
+
+
+def _avg_pool_layer(node: Node, _shapes: Shapes) -> nn.Module:
+    return nn.AvgPool2d(
+        pair_of(node, "kernel_size"),
+        pair_of(node, "stride"),
+        pair_of(node, "padding"),
+        ceil_mode=flag_of(node, "ceil_mode"),
+        count_include_pad=flag_of(node, "count_include_pad"),
+    )
+
+
+def _averaged_constant(node: Node) -> int:
+    """Say what an average makes of a constant: at an edge it counts zeros too, perhaps."""
+    counts_zeros = bool(node.attributes["count_include_pad"])
+    return VARYING if counts_zeros and any(ints_of(node, "padding")) else CONSTANT
 
 
 def _avg_pool(t: Translator, a: Arguments) -> View:
@@ -190,6 +141,38 @@ def _every_few(t: Translator, value: View, step: list[int]) -> View:
     return t.emit("subsample", [value], {"start": [0, 0], "step": step, "size": size})
 
 
+# --- windows that fill a size -----------------------------------------------------------------
+
+
+class AdaptiveMaxPool2d(nn.Module):
+    """The largest number in each of so many windows, which may overlap."""
+
+    def __init__(self, size: tuple[int, int]) -> None:
+        super().__init__()
+        self.size = size
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the largest numbers."""
+        if not torch.onnx.is_in_onnx_export():
+            return F.adaptive_max_pool2d(x, self.size)
+        # ONNX has no such pool: each row of windows by itself, and then each column.
+        for dimension, count in zip((2, 3), self.size, strict=True):
+            size = x.shape[dimension]
+            bounds = [(i * size // count, -(-(i + 1) * size // count)) for i in range(count)]
+            parts = [x.narrow(dimension, start, end - start) for start, end in bounds]
+            x = torch.cat([part.amax(dimension, keepdim=True) for part in parts], dimension)
+        return x
+
+
+def _adaptive(make: Callable[[tuple[int, int]], nn.Module]) -> Operator:
+    return Operator(
+        layer=lambda node, _shapes: make(pair_of(node, "output_size")),
+        output_shape=lambda node, shapes: (image_shape(shapes)[0], *pair_of(node, "output_size")),
+        attributes={"output_size": PAIR},
+        cut=Pooling(),
+    )
+
+
 def _adaptive_avg(t: Translator, a: Arguments) -> View:
     value, size = t.image(a["self"]), pair(a["output_size"])
     if size == [1, 1]:
@@ -213,6 +196,31 @@ def _adapted(t: Translator, value: View, size: list[int], how: str) -> View:
     attributes |= {"padding": [0, 0], "ceil_mode": False}
     attributes |= {"dilation": [1, 1]} if how == "max" else {"count_include_pad": True}
     return t.emit(f"{how}_pool2d", [value], attributes)
+
+
+# --- the whole image --------------------------------------------------------------------------
+
+
+class Mean(nn.Module):
+    """The mean over height and width."""
+
+    def __init__(self, *, keepdim: bool) -> None:
+        super().__init__()
+        self.keepdim = keepdim
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return one mean for each channel."""
+        if not x.requires_grad or is_recorded():
+            return x.mean((2, 3), keepdim=self.keepdim)
+        # The gradient of torch's mean is a dense tensor in the default memory format; added to
+        # that of a convolution in channels-last format, it makes each operator before it take a
+        # slow path. That of a sum is not written out.
+        return x.sum((2, 3), keepdim=self.keepdim) / (x.shape[2] * x.shape[3])
+
+
+def _mean_shape(node: Node, shapes: Shapes) -> Shape:
+    channels = image_shape(shapes)[0]
+    return (channels, 1, 1) if flag_of(node, "keepdim") else (channels,)
 
 
 def _mean(t: Translator, a: Arguments) -> View:

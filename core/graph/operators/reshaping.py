@@ -49,10 +49,43 @@ if TYPE_CHECKING:
     from modpm.core.graph.cutting.rules import Flow
 
 
+# --- pixels -----------------------------------------------------------------------------------
+
+
 def pad(padding: Sequence[int], value: float) -> nn.Module:
     """Return a layer that adds pixels around the image."""
     left, right, top, bottom = padding
     return nn.ConstantPad2d((left, right, top, bottom), value)
+
+
+def _pad_shape(node: Node, shapes: Shapes) -> Shape:
+    channels, height, width = image_shape(shapes)
+    left, right, top, bottom = ints_of(node, "padding")
+    return channels, height + top + bottom, width + left + right
+
+
+def _padded_zero(node: Node) -> int:
+    is_padded = any(ints_of(node, "padding")) and float_of(node, "value") != 0
+    return VARYING if is_padded else ZERO
+
+
+def _padded_constant(node: Node) -> int:
+    return VARYING if any(ints_of(node, "padding")) else CONSTANT
+
+
+def _pad(t: Translator, a: Arguments) -> View:
+    if a.get("mode", "constant") != "constant":
+        raise UntranslatableError(f"padding of the mode {a['mode']}")
+    amounts, value = list(a["pad"]), float(a.get("value") or 0.0)
+    view = a["self"]
+    if value == 0:
+        batch = torch.nn.functional.pad(view.batch_indices(), amounts, value=NO_INDEX)
+        return _view_of(view, batch)
+    amounts += [0] * (4 - len(amounts))
+    if len(amounts) > 4 or min(amounts) < 0:  # noqa: PLR2004 - two sides of two dimensions
+        raise UntranslatableError("padding with a number other than 0, of other than pixels")
+    value = min(max(value, -LARGEST), LARGEST)  # what pads a maximum may be infinite
+    return t.emit("pad", [t.image(view)], {"padding": amounts, "value": value})
 
 
 class Subsample(nn.Module):
@@ -72,101 +105,6 @@ class Subsample(nn.Module):
         return x[:, :, self.rows, self.columns]
 
 
-class SelectChannels(nn.Module):
-    """Some channels, in a given order."""
-
-    indices: Tensor
-
-    def __init__(self, indices: Sequence[int], n_channels: int) -> None:
-        super().__init__()
-        first, count = indices[0], len(indices)
-        is_run = list(indices) == list(range(first, first + count)) and first + count <= n_channels
-        self.run = (first, count) if is_run else None
-        self.register_buffer("indices", torch.tensor(indices), persistent=False)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return the selected channels."""
-        if self.run is not None:
-            return x.narrow(1, *self.run)
-        if is_recorded() or _memory_format(x) is not torch.channels_last:
-            return x.index_select(1, self.indices)
-        # By itself `index_select` gives the default format, on which later layers are slow.
-        pixels = x.permute(0, 2, 3, 1)
-        selected = pixels.reshape(-1, x.shape[1]).index_select(1, self.indices)
-        return selected.view(*pixels.shape[:3], -1).permute(0, 3, 1, 2)
-
-
-class ScatterChannels(nn.Module):
-    """Channels put in their places among constant ones."""
-
-    indices: Tensor
-    fill: Tensor | None
-
-    def __init__(
-        self, indices: Sequence[int], n_channels: int, *, rank: int, has_fill: bool
-    ) -> None:
-        super().__init__()
-        self.n_channels = n_channels
-        self.trailing = (1,) * (rank - 1)
-        first, count = indices[0], len(indices)
-        is_run = list(indices) == list(range(first, first + count))
-        around = (*(0,) * (2 * rank - 2), first, n_channels - first - count)
-        self.around = around if is_run else None
-        self.register_buffer("indices", torch.tensor(indices), persistent=False)
-        self.register_buffer("fill", meta_buffer(n_channels) if has_fill else None)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return all channels."""
-        if self.around is not None and self.fill is None:
-            return F.pad(x, self.around)
-        shape = (x.shape[0], self.n_channels, *x.shape[2:])
-        filled = x.new_empty(shape).to(memory_format=_memory_format(x))
-        if self.fill is None:
-            filled.zero_()
-        else:
-            filled.copy_(self.fill.view(1, -1, *self.trailing).expand(shape))
-        return filled.index_copy(1, self.indices, x)
-
-
-def _memory_format(x: Tensor) -> torch.memory_format:
-    is_image = x.dim() == 4  # noqa: PLR2004 - images, channels, height, width
-    if is_image and x.is_contiguous(memory_format=torch.channels_last):
-        return torch.channels_last
-    return torch.contiguous_format
-
-
-class ConstantChannels(nn.Module):
-    """The same channels for every image."""
-
-    fill: Tensor | None
-
-    def __init__(self, shape: tuple[int, ...], *, has_fill: bool) -> None:
-        super().__init__()
-        self.shape = shape
-        self.register_buffer("fill", meta_buffer(shape[0]) if has_fill else None)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return the channels for as many images as there are."""
-        fill = x.new_zeros(self.shape[0]) if self.fill is None else self.fill
-        ones = (1,) * (len(self.shape) - 1)
-        return fill.view(1, -1, *ones).expand(x.shape[0], *self.shape)
-
-
-def _pad_shape(node: Node, shapes: Shapes) -> Shape:
-    channels, height, width = image_shape(shapes)
-    left, right, top, bottom = ints_of(node, "padding")
-    return channels, height + top + bottom, width + left + right
-
-
-def _padded_zero(node: Node) -> int:
-    is_padded = any(ints_of(node, "padding")) and float_of(node, "value") != 0
-    return VARYING if is_padded else ZERO
-
-
-def _padded_constant(node: Node) -> int:
-    return VARYING if any(ints_of(node, "padding")) else CONSTANT
-
-
 def _subsample_shape(node: Node, shapes: Shapes) -> Shape:
     channels, *sizes = image_shape(shapes)
     start, step, size = (pair_of(node, name) for name in ("start", "step", "size"))
@@ -176,34 +114,7 @@ def _subsample_shape(node: Node, shapes: Shapes) -> Shape:
     return (channels, *size)
 
 
-def _unflatten_shape(node: Node, shapes: Shapes) -> Shape:
-    shape = tuple(ints_of(node, "shape"))
-    if math.prod(shape) != vector_size(shapes):
-        raise ShapeError(f"{vector_size(shapes)} features do not fill the shape {shape}")
-    return shape
-
-
-def _select_shape(node: Node, shapes: Shapes) -> Shape:
-    indices = ints_of(node, "indices")
-    if max(indices) >= shapes[0][0]:
-        raise ShapeError(f"channel {max(indices)} is outside of {shapes[0][0]}")
-    return (len(indices), *shapes[0][1:])
-
-
-def _scatter_shape(node: Node, shapes: Shapes) -> Shape:
-    indices, n_channels = ints_of(node, "indices"), int_of(node, "n_channels")
-    if len(indices) != shapes[0][0]:
-        raise ShapeError(f"{len(indices)} indices for {shapes[0][0]} channels")
-    if max(indices) >= n_channels or len(set(indices)) != len(indices):
-        raise ShapeError(f"indices must be distinct and below {n_channels}")
-    return (n_channels, *shapes[0][1:])
-
-
-def _constant_shape(node: Node, _shapes: Shapes) -> Shape:
-    shape = tuple(ints_of(node, "shape"))
-    if len(shape) not in {1, 3}:
-        raise ShapeError(f"{shape} is neither (C, H, W) nor (F,)")
-    return shape
+# --- vectors ----------------------------------------------------------------------------------
 
 
 class FlattenRule(Rule):
@@ -231,6 +142,13 @@ class FlattenRule(Rule):
         source = cutter.conform(node.inputs[0], channels, node.name)
         layout = [channel * area + pixel for channel in channels for pixel in range(area)]
         return Piece(cutter.add(node, [source]), tuple(layout))
+
+
+def _unflatten_shape(node: Node, shapes: Shapes) -> Shape:
+    shape = tuple(ints_of(node, "shape"))
+    if math.prod(shape) != vector_size(shapes):
+        raise ShapeError(f"{vector_size(shapes)} features do not fill the shape {shape}")
+    return shape
 
 
 class UnflattenRule(Rule):
@@ -265,6 +183,47 @@ class UnflattenRule(Rule):
         return Piece(cutter.add(node, [source], {"shape": shape}), tuple(wanted))
 
 
+# --- channels ---------------------------------------------------------------------------------
+
+
+class SelectChannels(nn.Module):
+    """Some channels, in a given order."""
+
+    indices: Tensor
+
+    def __init__(self, indices: Sequence[int], n_channels: int) -> None:
+        super().__init__()
+        first, count = indices[0], len(indices)
+        is_run = list(indices) == list(range(first, first + count)) and first + count <= n_channels
+        self.run = (first, count) if is_run else None
+        self.register_buffer("indices", torch.tensor(indices), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the selected channels."""
+        if self.run is not None:
+            return x.narrow(1, *self.run)
+        if is_recorded() or _memory_format(x) is not torch.channels_last:
+            return x.index_select(1, self.indices)
+        # By itself `index_select` gives the default format, on which later layers are slow.
+        pixels = x.permute(0, 2, 3, 1)
+        selected = pixels.reshape(-1, x.shape[1]).index_select(1, self.indices)
+        return selected.view(*pixels.shape[:3], -1).permute(0, 3, 1, 2)
+
+
+def _memory_format(x: Tensor) -> torch.memory_format:
+    is_image = x.dim() == 4  # noqa: PLR2004 - images, channels, height, width
+    if is_image and x.is_contiguous(memory_format=torch.channels_last):
+        return torch.channels_last
+    return torch.contiguous_format
+
+
+def _select_shape(node: Node, shapes: Shapes) -> Shape:
+    indices = ints_of(node, "indices")
+    if max(indices) >= shapes[0][0]:
+        raise ShapeError(f"channel {max(indices)} is outside of {shapes[0][0]}")
+    return (len(indices), *shapes[0][1:])
+
+
 class SelectRule(Rule):
     """Some channels, in a given order."""
 
@@ -282,6 +241,47 @@ class SelectRule(Rule):
         (channels,) = self.needs(node, wanted, flow)
         source = cutter.conform(node.inputs[0], channels, node.name, name=node.name)
         return Piece(source, tuple(wanted))
+
+
+class ScatterChannels(nn.Module):
+    """Channels put in their places among constant ones."""
+
+    indices: Tensor
+    fill: Tensor | None
+
+    def __init__(
+        self, indices: Sequence[int], n_channels: int, *, rank: int, has_fill: bool
+    ) -> None:
+        super().__init__()
+        self.n_channels = n_channels
+        self.trailing = (1,) * (rank - 1)
+        first, count = indices[0], len(indices)
+        is_run = list(indices) == list(range(first, first + count))
+        around = (*(0,) * (2 * rank - 2), first, n_channels - first - count)
+        self.around = around if is_run else None
+        self.register_buffer("indices", torch.tensor(indices), persistent=False)
+        self.register_buffer("fill", meta_buffer(n_channels) if has_fill else None)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return all channels."""
+        if self.around is not None and self.fill is None:
+            return F.pad(x, self.around)
+        shape = (x.shape[0], self.n_channels, *x.shape[2:])
+        filled = x.new_empty(shape).to(memory_format=_memory_format(x))
+        if self.fill is None:
+            filled.zero_()
+        else:
+            filled.copy_(self.fill.view(1, -1, *self.trailing).expand(shape))
+        return filled.index_copy(1, self.indices, x)
+
+
+def _scatter_shape(node: Node, shapes: Shapes) -> Shape:
+    indices, n_channels = ints_of(node, "indices"), int_of(node, "n_channels")
+    if len(indices) != shapes[0][0]:
+        raise ShapeError(f"{len(indices)} indices for {shapes[0][0]} channels")
+    if max(indices) >= n_channels or len(set(indices)) != len(indices):
+        raise ShapeError(f"indices must be distinct and below {n_channels}")
+    return (n_channels, *shapes[0][1:])
 
 
 class ScatterRule(Rule):
@@ -306,6 +306,9 @@ class ScatterRule(Rule):
         return Piece(piece.node, tuple(layout))
 
 
+# --- the input itself, and constants ----------------------------------------------------------
+
+
 class IdentityRule(Rule):
     """The input itself."""
 
@@ -316,6 +319,30 @@ class IdentityRule(Rule):
     def cut(self, node: Node, _wanted: Sequence[int], _flow: Flow, cutter: Cutter) -> Piece:
         """Add nothing."""
         return cutter.pieces[node.inputs[0]]
+
+
+class ConstantChannels(nn.Module):
+    """The same channels for every image."""
+
+    fill: Tensor | None
+
+    def __init__(self, shape: tuple[int, ...], *, has_fill: bool) -> None:
+        super().__init__()
+        self.shape = shape
+        self.register_buffer("fill", meta_buffer(shape[0]) if has_fill else None)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the channels for as many images as there are."""
+        fill = x.new_zeros(self.shape[0]) if self.fill is None else self.fill
+        ones = (1,) * (len(self.shape) - 1)
+        return fill.view(1, -1, *ones).expand(x.shape[0], *self.shape)
+
+
+def _constant_shape(node: Node, _shapes: Shapes) -> Shape:
+    shape = tuple(ints_of(node, "shape"))
+    if len(shape) not in {1, 3}:
+        raise ShapeError(f"{shape} is neither (C, H, W) nor (F,)")
+    return shape
 
 
 class ConstantRule(Rule):
@@ -335,19 +362,24 @@ class ConstantRule(Rule):
         return Piece()
 
 
-def _pad(t: Translator, a: Arguments) -> View:
-    if a.get("mode", "constant") != "constant":
-        raise UntranslatableError(f"padding of the mode {a['mode']}")
-    amounts, value = list(a["pad"]), float(a.get("value") or 0.0)
-    view = a["self"]
-    if value == 0:
-        batch = torch.nn.functional.pad(view.batch_indices(), amounts, value=NO_INDEX)
-        return _view_of(view, batch)
-    amounts += [0] * (4 - len(amounts))
-    if len(amounts) > 4 or min(amounts) < 0:  # noqa: PLR2004 - two sides of two dimensions
-        raise UntranslatableError("padding with a number other than 0, of other than pixels")
-    value = min(max(value, -LARGEST), LARGEST)  # what pads a maximum may be infinite
-    return t.emit("pad", [t.image(view)], {"padding": amounts, "value": value})
+def _zeros_like(_t: Translator, a: Arguments) -> Constant:
+    return Constant(torch.zeros((2, *a["self"].shape)))
+
+
+def _new_zeros(_t: Translator, a: Arguments) -> Constant:
+    return Constant(torch.zeros(a["size"]))
+
+
+# --- calls that only move numbers -------------------------------------------------------------
+
+MOVES = (
+    "view", "reshape", "_unsafe_view", "flatten", "unflatten", "squeeze", "unsqueeze", "permute",
+    "transpose", "t", "slice", "select", "chunk", "split", "split_with_sizes", "unsafe_chunk",
+    "unsafe_split", "unbind", "narrow", "expand", "index_select", "pixel_shuffle",
+    "pixel_unshuffle", "channel_shuffle", "native_channel_shuffle", "movedim", "swapaxes",
+    "swapdims", "moveaxis", "roll", "flip", "repeat", "view_as", "expand_as", "reshape_as",
+    "tensor_split", "index", "repeat_interleave", "numpy_T", "mT", "tile",
+)  # fmt: skip
 
 
 def _moved(t: Translator, a: Arguments) -> object:
@@ -374,6 +406,9 @@ def _as_indices(value: object) -> object:
     return value.tensor if isinstance(value, Constant) else value
 
 
+ALIASES = ("contiguous", "alias", "to", "_to_copy", "lift_fresh_copy", "type_as")
+
+
 def _alias(_t: Translator, a: Arguments) -> View:
     view = only(a)
     if a.get("dtype") not in {None, torch.float32, torch.float64}:
@@ -388,27 +423,6 @@ def _clone(_t: Translator, a: Arguments) -> View:
 
 def _detach(_t: Translator, _a: Arguments) -> View:
     raise UntranslatableError("it keeps gradients from what is before it")
-
-
-def _zeros_like(_t: Translator, a: Arguments) -> Constant:
-    return Constant(torch.zeros((2, *a["self"].shape)))
-
-
-def _new_zeros(_t: Translator, a: Arguments) -> Constant:
-    return Constant(torch.zeros(a["size"]))
-
-
-MOVES = (
-    "view", "reshape", "_unsafe_view", "flatten", "unflatten", "squeeze", "unsqueeze", "permute",
-    "transpose", "t", "slice", "select", "chunk", "split", "split_with_sizes", "unsafe_chunk",
-    "unsafe_split", "unbind", "narrow", "expand", "index_select", "pixel_shuffle",
-    "pixel_unshuffle", "channel_shuffle", "native_channel_shuffle", "movedim", "swapaxes",
-    "swapdims", "moveaxis", "roll", "flip", "repeat", "view_as", "expand_as", "reshape_as",
-    "tensor_split", "index", "repeat_interleave", "numpy_T", "mT", "tile",
-)  # fmt: skip
-
-
-ALIASES = ("contiguous", "alias", "to", "_to_copy", "lift_fresh_copy", "type_as")
 
 
 OPERATORS: dict[str, Operator] = {
