@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from modpm.core.composition.classifier import Prediction
     from modpm.core.composition.evaluation import Evaluation
     from modpm.core.data import ImageData
+    from modpm.core.formats.manifest import InputContract
 
 
 def open_subject(
@@ -99,34 +100,30 @@ def evaluate(
     judged = open_subject(subject, project).to(where)
     if record:
         _check_recordable(judged, classes, mapping)
-    images = load_data(
-        data,
-        split,
-        skip_bad=skip_bad,
-        image_size=_image_size(judged),
-        channels=_channels(judged),
-    )
+    # For each contract by itself, as `predict` prepares images.
+    prepared = [
+        load_data(
+            data,
+            split,
+            skip_bad=skip_bad,
+            image_size=(contract.height, contract.width),
+            channels=contract.channels,
+        )
+        for contract in _contracts(judged)
+    ]
+    images = prepared[0]
     for note in images.notes:
         report(note)
     measured = evaluation.evaluate(
-        judged, images, classes=classes, mapping=mapping, open_set=open_set
+        judged, prepared, classes=classes, mapping=mapping, open_set=open_set
     )
     if record and isinstance(judged, Classifier):
         saving.record(Path(subject).expanduser(), judged, _measurement(images, measured, open_set))
     return measured
 
 
-def _image_size(subject: Classifier | ClassModule) -> tuple[int, int]:
-    if isinstance(subject, ClassModule):
-        return subject.input.height, subject.input.width
-    return subject.input_size
-
-
-def _channels(subject: Classifier | ClassModule) -> int:
-    """Return what loses nothing for any of its networks: colour, if one of them sees it."""
-    if isinstance(subject, ClassModule):
-        return subject.input.channels
-    return max(contract.channels for contract in subject.contracts)
+def _contracts(subject: Classifier | ClassModule) -> Sequence[InputContract]:
+    return [subject.input] if isinstance(subject, ClassModule) else subject.contracts
 
 
 def _check_recordable(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,7 @@ from modpm.core.composition.classifier import NONE_OF_THE_ABOVE
 from modpm.core.errors import ModpmError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
     from torch import Tensor
 
@@ -147,7 +148,7 @@ class Evaluation:
 
 def evaluate(
     subject: Classifier | ClassModule,
-    data: ImageData,
+    data: ImageData | Sequence[ImageData],
     *,
     classes: Sequence[str] | None = None,
     mapping: Mapping[str, str] | None = None,
@@ -161,7 +162,8 @@ def evaluate(
 
     Args:
         subject: What to measure; a run's network is a classifier too.
-        data: Images and labels.
+        data: Images and labels; or the same images for each of a classifier's `contracts`, which
+            are then seen as `predict` sees them.
         classes: Restrict images and outputs to these classes, named as the data set names them.
         mapping: Label to the class it meets, where their names differ.
         open_set: Keep images of classes that no label meets; they must be none of the above.
@@ -170,6 +172,8 @@ def evaluate(
         ModpmError: No label meets a class (`no-common-class`), an unknown class or label is named
             (`unknown-class`, `unknown-label`), or no image is left (`no-images`).
     """
+    prepared = data if isinstance(data, Sequence) else [data]
+    data = prepared[0]
     met = match_labels(known_labels(subject), data.classes, mapping or {})
     kept_classes = restrict(data.classes, classes)
     if not kept_classes & set(met.values()):
@@ -183,19 +187,22 @@ def evaluate(
         if (classes is None if label not in met else met[label] in kept_classes)
     ]
     judged = kept_classes if open_set else kept_classes & set(met.values())
-    return _evaluate_classifier(subject, data, met, outputs, judged)
+    return _evaluate_classifier(subject, prepared, met, outputs, judged)
 
 
 def _evaluate_classifier(
     classifier: Classifier,
-    data: ImageData,
+    prepared: Sequence[ImageData],
     met: Mapping[str, int],
     outputs: Sequence[int],
     judged: set[int],
 ) -> Evaluation:
-    labels = [classifier.labels[i] for i in outputs]
+    data, labels = prepared[0], [classifier.labels[i] for i in outputs]
     chosen = _images_of(judged, data)
-    scores = classifier.score_images(data.images[chosen]).cpu()[:, outputs]
+    images = [one.images[chosen] for one in prepared]
+    is_for_each = len(images) == len(classifier.contracts)
+    found = classifier.score_prepared(images) if is_for_each else classifier.score_images(images[0])
+    scores = found.cpu()[:, outputs]
     decisions = classifier.decide(scores)
     return _tally(
         data, data.labels[chosen], decisions, labels, met, n_left_out=len(data) - len(chosen)

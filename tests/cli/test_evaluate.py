@@ -3,13 +3,21 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
+import torch
+from PIL import Image
+from tests.composition.tiny_origins import tiny_origin
 from tests.composition.tiny_projects import make_image_folder, make_project, run
 
 from modpm.core.composition.classifier import Classifier
+from modpm.core.composition.compose import compose_modules
+from modpm.verbs.judging import predict
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from torch import Tensor
 
 
 @pytest.fixture(scope="module")
@@ -108,3 +116,34 @@ def test_a_damaged_image_is_named_or_skipped_and_counted(tmp_path: Path, classif
     assert outcome.code == 1
     assert "0.png" in outcome.stderr
     assert run("evaluate", classifier, data, "--skip-bad", "--json").data["n"] == 5
+
+
+def test_images_are_judged_as_they_are_predicted_whatever_sizes_modules_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Modules of 8 and of 6 pixels, in colour and in grey, see images of 33 x 20."""
+    modules = [
+        tiny_origin().module("cat"),
+        tiny_origin(seed=1, size=6, channels=1).module("dog"),
+        tiny_origin(seed=2, size=12).module("frog"),
+    ]
+    compose_modules(modules).save(tmp_path / "clf")
+    chance = np.random.default_rng(0)
+    for name in ("cat", "dog", "frog"):
+        folder = tmp_path / "data" / "test" / name
+        folder.mkdir(parents=True)
+        for i in range(20):
+            pixels = chance.integers(0, 256, (20, 33, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(folder / f"{i:02}.png")
+    judged: list[Tensor] = []
+    decide = Classifier.decide
+
+    def recorded(self: Classifier, scores: Tensor) -> Tensor:
+        judged.append(scores)
+        return decide(self, scores)
+
+    monkeypatch.setattr(Classifier, "decide", recorded)
+    assert run("evaluate", tmp_path / "clf", tmp_path / "data").code == 0
+    paths = sorted((tmp_path / "data").rglob("*.png"))
+    predicted = [list(one.scores.values()) for one in predict(tmp_path / "clf", paths)]
+    torch.testing.assert_close(judged[0], torch.tensor(predicted))
