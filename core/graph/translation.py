@@ -258,15 +258,13 @@ class Translator:
         self._used.add(node.name)
         self.nodes.append(node)
         for role, name in node.tensors.items():
-            self._check(constants[role], role, name)
-            self.tensors[name] = (
-                constants[role].tensor.detach().to(self._dtype, copy=True).contiguous()
-            )
+            tensor = self._checked(constants[role], role, name)
+            self.tensors[name] = tensor.detach().to(self._dtype, copy=True).contiguous()
 
-    def _check(self, constant: Constant, role: str, name: str) -> None:
+    def _checked(self, constant: Constant, role: str, name: str) -> Tensor:
         """Refuse a tensor that training would change otherwise than the network's own."""
-        parameter = constant.parameter
-        if constant.tensor.is_complex():
+        parameter, tensor = constant.parameter, constant.tensor
+        if tensor.is_complex():
             raise UntranslatableError(f"its {role} holds complex numbers")
         if constant.is_bent:
             raise UntranslatableError(
@@ -276,13 +274,16 @@ class Translator:
                 "`torch.nn.utils.parametrize.remove_parametrizations(layer, 'weight')`",
             )
         owner = self._owners.setdefault(parameter, name) if parameter else name
-        is_alike = name not in self.tensors or self.tensors[name].shape == constant.tensor.shape
+        is_alike = name not in self.tensors or torch.equal(
+            self.tensors[name], tensor.to(self._dtype)
+        )
         if owner != name or not is_alike:
             raise UntranslatableError(
                 f"its {role} is the parameter `{parameter}` of another layer too, from which it "
                 "would be parted in training",
                 "share whole layers, each parameter of which is shared, or no parameter",
             )
+        return tensor
 
     def _name(self, operator_name: str, layer: str | None) -> str:
         """Return a new name: that of the layer, or of the operator within its module."""
@@ -368,7 +369,7 @@ def bound(node: fx.Node) -> Iterator[tuple[str, Any]]:
     """
     schema = getattr(node.target, "_schema", None)
     if schema is None:
-        raise UntranslatableError("a part that computes no gradients, or decides, cannot be kept")
+        raise UntranslatableError("a part without gradients, or in a precision of its own")
     for place, argument in enumerate(schema.arguments):
         if place < len(node.args):
             yield argument.name, node.args[place]
@@ -409,7 +410,8 @@ def _wrapped(value: object, origin: Constant | None) -> object:
 _TRANSPOSING = frozenset({"t", "transpose", "permute", "alias", "clone", "contiguous", "numpy_T"})
 _ARRANGING = frozenset({
     "view", "reshape", "squeeze", "unsqueeze", "expand", "to", "_to_copy", "flatten", "detach",
-    "select", "slice", "narrow", "index_select", "expand_as", "view_as", "movedim", "mT",
+    "select", "slice", "narrow", "index_select", "chunk", "split", "split_with_sizes", "unbind",
+    "expand_as", "view_as", "movedim", "mT",
 })  # fmt: skip
 _COUNTING = frozenset({"add", "sub", "rsub", "mul", "div", "neg"})
 _BY_SHAPE = frozenset({

@@ -149,6 +149,10 @@ def _differs_in_evaluation(
             why=f"`{operator_name(other)}` is called in one of the two alone",
             hint="a network graph does in both what its operators say; take out what only one does",
         )
+    return _differs(why)
+
+
+def _differs(why: str) -> ModpmError:
     return ModpmError(
         "the graph that was read does not compute what the network does",
         code="untraceable-network",
@@ -160,10 +164,12 @@ def _differs_in_evaluation(
 def _differs_for(guest: Guest, images: Tensor, batch: Tensor, why: str) -> ModpmError:
     programs = [exported(guest, some, is_training=False) for some in (images, batch)]
     other = _first_difference(*map(_calls, programs))
+    if other is None:
+        return _differs(why)
     return ModpmError(
         f"the network does something else for {len(batch)} images than for {len(images)}",
         code="unsupported-control-flow",
-        where=None if other is None else user_line(other),
+        where=user_line(other),
         why=why,
         hint="a network graph does the same for any number of images",
     )

@@ -216,6 +216,23 @@ class OneWeightInTwoStrides(Network):
         return self.head(F.conv2d(x, self.again.weight, self.again.bias, stride=2))  # here
 
 
+class OnePartEach(Network):
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.conv(x)
+        parts = [F.conv2d(x, part, padding=1) for part in self.again.weight.chunk(2)]  # here
+        return self.head(torch.cat(parts, 1))
+
+
+class Counting(Network):
+    def __init__(self) -> None:
+        super().__init__()
+        self.n_calls = 0
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.n_calls += 1
+        return self.head(self.conv(x) * self.n_calls)
+
+
 class ComplexNumbers(Network):
     def __init__(self) -> None:
         super().__init__()
@@ -235,7 +252,7 @@ class ComplexNumbers(Network):
         (StochasticDepthOfNumPy, "unsupported-control-flow", "draws by chance"),
         (OwnStandardisation, "unsupported-operator", "the parameter `conv.weight`"),
         (GatedByParameter, "unsupported-operator", "the parameter `linear.bias`"),
-        (WithoutGradients, "unsupported-operator", "no gradients"),
+        (WithoutGradients, "unsupported-operator", "without gradients"),
         (Detached, "unsupported-operator", "gradients"),
         (EvaluatesOtherwise, "untraceable-network", "`sigmoid`"),
         (CountsImages, "unsupported-control-flow", "for 5 images than for 2"),
@@ -245,6 +262,7 @@ class ComplexNumbers(Network):
         (Positions, "unsupported-operator", "not one a channel"),
         (TiedWeights, "unsupported-operator", "parted"),
         (OneWeightInTwoStrides, "unsupported-operator", "`again.weight`"),
+        (OnePartEach, "unsupported-operator", "parted"),
         (ComplexNumbers, "unsupported-operator", "complex"),
     ],
 )
@@ -322,6 +340,12 @@ def test_a_batch_norm_that_averages_over_all_batches_is_refused() -> None:
     assert "momentum" in str(error.hint)
 
 
+def test_a_network_that_keeps_a_state_is_refused() -> None:
+    error = refusal_of(Counting())
+    assert error.code == "untraceable-network"
+    assert "keeps a state" in str(error.hint)
+
+
 def test_a_dropout_that_is_off_in_training_is_no_node() -> None:
     assert not {"dropout", "dropout_channels"} & set(operators_of(DropsNever()))
 
@@ -372,6 +396,12 @@ class LargerOfTwo(Network):
         return self.head(torch.minimum(y, self.norm(x)) + torch.maximum(y, x.mean((2, 3), True)))
 
 
+class LargerThanNumbers(Network):
+    def forward(self, x: Tensor) -> Tensor:
+        x = torch.max(self.conv(x), torch.tensor(0.0))
+        return self.head(torch.minimum(x, torch.tensor(0.5)).float())
+
+
 class SharedParameters(Network):
     """One slope and one scale, called for again and again."""
 
@@ -400,7 +430,8 @@ def odd_names() -> nn.Module:
 
 
 @pytest.mark.parametrize(
-    "make", [AuxiliaryHead, Cloned, LargerOfTwo, SharedParameters, odd_names, Ordinary]
+    "make",
+    [AuxiliaryHead, Cloned, LargerOfTwo, LargerThanNumbers, SharedParameters, odd_names, Ordinary],
 )
 def test_what_torch_allows_is_read_as_it_is(make: Callable[[], nn.Module]) -> None:
     network = make()

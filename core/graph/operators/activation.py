@@ -120,7 +120,8 @@ def _clamped_zero(node: Node) -> int:
     return ZERO if low <= 0 <= high else CONSTANT
 
 
-def _clamped(t: Translator, view: View, low: float | None, high: float | None) -> View:
+def clamped(t: Translator, view: View, low: float | None, high: float | None) -> View:
+    """Limit a value, by the operator that is made for the limits."""
     if low == 0 and high is None:
         return t.mapped(view, "relu")
     if low == 0 and high == 6:  # noqa: PLR2004 - relu6
@@ -136,11 +137,11 @@ def _clamp(t: Translator, a: Arguments) -> View:
     low, high = a.get("min"), a.get("max")
     if isinstance(low, Constant | View) or isinstance(high, Constant | View):
         raise UntranslatableError("bounds that are tensors")
-    return _clamped(t, a["self"], low, high)
+    return clamped(t, a["self"], low, high)
 
 
 def _hardtanh(t: Translator, a: Arguments) -> View:
-    return _clamped(t, a["self"], a["min_val"], a["max_val"])
+    return clamped(t, a["self"], a["min_val"], a["max_val"])
 
 
 # --- dropout ----------------------------------------------------------------------------------

@@ -18,7 +18,7 @@ from modpm.core.graph.cutting.kinds import CONSTANT, ZERO, Kinds
 from modpm.core.graph.cutting.rules import Channelwise, Rule
 from modpm.core.graph.index_views import ZERO as NO_INDEX
 from modpm.core.graph.index_views import View
-from modpm.core.graph.operators.activation import Function, elementwise
+from modpm.core.graph.operators.activation import Function, clamped, elementwise
 from modpm.core.graph.operators.definition import (
     IMAGE_RANK,
     Operator,
@@ -339,19 +339,21 @@ def _rsub(t: Translator, a: Arguments) -> View:
 
 
 def larger(t: Translator, a: Arguments) -> View:
-    """Read the larger of two values."""
-    return _joined(t, "maximum", *_views(a))
+    """Read the larger of two values, of which one may be a number."""
+    number = _number(a.get("other"))
+    return _of_two(t, "maximum", a) if number is None else clamped(t, a["self"], number, None)
 
 
 def _smaller(t: Translator, a: Arguments) -> View:
-    return _joined(t, "minimum", *_views(a))
+    number = _number(a.get("other"))
+    return _of_two(t, "minimum", a) if number is None else clamped(t, a["self"], None, number)
 
 
-def _views(a: Arguments) -> tuple[View, View]:
+def _of_two(t: Translator, name: str, a: Arguments) -> View:
     left, right = a["self"], a.get("other")
     if not isinstance(left, View) or not isinstance(right, View):
         raise UntranslatableError("other than of two values that depend on the image")
-    return left, right
+    return _joined(t, name, left, right)
 
 
 def _product_of(t: Translator, left: object, right: object) -> View:

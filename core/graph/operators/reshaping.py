@@ -416,6 +416,10 @@ def _alias(_t: Translator, a: Arguments) -> View:
     return view
 
 
+def _asserted(_t: Translator, _a: Arguments) -> None:
+    """Pass over what torch asserts of a value before it changes its type."""
+
+
 def _clone(_t: Translator, a: Arguments) -> View:
     view: View = a["self"]
     return replace(view)  # what is changed in place afterwards is this one alone
@@ -489,6 +493,7 @@ OPERATORS: dict[str, Operator] = {
 ATEN: dict[str, Handler] = {
     **dict.fromkeys(MOVES, _moved),
     **dict.fromkeys(ALIASES, _alias),
+    "_assert_tensor_metadata": _asserted,
     "clone": _clone,
     "detach": _detach,
     "pad": _pad,
