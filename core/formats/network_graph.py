@@ -52,6 +52,14 @@ class Graph(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
                 return node
         raise KeyError(name)
 
+    def live(self) -> set[str]:
+        """Return the names of the values that the output is computed from, and its own."""
+        live = {self.output}
+        for node in reversed(self.nodes):
+            if node.name in live:
+                live.update(node.inputs)
+        return live
+
     def kernels(self) -> dict[str, int]:
         """Return how many kernels each convolution has, in execution order."""
         return {

@@ -151,7 +151,7 @@ def _check_form(node: Node, operator: Operator, where: str) -> None:
         expected = ", ".join(sorted(operator.attributes)) or "none"
         invalid(where, f"{node.operator} takes these attributes: {expected}")
     for name, attribute in operator.attributes.items():
-        if complaint := attribute.complaint(node.attributes[name]):
+        if complaint := attribute(node.attributes[name]):
             invalid(where, f"{name}: {complaint}")
     roles = set(node.tensors)
     if not set(operator.required) <= roles <= {*operator.required, *operator.optional}:

@@ -6,10 +6,11 @@ import re
 from functools import partial
 from typing import TYPE_CHECKING
 
+import msgspec
 from torch import Tensor, fx, nn
 
 from modpm.core.errors import ModpmError
-from modpm.core.formats.network_graph import Graph, Node
+from modpm.core.formats.network_graph import Graph
 from modpm.core.graph.guest import Guest, exported, user_line
 from modpm.core.graph.index_views import View
 from modpm.core.graph.operators.table import ATEN, OPERATORS
@@ -22,7 +23,7 @@ from modpm.core.graph.translation import (
 from modpm.core.graph.verification import N_RECORDED, random_images, verify
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Mapping
 
     import torch
 
@@ -116,19 +117,11 @@ def _translated(
                 output = translator.output(node)
         except UntranslatableError as error:
             raise _unsupported(node, error) from None
-    nodes = _read(translator.nodes, output)
-    used = {name for node in nodes for name in node.tensors.values()}
-    tensors = {name: tensor for name, tensor in translator.tensors.items() if name in used}
-    return Graph(_INPUT, (channels, height, width), nodes, output), tensors
-
-
-def _read(nodes: Sequence[Node], output: str) -> tuple[Node, ...]:
-    """Return the nodes that the output is computed from."""
-    wanted = {output}
-    for node in reversed(nodes):
-        if node.name in wanted:
-            wanted.update(node.inputs)
-    return tuple(node for node in nodes if node.name in wanted)
+    whole = Graph(_INPUT, (channels, height, width), tuple(translator.nodes), output)
+    live = whole.live()
+    graph = msgspec.structs.replace(whole, nodes=tuple(n for n in whole.nodes if n.name in live))
+    used = {name for node in graph.nodes for name in node.tensors.values()}
+    return graph, {name: x for name, x in translator.tensors.items() if name in used}
 
 
 def _unsupported(node: fx.Node, error: UntranslatableError) -> ModpmError:

@@ -165,10 +165,7 @@ def _rules_of(graph: Graph) -> dict[str, Rule]:
 
     A node that the output does not depend on will be gone, and keeps nothing whole.
     """
-    live = {graph.output}
-    for node in reversed(graph.nodes):
-        if node.name in live:
-            live.update(node.inputs)
+    live = graph.live()
     users = Counter(layer_name(node) for node in graph.nodes if node.name in live)
     rules = {node.name: OPERATORS[node.operator].cut for node in graph.nodes}
     shared = {node.name for node in graph.nodes if users[layer_name(node)] > 1}

@@ -21,12 +21,12 @@ from modpm.core.graph.index_views import View
 from modpm.core.graph.operators.activation import Function, clamped, elementwise
 from modpm.core.graph.operators.definition import (
     IMAGE_RANK,
+    Affine,
     Operator,
     Shape,
     ShapeError,
     Shapes,
     float_of,
-    meta_parameter,
     per_channel,
     same_shape,
 )
@@ -52,18 +52,12 @@ def _shifted_zero(node: Node) -> int:
     return ZERO if float_of(node, "value") == 0 else CONSTANT
 
 
-class ChannelAffine(nn.Module):
+class ChannelAffine(Affine):
     """Each channel times a weight plus a bias of its own."""
-
-    def __init__(self, shape: tuple[int, ...], *, has_weight: bool, has_bias: bool) -> None:
-        super().__init__()
-        self.trailing = len(shape) - 1
-        self.weight = meta_parameter(shape[0]) if has_weight else None
-        self.bias = meta_parameter(shape[0]) if has_bias else None
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the scaled and shifted channels."""
-        ones = (1,) * self.trailing
+        ones = (1,) * (x.dim() - 2)
         if self.weight is not None:
             x = x * self.weight.view(-1, *ones)
         return x if self.bias is None else x + self.bias.view(-1, *ones)
@@ -472,9 +466,7 @@ OPERATORS: dict[str, Operator] = {
         lambda node: Function(partial(torch.mul, other=float_of(node, "value"))), {"value": NUMBER}
     ),
     "channel_affine": Operator(
-        layer=lambda node, shapes: ChannelAffine(
-            shapes[0], has_weight="weight" in node.tensors, has_bias="bias" in node.tensors
-        ),
+        layer=lambda node, shapes: ChannelAffine(shapes[0][0], node.tensors),
         output_shape=same_shape,
         optional=("weight", "bias"),
         tensor_shapes=per_channel("weight", "bias"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -132,9 +132,17 @@ def per_channel(*roles: str) -> Callable[[Node, Shapes], dict[str, Shape]]:
     return lambda _node, shapes: dict.fromkeys(roles, (shapes[0][0],))
 
 
-def meta_parameter(size: int) -> nn.Parameter:
-    """Return a parameter that a tensor will stand for."""
-    return nn.Parameter(torch.empty(size, device="meta"))
+class Affine(nn.Module):
+    """A layer that may have a weight and a bias for each channel."""
+
+    weight: nn.Parameter | None
+    bias: nn.Parameter | None
+
+    def __init__(self, n_channels: int, roles: Collection[str]) -> None:
+        super().__init__()
+        for role in ("weight", "bias"):
+            parameter = nn.Parameter(meta_buffer(n_channels)) if role in roles else None
+            self.register_parameter(role, parameter)
 
 
 def meta_buffer(size: int) -> Tensor:

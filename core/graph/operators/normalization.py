@@ -13,6 +13,7 @@ from modpm.core.graph.cutting.rules import Channelwise, Mixing, constant
 from modpm.core.graph.operators.convolution import channels_first, channels_last
 from modpm.core.graph.operators.definition import (
     VECTOR_RANK,
+    Affine,
     Operator,
     Shape,
     ShapeError,
@@ -20,7 +21,6 @@ from modpm.core.graph.operators.definition import (
     float_of,
     image_shape,
     int_of,
-    meta_parameter,
     per_channel,
     same_shape,
 )
@@ -108,16 +108,14 @@ def _frozen_batch_norm(t: Translator, a: Arguments, value: View) -> View:
 # --- by groups of channels --------------------------------------------------------------------
 
 
-class GroupNorm(nn.Module):
+class GroupNorm(Affine):
     """Each group of channels of an image brought to mean 0 and variance 1."""
 
     def __init__(
-        self, n_groups: int, n_channels: int, *, eps: float, roles: Collection[str]
+        self, n_channels: int, roles: Collection[str], *, n_groups: int, eps: float
     ) -> None:
-        super().__init__()
+        super().__init__(n_channels, roles)
         self.n_groups, self.eps = n_groups, eps
-        self.weight = meta_parameter(n_channels) if "weight" in roles else None
-        self.bias = meta_parameter(n_channels) if "bias" in roles else None
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the normalised groups."""
@@ -140,14 +138,12 @@ def _group_norm(t: Translator, a: Arguments) -> View:
 # --- by all channels of a pixel ---------------------------------------------------------------
 
 
-class ChannelNorm(nn.Module):
+class ChannelNorm(Affine):
     """Each pixel's channels brought to mean 0 and variance 1."""
 
-    def __init__(self, n_channels: int, *, eps: float, roles: Collection[str]) -> None:
-        super().__init__()
+    def __init__(self, n_channels: int, roles: Collection[str], *, eps: float) -> None:
+        super().__init__(n_channels, roles)
         self.eps = eps
-        self.weight = meta_parameter(n_channels) if "weight" in roles else None
-        self.bias = meta_parameter(n_channels) if "bias" in roles else None
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the normalised channels."""
@@ -182,10 +178,10 @@ OPERATORS: dict[str, Operator] = {
     "group_norm": Operator(
         cut=Mixing(),
         layer=lambda node, shapes: GroupNorm(
-            int_of(node, "n_groups"),
             shapes[0][0],
+            node.tensors,
+            n_groups=int_of(node, "n_groups"),
             eps=float_of(node, "eps"),
-            roles=node.tensors,
         ),
         output_shape=_group_norm_shape,
         attributes={"n_groups": POSITIVE, "eps": real(minimum=0.0)},
@@ -195,7 +191,7 @@ OPERATORS: dict[str, Operator] = {
     "channel_norm": Operator(
         cut=Mixing(),
         layer=lambda node, shapes: ChannelNorm(
-            shapes[0][0], eps=float_of(node, "eps"), roles=node.tensors
+            shapes[0][0], node.tensors, eps=float_of(node, "eps")
         ),
         output_shape=same_shape,
         attributes={"eps": real(minimum=0.0)},
