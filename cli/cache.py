@@ -19,11 +19,12 @@ _as_json = click.option("--json", "as_json", is_flag=True, help="Print the resul
 
 @click.group("cache", cls=Group, epilog="Example: modpm cache prune --dry-run")
 def command() -> None:
-    """Look after the store of downloaded files.
+    """Look after the store of downloaded files, and after decoded images.
 
     The store has every file that was installed once, for all projects. Projects have the same
     files by hard links, reflinks or copies; nothing that is removed from the store is removed
-    from a project.
+    from a project. Data sets are kept decoded, up to 32 GiB of them, so that training and
+    evaluating start at once.
     """
 
 
@@ -41,12 +42,13 @@ def folder(as_json: bool) -> None:
 @command.command("size", epilog="Example: modpm cache size --json")
 @_as_json
 def size(as_json: bool) -> None:
-    """Show what the store takes.
+    """Show what the store and decoded images take.
 
     Files are in use if a project on the same file system has them by hard links.
     """
     measured = cache.size()
-    shares = {"used": measured.used, "unused": measured.unused, "partial": measured.partial}
+    names = ("used", "unused", "partial", "images")
+    shares = {name: getattr(measured, name) for name in names}
     if as_json:
         data = {name: _share_data(share) for name, share in shares.items()}
         emit({"folder": str(measured.folder), **data})
@@ -77,17 +79,22 @@ def prune(dry_run: bool, as_json: bool) -> None:
 @_dry_run
 @_as_json
 def clean(dry_run: bool, as_json: bool) -> None:
-    """Remove every file of the store.
+    """Remove every file of the store, and all decoded images.
 
-    Projects keep what they have; what is needed again is fetched again.
+    Projects keep what they have; what is needed again is fetched or decoded again.
     """
-    _report(cache.clean(dry_run=dry_run), "files", dry_run, as_json)
+    removed = cache.clean(dry_run=dry_run)
+    _report(removed, "files", dry_run, as_json, images=removed.images)
 
 
-def _report(removed: Removed, what: str, dry_run: bool, as_json: bool) -> None:
+def _report(
+    removed: Removed, what: str, dry_run: bool, as_json: bool, images: Share | None = None
+) -> None:
     files, partial = removed.files, removed.partial
     if as_json:
         shares = {"files": _share_data(files), "partial": _share_data(partial)}
+        if images is not None:
+            shares["images"] = _share_data(images)
         emit({"folder": str(removed.folder), "dry_run": dry_run, **shares})
         return
     done = "would remove" if dry_run else "removed"
@@ -95,6 +102,9 @@ def _report(removed: Removed, what: str, dry_run: bool, as_json: bool) -> None:
     if partial.n_files:
         n_bytes = size_in_words(partial.size_bytes)
         say(f"{done} {partial.n_files} old partial downloads, {n_bytes}")
+    if images is not None and images.n_files:
+        n_bytes = size_in_words(images.size_bytes)
+        say(f"{done} {images.n_files} decoded data sets, {n_bytes}")
 
 
 @command.command("verify", epilog="Example: modpm cache verify --repair")

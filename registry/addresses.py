@@ -12,8 +12,8 @@ import msgspec
 
 from modpm.core.errors import ModpmError
 from modpm.core.formats.names import normalise
+from modpm.core.home import home
 from modpm.registry.backends.opening import is_remote, locate, open_backend
-from modpm.registry.system.home import home
 
 if TYPE_CHECKING:
     from modpm.registry.backends.protocol import Backend

@@ -11,8 +11,8 @@ from threading import Lock
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from modpm.core.errors import ModpmError
+from modpm.core.home import home
 from modpm.registry.system.databases import is_damage
-from modpm.registry.system.home import home
 from modpm.registry.system.waiting import say_once
 
 if TYPE_CHECKING:

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import settings
 
 from modpm.registry.backends import retrying
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
@@ -23,6 +27,14 @@ settings.load_profile("judge" if "CI" in os.environ else "desk")
 def _hosts_are_new() -> None:
     """Let no test wait less for a host because another test had given up one of its port."""
     retrying._given_up.clear()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _user_is_nobody(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keep decoded images, and whatever else is a user's, out of the folder of who tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MODPM_HOME", str(tmp_path_factory.mktemp("home")))
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -97,12 +97,20 @@ class Decoding:
     _kinds: Counter[_Kind] = field(default_factory=Counter)
     _bad: list[_Bad] = field(default_factory=list)
 
+    @property
+    def n_bytes(self) -> int:
+        """What all images take, decoded."""
+        return len(self.encoded) * prod(self.form.shape)
+
     def __iter__(self) -> Iterator[NDArray[np.uint8]]:
         """Give the pixels of the images that can be decoded, in order: (n, C, H, W) each.
 
         Raises:
-            ModpmError: There is not enough memory.
+            ModpmError: There is not enough memory (`out-of-memory`), or they would never fit
+                (`data-too-large`).
         """
+        if self.n_bytes > MAX_DECODED_BYTES:
+            raise _too_large(self)
         is_large = self.form.width * self.form.height >= _WORTH_A_THREAD
         for decoded in _in_order(self._decode, self._jobs(), (os.cpu_count() or 1) * is_large):
             self.kept += decoded.positions
@@ -204,23 +212,20 @@ def decoded_in_memory(decoding: Decoding) -> NDArray[np.uint8]:
     Raises:
         ModpmError: They do not fit into memory.
     """
-    form, n = decoding.form, 0
-    n_bytes = len(decoding.encoded) * prod(form.shape)
-    if n_bytes > MAX_DECODED_BYTES:
-        raise _too_large(decoding, n_bytes)
+    n = 0
     try:
-        pixels = np.empty((len(decoding.encoded), *form.shape), np.uint8)
+        pixels = np.empty((len(decoding.encoded), *decoding.form.shape), np.uint8)
     except MemoryError as error:
-        raise _too_large(decoding, n_bytes) from error
+        raise _too_large(decoding) from error
     for some in decoding:
         pixels[n : n + len(some)] = some
         n += len(some)
     return pixels[:n]
 
 
-def _too_large(decoding: Decoding, n_bytes: int) -> ModpmError:
-    form = decoding.form
-    shown = f"{n_bytes / 2**30:.{0 if n_bytes >= 10 * 2**30 else 1}f} GiB"
+def _too_large(decoding: Decoding) -> ModpmError:
+    form, gib = decoding.form, decoding.n_bytes / 2**30
+    shown = f"{gib:.{0 if gib >= 10 else 1}f} GiB"  # noqa: PLR2004 -- two digits
     return ModpmError(
         "the decoded images do not fit into memory",
         code="data-too-large",

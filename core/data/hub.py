@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import sys
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -49,7 +49,9 @@ def open_hub_data(name: str, split: str) -> LabelledImages:
     data = _load(name)
     features = next(iter(data.values())).features.to_dict()
     tables = _Cached({split_name: one.data.table for split_name, one in data.items()})
-    return open_tables(tables, features, split=split, source=name)
+    labelled = open_tables(tables, features, split=split, source=name)
+    files = tuple(Path(file["filename"]) for file in data[split].cache_files)
+    return replace(labelled, files=files)
 
 
 @dataclass(frozen=True)

@@ -5,10 +5,14 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from math import prod
+from tempfile import TemporaryFile
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 
+from modpm.core import kept_images
 from modpm.core.errors import ModpmError
 
 if TYPE_CHECKING:
@@ -20,6 +24,7 @@ N_HELD_OUT = 2
 """How many images of each class are held out at least: scores are fitted in two halves."""
 
 _CHUNK = 4096
+_WORTH_A_FILE = 2**29
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,12 +76,32 @@ class ImageData:
     def select(self, indices: Tensor | Sequence[int]) -> ImageData:
         """Return the images at those positions, in that order."""
         positions = torch.as_tensor(indices, dtype=torch.int64)
-        return replace(self, images=self.images[positions], labels=self.labels[positions])
+        return replace(self, images=_rows(self.images, positions), labels=self.labels[positions])
 
     def counts(self) -> list[int]:
         """Return the number of images of each class."""
         counts: list[int] = torch.bincount(self.labels, minlength=len(self.classes)).tolist()
         return counts
+
+
+def _rows(images: Tensor, positions: Tensor) -> Tensor:
+    """Return some images: many in a file without a name that is mapped, so that memory is free.
+
+    Shapes:
+        images: (N, C, H, W); positions: (n,) → (n, C, H, W)
+    """
+    shape = (len(positions), *images.shape[1:])
+    if prod(shape) < _WORTH_A_FILE or images.dtype != torch.uint8:
+        return images[positions]
+    folder = kept_images.folder()  # where disks are; a temporary folder may be in memory
+    try:
+        with TemporaryFile(dir=folder if folder.is_dir() else None) as file:
+            for some in torch.split(positions, _CHUNK):
+                file.write(images[some].contiguous().numpy().data)
+            file.flush()
+            return torch.from_numpy(np.memmap(file, np.uint8, "c", shape=shape))
+    except OSError:  # a full disk
+        return images[positions]
 
 
 def check_trainable(data: ImageData) -> None:

@@ -77,7 +77,7 @@ def open_image_folder(folder: Path, split: str) -> LabelledImages:
         train, test = stratified_split(labels, HELD_OUT_FRACTION, SPLIT_SEED)
         indices = train if split == "train" else test
         paths, labels = [paths[index] for index in indices], labels[indices]
-    return LabelledImages(_Files(paths), labels, classes, _notes(beside, others))
+    return LabelledImages(_Files(paths), labels, classes, _notes(beside, others), tuple(paths))
 
 
 def _is_hidden(name: str) -> bool:

@@ -10,6 +10,7 @@ from modpm.core.errors import ModpmError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+    from pathlib import Path
 
     import numpy as np
     from numpy.typing import NDArray
@@ -63,6 +64,7 @@ class LabelledImages:
     """Encoded images, one label for each (a position in `classes`).
 
     Attributes:
+        files: What the images are read from, where those are files.
         notes: Sentences about what was left out, for the user to read.
 
     Shapes:
@@ -73,6 +75,7 @@ class LabelledImages:
     labels: NDArray[np.int64]
     classes: tuple[str, ...]
     notes: tuple[str, ...] = ()
+    files: tuple[Path, ...] = ()
 
 
 def missing_split(source: str, split: str, found: Iterable[str]) -> ModpmError:

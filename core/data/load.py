@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
+from contextlib import nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import PIL
 import torch
 
 from modpm.core.data.bundled_digits import open_digits
 from modpm.core.data.decoding import Decoding, decoded_in_memory, form_of
 from modpm.core.data.hub import open_hub_data
 from modpm.core.data.image_data import ImageData
-from modpm.core.data.image_files import quiet_decoder
+from modpm.core.data.image_files import out_of_memory, quiet_decoder
 from modpm.core.data.image_folder import open_image_folder
+from modpm.core.data.keeping import Decoded, keep, kept
 from modpm.core.data.parquet_folder import find_parquet_files, open_parquet_folder
 from modpm.core.errors import ModpmError
+from modpm.core.kept_images import one_at_a_time, path_for
 
 if TYPE_CHECKING:
     from modpm.core.data.labelled_images import LabelledImages
@@ -52,24 +58,91 @@ def load_data(
     """
     size = _width_and_height(image_size)
     labelled = _open(str(source), split)
-    with quiet_decoder():
-        decoding = Decoding(
-            labelled.images,
-            form_of(labelled.images, size, channels),
-            source=f"{source}, split {split}",
-            is_size_asked=size is not None,
+    asked = _Asked(labelled, str(source), split, size, channels)
+    try:
+        with quiet_decoder():
+            return asked.data(asked.decoded(skip_bad=skip_bad))
+    except MemoryError as error:
+        raise out_of_memory() from error
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """Images that are asked for.
+
+    Attributes:
+        labelled: The images, still encoded.
+        source, split: What they were called.
+        size: Width and height; None for those of most images.
+        channels: 1 or 3; None for those that all images can do with.
+    """
+
+    labelled: LabelledImages
+    source: str
+    split: str
+    size: tuple[int, int] | None
+    channels: int | None
+
+    def decoded(self, *, skip_bad: bool) -> Decoded:
+        """Return the images: from the file that keeps them, if files were named, or decoded now."""
+        try:
+            path = self._path()
+            if path is None:
+                return self._in_memory(skip_bad=skip_bad)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with nullcontext() if path.exists() else one_at_a_time(path):
+                found = self._kept(path, skip_bad=skip_bad)
+                if found is None:
+                    keep(path, self._decoding(), self._fingerprint, skip_bad=skip_bad)
+                    found = self._kept(path, skip_bad=skip_bad)
+        except OSError:  # a disk that is full or may not be written to, or no room to map a file
+            found = None
+        return found or self._in_memory(skip_bad=skip_bad)
+
+    def data(self, decoded: Decoded) -> ImageData:
+        """Return decoded images with their labels."""
+        labelled = self.labelled
+        data = ImageData(
+            images=decoded.images,
+            labels=torch.from_numpy(labelled.labels)[decoded.positions],
+            classes=labelled.classes,
+            source=self.source,
+            split=self.split,
+            n_skipped=len(labelled.images) - len(decoded.positions),
+            notes=labelled.notes + decoded.notes,
         )
-        images = decoded_in_memory(decoding)
-    decoding.check(skip_bad=skip_bad)
-    return ImageData(
-        images=torch.from_numpy(images),
-        labels=torch.from_numpy(labelled.labels[decoding.kept]),
-        classes=labelled.classes,
-        source=str(source),
-        split=split,
-        n_skipped=len(labelled.images) - len(decoding.kept),
-        notes=labelled.notes + decoding.notes,
-    )
+        if decoded.fingerprint is not None:
+            data.__dict__["fingerprint"] = decoded.fingerprint  # what it would be computed to
+        return data
+
+    def _path(self) -> Path | None:
+        if not self.labelled.files:
+            return None
+        labels = hashlib.sha256(self.labelled.labels.astype("<i8").tobytes()).hexdigest()
+        asked = (self.size, self.channels, self.labelled.classes, labels, PIL.__version__)
+        return path_for(self.labelled.files, asked)
+
+    def _kept(self, path: Path, *, skip_bad: bool) -> Decoded | None:
+        found = kept(path, self._fingerprint)
+        is_whole = found is not None and len(found.positions) == len(self.labelled.images)
+        return found if is_whole or skip_bad else None
+
+    def _fingerprint(self, decoded: Decoded) -> str:
+        return self.data(decoded._replace(fingerprint=None)).fingerprint
+
+    def _in_memory(self, *, skip_bad: bool) -> Decoded:
+        decoding = self._decoding()
+        images = torch.from_numpy(decoded_in_memory(decoding))
+        decoding.check(skip_bad=skip_bad)
+        return Decoded(images, torch.tensor(decoding.kept), decoding.notes)
+
+    def _decoding(self) -> Decoding:
+        return Decoding(
+            self.labelled.images,
+            form_of(self.labelled.images, self.size, self.channels),
+            source=f"{self.source}, split {self.split}",
+            is_size_asked=self.size is not None,
+        )
 
 
 def _width_and_height(image_size: int | tuple[int, int] | None) -> tuple[int, int] | None:

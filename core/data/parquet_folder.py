@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from modpm.core.data.labelled_images import (
@@ -88,8 +88,7 @@ def open_parquet_folder(folder: Path, splits: dict[str, list[Path]], split: str)
     split, tables = canonical_split(split), _Files(splits)
     features = _features(splits[split][0]) if split in splits else {}
     labelled = open_tables(tables, features, split=split, source=str(folder))
-    notes = _notes(splits[split])
-    return LabelledImages(labelled.images, labelled.labels, labelled.classes, notes)
+    return replace(labelled, notes=_notes(splits[split]), files=tuple(splits[split]))
 
 
 def _notes(paths: Sequence[Path]) -> tuple[str, ...]:

@@ -17,9 +17,9 @@ import msgspec
 
 from modpm.core.formats.names import ModuleName
 from modpm.core.formats.records import convert
+from modpm.core.home import home
 from modpm.registry.backends.shards import Entry
 from modpm.registry.system.databases import is_damage
-from modpm.registry.system.home import home
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import msgspec
 
 from modpm.core.errors import ModpmError
+from modpm.core.home import named_path, user_folder
 from modpm.registry.addresses import (
     DEFAULT_NAME,
     Address,
@@ -17,7 +18,6 @@ from modpm.registry.addresses import (
 )
 from modpm.registry.projects.editing import Edit
 from modpm.registry.projects.project import Registered, parse_registered, read
-from modpm.registry.system.home import named_path, user_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from modpm.core.formats.distribution import read_distribution
+from modpm.core.home import home
 from modpm.registry.addresses import publish_target
 from modpm.registry.backends.protocol import Published
 from modpm.registry.backends.publishing_plan import listed_index
@@ -21,7 +22,6 @@ from modpm.registry.projects.project import LOCK_FILE, Project, lock_missing, re
 from modpm.registry.storage.store import Store
 from modpm.registry.system.durable import exclusively, make_folders
 from modpm.registry.system.errors import explained
-from modpm.registry.system.home import home
 from modpm.registry.system.threads import in_threads
 
 if TYPE_CHECKING:

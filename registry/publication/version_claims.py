@@ -13,6 +13,7 @@ from packaging.version import Version
 from modpm.core.errors import ModpmError
 from modpm.core.formats.distribution import Distribution, read_distribution
 from modpm.core.formats.names import ModuleName
+from modpm.core.home import home
 from modpm.registry.addresses import Address
 from modpm.registry.backends.publishing_plan import listed_index
 from modpm.registry.installing.fetching import fetch
@@ -25,7 +26,6 @@ from modpm.registry.publication.differences import (
     has_other_network,
 )
 from modpm.registry.storage.store import Store
-from modpm.registry.system.home import home
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -19,10 +19,10 @@ from modpm.core.formats.records import (
 )
 from modpm.core.formats.release_files import Text
 from modpm.core.formats.whole_files import read_at_most, write_file
+from modpm.core.home import home, trust_path
 from modpm.registry.signing.keys import PublicKey, read_public_key
 from modpm.registry.system.durable import locked
 from modpm.registry.system.errors import explained
-from modpm.registry.system.home import home, trust_path
 
 FORMAT_VERSION = 1
 _LOCK_FILE = ".trust.lock"

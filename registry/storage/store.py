@@ -20,9 +20,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from modpm.core.formats.digest import digest_file
 from modpm.core.formats.whole_files import sync_file
+from modpm.core.home import home
 from modpm.registry.storage import unsettled
 from modpm.registry.system.durable import locked, locks_in, move, refuse_links
-from modpm.registry.system.home import home
 from modpm.registry.system.threads import in_threads
 
 if TYPE_CHECKING:

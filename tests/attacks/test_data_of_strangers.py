@@ -274,8 +274,8 @@ def test_address_of_a_data_set_is_followed(address: str, monkeypatch: pytest.Mon
 
 
 def test_images_are_read_in_the_channels_that_are_asked_for(tmp_path: Path) -> None:
-    write_classes(tmp_path / "train", 2)
-    colour, grey = load_data(tmp_path, "train"), load_data(tmp_path, "train", channels=1)
+    folder = write_classes(tmp_path / "d" / "train", 2).parent
+    colour, grey = load_data(folder, "train"), load_data(folder, "train", channels=1)
     assert (colour.image_shape, grey.image_shape) == ((3, *SIZE), (1, *SIZE))
     expected = np.asarray(Image.fromarray(pixels(0)).convert("L"))
     assert np.array_equal(grey.images[0, 0].numpy(), expected)

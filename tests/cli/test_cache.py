@@ -33,6 +33,7 @@ def test_sizes_are_printed(run: Run, registry: Path, tmp_path: Path) -> None:
         ["used", str(len(stored(tmp_path)))],
         ["unused", "0"],
         ["partial", "0"],
+        ["images", "0"],
     ]
     assert err == f"in {tmp_path / 'home' / 'blobs'}\n"
     assert data["used"] == {"n_files": len(stored(tmp_path)), "size_bytes": n_bytes}
@@ -92,3 +93,18 @@ def test_cleaning_empties_the_store_and_leaves_projects_as_they_are(
     assert (data["files"]["n_files"], data["dry_run"], stored(tmp_path)) == (n, False, [])
     assert run("verify").code == 0
     assert run("cache", "clean") == (0, "", "removed 0 files, 0 bytes\n")
+
+
+def test_decoded_images_are_shown_and_cleaned(run: Run, tmp_path: Path) -> None:
+    folder = tmp_path / "home" / "images"
+    folder.mkdir(parents=True)
+    (folder / f"{'0' * 64}.safetensors").write_bytes(bytes(2000))
+
+    assert "images 1" in " ".join(run("cache", "size").out.split())
+    assert json.loads(run("cache", "size", "--json").out)["images"] == {
+        "n_files": 1,
+        "size_bytes": 2000,
+    }
+    assert "would remove 1 decoded data sets" in run("cache", "clean", "--dry-run").err
+    assert json.loads(run("cache", "clean", "--json").out)["images"]["n_files"] == 1
+    assert not list(folder.iterdir())

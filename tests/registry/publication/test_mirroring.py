@@ -8,6 +8,7 @@ import pytest
 
 from modpm.core.errors import ModpmError
 from modpm.core.formats.names import ModuleName
+from modpm.core.home import home as home_folder
 from modpm.registry.backends.directory import DirectoryRegistry
 from modpm.registry.installing.fetching import fetch
 from modpm.registry.installing.installation import install
@@ -16,7 +17,6 @@ from modpm.registry.projects.project import Project
 from modpm.registry.publication.changing import yank
 from modpm.registry.publication.mirroring import mirror
 from modpm.registry.publication.publishing import publish
-from modpm.registry.system.home import home as home_folder
 
 if TYPE_CHECKING:
     from tests.registry.conftest import MakeDistribution

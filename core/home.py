@@ -9,7 +9,7 @@ from typing import Literal
 
 
 def home() -> Path:
-    """Return the folder of the store and of the default registry.
+    """Return the folder of the store, of decoded images and of the default registry.
 
     `MODPM_HOME` names it; otherwise it is the platform's folder for a user's data.
     """

@@ -1,0 +1,278 @@
+"""Images are decoded once: a file keeps them, and is mapped into memory from then on."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from io import BytesIO
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+from PIL import Image
+
+from modpm.core import kept_images
+from modpm.core.data import ImageData, load_data
+from modpm.core.errors import ModpmError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("MODPM_HOME", str(tmp_path / "home"))
+    return tmp_path / "home"
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    random = np.random.default_rng(0)
+    for name in ("cat", "dog"):
+        folder = tmp_path / "photos" / "train" / name
+        folder.mkdir(parents=True)
+        for i in range(4):
+            Image.fromarray(random.integers(256, size=(6, 5, 3), dtype=np.uint8)).save(
+                folder / f"{i}.png"
+            )
+    return tmp_path / "photos"
+
+
+def files() -> list[Path]:
+    return sorted(kept_images.folder().glob("*.safetensors"))
+
+
+def refuse_to_decode(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_arguments: object) -> None:
+        pytest.fail("an image is decoded")
+
+    monkeypatch.setattr("modpm.core.data.decoding.to_array", fail)
+
+
+def assert_alike(one: ImageData, other: ImageData) -> None:
+    assert torch.equal(one.images, other.images)
+    assert torch.equal(one.labels, other.labels)
+    said = [(data.fingerprint, data.classes, data.n_skipped, data.notes) for data in (one, other)]
+    assert said[0] == said[1]
+
+
+def test_images_are_decoded_once(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (photos / "train" / "cat" / "9.png").write_bytes(b"no image")
+    Image.new("L", (9, 9)).save(photos / "train" / "dog" / "9.png")
+    first = load_data(photos, "train", skip_bad=True)
+    assert (first.n_skipped, len(first.notes)) == (1, 3)
+    refuse_to_decode(monkeypatch)
+    again = load_data(photos, "train", skip_bad=True)
+    assert_alike(first, again)
+    assert len(files()) == 1
+
+
+def test_parquet_is_decoded_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    buffer = BytesIO()
+    Image.new("RGB", (4, 4), (1, 2, 3)).save(buffer, "PNG")
+    table = pa.table({"image": [buffer.getvalue()] * 4, "label": [0, 1] * 2})
+    pq.write_table(table, tmp_path / "train.parquet")
+    first = load_data(tmp_path, "train")
+    refuse_to_decode(monkeypatch)
+    assert_alike(first, load_data(tmp_path, "train"))
+
+
+def test_fingerprint_that_is_kept_is_that_of_the_images(photos: Path) -> None:
+    data = load_data(photos, "train")
+    whole = ImageData(data.images, data.labels, data.classes, "", "")
+    assert data.fingerprint == whole.fingerprint
+    half = data.select(range(4))
+    assert half.fingerprint == whole.select(range(4)).fingerprint != whole.fingerprint
+
+
+def test_other_size_or_channels_are_decoded_and_kept_apart(photos: Path) -> None:
+    shapes = [
+        load_data(photos, "train", image_size=size, channels=channels).image_shape
+        for size, channels in ((None, None), (4, None), (4, 1), (4, None))
+    ]
+    assert shapes == [(3, 6, 5), (3, 4, 4), (1, 4, 4), (3, 4, 4)]
+    assert len(files()) == 3
+
+
+def test_changed_image_is_decoded_anew(photos: Path) -> None:
+    before = load_data(photos, "train")
+    Image.new("RGB", (5, 6), "red").save(photos / "train" / "cat" / "0.png")
+    after = load_data(photos, "train")
+    assert after.images[0].flatten(1)[:, 0].tolist() == [255, 0, 0]
+    assert before.fingerprint != after.fingerprint
+
+
+def test_image_written_to_at_another_time_is_decoded_anew(photos: Path) -> None:
+    load_data(photos, "train")
+    os.utime(photos / "train" / "cat" / "0.png", (1, 1))
+    load_data(photos, "train")
+    assert len(files()) == 2
+
+
+def test_class_that_another_split_brings_changes_the_fingerprint(photos: Path) -> None:
+    before = load_data(photos, "train")
+    (photos / "test" / "ant").mkdir(parents=True)
+    after = load_data(photos, "train")
+    assert after.classes == ("ant", "cat", "dog")
+    assert after.labels.tolist() == [label + 1 for label in before.labels.tolist()]
+    whole = ImageData(after.images, after.labels, after.classes, "", "")
+    assert before.fingerprint != after.fingerprint == whole.fingerprint
+
+
+@pytest.mark.parametrize("damage", ["cut", "flipped", "empty", "garbage", "no record"])
+def test_damaged_file_is_made_anew(photos: Path, damage: str) -> None:
+    first = load_data(photos, "train")
+    (path,) = files()
+    whole = path.read_bytes()
+    at = 1024 + 50  # in the pixels
+    path.unlink()  # it is mapped into memory
+    path.write_bytes(
+        {
+            "cut": whole[:-100],
+            "flipped": whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :],
+            "empty": b"",
+            "garbage": bytes(len(whole)),
+            "no record": whole.replace(b'"written"', b'"WRITTEN"'),
+        }[damage]
+    )
+    assert_alike(first, load_data(photos, "train"))
+    assert path.stat().st_size == len(whole)
+
+
+def test_file_that_was_copied_whole_is_used(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = load_data(photos, "train")
+    (path,) = files()
+    whole = path.read_bytes()
+    path.unlink()
+    path.write_bytes(whole)
+    refuse_to_decode(monkeypatch)
+    assert_alike(first, load_data(photos, "train"))
+
+
+def test_images_that_were_left_out_are_refused_where_none_may_be(photos: Path) -> None:
+    (photos / "train" / "cat" / "0.png").write_bytes(b"no image")
+    assert load_data(photos, "train", skip_bad=True).n_skipped == 1
+    with pytest.raises(ModpmError, match="1 of 8 images cannot be decoded"):
+        load_data(photos, "train")
+    assert load_data(photos, "train", skip_bad=True).n_skipped == 1
+
+
+def test_nothing_is_left_of_images_that_are_refused(photos: Path) -> None:
+    (photos / "train" / "cat" / "0.png").write_bytes(b"no image")
+    with pytest.raises(ModpmError, match="cannot be decoded"):
+        load_data(photos, "train")
+    assert [path.suffix for path in kept_images.folder().iterdir()] in ([], [".lock"])
+
+
+def test_writing_to_images_does_not_write_to_the_file(photos: Path) -> None:
+    data = load_data(photos, "train")
+    before = data.images.clone()
+    data.images.zero_()
+    assert torch.equal(load_data(photos, "train").images, before)
+
+
+def test_home_that_cannot_be_written_to_is_done_without(
+    photos: Path, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = load_data(photos, "train")
+    (home.parent / "file").write_bytes(b"")
+    monkeypatch.setenv("MODPM_HOME", str(home.parent / "file"))
+    assert_alike(expected, load_data(photos, "train"))
+
+
+def test_full_disk_is_done_without(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("modpm.core.data.keeping.os.fsync", fail)
+    assert len(load_data(photos, "train")) == 8
+    assert [path.suffix for path in kept_images.folder().iterdir()] in ([], [".lock"])
+
+
+def test_what_was_not_used_for_longest_goes_first(
+    photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for size in (4, 5):
+        load_data(photos, "train", image_size=size)
+    used, other = sorted(files(), key=lambda path: path.stat().st_size)
+    n_bytes = used.stat().st_size + other.stat().st_size
+    os.utime(other, ns=(1, other.stat().st_mtime_ns))
+    monkeypatch.setattr("modpm.core.kept_images.MAX_KEPT_BYTES", n_bytes + 1)
+    load_data(photos, "train", image_size=6)
+    assert used in files()
+    assert other not in files()
+    assert len(files()) == 2
+
+
+def test_many_processes_at_once_keep_one_file(photos: Path) -> None:
+    code = (
+        "from modpm.core.data import load_data; "
+        f"print(load_data({str(photos)!r}, 'train').fingerprint)"
+    )
+    running = [
+        subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+        for _ in range(4)
+    ]
+    said = {process.communicate()[0] for process in running}
+    assert said == {f"{load_data(photos, 'train').fingerprint}\n"}
+    assert len(files()) == 1
+    assert not list(kept_images.folder().glob(".*.new"))
+
+
+def test_many_images_that_are_selected_are_the_same_in_a_file(
+    photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = load_data(photos, "train")
+    expected = data.select([5, 1, 1])
+    monkeypatch.setattr("modpm.core.data.image_data._WORTH_A_FILE", 1)
+    assert torch.equal(data.select([5, 1, 1]).images, expected.images)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="told by /proc")
+def test_decoding_and_loading_take_little_memory(tmp_path: Path) -> None:
+    buffer = BytesIO()
+    Image.new("RGB", (512, 512), (1, 2, 3)).save(buffer, "PNG")
+    table = pa.table({"image": [buffer.getvalue()] * 400, "label": [0, 1] * 200})  # 300 MiB
+    pq.write_table(table, tmp_path / "train.parquet")
+    code = f"""
+import json, re, resource
+from pathlib import Path
+import pyarrow.parquet
+from modpm.core.data import load_data
+def anonymous():
+    return int(re.search(r"RssAnon:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) // 1024
+before, most = anonymous(), 0
+from modpm.core.data import decoding
+write = decoding.Decoding._decode
+def note(self, job):
+    global most
+    most = max(most, anonymous())
+    return write(self, job)
+decoding.Decoding._decode = note
+data = load_data({str(tmp_path)!r}, "train")
+print(json.dumps([most - before, anonymous() - before, len(data), int(data.images[-1].sum())]))
+"""
+    for is_kept in (False, True):
+        done = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True
+        )
+        decoding, loaded, n, total = json.loads(done.stdout)
+        assert (n, total) == (400, 512 * 512 * 6)
+        assert loaded < 150
+        assert decoding < (1 if is_kept else 150)
+
+
+def test_the_cache_is_shown_and_cleaned(photos: Path) -> None:
+    load_data(photos, "train")
+    size = files()[0].stat().st_size
+    assert kept_images.measure() == (1, size)
+    assert kept_images.clean(dry_run=True) == (1, size)
+    assert len(files()) == 1
+    assert kept_images.clean() == (1, size)
+    assert not list(kept_images.folder().iterdir())
+    assert kept_images.clean() == (0, 0)
