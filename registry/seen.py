@@ -235,7 +235,7 @@ def _gone_back(index: Index | None, known: Mapping[Key, Sighting]) -> Iterator[s
     for (what, name), seen in known.items():
         now = facts.get((what, name))
         if what == _SERIAL and int(now or 0) < int(seen.value):
-            yield f"it had been changed {seen.value} times on {seen.last}, and now {now or 0} times"
+            yield f"its count of changes was {seen.value} on {seen.last}, and is {now or 0}"
         elif what == _RELEASE and name not in there:
             yield f"{name} was listed from {seen.first} to {seen.last}, and is not"
         elif what == _TAG and order.get(str(now), len(order)) < offered.get(str(seen.value), -1):
