@@ -45,13 +45,13 @@ def test_modularize_prints_a_table_and_where_it_is(run: Run, trained: TrainingRu
     header, *rows = outcome.out.splitlines()
     assert header.split()[:2] == ["module", "version"]
     assert [row.split()[:2] for row in rows] == [[f"numbers/{i}", "2.1"] for i in range(10)]
-    assert outcome.err.startswith("10 class modules in dist: threshold 0.9, ")
+    assert outcome.err.startswith("10 class modules in dist: threshold 0.9: ")
 
 
 def test_modularize_shows_the_trade_off_curve_of_an_automatic_threshold(
     run: Run, trained: TrainingRun, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("modpm.core.modularizing.criterion.THRESHOLDS", (0.6, 0.9))
+    monkeypatch.setattr("modpm.core.training.evidence.THRESHOLDS", (0.6, 0.9))
     outcome = run(
         "modularize",
         trained.folder,
