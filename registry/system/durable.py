@@ -14,6 +14,7 @@ import errno
 import os
 import stat
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -51,7 +52,8 @@ def locked(lock: Path, *, is_kept: bool = True) -> Iterator[None]:
     refuse_other_kinds({lock: stat.S_IFREG})
     if not lock.exists():
         lock.touch()  # with the mode of every other file, so that a group can share the folder
-    held = _acquired(lock)
+    descriptor = _taken_at_once(lock)
+    release = _acquired(lock).release if descriptor is None else partial(os.close, descriptor)
     try:
         yield
     finally:
@@ -59,7 +61,26 @@ def locked(lock: Path, *, is_kept: bool = True) -> Iterator[None]:
             if not is_kept:
                 _remove_lock(lock)
         finally:
-            held.release()
+            release()
+
+
+def _taken_at_once(lock: Path) -> int | None:
+    """Return the open lock, held, if nobody holds it; None if it is not to be had like that.
+
+    That is what filelock does, too, whose import takes longer than many a command.
+    """
+    try:
+        import fcntl  # noqa: PLC0415 -- not on Windows
+
+        descriptor = os.open(lock, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except (ImportError, OSError):
+        return None
+    with suppress(OSError):
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if os.fstat(descriptor).st_nlink:  # who held it before may have removed it
+            return descriptor
+    os.close(descriptor)
+    return None
 
 
 def _acquired(lock: Path) -> BaseFileLock:
