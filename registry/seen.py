@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
-import weakref
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
 from threading import Lock
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
@@ -83,7 +82,6 @@ class Seen:
     """
 
     def __init__(self) -> None:
-        self._database: sqlite3.Connection | None = None
         self._n_attempts = 2
         self._lock = Lock()
 
@@ -143,9 +141,10 @@ class Seen:
         with self._lock:
             while self._n_attempts:
                 try:
-                    return work(self._opened(path))
+                    # Opened for each work: nothing of it stays open in a program that goes on.
+                    with closing(_opened(path)) as database:
+                        return work(database)
                 except (sqlite3.Error, OSError) as error:
-                    self._close()
                     self._n_attempts -= 1
                     is_anew = self._n_attempts > 0 and _is_removed(path, error)
                     self._n_attempts = int(is_anew)
@@ -153,23 +152,19 @@ class Seen:
                     say_once(f"what was seen of registries {then}: {path}: {error}")
         return None
 
-    def _opened(self, path: Path) -> sqlite3.Connection:
-        if self._database is None:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self._database = sqlite3.connect(
-                path, timeout=_PATIENCE_SECONDS, isolation_level=None, check_same_thread=False
-            )
-            weakref.finalize(self, self._database.close)
-            self._database.execute("PRAGMA synchronous = NORMAL")
-            with suppress(sqlite3.OperationalError):  # somebody else is just doing it
-                self._database.execute("PRAGMA journal_mode = WAL")
-            self._database.execute(_TABLE)
-        return self._database
 
-    def _close(self) -> None:
-        if self._database is not None:
-            self._database.close()
-            self._database = None
+def _opened(path: Path) -> sqlite3.Connection:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    database = sqlite3.connect(path, timeout=_PATIENCE_SECONDS, isolation_level=None)
+    try:
+        # What a crash of the system may cost is the record of the last seconds, or that it is begun
+        # anew; waiting for the disk would cost more, again and again.
+        database.execute("PRAGMA synchronous = OFF")
+        database.execute(_TABLE)
+    except BaseException:
+        database.close()
+        raise
+    return database
 
 
 def _is_removed(path: Path, error: Exception) -> bool:
@@ -177,7 +172,7 @@ def _is_removed(path: Path, error: Exception) -> bool:
     if not (isinstance(error, sqlite3.Error) and is_damage(error)):
         return False
     try:
-        for suffix in ("", "-wal", "-shm"):
+        for suffix in ("", "-journal"):
             path.with_name(FILE + suffix).unlink(missing_ok=True)
     except OSError:
         return False

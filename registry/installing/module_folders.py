@@ -62,7 +62,8 @@ def seal(folder: Path) -> None:
 def is_sealed(folder: Path, pin: Pin) -> bool:
     """Tell whether a folder has the files of a pin, and nobody wrote to one since it was sealed."""
     try:
-        found = {entry.name: entry.stat(follow_symlinks=False) for entry in os.scandir(folder)}
+        with os.scandir(folder) as scanned:
+            found = {entry.name: entry.stat(follow_symlinks=False) for entry in scanned}
     except FileNotFoundError:
         return False
     return found.keys() == pin.files.keys() and all(

@@ -450,7 +450,7 @@ def test_a_damaged_record_is_begun_anew(
 ) -> None:
     put("digits/cat")
     (home / FILE).write_bytes(content)
-    for beside in ("-wal", "-shm"):
+    for beside in ("-journal",):
         (home / f"{FILE}{beside}").unlink(missing_ok=True)
 
     outcome = run("install", "digits/cat", "--registry", registry)
@@ -529,7 +529,7 @@ def test_readers_at_the_same_time_as_a_publisher_are_never_refused(
 
 def test_processes_share_one_record(put: Put, registry: Path, home: Path) -> None:
     put("digits/cat")
-    for beside in ("", "-wal", "-shm"):
+    for beside in ("", "-journal"):
         (home / f"{FILE}{beside}").unlink(missing_ok=True)
     command = [sys.executable, "-m", "modpm.cli", "info", "digits/cat", "--registry", str(registry)]
 
@@ -551,7 +551,7 @@ def test_processes_share_one_record(put: Put, registry: Path, home: Path) -> Non
 def test_what_does_nothing_opens_no_record(put: Put, registry: Path, run: Run, home: Path) -> None:
     put("digits/cat")
     assert run("install", "digits/cat", "--registry", registry).code == 0
-    for beside in ("", "-wal", "-shm"):
+    for beside in ("", "-journal"):
         (home / f"{FILE}{beside}").unlink(missing_ok=True)
 
     for words in (("sync",), ("list",), ("install",), ("verify",)):
