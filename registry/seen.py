@@ -112,6 +112,8 @@ class Seen:
 
     def _known(self, place: str, module: ModuleName) -> dict[Key, Sighting]:
         def work(database: sqlite3.Connection) -> dict[Key, Sighting]:
+            if not database.execute("SELECT 1 FROM sqlite_master").fetchone():
+                return {}
             rows = database.execute(
                 "SELECT what, name, value, first, last FROM seen WHERE place = ? AND module = ?",
                 (os.fsencode(place), str(module)),
@@ -128,6 +130,7 @@ class Seen:
         def work(database: sqlite3.Connection) -> None:
             with database:
                 database.execute("BEGIN IMMEDIATE")
+                database.execute(_TABLE)
                 if replaces:
                     database.execute("DELETE FROM seen WHERE place = ? AND module = ?", which)
                 rows = [(*which, *key, value, now, now) for key, value in facts.items()]
@@ -156,14 +159,9 @@ class Seen:
 def _opened(path: Path) -> sqlite3.Connection:
     path.parent.mkdir(parents=True, exist_ok=True)
     database = sqlite3.connect(path, timeout=_PATIENCE_SECONDS, isolation_level=None)
-    try:
-        # What a crash of the system may cost is the record of the last seconds, or that it is begun
-        # anew; waiting for the disk would cost more, again and again.
-        database.execute("PRAGMA synchronous = OFF")
-        database.execute(_TABLE)
-    except BaseException:
-        database.close()
-        raise
+    # What a crash of the system may cost is the record of the last seconds, or that it is begun
+    # anew; waiting for the disk would cost more, again and again.
+    database.execute("PRAGMA synchronous = OFF")
     return database
 
 
