@@ -35,13 +35,9 @@ class Outcome(NamedTuple):
 
 
 @pytest.fixture
-def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    folder = tmp_path / "project"
-    folder.mkdir()
-    monkeypatch.chdir(folder)
-    monkeypatch.setenv("MODPM_CONFIG", str(tmp_path / "config.toml"))
-    monkeypatch.setenv("NO_COLOR", "1")
-    return folder
+def project(here: Path) -> Path:
+    """Return the folder that all attacks start from, as a project."""
+    return here
 
 
 @pytest.fixture(params=["folder", "web server"])
