@@ -48,7 +48,9 @@ def is_intact(folder: Path, pin: Pin) -> bool:
 
 def seal(folder: Path) -> None:
     """Give all files of a folder that has just been verified the fixed time."""
-    for entry in os.scandir(folder):
+    with os.scandir(folder) as scanned:
+        entries = list(scanned)
+    for entry in entries:
         status = entry.stat(follow_symlinks=False)
         if status.st_mtime_ns == SEAL_TIME_NS:
             continue
