@@ -32,7 +32,7 @@ from modpm.core.training.configuration import (
 from modpm.core.training.device import arithmetic, choose_device
 from modpm.core.training.methods import DEFAULT_METHOD, find_method
 from modpm.core.training.run import Run, RunRecord, check_free, create_run, resume_hint
-from modpm.core.training.session import create_method, open_session, train_epochs
+from modpm.core.training.session import create_method, kept_state, open_session, train_epochs
 from modpm.core.training.starting_network import starting_network
 
 if TYPE_CHECKING:
@@ -106,7 +106,7 @@ def train(
         ModpmError: The data, the network or a setting cannot be used; the run folder exists
             (`run-exists`), or cannot be resumed (`run-not-found`, `settings-differ`,
             `data-changed`); the loss is not finite (`loss-not-finite`); the disk is full
-            (`disk-full`); Ctrl-C (`interrupted`). The state after the last whole epoch is kept.
+            (`disk-full`); Ctrl-C (`interrupted`). The state of some minutes ago is kept.
     """
     where = choose_device(device)
     kind = find_method(method)
@@ -237,7 +237,7 @@ def _started(
     accelerator.wait_for_everyone()  # until all have seen that the folder is free
     if accelerator.is_main_process:
         state = create_method(run, build(graph, tensors)).state_dict()
-        create_run(run, graph, encode_checkpoint(Checkpoint(0, state, {})))
+        create_run(run, graph, encode_checkpoint(Checkpoint(0, state, {}, {})))
     accelerator.wait_for_everyone()
     return run
 
@@ -266,7 +266,7 @@ def _failures_explained(run: Run) -> Iterator[None]:
             "interrupted",
             code="interrupted",
             where=str(run.folder),
-            why=f"{len(run.metrics())} of {run.config.epochs} epochs are done",
+            why=f"what is kept is {kept_state(run)}",
             hint=resume_hint(run.folder, run.config),
             exit_code=130,
         ) from None

@@ -1,9 +1,10 @@
 """A run: the folder that modular training writes and everything later reads.
 
 `run.json` says what was asked, `graph.json` is the network, `metrics.jsonl` has a line an epoch.
-While training lasts, `last.safetensors` is the state after the last epoch; when it has ended,
-`model.safetensors` has the network's tensors and `finished.json` says so; `findings.safetensors`
-has what else the method has found of its kernels, if it has.
+While training lasts, `first.safetensors` is the state before it, and `last.safetensors` the last
+that was kept since; when it has ended, `model.safetensors` has the network's tensors and
+`finished.json` says so; `findings.safetensors` has what else the method has found of its kernels,
+if it has.
 """
 
 import json
@@ -24,6 +25,7 @@ from modpm.core.formats.network_graph import Graph
 from modpm.core.formats.records import Record, convert, parse_record, to_plain
 from modpm.core.formats.whole_files import is_free, read_at_most, write_file, write_folder
 from modpm.core.tensors import load_tensors, save_tensors
+from modpm.core.training.batches import n_steps
 from modpm.core.training.checkpoint import network_digest
 from modpm.core.training.configuration import TrainingConfiguration
 from modpm.core.training.methods import find_method
@@ -150,9 +152,19 @@ class Run:
         return (self.folder / "finished.json").is_file()
 
     @property
+    def start_path(self) -> Path:
+        """Where the state before any training is."""
+        return self.folder / "first.safetensors"
+
+    @property
     def checkpoint_path(self) -> Path:
-        """Where the state after the last epoch is."""
+        """Where the last state is that was kept in training, if one was."""
         return self.folder / "last.safetensors"
+
+    @property
+    def n_steps(self) -> int:
+        """Steps of an epoch."""
+        return n_steps(self.record.n_training, self.config.batch_size)
 
     @property
     def metrics_path(self) -> Path:
@@ -322,13 +334,13 @@ def create_run(run: Run, graph: Graph, checkpoint: bytes) -> None:
     files = {
         "run.json": canonical_json.encode(to_plain(run.record)),
         "graph.json": canonical_json.encode(msgspec.to_builtins(graph)),
-        run.checkpoint_path.name: checkpoint,
+        run.start_path.name: checkpoint,
     }
     write_folder(run.folder, files)
 
 
 def finish_run(run: Run, tensors: Mapping[str, Tensor], findings: Mapping[str, Tensor]) -> None:
-    """Write the trained network, say that the run is finished, and remove its checkpoint.
+    """Write the trained network, say that the run is finished, and remove its checkpoints.
 
     Raises:
         ModpmError: It cannot be written; the run can be resumed.
@@ -339,4 +351,5 @@ def finish_run(run: Run, tensors: Mapping[str, Tensor], findings: Mapping[str, T
     digest, val_accuracy = network_digest(run.graph, tensors), run.metrics()[-1]["val_accuracy"]
     record = FinishedRecord(digest=digest, val_accuracy=val_accuracy)
     write_file(run.folder / "finished.json", canonical_json.encode(to_plain(record)))
-    run.checkpoint_path.unlink(missing_ok=True)
+    for path in (run.checkpoint_path, run.start_path):
+        path.unlink(missing_ok=True)

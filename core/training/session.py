@@ -1,10 +1,10 @@
-"""One process's part of a training run: steps, epochs and what is written after each."""
+"""One process's part of a training run: steps, epochs and what is written meanwhile."""
 
 from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -13,8 +13,8 @@ import torch
 from modpm.core.errors import ModpmError
 from modpm.core.formats.whole_files import write_file
 from modpm.core.graph import GraphNetwork, build
-from modpm.core.training.batches import TrainingImages, epoch_order, n_steps, seeded_generator
-from modpm.core.training.checkpoint import Checkpoint, encode_checkpoint, read_checkpoint
+from modpm.core.training.batches import TrainingImages, epoch_order, seeded_generator
+from modpm.core.training.checkpoint import Checkpoint, CheckpointWriter, LossSum, read_checkpoint
 from modpm.core.training.inference import accuracy, predict_batches
 from modpm.core.training.methods import find_method
 from modpm.core.training.methods.method import Losses, Method, Recipe, Task
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from modpm.core.training.configuration import TrainingConfiguration
 
-_ORDER, _FIRST_PROCESS = 0, 1  # streams of chance within an epoch
+_ORDER, _FIRST_PROCESS = 0, 2  # streams of chance: of an epoch's order, and of a step
 
 
 class Progress(NamedTuple):
@@ -88,7 +88,9 @@ class Session:
         losses: Gives its losses, its gradients averaged over all processes.
         optimizer: Of its parameters.
         images: The training images.
-        epochs_done: Before this session.
+        steps_done: Of the run, before this session.
+        sums: The losses of those of them that are of an epoch which is not done.
+        seconds: What these took.
     """
 
     run: Run
@@ -97,12 +99,9 @@ class Session:
     losses: CompiledLoss
     optimizer: Optimizer
     images: TrainingImages
-    epochs_done: int
-
-    @property
-    def n_steps(self) -> int:
-        """Steps of an epoch."""
-        return n_steps(len(self.images.data), self.run.config.batch_size)
+    steps_done: int
+    sums: Mapping[str, LossSum]
+    seconds: float
 
 
 def open_session(run: Run, accelerator: Any) -> Session:  # noqa: ANN401 -- accelerate has no types
@@ -113,8 +112,9 @@ def open_session(run: Run, accelerator: Any) -> Session:  # noqa: ANN401 -- acce
     """
     device = accelerator.device
     images = TrainingImages(run.training_data(), run.input, device)
-    checkpoint = read_checkpoint(run.checkpoint_path)
-    method = create_method(run, build(run.graph, _tensors_of("network.", checkpoint)))
+    start = read_checkpoint(run.start_path)
+    method = create_method(run, build(run.graph, _tensors_of("network.", start)))
+    checkpoint = read_checkpoint(run.checkpoint_path) if run.checkpoint_path.exists() else start
     method.load_state_dict(checkpoint.state)
     # Convolutions on a CPU are twice as fast so.
     method.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks it
@@ -123,7 +123,8 @@ def open_session(run: Run, accelerator: Any) -> Session:  # noqa: ANN401 -- acce
     restore_momentum(optimizer, method, checkpoint.momentum)
     options = compile_options(device, is_deterministic=run.config.deterministic)
     losses = CompiledLoss(shared, options)
-    return Session(run, accelerator, method, losses, optimizer, images, checkpoint.epochs_done)
+    done = checkpoint.steps_done, checkpoint.sums, checkpoint.seconds
+    return Session(run, accelerator, method, losses, optimizer, images, *done)
 
 
 def _tensors_of(prefix: str, checkpoint: Checkpoint) -> dict[str, Tensor]:
@@ -132,6 +133,13 @@ def _tensors_of(prefix: str, checkpoint: Checkpoint) -> dict[str, Tensor]:
         for name, tensor in checkpoint.state.items()
         if name.startswith(prefix)
     }
+
+
+def kept_state(run: Run) -> str:
+    """Say how far a run was when the state was kept that it would go on from."""
+    path = run.checkpoint_path
+    epochs, steps = divmod(read_checkpoint(path).steps_done if path.exists() else 0, run.n_steps)
+    return f"{epochs} of {run.config.epochs} epochs{f' and {steps} steps' if steps else ''}"
 
 
 def train_epochs(session: Session, report: Report | None) -> None:
@@ -144,20 +152,15 @@ def train_epochs(session: Session, report: Report | None) -> None:
     Raises:
         ModpmError: The loss is not finite, or a file cannot be written.
     """
-    is_main = session.accelerator.is_main_process
+    run, is_main = session.run, session.accelerator.is_main_process
     say = report if report is not None and is_main else _say_nothing
-    for epoch in range(session.epochs_done, session.run.config.epochs):
-        started = time.perf_counter()
-        losses = _train_epoch(session, epoch, say)
-        if is_main:
-            metrics = {"epoch": epoch + 1, **losses, **_measures(session)}
-            metrics["seconds"] = round(time.perf_counter() - started, 3)
-            _save(session, metrics)
-            say(_progress(session, epoch, session.n_steps, losses["loss"], metrics))
-        session.accelerator.wait_for_everyone()
+    with CheckpointWriter(run.checkpoint_path) as writer:
+        for epoch in range(session.steps_done // run.n_steps, run.config.epochs):
+            _train_epoch(session, epoch, writer, say)
+        writer.finish()
     session.method.before_step(session.images, 1.0)
     if is_main:
-        finish_run(session.run, session.method.network.state_dict(), session.method.findings())
+        finish_run(run, session.method.network.state_dict(), session.method.findings())
     session.accelerator.wait_for_everyone()
 
 
@@ -165,52 +168,57 @@ def _say_nothing(_progress: Progress) -> None:
     pass
 
 
-def _progress(
-    session: Session,
-    epoch: int,
-    step: int,
-    loss: float,
-    metrics: dict[str, Any] | None = None,
-) -> Progress:
-    return Progress(epoch + 1, session.run.config.epochs, step, session.n_steps, loss, metrics)
-
-
-def _train_epoch(session: Session, epoch: int, say: Report) -> dict[str, float]:
-    """Train one epoch and return its losses, each the mean over the steps that had it."""
-    config, accelerator = session.run.config, session.accelerator
-    order = epoch_order(
-        len(session.images.data), config.batch_size, seeded_generator(config.seed, epoch, _ORDER)
-    )
-    chance = seeded_generator(config.seed, epoch, _FIRST_PROCESS + accelerator.process_index)
-    torch.manual_seed(chance.initial_seed())  # what dropout draws from
+def _train_epoch(session: Session, epoch: int, writer: CheckpointWriter, say: Report) -> None:
+    """Train what is left of an epoch, and write what it has come to."""
+    run, is_main = session.run, session.accelerator.is_main_process
+    first = max(session.steps_done - epoch * run.n_steps, 0)
+    sums, seconds = (session.sums, session.seconds) if first else ({}, 0.0)
+    losses = EpochLosses(sums, first, lambda mine: session.accelerator.gather(mine[None]))
+    started = time.perf_counter() - seconds
+    order = seeded_generator(run.config.seed, epoch, _ORDER)
+    batches = epoch_order(run.record.n_training, run.config.batch_size, order)
     session.method.train()
-    losses = EpochLosses()
-    for index, positions in enumerate(order):
-        mine = positions[accelerator.process_index :: accelerator.num_processes]
-        losses.add(_train_step(session, mine, chance, epoch * session.n_steps + index))
-        _check_finite(session.run, losses, epoch)
-        say(_progress(session, epoch, index + 1, losses.last))
+    for step, positions in enumerate(batches[first:], first + 1):
+        done = epoch * run.n_steps + step
+        losses.add(_train_step(session, positions, done - 1))
+        writer.check()
+        _check_finite(run, losses, epoch)
+        say(Progress(epoch + 1, run.config.epochs, step, run.n_steps, losses.last))
+        # Elsewhere the losses would have to be waited for; an epoch counts with its metrics.
+        if is_main and losses.is_read and step < run.n_steps and writer.is_due():
+            seconds = time.perf_counter() - started
+            writer.begin(_checkpoint(session, done, losses.sums, seconds))
     losses.read()
-    _check_finite(session.run, losses, epoch)
-    return losses.means(lambda total: accelerator.reduce(total, "mean"))
+    _check_finite(run, losses, epoch)
+    if is_main:
+        metrics = {"epoch": epoch + 1, **losses.means(), **_measures(session)}
+        metrics["seconds"] = round(time.perf_counter() - started, 3)
+        _write_metrics(run, metrics)
+        if writer.is_due():
+            writer.begin(_checkpoint(session, (epoch + 1) * run.n_steps))
+        mean = metrics["loss"]
+        say(Progress(epoch + 1, run.config.epochs, run.n_steps, run.n_steps, mean, metrics))
+    session.accelerator.wait_for_everyone()
 
 
-def _train_step(session: Session, positions: Tensor, chance: torch.Generator, step: int) -> Losses:
+def _train_step(session: Session, positions: Tensor, step: int) -> Losses:
     """Train one step on the images at some positions; step counts from the run's first."""
-    n_total, method = session.n_steps * session.run.config.epochs, session.method
-    config = session.run.config
+    run, method, accelerator = session.run, session.method, session.accelerator
+    config, n_total = run.config, run.n_steps * run.config.epochs
+    process = accelerator.process_index
+    chance = seeded_generator(config.seed, step, _FIRST_PROCESS + process)
+    torch.manual_seed(chance.initial_seed())  # what dropout draws from
     rate = learning_rate(step, n_total, config.lr, recipe_of(config).warm_up)
     set_learning_rate(session.optimizer, rate)
     method.before_step(session.images, step / n_total)
-    inputs = method.draw(session.images.batch(positions, chance), chance)
-    device = session.accelerator.device
-    losses = session.losses(*(x.to(device, non_blocking=True) for x in inputs))
+    mine = positions[process :: accelerator.num_processes]
+    inputs = method.draw(session.images.batch(mine, chance), chance)
+    losses = session.losses(*(x.to(accelerator.device, non_blocking=True) for x in inputs))
     session.optimizer.zero_grad()
-    session.accelerator.backward(losses["loss"])
+    accelerator.backward(losses["loss"])
     session.optimizer.step()
     method.after_step(step / n_total, (step + 1) / n_total)
-    # Copies: the next step of a captured program overwrites what this one gave.
-    return {name: loss.detach().clone() for name, loss in losses.items()}
+    return losses
 
 
 def _check_finite(run: Run, losses: EpochLosses, epoch: int) -> None:
@@ -221,9 +229,20 @@ def _check_finite(run: Run, losses: EpochLosses, epoch: int) -> None:
         code="loss-not-finite",
         where=f"{run.folder}, epoch {epoch + 1}, step {losses.not_finite.step}",
         why=", ".join(f"{name} {loss}" for name, loss in losses.not_finite.losses.items()),
-        hint=f"train in another folder with a lower --lr than {run.config.lr}; "
-        f"the state after epoch {epoch} is kept in {run.checkpoint_path.name}",
+        hint=f"train in another folder with a lower --lr than {run.config.lr}",
     )
+
+
+def _checkpoint(
+    session: Session,
+    steps_done: int,
+    sums: Mapping[str, LossSum] | None = None,
+    seconds: float = 0.0,
+) -> Checkpoint:
+    """Return the state of this moment, which the next step changes."""
+    momentum = momentum_tensors(session.optimizer, session.method)
+    state = session.method.state_dict()
+    return Checkpoint(steps_done, state, momentum, dict(sums or {}), seconds)
 
 
 def _measures(session: Session) -> dict[str, float]:
@@ -235,14 +254,7 @@ def _measures(session: Session) -> dict[str, float]:
     return {"val_accuracy": accuracy(outputs, validation.labels), **measures}
 
 
-def _save(session: Session, metrics: dict[str, Any]) -> None:
-    """Write an epoch's metrics, and then the checkpoint that makes the epoch count."""
-    run = session.run
+def _write_metrics(run: Run, metrics: dict[str, Any]) -> None:
+    """Write an epoch's line after those of the epochs before it."""
     lines = [*run.metrics()[: metrics["epoch"] - 1], metrics]
-    text = "".join(json.dumps(line) + "\n" for line in lines)
-    write_file(run.metrics_path, text.encode())
-    momentum = momentum_tensors(session.optimizer, session.method)
-    state = session.method.state_dict()
-    write_file(
-        run.checkpoint_path, encode_checkpoint(Checkpoint(metrics["epoch"], state, momentum))
-    )
+    write_file(run.metrics_path, "".join(json.dumps(line) + "\n" for line in lines).encode())

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import math
 import warnings
+from statistics import fmean
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
+from modpm.core.training.checkpoint import LossSum
+
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping, Sequence
 
     from torch import Tensor, nn
 
@@ -34,49 +37,70 @@ class NotFinite(NamedTuple):
 class EpochLosses:
     """The losses of an epoch, which stay on the device until they are read.
 
+    Args:
+        sums: Of the steps that were done before, by name.
+        n_done: How many these are.
+        gather: Makes of one process's numbers, (n,), those of all, (n_processes, n).
+
     Attributes:
+        sums: Each loss over the steps that are read and had it; the mean of all processes.
         last: The last loss that was read.
-        not_finite: The first step that was not, if one was not; known once it is read.
+        not_finite: The first step that was not in some process, if one was not; known once it is
+            read.
     """
 
-    def __init__(self) -> None:
+    def __init__(
+        self,
+        sums: Mapping[str, LossSum] | None = None,
+        n_done: int = 0,
+        gather: Callable[[Tensor], Tensor] = torch.atleast_2d,
+    ) -> None:
+        self.sums = dict(sums or {})
         self.last = math.nan
         self.not_finite: NotFinite | None = None
-        self._unread: list[Losses] = []
-        self._n_read = 0
-        self._sums: dict[str, Tensor] = {}
-        self._counts: dict[str, int] = {}
+        self._n_read = n_done
+        self._gather = gather
+        self._unread: list[Tensor] = []
+        self._names: list[tuple[str, ...]] = []
+
+    @property
+    def is_read(self) -> bool:
+        """Whether all that were added are read."""
+        return not self._unread
 
     def add(self, losses: Losses) -> None:
         """Add those of a step, and read those that are unread if it is time."""
-        self._unread.append(losses)
-        for name, loss in losses.items():
-            self._sums[name] = self._sums.get(name, 0) + loss
-            self._counts[name] = self._counts.get(name, 0) + 1
+        # A copy: the next step of a captured program overwrites what this one gave.
+        self._unread.append(torch.stack([loss.detach() for loss in losses.values()]))
+        self._names.append(tuple(losses))
         if self._n_read == 0 or len(self._unread) == EVERY:
             self.read()
 
     def read(self) -> None:
         """Read what is unread from the device."""
-        if not self._unread:
+        if self.is_read:
             return
-        values = torch.stack([losses["loss"] for losses in self._unread]).tolist()
-        for i, value in enumerate(values):
-            if not math.isfinite(value) and self.not_finite is None:
-                parts = {name: loss.item() for name, loss in self._unread[i].items()}
-                self.not_finite = NotFinite(self._n_read + i + 1, parts)
-        self._n_read += len(values)
-        self.last = values[-1]
+        rows = [iter(row) for row in self._gather(torch.cat(self._unread)).tolist()]
+        for names in self._names:
+            self._count([{name: next(row) for name in names} for row in rows])
         self._unread.clear()
+        self._names.clear()
 
-    def means(self, reduce: Callable[[Tensor], Tensor]) -> dict[str, float]:
-        """Return each loss as the mean over the steps that had it.
+    def _count(self, step: Sequence[Mapping[str, float]]) -> None:
+        """Count a step's losses, those of each process."""
+        self._n_read += 1
+        bad = next((losses for losses in step if not math.isfinite(losses["loss"])), None)
+        if bad is not None and self.not_finite is None:
+            self.not_finite = NotFinite(self._n_read, dict(bad))
+        means = {name: fmean(losses[name] for losses in step) for name in step[0]}
+        self.last = means["loss"]
+        for name, mean in means.items():
+            total, n_steps = self.sums.get(name, LossSum())
+            self.sums[name] = LossSum(total + mean, n_steps + 1)
 
-        Args:
-            reduce: Makes one number of the same numbers of all processes.
-        """
-        means = {name: reduce(total) / self._counts[name] for name, total in self._sums.items()}
-        return {name: mean.item() for name, mean in means.items()}
+    def means(self) -> dict[str, float]:
+        """Return each loss as the mean over the steps that are read and had it."""
+        return {name: total / n_steps for name, (total, n_steps) in self.sums.items()}
 
 
 class CompiledLoss:

@@ -27,7 +27,8 @@ def test_losses_are_means_over_the_steps_that_had_them() -> None:
     for step in range(120):
         late = {"late": torch.tensor(float(step))} if step >= 100 else {}
         losses.add({"loss": torch.tensor(float(step)), **late})
-    means = losses.means(lambda total: total)
+    losses.read()
+    means = losses.means()
     assert means == {"loss": pytest.approx(59.5), "late": pytest.approx(109.5)}
 
 
@@ -51,6 +52,42 @@ def test_the_first_step_that_is_not_finite_is_found(bad: int) -> None:
     assert losses.not_finite is not None
     assert losses.not_finite.step == bad + 1
     assert losses.not_finite.losses["part"] == bad
+
+
+def test_losses_of_an_epoch_that_was_interrupted_go_on() -> None:
+    steps = [{"loss": torch.tensor(0.1 * step)} for step in range(1, 2 * EVERY)]
+    straight, stopped = EpochLosses(), EpochLosses()
+    for losses, done in ((straight, steps), (stopped, steps[: EVERY + 1])):
+        for step in done:
+            losses.add(step)
+    assert stopped.is_read
+    resumed = EpochLosses(stopped.sums, EVERY + 1)
+    for step in steps[EVERY + 1 :]:
+        resumed.add(step)
+    for losses in (straight, resumed):
+        losses.read()
+    assert resumed.sums == straight.sums
+    resumed.add({"loss": torch.tensor(math.nan)})
+    resumed.read()
+    assert resumed.not_finite is not None
+    assert resumed.not_finite.step == 2 * EVERY
+
+
+def test_losses_are_means_of_all_processes_and_the_first_bad_step_that_of_any() -> None:
+    other = iter([1.0, 3.0, math.inf, math.nan])
+    losses = EpochLosses(gather=lambda mine: torch.stack([mine, torch.tensor([next(other)])]))
+    known = []
+    for _ in range(2):
+        losses.add({"loss": torch.tensor(2.0)})
+        losses.read()
+        known.append(losses.last)
+    assert known == [1.5, 2.5]
+    assert losses.means() == {"loss": 2.0}
+    for _ in range(2):
+        losses.add({"loss": torch.tensor(2.0)})
+        losses.read()
+    assert losses.not_finite is not None
+    assert (losses.not_finite.step, losses.not_finite.losses) == (3, {"loss": math.inf})
 
 
 def method_of(name: str) -> Method:

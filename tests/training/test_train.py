@@ -14,9 +14,9 @@ from modpm.core.data import load_data
 from modpm.core.errors import ModpmError
 from modpm.core.formats import whole_files
 from modpm.core.graph import build
-from modpm.core.tensors import load_tensors, save_tensors
-from modpm.core.training import session
-from modpm.core.training.checkpoint import read_checkpoint
+from modpm.core.tensors import save_tensors
+from modpm.core.training import checkpoint, session
+from modpm.core.training.checkpoint import CheckpointWriter, read_checkpoint
 from modpm.core.training.evidence import Criterion, Ranking
 from modpm.core.training.inference import accuracy, predict_batches
 from modpm.core.training.loop import train
@@ -47,13 +47,24 @@ def train_small(output: Path, **settings: Any) -> Run:  # noqa: ANN401 -- passed
 
 @dataclass
 class InterruptAt:
-    """Ctrl-C in the middle of an epoch."""
+    """Ctrl-C in the middle of an epoch, or at its end."""
 
     epoch: int
+    step: int = 2
 
     def __call__(self, progress: Progress) -> None:
-        if (progress.epoch, progress.step) == (self.epoch, 2):
+        if (progress.epoch, progress.step) == (self.epoch, self.step):
             raise KeyboardInterrupt
+
+
+@pytest.fixture
+def _kept_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep the state whenever losses are read, after the last one is written."""
+    monkeypatch.setattr(checkpoint, "SECONDS", 0.0)
+    monkeypatch.setattr(CheckpointWriter, "check", CheckpointWriter.finish)
+
+
+often = pytest.mark.usefixtures("_kept_often")
 
 
 def refused(action: Callable[[], object], code: str) -> ModpmError:
@@ -80,19 +91,41 @@ def test_another_seed_gives_another_network(finished: Run, tmp_path: Path) -> No
     assert other.digest() != finished.digest()
 
 
-@pytest.mark.parametrize("epoch", [1, 3])
+@often
+@pytest.mark.parametrize(
+    ("epoch", "step", "kept"),
+    [
+        (1, 1, "0 of 3 epochs"),
+        (1, 2, "0 of 3 epochs and 1 steps"),
+        (2, 1, "1 of 3 epochs"),
+        (3, 4, "2 of 3 epochs and 1 steps"),
+    ],
+)
 def test_an_interrupted_run_ends_in_the_same_bytes(
-    finished: Run, tmp_path: Path, epoch: int
+    finished: Run, tmp_path: Path, epoch: int, step: int, kept: str
 ) -> None:
     folder = tmp_path / "run"
-    stop = refused(lambda: train_small(folder, progress=InterruptAt(epoch)), "interrupted")
-    assert stop.why == f"{epoch - 1} of 3 epochs are done"
+    stop = refused(lambda: train_small(folder, progress=InterruptAt(epoch, step)), "interrupted")
+    assert stop.why == f"what is kept is {kept}"
     assert "--resume" in str(stop.hint)
     refused(lambda: Run.open(folder).network(), "run-unfinished")
     resumed = train_small(folder, resume=True)
     assert resumed.digest() == finished.digest()
-    assert [line["epoch"] for line in resumed.metrics()] == [1, 2, 3]
+    assert without_seconds(resumed.metrics()) == without_seconds(finished.metrics())
     assert {path.name for path in folder.iterdir()} == {p.name for p in finished.folder.iterdir()}
+
+
+def without_seconds(metrics: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [{name: line[name] for name in line if name != "seconds"} for line in metrics]
+
+
+def test_a_run_that_was_interrupted_before_anything_was_kept_starts_anew(
+    finished: Run, tmp_path: Path
+) -> None:
+    folder = tmp_path / "run"
+    stop = refused(lambda: train_small(folder, progress=InterruptAt(3)), "interrupted")
+    assert stop.why == "what is kept is 0 of 3 epochs"
+    assert train_small(folder, resume=True).digest() == finished.digest()
 
 
 def holds_nothing_outside_modules(run: Run) -> bool:
@@ -104,6 +137,7 @@ def holds_nothing_outside_modules(run: Run) -> bool:
     return all(torch.equal(tensors[name] * mask, tensors[name]) for name, mask in masks.items())
 
 
+@often
 def test_an_interrupted_run_with_views_ends_in_the_same_bytes(tmp_path: Path) -> None:
     straight = train_small(tmp_path / "straight", method="views")
     assert "view_loss" in straight.metrics()[-1]
@@ -114,6 +148,7 @@ def test_an_interrupted_run_with_views_ends_in_the_same_bytes(tmp_path: Path) ->
     assert train_small(folder, method="views", resume=True).digest() == straight.digest()
 
 
+@often
 def test_a_run_of_views_from_trained_weights_is_taught_by_them(tmp_path: Path) -> None:
     plain = train_small(tmp_path / "plain", method="plain")
     weights = tmp_path / "weights.safetensors"
@@ -125,12 +160,13 @@ def test_a_run_of_views_from_trained_weights_is_taught_by_them(tmp_path: Path) -
     assert holds_nothing_outside_modules(straight)
     folder = tmp_path / "stopped"
     refused(lambda: train_small(folder, **settings, progress=InterruptAt(2)), "interrupted")
-    state = load_tensors(folder / "last.safetensors")
-    for name, tensor in plain.network()[1].items():
-        assert torch.equal(state[f"state.teacher.{name}"], tensor)
+    kept = read_checkpoint(folder / "last.safetensors")
+    assert kept.steps_done == 5
+    assert not any("teacher" in name for name in kept.state)  # the run's first state has it
     assert train_small(folder, **settings, resume=True).digest() == straight.digest()
 
 
+@often
 def test_a_full_disk_leaves_the_last_checkpoint(
     finished: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -154,6 +190,7 @@ def test_a_full_disk_leaves_the_last_checkpoint(
     assert train_small(folder, resume=True).digest() == finished.digest()
 
 
+@often
 def test_a_loss_that_is_not_finite_is_told_and_the_last_good_state_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -163,9 +200,8 @@ def test_a_loss_that_is_not_finite_is_told_and_the_last_good_state_kept(
     )
     error = refused(lambda: train_small(tmp_path / "run"), "loss-not-finite")
     assert "epoch 2, step 3" in str(error.where)
-    assert "epoch 1 is kept" in str(error.hint)
     kept = read_checkpoint(tmp_path / "run" / "last.safetensors")
-    assert kept.epochs_done == 1
+    assert kept.steps_done == 5
     assert all(torch.isfinite(tensor).all() for tensor in kept.state.values())
 
 

@@ -63,10 +63,11 @@ class Method(nn.Module, ABC):
     """A method of training: made for one run, with the network that it trains.
 
     Its state dict, the network's tensors included, is what a checkpoint keeps: what a method
-    knows between steps it keeps in buffers and parameters.
+    knows between steps it keeps in buffers and parameters. A run that goes on makes it of the
+    network before training, too, and then loads that.
 
     Args:
-        network: What is trained: of the graph that `prepare` returned.
+        network: What is trained: of the graph and the tensors that `prepare` returned.
         task: What for.
 
     Attributes:

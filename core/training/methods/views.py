@@ -33,6 +33,8 @@ from modpm.core.training.union import weights_in_modules
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from torch.nn.modules.module import _IncompatibleKeys
+
     from modpm.core.formats.network_graph import Graph
     from modpm.core.graph import GraphNetwork
     from modpm.core.training.batches import Batch, TrainingImages
@@ -102,7 +104,8 @@ class Views(Method):
         self.register_buffer("ranks", torch.full(shape, -1, dtype=torch.int32))
         self.teacher = _frozen(network) if task.is_trained else None
         self._is_ranked: bool | None = None  # unknown: it stands in `ranks`
-        self.register_load_state_dict_post_hook(_forget_ranks)  # type: ignore[no-untyped-call]  # torch's
+        self.register_state_dict_post_hook(_leave_out_teacher)  # type: ignore[no-untyped-call]  # torch's
+        self.register_load_state_dict_post_hook(_forget_ranks)  # type: ignore[no-untyped-call]  # the same
         # Asked for at every step, and the same once kernels are ranked.
         self._kept: dict[str, Tensor] = {}
         self._in_modules: dict[str, Tensor] = {}
@@ -277,8 +280,21 @@ class Views(Method):
         return Ranking(findings, sum(network.graph.kernels().values()))
 
 
-def _forget_ranks(views: nn.Module, _unfit: object) -> None:
+_TEACHER = "teacher."
+
+
+def _leave_out_teacher(
+    _views: nn.Module, state: dict[str, Tensor], prefix: str, _metadata: object
+) -> None:
+    """Leave out what is the same in every state: what the network was before training."""
+    for name in [name for name in state if name.startswith(f"{prefix}{_TEACHER}")]:
+        del state[name]
+
+
+def _forget_ranks(views: nn.Module, unfit: _IncompatibleKeys) -> None:
     assert isinstance(views, Views)
+    missing = [name for name in unfit.missing_keys if not name.startswith(_TEACHER)]
+    unfit.missing_keys[:] = missing
     views._is_ranked = None  # noqa: SLF001 -- a hook is told of the module
     views._kept.clear()  # noqa: SLF001 -- the same
     views._in_modules.clear()  # noqa: SLF001 -- the same
