@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import dataclass
 from threading import RLock
 from types import MappingProxyType
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from modpm.core.errors import ModpmError
 from modpm.registry.backends.opening import is_remote
@@ -24,8 +25,7 @@ if TYPE_CHECKING:
     from modpm.registry.index import Index
 
 
-@dataclass(frozen=True)
-class Listing:
+class Listing(msgspec.Struct, frozen=True):
     """What the registry that a name belongs to lists for it."""
 
     address: Address

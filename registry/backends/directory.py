@@ -19,7 +19,6 @@ from modpm.core.formats.whole_files import sync_folder, write_new
 from modpm.registry.backends import layout
 from modpm.registry.backends.file_registry import FileRegistry, Reading
 from modpm.registry.backends.layout import INDEX_FILE, REGISTRY_FILE
-from modpm.registry.backends.publishing_plan import Entry, listed_with, planned_by_module
 from modpm.registry.system.durable import (
     entries_below,
     exclusively,
@@ -40,6 +39,7 @@ if TYPE_CHECKING:
     from modpm.core.formats.distribution import Distribution
     from modpm.core.formats.names import ModuleName
     from modpm.registry.backends.protocol import Published
+    from modpm.registry.backends.publishing_plan import Entry
 
 
 class DirectoryRegistry(FileRegistry):
@@ -69,6 +69,8 @@ class DirectoryRegistry(FileRegistry):
 
     def publish(self, distributions: Sequence[Distribution]) -> list[Published]:
         """Publish distributions that have been verified, all or none of them."""
+        from modpm.registry.backends.publishing_plan import planned_by_module  # noqa: PLC0415 -- readers do not plan
+
         self._refuse_other_folders()
         with exclusively(self._folder / ".lock", self._staging):
             self._write_layout()
@@ -89,6 +91,8 @@ class DirectoryRegistry(FileRegistry):
         sync_folder(folder)
 
     def _stage_indexes(self, groups: Iterable[Sequence[Entry]]) -> None:
+        from modpm.registry.backends.publishing_plan import listed_with  # noqa: PLC0415 -- as above
+
         for group in groups:
             module = group[0].module
             before = self.index(module)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, BinaryIO, Protocol
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -14,8 +13,7 @@ if TYPE_CHECKING:
     from modpm.registry.index import Index
 
 
-@dataclass(frozen=True)
-class Published:
+class Published(NamedTuple):
     """A release in a registry, as `publish` leaves it.
 
     Attributes:

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from threading import Lock
-from typing import TYPE_CHECKING, BinaryIO, TypeAlias
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple, TypeAlias
 
 from modpm.core.errors import ModpmError
 from modpm.registry.backends.opening import is_remote
-from modpm.registry.backends.retrying import hurried
 from modpm.registry.installing.verification import verify_stored
-from modpm.registry.storage.downloading import Source
 from modpm.registry.storage.store import Store
 from modpm.registry.system.threads import N_THREADS, N_THREADS_OF_COPYING, in_threads
 
@@ -24,6 +21,7 @@ if TYPE_CHECKING:
     from modpm.registry.addresses import Address
     from modpm.registry.backends.protocol import Backend
     from modpm.registry.projects.lockfile import Pin
+    from modpm.registry.storage.downloading import Source
 
 Progress: TypeAlias = Callable[[int, int], None]
 """Called with the bytes that have arrived and those that must arrive; never twice at once."""
@@ -66,8 +64,7 @@ class Meter:
         self._is_stopped = True
 
 
-@dataclass(frozen=True)
-class _WantedFile:
+class _WantedFile(NamedTuple):
     """A file that is to be in the store, and the pin that it is of."""
 
     pin: Pin
@@ -165,6 +162,9 @@ class _Registries:
 
     def sources(self, file: _WantedFile) -> list[Source]:
         """Return where a file may come from: its own registry, and then the others."""
+        from modpm.registry.backends.retrying import hurried  # noqa: PLC0415 -- only for what is not there
+        from modpm.registry.storage.downloading import Source  # noqa: PLC0415 -- as above
+
         addresses = dict.fromkeys([file.pin.registry, *self._addresses])
         return [
             Source(f"{file}, registry {address.url}", partial(self._open, address, file), hurried)

@@ -48,6 +48,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
+    from modpm.core.formats.composition_manifest import AnyManifest
+    from modpm.core.formats.distribution import Distribution
     from modpm.core.formats.names import ModuleName
     from modpm.registry.addresses import Registries
     from modpm.registry.installing.fetching import Progress
@@ -303,14 +305,15 @@ def _switch(
 ) -> None:
     from modpm.registry.installing.fetching import SMALL_BYTES  # noqa: PLC0415 -- only new modules need it
 
-    folders = in_threads(
+    made = in_threads(
         lambda pin: stage(place, pin, is_checked=pin in verified),
         missing,
         "modules cannot be installed",
         is_brief=lambda pin: pin in verified or pin.size_bytes <= SMALL_BYTES,
     )
-    staged = {pin.digest: folder for pin, folder in zip(missing, folders, strict=True)}
-    _check_agreement(place, chosen, staged)
+    distributions = {pin.digest: one for pin, one in zip(missing, made, strict=True)}
+    _check_agreement(place, chosen, distributions)
+    staged = {digest: one.folder for digest, one in distributions.items()}
     lock = _signed(place, chosen.lock, staged)
     for pin in missing:
         put(staged[pin.digest], place.module_path(pin), place.modules_path)
@@ -321,19 +324,23 @@ def _switch(
         remove_folder(folder)
 
 
-def _check_agreement(place: Project, chosen: Plan, staged: Mapping[str, Path]) -> None:
+def _check_agreement(
+    place: Project, chosen: Plan, distributions: Mapping[str, Distribution]
+) -> None:
     """Check what pins were chosen by against what releases say of themselves (I-7, W-14)."""
+    from modpm.core.formats.distribution import read_distribution  # noqa: PLC0415 -- as above
     from modpm.registry.installing.members import check_members  # noqa: PLC0415 -- as above
     from modpm.registry.installing.verification import check_listed  # noqa: PLC0415 -- the same
 
-    def folder_of(pin: Pin) -> Path:
-        return staged.get(pin.digest, place.module_path(pin))
+    def manifest_of(pin: Pin) -> AnyManifest:
+        there = distributions.get(pin.digest) or read_distribution(place.module_path(pin))
+        return there.manifest
 
-    check_members(chosen.lock, folder_of)
+    check_members(chosen.lock, manifest_of)
     listed = chosen.listed or {}
     for pin in chosen.lock.pins:
         if pin.module in listed:
-            check_listed(listed[pin.module], pin, folder_of(pin))
+            check_listed(listed[pin.module], pin, manifest_of(pin))
 
 
 def _folders(place: Project, pin: Pin) -> Sequence[Path]:

@@ -6,33 +6,31 @@ from typing import TYPE_CHECKING
 
 from modpm.core.errors import ModpmError
 from modpm.core.formats.composition_manifest import CompositionManifest
-from modpm.core.formats.distribution import read_distribution
 from modpm.core.formats.manifest import Manifest
 from modpm.registry.projects.requirement_graph import RequirementGraph
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
-    from pathlib import Path
 
-    from modpm.core.formats.composition_manifest import ComposedModule
+    from modpm.core.formats.composition_manifest import AnyManifest, ComposedModule
     from modpm.core.formats.names import ModuleName
     from modpm.registry.projects.lockfile import Lockfile, Pin
 
 
-def check_members(lock: Lockfile, folder_of: Callable[[Pin], Path]) -> None:
+def check_members(lock: Lockfile, manifest_of: Callable[[Pin], AnyManifest]) -> None:
     """Check that every composition of a project has its class modules there.
 
     And that what is asked for together is of one origin, where the project wants that.
 
     Args:
         lock: All pins of the project.
-        folder_of: Gives the folder that has the verified files of a pin.
+        manifest_of: Gives the manifest of a pin, verified.
 
     Raises:
         ModpmError: `broken-composition`, naming every module that is not what it must be;
             `no-common-origin`.
     """
-    lines = list(origin_problems(lock, folder_of))
+    lines = list(origin_problems(lock, manifest_of))
     if lines:
         raise ModpmError(
             "what is locked is not of one origin",
@@ -40,7 +38,7 @@ def check_members(lock: Lockfile, folder_of: Callable[[Pin], Path]) -> None:
             why="\n".join(lines),
             hint="run `modpm lock`; if the registry lists them as of one origin, do not trust it",
         )
-    lines = list(member_problems(lock.pins, folder_of))
+    lines = list(member_problems(lock.pins, manifest_of))
     if lines:
         raise ModpmError(
             "the class modules of a composition are not those that it names",
@@ -50,41 +48,37 @@ def check_members(lock: Lockfile, folder_of: Callable[[Pin], Path]) -> None:
         )
 
 
-def origin_problems(lock: Lockfile, folder_of: Callable[[Pin], Path]) -> Iterator[str]:
+def origin_problems(lock: Lockfile, manifest_of: Callable[[Pin], AnyManifest]) -> Iterator[str]:
     """Give the origins of the modules that are asked for, where they should be of one, and are not.
 
     Args:
         lock: As for `check_members`.
-        folder_of: As for `check_members`.
-
-    Raises:
-        ModpmError: What `read_distribution` raises.
+        manifest_of: As for `check_members`.
     """
     asked = RequirementGraph(lock).requires[None] if lock.same_origin else ()
     origins: dict[ModuleName, str] = {}
     for pin in (lock.find(edge.module) for edge in asked):
-        manifest = None if pin is None else read_distribution(folder_of(pin)).manifest
+        manifest = None if pin is None else manifest_of(pin)
         if pin is not None and isinstance(manifest, Manifest):
             origins[pin.module] = manifest.origin.digest
     if len(set(origins.values())) > 1:
         yield from (f"`{module}` was cut from {origin}" for module, origin in origins.items())
 
 
-def member_problems(pins: Sequence[Pin], folder_of: Callable[[Pin], Path]) -> Iterator[str]:
+def member_problems(
+    pins: Sequence[Pin], manifest_of: Callable[[Pin], AnyManifest]
+) -> Iterator[str]:
     """Give which class modules of compositions are not what they must be, in words.
 
     Args:
         pins: As for `check_members`.
-        folder_of: As for `check_members`.
-
-    Raises:
-        ModpmError: What `read_distribution` raises.
+        manifest_of: As for `check_members`.
     """
     by_name = {str(pin.module): pin for pin in pins}
     for pin in pins:
         if not pin.is_composition:
             continue
-        manifest = read_distribution(folder_of(pin)).manifest
+        manifest = manifest_of(pin)
         modules = manifest.composition.modules if isinstance(manifest, CompositionManifest) else []
         for one in modules:
             why = _obstacle(one, by_name.get(one.name))

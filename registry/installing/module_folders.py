@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
+    from modpm.core.formats.distribution import Distribution
     from modpm.registry.projects.lockfile import Pin
     from modpm.registry.projects.project import Project
 
@@ -87,7 +88,7 @@ def is_verified(folder: Path, pin: Pin) -> bool:
     return True
 
 
-def stage(place: Project, pin: Pin, *, is_checked: bool = False) -> Path:
+def stage(place: Project, pin: Pin, *, is_checked: bool = False) -> Distribution:
     """Make the folder of a module where it can be checked, and return it.
 
     Args:
@@ -99,13 +100,13 @@ def stage(place: Project, pin: Pin, *, is_checked: bool = False) -> Path:
         ModpmError: As `verify_module`.
     """
     staged = place.staging / pin.digest.replace(":", "-")
-    make_folder(staged, pin, is_checked=is_checked)
+    distribution = make_folder(staged, pin, is_checked=is_checked)
     seal(staged)
-    return staged
+    return distribution
 
 
-def make_folder(folder: Path, pin: Pin, *, is_checked: bool = False) -> None:
-    """Make a folder of the files of a pin, which the store has, and check that it is the release.
+def make_folder(folder: Path, pin: Pin, *, is_checked: bool = False) -> Distribution:
+    """Make a folder of the files of a pin, which the store has, and return it, checked.
 
     Args:
         folder: The folder; it does not exist yet.
@@ -119,16 +120,16 @@ def make_folder(folder: Path, pin: Pin, *, is_checked: bool = False) -> None:
     folder.mkdir()
     for name, record in pin.files.items():
         store.give(record, folder / name)
-    if not (is_checked and _has_files(folder, pin)):
-        from modpm.registry.installing.verification import verify_module  # noqa: PLC0415 -- the same
-
-        verify_module(folder, pin, digest_of=verified_digest)
-
-
-def _has_files(folder: Path, pin: Pin) -> bool:
-    return all(
+    are_right = is_checked and all(
         verified_digest(folder / name) == record.digest for name, record in pin.files.items()
     )
+    if are_right:
+        from modpm.core.formats.distribution import read_distribution  # noqa: PLC0415 -- as above
+
+        return read_distribution(folder)
+    from modpm.registry.installing.verification import verify_module  # noqa: PLC0415 -- as above
+
+    return verify_module(folder, pin, digest_of=verified_digest)
 
 
 def put(staged: Path, target: Path, root: Path) -> None:

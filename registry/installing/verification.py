@@ -10,6 +10,7 @@ from modpm.core.errors import ModpmError
 from modpm.core.formats.digest import digest_file
 from modpm.core.formats.distribution import (
     SIGNATURE_FILE,
+    Distribution,
     read_distribution,
     verify_distribution,
     verify_files,
@@ -82,8 +83,12 @@ def verify(
         found = in_threads(lambda pin: damage(place, pin), installed.pins, "files cannot be read")
     problems = [*differences, *chain.from_iterable(found)]
     if not problems:  # of what is damaged, nothing is read
-        problems += member_problems(installed.pins, place.module_path)
-        problems += origin_problems(installed, place.module_path)
+
+        def manifest_of(pin: Pin) -> AnyManifest:
+            return read_distribution(place.module_path(pin)).manifest
+
+        problems += member_problems(installed.pins, manifest_of)
+        problems += origin_problems(installed, manifest_of)
     if problems:
         raise ModpmError(
             "what is installed is not what is locked",
@@ -107,8 +112,8 @@ def _no_project(place: Project) -> ModpmError:
 
 def verify_module(
     folder: Path, pin: Pin, *, digest_of: Callable[[Path], str] | None = None
-) -> None:
-    """Check that a folder holds the release that a pin names, and that it says so itself.
+) -> Distribution:
+    """Return what a folder holds, if it is the release that a pin names, and says so itself.
 
     Args:
         folder: The folder.
@@ -123,6 +128,7 @@ def verify_module(
     _check_is_of(distribution.manifest, pin)
     path = folder / SIGNATURE_FILE
     _check_signature_file(path if path.exists() else None, pin, str(folder), digest_of)
+    return distribution
 
 
 def verify_stored(pin: Pin, store: Store) -> None:
@@ -167,18 +173,12 @@ def check_signatures(
     return signers
 
 
-def check_listed(release: Release, pin: Pin, folder: Path) -> None:
-    """Check that a registry lists of a release what its manifest says (I-7).
-
-    Args:
-        release: What is listed.
-        pin: The release.
-        folder: Its files, which were verified.
+def check_listed(release: Release, pin: Pin, manifest: AnyManifest) -> None:
+    """Check that a registry lists of a release what its manifest, which was verified, says (I-7).
 
     Raises:
         ModpmError: `index-differs`, naming every field.
     """
-    manifest = read_distribution(folder).manifest
     said = Release.of(manifest, pin.files[MANIFEST_FILE], release.published)
     fields = (name for name in said.__struct_fields__ if name not in _OF_THE_REGISTRY)
     differing = [f for f in fields if getattr(release, f, None) != getattr(said, f)]

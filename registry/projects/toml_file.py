@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import tomllib
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import msgspec
@@ -54,6 +53,10 @@ class TomlFile(NamedTuple):
                 hint=self.hint,
             )
         # No key goes on in another line, and few lines have so many dots.
+        if not data:
+            return {}
+        import tomllib  # noqa: PLC0415 -- a new project has none
+
         has_dots = any(line.count(b".") >= MAX_KEY_PARTS for line in data.split(b"\n"))
         if has_dots and re.search(_LONG_KEY, data) is not None:
             raise self.unreadable(f"a key has more than {MAX_KEY_PARTS} parts")

@@ -7,7 +7,6 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from modpm.core.formats.distribution import read_distribution
 from modpm.core.home import home
 from modpm.registry.addresses import publish_target
 from modpm.registry.backends.protocol import Published
@@ -120,8 +119,7 @@ def _distributions(pins: Sequence[Pin], verified: frozenset[Pin]) -> Iterator[li
         distributions: list[Distribution] = []
         for pin in pins:
             staged = folder / pin.digest.replace(":", "-")
-            make_folder(staged, pin, is_checked=pin in verified)
-            distributions.append(read_distribution(staged))
+            distributions.append(make_folder(staged, pin, is_checked=pin in verified))
         yield distributions
 
 

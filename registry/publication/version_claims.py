@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 from packaging.version import Version
 
 from modpm.core.errors import ModpmError
-from modpm.core.formats.distribution import Distribution, read_distribution
 from modpm.core.formats.names import ModuleName
 from modpm.core.home import home
 from modpm.registry.addresses import Address
@@ -30,6 +29,7 @@ from modpm.registry.storage.store import Store
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from modpm.core.formats.distribution import Distribution
     from modpm.registry.backends.protocol import Backend
     from modpm.registry.index import Index, Release
 
@@ -153,8 +153,7 @@ def _fetched(module: ModuleName, release: Release, target: Backend, folder: Path
     pin = Pin.of(module, release, address, target.revision(module, release.version))
     with Store.of_user().in_use():
         verified = fetch([pin], (), home())
-        make_folder(folder, pin, is_checked=pin in verified)
-    return read_distribution(folder)
+        return make_folder(folder, pin, is_checked=pin in verified)
 
 
 def _score_difference(before: Path, after: Path, compare: ScoreDifference | None) -> Difference:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from modpm.core.formats.requirements import Requirement
-    from modpm.registry.resolver.provider import Provider
+    from modpm.registry.resolver.solving import Provider
 
 Clause = Incompatibility[Any, int]
 

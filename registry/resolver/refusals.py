@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from modpm.core.errors import ModpmError
 from modpm.registry.index import UPGRADE
@@ -22,8 +22,7 @@ _MAX_RUN = 2
 _MAX_LISTED = 12
 
 
-@dataclass(frozen=True)
-class Step:
+class Step(NamedTuple):
     """One step of a proof: a fact, or what follows from steps before it.
 
     Attributes:
@@ -36,7 +35,7 @@ class Step:
     kind: str
     text: str
     causes: tuple[int, ...] = ()
-    facts: Mapping[str, Any] = field(default_factory=dict)
+    facts: Mapping[str, Any] = MappingProxyType({})
 
 
 class ResolutionError(ModpmError):
@@ -65,8 +64,7 @@ class ResolutionError(ModpmError):
         ]
 
 
-@dataclass(frozen=True)
-class Demand:
+class Demand(NamedTuple):
     """A requirement, and who asks for it."""
 
     requirement: Requirement

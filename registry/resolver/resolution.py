@@ -1,33 +1,28 @@
 """Resolution: one release for each module that is asked for, or why there is none.
 
-The solver is PubGrub's. The result depends on what is asked and listed, and not on any order.
+The result depends on what is asked and listed, and not on any order.
 """
 
 from __future__ import annotations
 
 import math
-import sys
+from functools import reduce
 from typing import TYPE_CHECKING
 
-from nab_resolver.errors import ResolutionError, ResolutionTerminatedError
-from nab_resolver.resolver import Resolver
-from nab_resolver.types import RootRequirement
-
 from modpm.core.formats.names import ModuleName
-from modpm.registry.resolver.explanation import Explanation
-from modpm.registry.resolver.origins import ORIGIN, OriginPackage
-from modpm.registry.resolver.provider import Provider
 from modpm.registry.resolver.refusals import Demand, fitting
 from modpm.registry.resolver.shelves import Shelves
 from modpm.registry.resolver.version_sets import VersionSet
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from packaging.version import Version
 
     from modpm.registry.index import Release
     from modpm.registry.resolver.shelves import Catalogue
+
+    Roots = Mapping[ModuleName, Mapping[Demand, VersionSet]]
 
 
 def resolve(
@@ -66,26 +61,36 @@ def resolve(
         shelves.admitted[module] = fitting(shelves.package(module), on_module, place)
     if not asked:
         return {}
-    roots = list(_roots(asked, shelves))
-    origins = OriginPackage(
-        [(shelves.package(m), shelves.admitted[m]) for m in asked] if same_origin else []
-    )
-    if not origins.everything.is_empty:
-        roots.append(RootRequirement(ORIGIN, origins.everything, "one origin is asked for"))
-    provider = Provider(shelves, asked, origins, limit_seconds)
-    # What ends a search that goes on is the time.
-    resolver = Resolver(provider, max_iterations=sys.maxsize, range_type=VersionSet)
-    try:
-        pins = resolver.resolve(roots)
-    except ResolutionError as failure:
-        proof = failure.incompatibility
-        if proof is None or isinstance(failure, ResolutionTerminatedError):
-            raise  # a fault of the solver, and nothing that a user could mend
-        raise Explanation(proof, provider).error() from None
-    chosen = {
-        ModuleName(*name.split("/")): position for name, position in pins.items() if name != ORIGIN
-    }
+    roots = {module: _allowed(shelves, module, asked[module]) for module in asked}
+    chosen = None if same_origin else first_choices(shelves, roots)
+    if chosen is None:
+        from modpm.registry.resolver.solving import solve  # noqa: PLC0415 -- slow to import
+
+        chosen = solve(shelves, roots, same_origin=same_origin, limit_seconds=limit_seconds)
     return {m: shelves.package(m).releases[position] for m, position in sorted(chosen.items())}
+
+
+def first_choices(shelves: Shelves, roots: Roots) -> dict[ModuleName, int] | None:
+    """Return what the solver chooses where each module can have the first version it prefers.
+
+    It chooses in the same order from the same versions; the first obstacle or conflict is left to
+    the solver.
+    """
+    left = {module: reduce(VersionSet.__and__, sets.values()) for module, sets in roots.items()}
+    chosen: dict[ModuleName, int] = {}
+    while waiting := left.keys() - chosen.keys():
+        module = min(waiting, key=lambda m: (m not in roots, not shelves.is_locked(m), str(m)))
+        package = shelves.package(module)
+        version = package.preferred(left[module])
+        if version is None or package.obstacle(version) is not None:
+            return None
+        chosen[module] = version
+        for name, needed in package.needs(version).items():
+            other = ModuleName(*name.split("/"))
+            left[other] = left.get(other, needed) & needed
+            if left[other].is_empty or chosen.get(other, left[other].last) not in left[other]:
+                return None
+    return chosen
 
 
 def _asked(demands: Sequence[Demand], shelves: Shelves) -> dict[ModuleName, list[Demand]]:
@@ -98,13 +103,10 @@ def _asked(demands: Sequence[Demand], shelves: Shelves) -> dict[ModuleName, list
     return {module: list(on_module) for module, on_module in sorted(of_modules.items())}
 
 
-def _roots(
-    asked: Mapping[ModuleName, Sequence[Demand]], shelves: Shelves
-) -> Iterator[RootRequirement[str, int]]:
-    """Give each demand by itself, so that a proof can name the one that is in the way."""
-    for module, demands in asked.items():
-        package = shelves.package(module)
-        choice = package.plain | shelves.admitted[module]
-        for demand in demands:
-            accepted = package.accepted([demand.requirement])
-            yield RootRequirement(str(module), accepted & choice, demand)
+def _allowed(
+    shelves: Shelves, module: ModuleName, demands: Sequence[Demand]
+) -> dict[Demand, VersionSet]:
+    """Return what each demand allows by itself, so that a proof can name the one in the way."""
+    package = shelves.package(module)
+    choice = package.plain | shelves.admitted[module]
+    return {demand: package.accepted([demand.requirement]) & choice for demand in demands}

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import time
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import cache, partial
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from modpm.core.errors import ModpmError
 from modpm.core.formats.names import ModuleName
@@ -50,8 +49,7 @@ class Catalogue(Protocol):
         """Return which registry lists it, for errors."""
 
 
-@dataclass(frozen=True)
-class Obstacle:
+class Obstacle(NamedTuple):
     """Why some versions cannot be chosen at all.
 
     Attributes:
@@ -67,8 +65,7 @@ class Obstacle:
     modules: tuple[ModuleName, ...] = ()
 
 
-@dataclass(frozen=True)
-class Wants:
+class Wants(NamedTuple):
     """What a list of requirements comes to.
 
     Attributes:

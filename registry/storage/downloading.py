@@ -11,8 +11,7 @@ import hashlib
 import os
 import time
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 from modpm.core.errors import ModpmError
 from modpm.registry.system.transfer import block_of_thread, read_into, truncated, wrong_digest
@@ -31,8 +30,7 @@ _PAUSE_SECONDS = 0.1
 _PASSING = {"network-failed", "rate-limited", "truncated"}
 
 
-@dataclass(frozen=True)
-class Source:
+class Source(NamedTuple):
     """A place that may have a file.
 
     Attributes:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from packaging.specifiers import SpecifierSet
@@ -14,6 +17,7 @@ from tests.registry.resolver.shelf import Listing, Shelf, release
 from modpm.core.errors import ModpmError
 from modpm.core.formats.names import ModuleName
 from modpm.core.formats.requirements import Requirement
+from modpm.registry.resolver import resolution
 from modpm.registry.resolver.refusals import Demand, ResolutionError
 from modpm.registry.resolver.resolution import resolve
 
@@ -268,3 +272,25 @@ def refusal(listing: Listing, asked: list[str], *, same_origin: bool) -> Resolut
     except ModpmError:
         return None
     return None
+
+
+@given(LISTINGS, ASKED, LOCKED)
+@settings(max_examples=300, deadline=None)
+def test_first_choices_are_those_of_the_solver(
+    listing: Listing, asked: list[str], locked: Pins
+) -> None:
+    found = told(listing, asked, locked, same_origin=False)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(resolution, "first_choices", lambda _shelves, _roots: None)
+        assert told(listing, asked, locked, same_origin=False) == found
+
+
+def test_newest_releases_that_go_together_need_no_solver() -> None:
+    code = (
+        "import sys; from tests.registry.resolver.test_resolution_laws import release, resolved; "
+        "assert resolved({'n/a': [release('1.0'), release('2.0', ['n/b<3'])], "
+        "'n/b': [release('2.0'), release('3.0')]}, ['n/a']) == {'n/a': '2.0', 'n/b': '2.0'}; "
+        "assert 'nab_resolver' not in sys.modules"
+    )
+
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -1,29 +1,69 @@
-"""What the solver asks: in which order, and what each choice needs."""
+"""The solver, which is PubGrub's, and what it asks: in which order, and what each choice needs."""
 
 from __future__ import annotations
 
+import sys
 import time
 from typing import TYPE_CHECKING
 
-from nab_resolver.resolver import BaseProvider
-from nab_resolver.types import Incompatibility, IncompatibilityCause, RangeProtocol, Term
+from nab_resolver.errors import ResolutionError, ResolutionTerminatedError
+from nab_resolver.resolver import BaseProvider, Resolver
+from nab_resolver.types import (
+    Incompatibility,
+    IncompatibilityCause,
+    RangeProtocol,
+    RootRequirement,
+    Term,
+)
 
 from modpm.core.errors import ModpmError
 from modpm.core.formats.names import ModuleName
-from modpm.registry.resolver.origins import ORIGIN
+from modpm.registry.resolver.explanation import Explanation
+from modpm.registry.resolver.origins import ORIGIN, OriginPackage
 from modpm.registry.resolver.version_sets import VersionSet
 from modpm.registry.system.waiting import PATIENCE_SECONDS, say_waiting
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from modpm.registry.resolver.origins import OriginPackage
+    from modpm.registry.resolver.resolution import Roots
     from modpm.registry.resolver.shelves import ModulePackage, Shelves
 
 Clause = Incompatibility[str, int]
 Range = RangeProtocol[int]
 
 _MAX_WORST = 3
+
+
+def solve(
+    shelves: Shelves, roots: Roots, *, same_origin: bool, limit_seconds: float
+) -> dict[ModuleName, int]:
+    """Return the position of the release of each module that is needed.
+
+    Raises:
+        ModpmError: As `resolve`.
+    """
+    requirements = [
+        RootRequirement(str(module), allowed, demand)
+        for module, demands in roots.items()
+        for demand, allowed in demands.items()
+    ]
+    origins = OriginPackage(
+        [(shelves.package(m), shelves.admitted[m]) for m in roots] if same_origin else []
+    )
+    if not origins.everything.is_empty:
+        requirements.append(RootRequirement(ORIGIN, origins.everything, "one origin is asked for"))
+    provider = Provider(shelves, roots, origins, limit_seconds)
+    # What ends a search that goes on is the time.
+    resolver = Resolver(provider, max_iterations=sys.maxsize, range_type=VersionSet)
+    try:
+        pins = resolver.resolve(requirements)
+    except ResolutionError as failure:
+        proof = failure.incompatibility
+        if proof is None or isinstance(failure, ResolutionTerminatedError):
+            raise  # a fault of the solver, and nothing that a user could mend
+        raise Explanation(proof, provider).error() from None
+    return {_module(name): position for name, position in pins.items() if name != ORIGIN}
 
 
 class Provider(BaseProvider[str, int]):
