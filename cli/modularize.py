@@ -34,7 +34,8 @@ if TYPE_CHECKING:
     type=float,
     metavar="RATE",
     show_default="what the run prepared",
-    help="Share of the kernels that a class retains, the first of its ranking.",
+    help="Share of the kernels that a class retains at most, the first of its ranking, in "
+    "multiples of 8 or 16 where layers are wide enough.",
 )
 @click.option(
     "--budget",

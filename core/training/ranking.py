@@ -31,6 +31,21 @@ SHARED = 0.4, 0.9
 All views of single classes train these kernels, and no class's own as often.
 """
 
+STEP = 16
+"""Kernels are kept in multiples of it: what lies between costs a convolution what they cost."""
+
+NARROW_STEP = 8
+"""The same in narrow layers, of which 16 are much."""
+
+NARROW = 128
+"""Up to how many kernels a layer is narrow."""
+
+NEARLY_ALL = 3 / 4
+"""Of a layer of which more than this would be kept, every class keeps all.
+
+The rest would save little, and what all keep whole, all modules of an origin have in common.
+"""
+
 N_RANKING_IMAGES = 3000
 """Training images that the importance of kernels is measured on."""
 
@@ -40,9 +55,12 @@ _LITTLE = 1e-12
 
 
 def quotas(n_kernels: Mapping[str, int], n_all: int, retention: float) -> dict[str, int]:
-    """Return how many kernels of each layer a class keeps: equally many, where there are so many.
+    """Return how many kernels of each layer a class keeps: multiples that pay, as equal as can be.
 
-    What a layer needs to tell one class from the others does not grow with its width.
+    What a layer needs to tell one class from the others does not grow with its width. So, from one
+    kernel of each layer, the layer that keeps the fewest keeps more, until the next step would
+    exceed the rate: of layers that keep equally many the one that keeps the smallest share, of
+    such the last. A lower rate never keeps more of any layer.
 
     Args:
         n_kernels: The kernels of each layer that is cut.
@@ -51,14 +69,25 @@ def quotas(n_kernels: Mapping[str, int], n_all: int, retention: float) -> dict[s
             kernel all the same.
     """
     budget = retention * n_all - (n_all - sum(n_kernels.values())) + _LITTLE
-    quota = 1
-    while quota < max(n_kernels.values()) and _n_kept(n_kernels, quota + 1) <= budget:
-        quota += 1
-    return {layer: min(quota, n) for layer, n in n_kernels.items()}
+    kept = dict.fromkeys(n_kernels, 1)
+    while grown := [layer for layer in reversed([*n_kernels]) if kept[layer] < n_kernels[layer]]:
+        least = min(grown, key=lambda layer: (kept[layer], -n_kernels[layer]))
+        more = next_quota(kept[least], n_kernels[least])
+        if sum(kept.values()) - kept[least] + more > budget:
+            break
+        kept[least] = more
+    return kept
 
 
-def _n_kept(n_kernels: Mapping[str, int], quota: int) -> int:
-    return sum(min(quota, n) for n in n_kernels.values())
+def next_quota(quota: int, n_kernels: int) -> int:
+    """Return the least number of kernels above a quota that is worth keeping of a layer.
+
+    That is twice as many below one step, and from there on a step more; all of the layer where it
+    would be nearly all.
+    """
+    step = STEP if n_kernels > NARROW else NARROW_STEP
+    more = min(2 * quota, quota + step)
+    return n_kernels if more > NEARLY_ALL * n_kernels else more
 
 
 def n_shared(n_classes: int, n_kernels: int, quota: int) -> int:

@@ -20,7 +20,9 @@ from modpm.core.modularizing.cutting import (
     with_score,
 )
 from modpm.core.modularizing.reading import PlainNetwork, SideBySide, read, read_scores
-from modpm.core.slicing import mask_network
+from modpm.core.networks import create
+from modpm.core.slicing import cuttable_convolutions, mask_network
+from modpm.core.training.evidence import Criterion, Importance
 from modpm.core.training.inference import predict_batches
 from modpm.core.training.methods.mwt import attach_mask_generators
 
@@ -57,6 +59,37 @@ def test_a_cut_network_gives_the_logit_of_the_masked_network(
         masked = mask_network(origin.graph, origin.tensors, network.retained)
         expected = predict_batches(masked, data.images, origin.contract)[:, network.class_index]
         assert_near(readings.logits, expected)
+
+
+def test_layers_that_all_classes_keep_whole_are_the_same_tensors_in_every_module() -> None:
+    graph, tensors = trace(create("small_vgg", 10, 3, 0.5), torch.zeros(2, 3, 32, 32))
+    kernels = graph.kernels()
+    chance = torch.Generator().manual_seed(0)
+    importance = {
+        layer: torch.rand(10, kernels[layer], generator=chance)
+        for layer in cuttable_convolutions(graph)
+    }
+    masks = Importance(importance, sum(kernels.values())).masks(Criterion(retention=0.5))
+    modules = [cut(graph, tensors, masks, i) for i in range(10)]
+    widths = {layer: set(map(len, rows)) for layer, rows in _retained(modules).items()}
+    whole = [layer for layer, n in kernels.items() if widths[layer] == {n}]
+    assert whole == ["features.0", "features.4", "features.7"]
+    norms = [node for node in graph.nodes if node.operator == "batch_norm2d"][: len(whole)]
+    nodes = [*map(graph.node, whole), *norms]
+    names = [name for node in nodes for name in node.tensors.values()]
+    assert len(names) > len(nodes)
+    for name in names:
+        assert {_bytes(module.tensors[name]) for module in modules} == {_bytes(tensors[name])}
+    assert len({_bytes(module.tensors["features.11.weight"]) for module in modules}) > 1
+
+
+def _retained(modules: list[CutNetwork]) -> dict[str, list[list[int]]]:
+    layers = modules[0].retained
+    return {layer: [module.retained[layer] for module in modules] for layer in layers}
+
+
+def _bytes(tensor: Tensor) -> bytes:
+    return tensor.contiguous().numpy().tobytes()
 
 
 def test_features_are_what_cut_layers_read_averaged_and_what_the_last_one_reads(

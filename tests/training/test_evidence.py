@@ -92,17 +92,17 @@ def test_a_threshold_outside_of_0_to_1_is_refused(threshold: float) -> None:
 
 
 def test_smaller_modules_lie_within_larger_ones() -> None:
-    ranking = Ranking({"a": rank_kernels(torch.rand(3, 20), 6)}, 24)
+    ranking = Ranking({"a": rank_kernels(torch.rand(3, 40), 8)}, 44)
     small, large = (ranking.masks(Criterion(retention=rate)) for rate in (0.4, 0.7))
     assert bool((small["a"] <= large["a"]).all())
-    assert small["a"].sum(1).tolist() == [5, 5, 5]
-    assert large["a"].sum(1).tolist() == [12, 12, 12]
+    assert small["a"].sum(1).tolist() == [8, 8, 8]
+    assert large["a"].sum(1).tolist() == [24, 24, 24]
 
 
 def test_importance_is_ranked_for_the_size_that_is_asked_for() -> None:
-    importance = torch.rand(3, 20)
-    for rate, quota in ((0.4, 5), (0.7, 12)):
-        masks = Importance({"a": importance}, 24).masks(Criterion(retention=rate))
+    importance = torch.rand(3, 40)
+    for rate, quota in ((0.4, 8), (0.7, 24)):
+        masks = Importance({"a": importance}, 44).masks(Criterion(retention=rate))
         assert torch.equal(masks["a"], rank_kernels(importance, quota) < quota)
 
 
