@@ -33,7 +33,7 @@ from modpm.core.composition.compose import compose_modules
 from modpm.core.graph import build, count
 from modpm.core.slicing import cuttable_convolutions
 from modpm.core.training.evidence import Evidence, Ranking
-from modpm.core.training.inference import predict_batches
+from modpm.core.training.inference import normalizing, predict
 from modpm.core.training.run import Run
 
 if TYPE_CHECKING:
@@ -166,7 +166,7 @@ def mean_accuracy(measure: Callable[[list[int]], float], seed: int) -> dict[int,
 def network_row(name: str, run: Run, data: ImageData, seed: int) -> Row:
     """Measure a whole network."""
     graph, tensors = run.network()
-    outputs = predict_batches(build(graph, tensors), data.images, run.input)
+    outputs = predict(build(graph, tensors), data.images, normalizing(run.input))
     cost = count(graph, tensors)
     measured = mean_accuracy(lambda c: restricted_accuracy(outputs, data.labels, c), seed)
     return Row(name, run.config.lr, 1.0, cost.n_parameters, cost.macs, measured)

@@ -30,7 +30,7 @@ from modpm.core.formats.manifest import InputContract
 from modpm.core.graph import build, trace
 from modpm.core.networks import create
 from modpm.core.training.batches import TrainingImages
-from modpm.core.training.inference import predict_batches
+from modpm.core.training.inference import normalizing, predict
 from modpm.core.training.methods import find_method
 from modpm.core.training.methods.method import Task
 from modpm.core.training.optimizer import create_optimizer, set_learning_rate
@@ -115,7 +115,7 @@ def compare_modularize(options: argparse.Namespace) -> None:
     images = run.training_data().images
     network = build(*run.network())
     jobs: dict[str, Callable[[], object]] = {
-        "pass": partial(predict_batches, network, images, run.input),
+        "pass": partial(predict, network, images, normalizing(run.input)),
         "held-out images": partial(modularize_once, run, measure_on="held-out"),
         "and the test split": partial(modularize_once, run, measure_on="test"),
     }

@@ -225,29 +225,6 @@ class Classifier(
         ]
         return torch.cat(parts) if parts else torch.empty(0, len(self.labels))
 
-    @torch.inference_mode()
-    def score_prepared(self, images: Sequence[Tensor]) -> Tensor:
-        """Return the scores of images that are prepared for each of its input contracts.
-
-        Args:
-            images: One batch of pixels for each of `contracts`, of the same images.
-
-        Shapes:
-            each: (N, channels, height, width) → (N, len(labels))
-
-        Raises:
-            ModpmError: `bad-images`.
-        """
-        device = self.order.device
-        each = [
-            image_batches(batch, [one]) for batch, one in zip(images, self.contracts, strict=True)
-        ]
-        parts = [
-            self._score([batch.to(device) for (batch,) in inputs])
-            for inputs in zip(*each, strict=True)
-        ]
-        return torch.cat(parts) if parts else torch.empty(0, len(self.labels))
-
     def predict(self, images: Images) -> list[Prediction]:
         """Say what each image shows.
 

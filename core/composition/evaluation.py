@@ -11,15 +11,18 @@ import torch
 
 from modpm.core.composition.class_module import ClassModule
 from modpm.core.composition.classifier import NONE_OF_THE_ABOVE
+from modpm.core.composition.preprocessing import unit_pixels
 from modpm.core.errors import ModpmError
+from modpm.core.training.inference import predict
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from torch import Tensor
+    from torch import Tensor, nn
 
     from modpm.core.composition.classifier import Classifier
     from modpm.core.data import ImageData
+    from modpm.core.graph import GraphNetwork
 
 
 def known_labels(subject: Classifier | ClassModule) -> tuple[str, ...]:
@@ -200,13 +203,33 @@ def _evaluate_classifier(
     data, labels = prepared[0], [classifier.labels[i] for i in outputs]
     chosen = _images_of(judged, data)
     images = [one.images[chosen] for one in prepared]
-    is_for_each = len(images) == len(classifier.contracts)
-    found = classifier.score_prepared(images) if is_for_each else classifier.score_images(images[0])
-    scores = found.cpu()[:, outputs]
+    scores = classifier_scores(classifier, images)[:, outputs]
     decisions = classifier.decide(scores)
     return _tally(
         data, data.labels[chosen], decisions, labels, met, n_left_out=len(data) - len(chosen)
     )
+
+
+def classifier_scores(classifier: Classifier, images: Sequence[Tensor]) -> Tensor:
+    """Return the scores of images, from one pass of each of a classifier's networks over them.
+
+    Args:
+        classifier: Its networks run where they are.
+        images: The same images for each of its `contracts`; or once, for all of these.
+
+    Shapes:
+        images: uint8 (N, channels, height, width) each → (N, len(labels))
+    """
+    parts = []
+    for scorer in classifier.networks():
+        place = classifier.contracts.index(scorer.contract)
+        own = images[place if len(images) == len(classifier.contracts) else 0]
+        parts.append(_scores(scorer.network, classifier.preprocessings[place], own))
+    return torch.cat(parts, 1)[:, classifier.order.cpu()]
+
+
+def _scores(network: GraphNetwork, preprocessing: nn.Module, images: Tensor) -> Tensor:
+    return predict(network, images, lambda pixels: preprocessing(unit_pixels(pixels)))
 
 
 def _evaluate_module(
@@ -214,7 +237,7 @@ def _evaluate_module(
 ) -> Evaluation:
     chosen = _images_of(kept_classes, data)
     truth = data.labels[chosen]
-    scores = module.score_images(data.images[chosen]).cpu()
+    scores = _scores(module.network, module.preprocessing, data.images[chosen]).squeeze(1)
     decisions = torch.where(scores > 0, 0, NONE_OF_THE_ABOVE)
     return _tally(
         data,

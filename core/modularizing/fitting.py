@@ -15,8 +15,8 @@ from modpm.core.graph import Cost, count
 from modpm.core.modularizing.calibration import FittedScore, fit_score
 from modpm.core.modularizing.cutting import ScoredNetwork, cut, kernel_retention_rate, with_score
 from modpm.core.modularizing.origin import HELD_OUT, N_DIGITS, TEST
-from modpm.core.modularizing.reading import Readings, read, read_scores
-from modpm.core.training.inference import accuracy, predict_batches
+from modpm.core.modularizing.reading import Readings, read_cuts, read_scores
+from modpm.core.training.inference import accuracy, normalizing, predict
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -92,7 +92,7 @@ def _fit_together(
     calibration: str,
 ) -> Iterator[FittedNetwork]:
     cuts = [cut(origin.graph, origin.tensors, masks, i) for i in classes]
-    readings = read(cuts, origin.validation, origin.contract, origin.device)
+    readings = read_cuts(cuts, origin.validation, origin)
     for network, found in zip(cuts, readings, strict=True):
         yield _scored(origin, network, found, calibration)
 
@@ -166,9 +166,7 @@ def _measure_together(
         data, split = origin.validation, HELD_OUT
         scores = torch.stack([network.fitted.held_out_scores for network in networks], dim=1)
     else:
-        scores = read_scores(
-            [network.scored for network in networks], data, origin.contract, origin.device
-        )
+        scores = read_scores([network.scored for network in networks], data, origin)
     for own, network in zip(scores.unbind(1), networks, strict=True):
         yield measure(own, data.labels == network.class_index, split)
 
@@ -195,7 +193,8 @@ def compose_all(
     data = origin.validation
     fused = fuse(modules, [module.label for module in modules])
     scores = torch.stack([network.fitted.held_out_scores for network in networks], dim=1)
-    fused_scores = predict_batches(fused.to(origin.device), data.images, origin.contract)
+    prepare = normalizing(origin.contract)
+    fused_scores = predict(fused.network, data.images, prepare, device=origin.device)
     measured = ComposedAccuracy(
         split=HELD_OUT,
         n=len(data),

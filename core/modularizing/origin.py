@@ -12,7 +12,7 @@ from modpm.core.errors import ModpmError
 from modpm.core.graph import build, count
 from modpm.core.training.batches import TrainingImages
 from modpm.core.training.checkpoint import network_digest
-from modpm.core.training.inference import accuracy, predict_batches
+from modpm.core.training.inference import accuracy, normalizing, predict
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -118,7 +118,7 @@ class OriginNetwork:
 
     def logits(self, data: ImageData) -> Tensor:
         """Return its logits for images; (N, n_classes)."""
-        return predict_batches(self.network, data.images, self.contract)
+        return predict(self.network, data.images, normalizing(self.contract))
 
     def evidence(self, progress: Progress | None = None) -> Evidence:
         """Return what says which kernels each class keeps.

@@ -16,16 +16,16 @@ from torch import Tensor
 
 from modpm.core.formats.network_graph import Graph, Node
 from modpm.core.graph import build
-from modpm.core.training.inference import batches
+from modpm.core.training.inference import normalizing, read
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
     from collections.abc import Set as AbstractSet
 
     from modpm.core.data import ImageData
-    from modpm.core.formats.manifest import InputContract
     from modpm.core.graph import GraphNetwork
     from modpm.core.modularizing.cutting import CutNetwork, ScoredNetwork
+    from modpm.core.modularizing.origin import OriginNetwork
 
 
 @dataclass(frozen=True)
@@ -41,36 +41,18 @@ class SideBySide:
 
     Args:
         networks: One or more, of equal input shapes.
-        device: Where they run; by default on the processor.
 
     Attributes:
         network: All of them as one.
     """
 
-    def __init__(
-        self, networks: Sequence[PlainNetwork], device: torch.device | None = None
-    ) -> None:
+    def __init__(self, networks: Sequence[PlainNetwork]) -> None:
         self._shared = _shared_nodes(networks)
-        self._device = device or torch.device("cpu")
-        self.network = _joined(networks, self._shared).to(self._device)
+        self.network = _joined(networks, self._shared)
 
-    def run(self, images: Tensor, outputs: Sequence[Sequence[str]]) -> list[dict[str, Tensor]]:
-        """Return the values of some nodes of each network.
-
-        Args:
-            images: Normalised.
-            outputs: Names of nodes, for each network.
-
-        Shapes:
-            images: (N, C, H, W)
-        """
-        names = [{name: self._name(i, name) for name in own} for i, own in enumerate(outputs)]
-        wanted = tuple(dict.fromkeys(joint for own in names for joint in own.values()))
-        values = self.network.run(images.to(self._device), wanted)
-        return [{name: values[joint] for name, joint in own.items()} for own in names]
-
-    def _name(self, index: int, name: str) -> str:
-        return name if name in self._shared else _own(index, name)
+    def name(self, index: int, node: str) -> str:
+        """Return what a node of one of the networks is called in all of them as one."""
+        return node if node in self._shared else _own(index, node)
 
 
 def _own(index: int, name: str) -> str:
@@ -168,9 +150,6 @@ def _renamed(node: Node, index: int, shared: Collection[str]) -> Node:
     )
 
 
-_PROCESSOR = torch.device("cpu")
-
-
 @dataclass(frozen=True)
 class Readings:
     """What a cut network says of images.
@@ -189,55 +168,45 @@ class Readings:
     labels: Tensor
 
 
-@torch.inference_mode()
-def read(
-    cuts: Sequence[CutNetwork],
-    data: ImageData,
-    contract: InputContract,
-    device: torch.device = _PROCESSOR,
-) -> list[Readings]:
+def read_cuts(cuts: Sequence[CutNetwork], data: ImageData, origin: OriginNetwork) -> list[Readings]:
     """Return what cut networks of one origin say of images, from one pass over them.
 
     Args:
         cuts: The networks, each of which has one output.
         data: The images.
-        contract: How they are normalized.
-        device: Where the networks run.
+        origin: Knows what a network reads of an image, and where networks run.
     """
-    networks = SideBySide([PlainNetwork(cut.with_features, cut.tensors) for cut in cuts], device)
+    networks = [PlainNetwork(cut.with_features, cut.tensors) for cut in cuts]
     outputs = [(*(node.name for node in cut.features), cut.graph.output) for cut in cuts]
-    parts: list[list[Tensor]] = [[] for _ in cuts]
-    for images in batches(data.images, contract):
-        for own, values in zip(parts, networks.run(images, outputs), strict=True):
-            own.append(torch.cat(list(values.values()), dim=1).float().cpu())
-    read_values = (torch.cat(own) for own in parts)
-    return [Readings(values[:, :-1], values[:, -1], data.labels) for values in read_values]
+    values = _read_together(networks, outputs, data, origin)
+    return [Readings(own[:, :-1], own[:, -1], data.labels) for own in values]
 
 
-@torch.inference_mode()
-def read_scores(
-    scored: Sequence[ScoredNetwork],
-    data: ImageData,
-    contract: InputContract,
-    device: torch.device = _PROCESSOR,
-) -> Tensor:
+def read_scores(scored: Sequence[ScoredNetwork], data: ImageData, origin: OriginNetwork) -> Tensor:
     """Return the scores that networks of one origin give images.
 
     Args:
         scored: The networks.
         data: The images.
-        contract: How they are normalized.
-        device: Where the networks run.
+        origin: As for `read_cuts`.
 
     Shapes:
         returns: (N, len(scored))
     """
-    networks = SideBySide([PlainNetwork(one.graph, one.tensors) for one in scored], device)
-    outputs = [(one.score,) for one in scored]
-    parts = []
-    for images in batches(data.images, contract):
-        values = networks.run(images, outputs)
-        parts.append(
-            torch.cat([own[one.score] for own, one in zip(values, scored, strict=True)], 1).cpu()
-        )
-    return torch.cat(parts)
+    networks = [PlainNetwork(one.graph, one.tensors) for one in scored]
+    return torch.cat(_read_together(networks, [(one.score,) for one in scored], data, origin), 1)
+
+
+def _read_together(
+    networks: Sequence[PlainNetwork],
+    outputs: Sequence[Sequence[str]],
+    data: ImageData,
+    origin: OriginNetwork,
+) -> list[Tensor]:
+    """Return the values of some nodes of each network, side by side."""
+    together = SideBySide(networks)
+    names = [[together.name(i, node) for node in own] for i, own in enumerate(outputs)]
+    wanted = tuple(dict.fromkeys(name for own in names for name in own))
+    prepare, device = normalizing(origin.contract), origin.device
+    values = read(together.network, data.images, prepare, wanted, device=device)
+    return [torch.cat([values[name] for name in own], dim=1) for own in names]

@@ -49,7 +49,8 @@ class TrainingImages:
     device: torch.device = _PROCESSOR
 
     @cached_property
-    def _images(self) -> Tensor:
+    def pixels(self) -> Tensor:
+        """The images as bytes, on the device if they fit there."""
         return self.data.images.to(self.device) if self._fit else self.data.images
 
     @property
@@ -60,7 +61,7 @@ class TrainingImages:
         return self.data.images.nbytes < _SHARE_OF_DEVICE * free
 
     def _at(self, positions: Tensor) -> Tensor:
-        return self._images[positions.to(self._images.device)].to(self.device)
+        return self.pixels[positions.to(self.pixels.device)].to(self.device)
 
     def batch(self, positions: Tensor, generator: torch.Generator) -> Batch:
         """Return the images at some positions, each cut at random and mirrored where that helps.
@@ -77,16 +78,6 @@ class TrainingImages:
         )
         normalised = normalise(images, mean, std).contiguous(memory_format=torch.channels_last)
         return Batch(normalised, self.data.labels[positions])
-
-    def plain_batch(self, positions: Tensor) -> Batch:
-        """Return the images at some positions as they are, normalised.
-
-        Shapes:
-            positions: int64 (N,)
-        """
-        normalised = normalise(self._at(positions), self.contract.mean, self.contract.std)
-        images = normalised.contiguous(memory_format=torch.channels_last)
-        return Batch(images, self.data.labels[positions])
 
 
 def seeded_generator(seed: int, epoch: int, stream: int) -> torch.Generator:

@@ -18,9 +18,10 @@ from torch import Tensor
 from torch.nn.functional import one_hot
 
 from modpm.core.slicing import cuttable_convolutions
+from modpm.core.training.inference import batches, device_of, normalizing
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from modpm.core.graph.interpreter import GraphNetwork
     from modpm.core.training.batches import TrainingImages
@@ -50,7 +51,6 @@ N_RANKING_IMAGES = 3000
 """Training images that the importance of kernels is measured on."""
 
 _CHOSEN = 1e6  # above every importance: a choice made before stays
-_BATCH_SIZE = 250
 _LITTLE = 1e-12
 
 
@@ -150,20 +150,22 @@ def importance_of_kernels(network: GraphNetwork, images: TrainingImages) -> dict
     """
     chance = torch.Generator().manual_seed(0)
     positions = torch.randperm(len(images.data), generator=chance)[:N_RANKING_IMAGES]
-    device = next(network.parameters()).device
-    batch = images.plain_batch(positions)
-    found = kernel_importance(
+    chosen = images.data.select(positions)
+    return kernel_importance(
         network,
         cuttable_convolutions(network.graph),
-        batch.images.to(device),
-        batch.labels.to(device),
-        len(images.data.classes),
+        batches(chosen.images, normalizing(images.contract), device_of(network)),
+        chosen.labels,
+        len(chosen.classes),
     )
-    return {layer: table.cpu() for layer, table in found.items()}
 
 
 def kernel_importance(
-    network: GraphNetwork, nodes: Mapping[str, str], images: Tensor, labels: Tensor, n_classes: int
+    network: GraphNetwork,
+    nodes: Mapping[str, str],
+    images: Iterable[Tensor],
+    labels: Tensor,
+    n_classes: int,
 ) -> dict[str, Tensor]:
     """Return how much each kernel matters to each class.
 
@@ -174,14 +176,14 @@ def kernel_importance(
     Args:
         network: Run in evaluation mode, and left in the mode it was in.
         nodes: For each layer, the node whose value is scaled, one number for each channel.
-        images: Normalised images.
-        labels: Their classes.
+        images: Normalised images, in batches.
+        labels: The classes of all.
         n_classes: Of the network.
 
     Shapes:
-        images: (N, C, H, W)
+        images: (n, C, H, W) each
         labels: (N,)
-        returns: (n_classes, K) for each layer; 0 for a class without images.
+        returns: (n_classes, K) for each layer, on the CPU; 0 for a class without images.
 
     Source:
         The first-order criterion of Molchanov et al., Pruning convolutional neural networks for
@@ -190,11 +192,16 @@ def kernel_importance(
     """
     was_training = network.training
     network.eval()
-    parts = zip(torch.split(images, _BATCH_SIZE), torch.split(labels, _BATCH_SIZE), strict=True)
-    sums = [_importance_sums(network, nodes, x, one_hot(y, n_classes).bool()) for x, y in parts]
+    is_label = one_hot(labels, n_classes).bool()
+    sums, start = [], 0
+    for batch in images:
+        members = is_label[start : start + len(batch)].to(batch.device)
+        sums.append(_importance_sums(network, nodes, batch, members))
+        start += len(batch)
     network.train(was_training)
-    n_images = torch.bincount(labels, minlength=n_classes).clamp_min(1)[:, None]
-    return {layer: torch.stack([one[layer] for one in sums]).sum(0) / n_images for layer in nodes}
+    n_images = is_label.sum(0).clamp_min(1)[:, None]
+    totals = {layer: torch.stack([one[layer] for one in sums]).sum(0).cpu() for layer in nodes}
+    return {layer: total / n_images for layer, total in totals.items()}
 
 
 def _importance_sums(

@@ -15,7 +15,7 @@ from modpm.core.formats.whole_files import write_file
 from modpm.core.graph import GraphNetwork, build
 from modpm.core.training.batches import TrainingImages, epoch_order, seeded_generator
 from modpm.core.training.checkpoint import Checkpoint, CheckpointWriter, LossSum, read_checkpoint
-from modpm.core.training.inference import accuracy, predict_batches
+from modpm.core.training.inference import accuracy, normalizing, predict
 from modpm.core.training.methods import find_method
 from modpm.core.training.methods.method import Losses, Method, Recipe, Task
 from modpm.core.training.optimizer import (
@@ -248,10 +248,11 @@ def _checkpoint(
 def _measures(session: Session) -> dict[str, float]:
     """Return the accuracy on held-out images, and what else the method measures."""
     run, method = session.run, session.method
-    validation = run.validation_data()
-    outputs = predict_batches(method.network, validation.images, run.input)
-    measures = method.measures(TrainingImages(validation, run.input))
-    return {"val_accuracy": accuracy(outputs, validation.labels), **measures}
+    held_out = TrainingImages(run.validation_data(), run.input, session.accelerator.device)
+    prepare, precision = normalizing(run.input), method.task.autocast
+    outputs = predict(method.network, held_out.pixels, prepare, precision=precision)
+    measures = method.measures(held_out)
+    return {"val_accuracy": accuracy(outputs, held_out.data.labels), **measures}
 
 
 def _write_metrics(run: Run, metrics: dict[str, Any]) -> None:

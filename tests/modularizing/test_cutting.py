@@ -14,21 +14,25 @@ from modpm.core.graph import build, infer_shapes, trace
 from modpm.core.modularizing.calibration import HEAD, PLATT, fit
 from modpm.core.modularizing.cutting import (
     CutNetwork,
+    ScoredNetwork,
     cut,
     kernel_retention_rate,
     retained_kernels,
     with_score,
 )
-from modpm.core.modularizing.reading import PlainNetwork, SideBySide, read, read_scores
+from modpm.core.modularizing.reading import PlainNetwork, SideBySide, read_cuts, read_scores
 from modpm.core.networks import create
 from modpm.core.slicing import cuttable_convolutions, mask_network
 from modpm.core.training.evidence import Criterion, Importance
-from modpm.core.training.inference import predict_batches
+from modpm.core.training.inference import normalizing, predict
 from modpm.core.training.methods.mwt import attach_mask_generators
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from torch import Tensor
 
+    from modpm.core.data import ImageData
     from modpm.core.modularizing.origin import OriginNetwork
 
 # float32, and sums in another order
@@ -45,6 +49,22 @@ def some_masks(origin: OriginNetwork) -> dict[str, Tensor]:
     return masks
 
 
+def outputs_of(scored: ScoredNetwork, data: ImageData, origin: OriginNetwork) -> Tensor:
+    """Return what a network says of images by itself."""
+    network = build(scored.graph, scored.tensors)
+    return predict(network, data.images, normalizing(origin.contract))
+
+
+def run_together(
+    networks: Sequence[PlainNetwork], images: Tensor, outputs: Sequence[Sequence[str]]
+) -> list[dict[str, Tensor]]:
+    """Return the values of some nodes of each network, from all of them as one."""
+    together = SideBySide(networks)
+    names = [{node: together.name(i, node) for node in own} for i, own in enumerate(outputs)]
+    values = together.network.run(images, [name for own in names for name in own.values()])
+    return [{node: values[name] for node, name in own.items()} for own in names]
+
+
 @pytest.fixture(scope="module")
 def networks(origin: OriginNetwork) -> list[CutNetwork]:
     """Return the networks of three classes, with random kernels."""
@@ -55,10 +75,11 @@ def test_a_cut_network_gives_the_logit_of_the_masked_network(
     origin: OriginNetwork, networks: list[CutNetwork]
 ) -> None:
     data = origin.validation.select(range(30))
-    for network, readings in zip(networks, read(networks, data, origin.contract), strict=True):
+    for network, readings in zip(networks, read_cuts(networks, data, origin), strict=True):
         masked = mask_network(origin.graph, origin.tensors, network.retained)
-        expected = predict_batches(masked, data.images, origin.contract)[:, network.class_index]
-        assert_near(readings.logits, expected)
+        with torch.inference_mode():
+            expected = masked.eval()(normalizing(origin.contract)(data.images))
+        assert_near(readings.logits, expected[:, network.class_index])
 
 
 def test_layers_that_all_classes_keep_whole_are_the_same_tensors_in_every_module() -> None:
@@ -104,7 +125,7 @@ def test_features_are_what_cut_layers_read_averaged_and_what_the_last_one_reads(
     shapes = infer_shapes(network.with_features)
     sizes = [shapes[node.name][0] for node in network.features]
     assert sizes == [len(network.retained[conv]) for conv in origin.kernels]
-    (readings,) = read([network], origin.validation.select(range(8)), origin.contract)
+    (readings,) = read_cuts([network], origin.validation.select(range(8)), origin)
     assert readings.features.shape == (8, sum(sizes))
 
 
@@ -123,7 +144,7 @@ def test_the_score_node_gives_what_the_calibrator_gives(
     origin: OriginNetwork, networks: list[CutNetwork], kind: str
 ) -> None:
     data = origin.validation
-    for network, readings in zip(networks, read(networks, data, origin.contract), strict=True):
+    for network, readings in zip(networks, read_cuts(networks, data, origin), strict=True):
         calibrator = fit(
             kind, readings.features, readings.logits, data.labels == network.class_index
         )
@@ -134,9 +155,7 @@ def test_the_score_node_gives_what_the_calibrator_gives(
         assert (scored.features is None) == (kind == PLATT)
         assert infer_shapes(scored.graph)[scored.score] == (1,)
         expected = calibrator.scores(readings.features, readings.logits).float()
-        found = predict_batches(build(scored.graph, scored.tensors), data.images, origin.contract)[
-            :, 0
-        ]
+        found = outputs_of(scored, data, origin)[:, 0]
         assert_near(found, expected)
 
 
@@ -144,10 +163,10 @@ def test_networks_side_by_side_give_what_each_gives_alone(
     origin: OriginNetwork, networks: list[CutNetwork]
 ) -> None:
     images = torch.randn(5, *origin.graph.input_shape, generator=torch.Generator().manual_seed(0))
-    together = SideBySide([PlainNetwork(one.graph, one.tensors) for one in networks])
+    plain = [PlainNetwork(one.graph, one.tensors) for one in networks]
     outputs = [(one.graph.nodes[3].name, one.graph.output) for one in networks]
     with torch.inference_mode():
-        found = together.run(images, outputs)
+        found = run_together(plain, images, outputs)
         for network, names, values in zip(networks, outputs, found, strict=True):
             expected = build(network.graph, network.tensors).eval().run(images, names)
             assert values.keys() == expected.keys()
@@ -174,12 +193,10 @@ def test_networks_that_differ_in_one_number_share_nothing_after_it(
     weight = f"{conv}.weight"
     other = {**first.tensors, weight: first.tensors[weight] + 1}
     images = torch.randn(2, *first.graph.input_shape, generator=torch.Generator().manual_seed(0))
-    together = SideBySide(
-        [PlainNetwork(first.graph, first.tensors), PlainNetwork(first.graph, other)]
-    )
+    both = [PlainNetwork(first.graph, first.tensors), PlainNetwork(first.graph, other)]
     names = (first.graph.output,)
     with torch.inference_mode():
-        one, two = together.run(images, [names, names])
+        one, two = run_together(both, images, [names, names])
         expected = build(first.graph, other).eval()(images)
     assert not torch.equal(one[names[0]], two[names[0]])
     assert_near(two[names[0]], expected)
@@ -202,7 +219,7 @@ def test_a_layer_that_differs_gives_each_network_its_own_values(groups: int, cha
     both = [PlainNetwork(graph, tensors), PlainNetwork(other_graph, other)]
     images = torch.randn(3, 1, 8, 8)
     with torch.inference_mode():
-        found = SideBySide(both).run(images, [(one.graph.output,) for one in both])
+        found = run_together(both, images, [(one.graph.output,) for one in both])
         for one, values in zip(both, found, strict=True):
             expected = build(one.graph, one.tensors).eval()(images)
             assert_near(values[one.graph.output], expected)
@@ -246,13 +263,12 @@ def test_scores_of_several_networks_are_columns(
     data = origin.validation
     scored = [
         with_score(one, fit(HEAD, r.features, r.logits, data.labels == one.class_index))
-        for one, r in zip(networks, read(networks, data, origin.contract), strict=True)
+        for one, r in zip(networks, read_cuts(networks, data, origin), strict=True)
     ]
     few = data.select(range(12))
-    scores = read_scores(scored, few, origin.contract)
+    scores = read_scores(scored, few, origin)
     assert scores.shape == (12, 3)
-    alone = predict_batches(build(scored[1].graph, scored[1].tensors), few.images, origin.contract)
-    assert_near(scores[:, 1:2], alone)
+    assert_near(scores[:, 1:2], outputs_of(scored[1], few, origin))
 
 
 def test_a_convolution_that_is_not_cut_retains_all_and_counts() -> None:

@@ -144,7 +144,7 @@ def test_importance_is_the_slope_of_the_margin_along_each_kernel() -> None:
     nodes = cuttable_convolutions(graph)
     images = torch.randn(3, 1, 8, 8, generator=seeded_generator(0, 0, 1)).double()
     labels = torch.tensor([0, 2, 2])
-    found = kernel_importance(network, nodes, images, labels, 3)
+    found = kernel_importance(network, nodes, torch.split(images, 2), labels, 3)
     assert network.training
     network.eval()
 

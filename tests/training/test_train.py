@@ -18,7 +18,7 @@ from modpm.core.tensors import save_tensors
 from modpm.core.training import checkpoint, session
 from modpm.core.training.checkpoint import CheckpointWriter, read_checkpoint
 from modpm.core.training.evidence import Criterion, Ranking
-from modpm.core.training.inference import accuracy, predict_batches
+from modpm.core.training.inference import accuracy, normalizing, predict
 from modpm.core.training.loop import train
 from modpm.core.training.methods.views import Views
 from modpm.core.training.optimizer import learning_rate
@@ -216,7 +216,7 @@ def test_a_run_tells_what_later_steps_need(finished: Run) -> None:
     graph, tensors = run.network()
     assert set(run.findings) == set(list(graph.kernels())[1:])
     validation = run.validation_data()
-    outputs = predict_batches(build(graph, tensors), validation.images, run.input)
+    outputs = predict(build(graph, tensors), validation.images, normalizing(run.input))
     assert accuracy(outputs, validation.labels) == run.val_accuracy
     assert len(run.training_data()) + len(validation) == len(load_data("digits", "train"))
     assert run.data("test").classes == run.classes
@@ -299,7 +299,7 @@ def test_a_run_from_trained_weights_starts_as_good_as_they_are(tmp_path: Path) -
     config = msgspec.structs.replace(plain.config, method="views", init=str(weights))
     network = build(*starting_network(config, len(plain.classes), plain.input))
     validation = plain.validation_data()
-    outputs = predict_batches(network, validation.images, plain.input)
+    outputs = predict(network, validation.images, normalizing(plain.input))
     assert accuracy(outputs, validation.labels) == plain.val_accuracy
     run = train_small(tmp_path / "run", init=weights, epochs=1)
     assert run.config.init_digest is not None

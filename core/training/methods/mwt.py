@@ -21,13 +21,14 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812 -- torch's own name for it
 from torch.nn.functional import cross_entropy, one_hot
 
 from modpm.core.formats.network_graph import Graph, Node
 from modpm.core.graph.shapes import infer_shapes
 from modpm.core.slicing import cuttable_convolutions
 from modpm.core.training.evidence import DEFAULT_THRESHOLD, Criterion, Evidence, Frequencies
-from modpm.core.training.inference import read_nodes
+from modpm.core.training.inference import normalizing, read
 from modpm.core.training.methods.method import (
     Losses,
     Method,
@@ -133,21 +134,20 @@ def count_kernels(
     """
     nodes, n_kernels, data = mask_nodes(network.graph), network.graph.kernels(), images.data
     sizes = [n_kernels[layer] for layer in nodes]
-    counts = torch.zeros(len(data.classes), sum(sizes), dtype=torch.int64)
-    packed, start = [], 0
-    passed = read_nodes(network, data.images, images.contract, tuple(nodes.values()), progress)
-    for masks in passed:
-        active = torch.cat([masks[node] > 0 for node in nodes.values()], dim=1)
-        labels = data.labels[start : start + len(active)]
-        counts += count_by_class(active, labels, len(data.classes))
-        packed.append(np.packbits(active.numpy(), axis=1))
-        start += len(active)
-    rows = np.concatenate(packed)
+    packed = read(
+        network,
+        images.pixels,
+        normalizing(images.contract),
+        tuple(nodes.values()),
+        kept=lambda masks: {"active": _packed(torch.cat([m > 0 for m in masks.values()], dim=1))},
+        progress=progress,
+    )["active"]
 
     def sample_masks(class_index: int) -> Tensor:
-        own = rows[(data.labels == class_index).numpy()]
+        own = packed[data.labels == class_index].numpy()
         return torch.from_numpy(np.unpackbits(own, axis=1, count=sum(sizes))).bool()
 
+    counts = torch.stack([sample_masks(i).sum(0) for i in range(len(data.classes))])
     return Frequencies(
         dict(zip(nodes, torch.split(counts, sizes, dim=1), strict=True)),
         torch.bincount(data.labels, minlength=len(data.classes)),
@@ -155,14 +155,15 @@ def count_kernels(
     )
 
 
-def count_by_class(active: Tensor, labels: Tensor, n_classes: int) -> Tensor:
-    """Count, for each class, the samples for which each kernel is active.
+def _packed(bits: Tensor) -> Tensor:
+    """Return eight bits as one byte, the first the highest.
 
     Shapes:
-        active: (N, K), boolean; labels: (N,); returns: (n_classes, K), int64.
+        bits: (N, K), boolean → (N, ⌈K / 8⌉), uint8
     """
-    members = one_hot(labels, n_classes).float()
-    return (members.T @ active.float()).long()
+    padded = F.pad(bits, (0, -bits.shape[1] % 8))
+    places = torch.tensor([128, 64, 32, 16, 8, 4, 2, 1], dtype=torch.uint8, device=bits.device)
+    return (padded.view(len(bits), -1, 8) * places).sum(2, dtype=torch.uint8)
 
 
 def cohesion_loss(masks: Masks, labels: Tensor) -> Tensor:
