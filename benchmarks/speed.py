@@ -66,7 +66,8 @@ def stepper(name: str, arch: str, options: argparse.Namespace) -> Callable[[], t
     optimizer = create_optimizer(method, 5e-4)
     set_learning_rate(optimizer, 1e-3)
     images, chance = some_images(), torch.Generator().manual_seed(1)
-    method.before_step(images, 0.5)
+    if method.is_to_look(0.5):
+        method.look(images)
 
     def step() -> tuple[float, int]:
         started = time.perf_counter()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
@@ -15,7 +15,7 @@ from modpm.core.formats.whole_files import write_file
 from modpm.core.graph import GraphNetwork, build
 from modpm.core.training.batches import TrainingImages, epoch_order, seeded_generator
 from modpm.core.training.checkpoint import Checkpoint, CheckpointWriter, LossSum, read_checkpoint
-from modpm.core.training.inference import accuracy, normalizing, predict
+from modpm.core.training.inference import normalizing, predict
 from modpm.core.training.methods import find_method
 from modpm.core.training.methods.method import Losses, Method, Recipe, Task
 from modpm.core.training.optimizer import (
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from torch import Tensor
     from torch.optim import Optimizer
 
+    from modpm.core.data import ImageData
     from modpm.core.training.configuration import TrainingConfiguration
 
 _ORDER, _FIRST_PROCESS = 0, 2  # streams of chance: of an epoch's order, and of a step
@@ -120,6 +121,8 @@ def open_session(run: Run, accelerator: Any) -> Session:  # noqa: ANN401 -- acce
     method.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks it
     optimizer = create_optimizer(method, recipe_of(run.config).weight_decay)
     shared, optimizer = accelerator.prepare(method, optimizer)
+    if accelerator.num_processes > 1:
+        shared.broadcast_buffers = False  # see `_tell_buffers`
     restore_momentum(optimizer, method, checkpoint.momentum)
     options = compile_options(device, is_deterministic=run.config.deterministic)
     losses = CompiledLoss(shared, options)
@@ -158,7 +161,7 @@ def train_epochs(session: Session, report: Report | None) -> None:
         for epoch in range(session.steps_done // run.n_steps, run.config.epochs):
             _train_epoch(session, epoch, writer, say)
         writer.finish()
-    session.method.before_step(session.images, 1.0)
+    _look(session, 1.0)
     if is_main:
         finish_run(run, session.method.network.state_dict(), session.method.findings())
     session.accelerator.wait_for_everyone()
@@ -190,8 +193,8 @@ def _train_epoch(session: Session, epoch: int, writer: CheckpointWriter, say: Re
             writer.begin(_checkpoint(session, done, losses.sums, seconds))
     losses.read()
     _check_finite(run, losses, epoch)
+    metrics = {"epoch": epoch + 1, **losses.means(), **_measures(session)}
     if is_main:
-        metrics = {"epoch": epoch + 1, **losses.means(), **_measures(session)}
         metrics["seconds"] = round(time.perf_counter() - started, 3)
         _write_metrics(run, metrics)
         if writer.is_due():
@@ -210,7 +213,7 @@ def _train_step(session: Session, positions: Tensor, step: int) -> Losses:
     torch.manual_seed(chance.initial_seed())  # what dropout draws from
     rate = learning_rate(step, n_total, config.lr, recipe_of(config).warm_up)
     set_learning_rate(session.optimizer, rate)
-    method.before_step(session.images, step / n_total)
+    _look(session, step / n_total)
     mine = positions[process :: accelerator.num_processes]
     inputs = method.draw(session.images.batch(mine, chance), chance)
     losses = session.losses(*(x.to(accelerator.device, non_blocking=True) for x in inputs))
@@ -219,6 +222,26 @@ def _train_step(session: Session, positions: Tensor, step: int) -> Losses:
     session.optimizer.step()
     method.after_step(step / n_total, (step + 1) / n_total)
     return losses
+
+
+def _look(session: Session, progress: float) -> None:
+    """Let the method look at images if it has to: in the main process, which tells the others."""
+    if session.method.is_to_look(progress):
+        if session.accelerator.is_main_process:
+            session.method.look(session.images)
+        _tell_buffers(session)
+
+
+def _tell_buffers(session: Session) -> None:
+    """Give all processes the main one's buffers, such as running statistics.
+
+    No step of training reads those, so that they are told where they are read.
+    """
+    if session.accelerator.num_processes > 1:
+        buffers = dict(session.method.named_buffers())
+        for buffer in buffers.values():
+            torch.distributed.broadcast(buffer, src=0)
+        session.method.load_state_dict(buffers, strict=False)  # what it knows of them is old
 
 
 def _check_finite(run: Run, losses: EpochLosses, epoch: int) -> None:
@@ -246,13 +269,33 @@ def _checkpoint(
 
 
 def _measures(session: Session) -> dict[str, float]:
-    """Return the accuracy on held-out images, and what else the method measures."""
-    run, method = session.run, session.method
-    held_out = TrainingImages(run.validation_data(), run.input, session.accelerator.device)
+    """Return the accuracy on held-out images, and what else the method measures.
+
+    Each process reads a share of the images.
+    """
+    run, method, accelerator = session.run, session.method, session.accelerator
+    _tell_buffers(session)
+    mine = _share(run.validation_data(), accelerator.process_index, accelerator.num_processes)
+    held_out = TrainingImages(mine, run.input, accelerator.device)
     prepare, precision = normalizing(run.input), method.task.autocast
     outputs = predict(method.network, held_out.pixels, prepare, precision=precision)
-    measures = method.measures(held_out)
-    return {"val_accuracy": accuracy(outputs, held_out.data.labels), **measures}
+
+    def total(numbers: Tensor) -> Tensor:
+        added: Tensor = accelerator.reduce(numbers.to(accelerator.device), "sum")
+        return added.cpu()
+
+    n_right = total((outputs.argmax(dim=1) == mine.labels).sum())
+    n_all = total(torch.tensor(len(mine)))
+    measures = method.measures(held_out, total)
+    return {"val_accuracy": int(n_right) / int(n_all), **measures}
+
+
+def _share(data: ImageData, index: int, n_processes: int) -> ImageData:
+    """Return one process's share of images; all of them where there are too few to share."""
+    if len(data) < n_processes:
+        return data
+    images, labels = data.images[index::n_processes], data.labels[index::n_processes]
+    return replace(data, images=images, labels=labels)
 
 
 def _write_metrics(run: Run, metrics: dict[str, Any]) -> None:

@@ -9,8 +9,12 @@ import sys
 from typing import TYPE_CHECKING
 
 import pytest
+import torch
 
 from modpm.cli.main import main
+from modpm.core.graph import build
+from modpm.core.tensors import load_tensors
+from modpm.core.training.inference import accuracy, normalizing, predict
 from modpm.core.training.run import Run
 
 if TYPE_CHECKING:
@@ -101,15 +105,49 @@ def test_help_needs_no_torch() -> None:
     assert finished.returncode == 0
 
 
+RECORDING = """
+import atexit, os, sys
+import torch.distributed as processes
+from modpm.cli.main import main
+from modpm.core.tensors import save_tensors
+from modpm.core.training import loop
+from modpm.core.training.methods import views
+
+def rank(*arguments):
+    print("ranked", file=sys.stderr)
+    return importance_of_kernels(*arguments)
+
+def train(session, report):
+    train_epochs(session, report)
+    save_tensors(folder / f"{os.environ['RANK']}.safetensors", session.method.state_dict())
+
+from pathlib import Path
+folder = Path(__file__).parent
+importance_of_kernels, views.importance_of_kernels = views.importance_of_kernels, rank
+train_epochs, loop.train_epochs = loop.train_epochs, train
+atexit.register(lambda: processes.is_initialized() and os._exit(3))
+sys.exit(main(sys.argv[1:]))
+"""
+"""Trains, says when kernels are ranked, keeps each process's state, and fails if not parted."""
+
+
 def test_two_processes_train_one_network(tmp_path: Path) -> None:
-    folder = tmp_path / "run"
-    launch = ["torch.distributed.run", "--nproc-per-node", "2", "--standalone"]
-    finished = start(*launch, "-m", "modpm.cli", "train", *SMALL, "--json", "-o", str(folder))
+    folder, script = tmp_path / "run", tmp_path / "train.py"
+    script.write_text(RECORDING)
+    launch = ["torch.distributed.run", "--nproc-per-node", "2", "--standalone", str(script)]
+    finished = start(*launch, "train", *SMALL, "--json", "-o", str(folder))
     assert finished.returncode == 0, finished.stderr
+    assert finished.stderr.count("ranked") == 1
+    assert "Warning" not in finished.stderr
+    one, other = (load_tensors(tmp_path / f"{rank}.safetensors") for rank in (0, 1))
+    assert all(torch.equal(tensor, other[name]) for name, tensor in one.items())
     result = json.loads(finished.stdout)  # one process speaks
     run = Run.open(folder)
     assert run.record.n_processes == 2
     assert result["digest"] == run.digest()
+    images, network = run.validation_data().images, build(*run.network())
+    outputs = predict(network, images, normalizing(run.input))
+    assert run.val_accuracy == accuracy(outputs, run.validation_data().labels)
     first, last = run.metrics()
     assert last["cross_entropy"] < first["cross_entropy"]
     assert {path.name for path in folder.iterdir()} == {
@@ -120,21 +158,6 @@ def test_two_processes_train_one_network(tmp_path: Path) -> None:
         "findings.safetensors",
         "finished.json",
     }
-
-
-def test_processes_part_before_they_end(tmp_path: Path) -> None:
-    script = tmp_path / "train.py"
-    script.write_text(
-        "import atexit, os, sys\n"
-        "import torch.distributed as processes\n"
-        "atexit.register(lambda: processes.is_initialized() and os._exit(3))\n"
-        "from modpm.cli.main import main\n"
-        "sys.exit(main(sys.argv[1:]))\n"
-    )
-    launch = ["torch.distributed.run", "--nproc-per-node", "2", "--standalone", str(script)]
-    finished = start(*launch, "train", *SMALL, "-o", str(tmp_path / "run"))
-    assert finished.returncode == 0, finished.stderr
-    assert Run.open(tmp_path / "run").record.n_processes == 2
 
 
 def test_accelerate_launches_one_process_on_a_cpu_and_that_is_told(tmp_path: Path) -> None:

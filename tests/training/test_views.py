@@ -45,7 +45,8 @@ def views_method(*, is_trained: bool = False) -> Views:
 
 def inputs(of: Views, progress: float) -> tuple[torch.Tensor, ...]:
     images, chance = some_images(), seeded_generator(0, 0, 1)
-    of.before_step(images, progress)
+    if of.is_to_look(progress):
+        of.look(images)
     return of.draw(images.batch(torch.arange(24), chance), chance)
 
 
@@ -72,7 +73,8 @@ def test_views_of_trained_weights_begin_at_once() -> None:
 def test_kernels_are_ranked_when_training_ends_at_the_latest() -> None:
     views = views_method()
     inputs(views, 0.0)
-    views.before_step(some_images(), 1.0)
+    assert views.is_to_look(1.0)
+    views.look(some_images())
     ranking = Views.evidence(views.network, views.findings(), some_images())
     masks = ranking.masks(Criterion(retention=0.5))
     assert all(torch.equal(masks[layer], kept.bool()) for layer, kept in views.kept().items())
@@ -80,14 +82,14 @@ def test_kernels_are_ranked_when_training_ends_at_the_latest() -> None:
 
 def test_the_retention_rate_is_the_share_of_all_kernels_that_a_class_keeps() -> None:
     views = views_method()
-    assert views.measures(some_images()) == {}
+    assert views.measures(some_images(), lambda numbers: numbers) == {}
     inputs(views, START)
     kernels, masks = views.network.graph.kernels(), views.kept()
     kept = [
         sum(int(masks[layer][label].sum()) if layer in masks else n for layer, n in kernels.items())
         for label in range(3)
     ]
-    rate = views.measures(some_images())["kernel_retention_rate"]
+    rate = views.measures(some_images(), lambda numbers: numbers)["kernel_retention_rate"]
     assert rate == pytest.approx(sum(kept) / 3 / sum(kernels.values()))
     assert rate <= 0.5
 

@@ -64,7 +64,8 @@ class Method(nn.Module, ABC):
 
     Its state dict, the network's tensors included, is what a checkpoint keeps: what a method
     knows between steps it keeps in buffers and parameters. A run that goes on makes it of the
-    network before training, too, and then loads that.
+    network before training, too, and then loads that. Of several processes the first one's buffers
+    count: the others are told them when it has looked at images, and after an epoch.
 
     Args:
         network: What is trained: of the graph and the tensors that `prepare` returned.
@@ -102,12 +103,21 @@ class Method(nn.Module, ABC):
         """
         return graph, tensors
 
-    def before_step(self, images: TrainingImages, progress: float) -> None:
-        """Look at the training images, where that is needed at this point of the run.
+    def is_to_look(self, progress: float) -> bool:  # noqa: ARG002 -- for methods that look
+        """Say whether the method has to look at the training images before the next step.
+
+        Args:
+            progress: Share of the run that is done, in [0, 1]: asked once more when it has ended.
+        """
+        return False
+
+    def look(self, images: TrainingImages) -> None:
+        """Look at the training images, and keep what is found in buffers.
+
+        Of several processes one does, and its buffers are told to the others.
 
         Args:
             images: All of them.
-            progress: Share of the run that is done, in [0, 1]: once more when it has ended.
         """
 
     def draw(
@@ -143,11 +153,16 @@ class Method(nn.Module, ABC):
             after: The same after it.
         """
 
-    def measures(self, images: TrainingImages) -> dict[str, float]:  # noqa: ARG002 -- see below
+    def measures(
+        self,
+        images: TrainingImages,  # noqa: ARG002 -- for methods that measure
+        total: Callable[[Tensor], Tensor],  # noqa: ARG002 -- the same
+    ) -> dict[str, float]:
         """Return what else than accuracy is measured after an epoch, by its name.
 
         Args:
-            images: The held-out images.
+            images: This process's share of the held-out images.
+            total: Adds up the numbers that each process has found of its share.
         """
         return {}
 

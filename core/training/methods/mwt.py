@@ -94,9 +94,14 @@ class Mwt(Method):
             "coupling_loss": coupling,
         }
 
-    def measures(self, images: TrainingImages) -> dict[str, float]:
+    def measures(
+        self, images: TrainingImages, total: Callable[[Tensor], Tensor]
+    ) -> dict[str, float]:
         """Return the share of all kernels that a class would retain now, on average."""
-        masks = count_kernels(self.network, images).masks(Criterion(threshold=DEFAULT_THRESHOLD))
+        mine = count_kernels(self.network, images)
+        counts = {layer: total(table) for layer, table in mine.counts.items()}
+        found = Frequencies(counts, total(mine.n_samples))
+        masks = found.masks(Criterion(threshold=DEFAULT_THRESHOLD))
         n_kernels = self.network.graph.kernels()
         n_cut = sum(n_kernels[layer] - mask.sum(1).float().mean() for layer, mask in masks.items())
         return {"kernel_retention_rate": 1 - float(n_cut) / sum(n_kernels.values())}

@@ -146,11 +146,12 @@ class Views(Method):
         places = torch.split(self.ranks, list(self.n_kernels.values()), dim=1)
         return Ranking(dict(zip(self.n_kernels, places, strict=True)), self.n_all)
 
-    def before_step(self, images: TrainingImages, progress: float) -> None:
-        """Rank the kernels of each class by their importance, when it is time."""
-        start = 0.0 if self.task.is_trained else START
-        if progress < start or self.is_ranked:
-            return
+    def is_to_look(self, progress: float) -> bool:
+        """Say whether it is time to rank kernels."""
+        return progress >= (0.0 if self.task.is_trained else START) and not self.is_ranked
+
+    def look(self, images: TrainingImages) -> None:
+        """Rank the kernels of each class by their importance."""
         quota = quotas(self.n_kernels, self.n_all, self.task.retention)
         found = importance_of_kernels(self.network, images)
         ranks = [rank_kernels(table, quota[layer]) for layer, table in found.items()]
@@ -251,7 +252,11 @@ class Views(Method):
             self._in_modules = {name: mask.to(device) for name, mask in partial.items()}
         return self._in_modules
 
-    def measures(self, images: TrainingImages) -> dict[str, float]:  # noqa: ARG002 -- it needs none
+    def measures(
+        self,
+        images: TrainingImages,  # noqa: ARG002 -- it needs none
+        total: Callable[[Tensor], Tensor],  # noqa: ARG002 -- the same
+    ) -> dict[str, float]:
         """Return the share of all kernels that each class keeps, once they are ranked."""
         if not self.is_ranked:
             return {}
