@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from functools import cache
+from functools import cache, lru_cache
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -62,14 +62,7 @@ class Requirement(msgspec.Struct, frozen=True):
             ModpmError: `invalid-requirement`, or `invalid-name` for what stands before the
                 versions or the tag.
         """
-        text = text.strip()
-        match = _REQUIREMENT.fullmatch(text)
-        if match is None or len(text) > MAX_REQUIREMENT_LENGTH:
-            raise _invalid(text, "a name is followed by versions (`>=1.2,<2`) or by `@tag`", where)
-        namespace, name = _parse_name(match["name"], where)
-        versions = _parse_versions(match["specifiers"] or "", text, where)
-        tag = None if match["tag"] is None else _parse_tag(match["tag"], text, where)
-        return cls(namespace, name, versions, tag)
+        return _parsed(text.strip(), where)
 
     @property
     def module(self) -> ModuleName | None:
@@ -125,6 +118,17 @@ class Requirement(msgspec.Struct, frozen=True):
     def __str__(self) -> str:
         versions = self.versions if self.tag is None else f"@{self.tag}"
         return f"{self.namespace}/{self.name or '*'}{versions}"
+
+
+@lru_cache(maxsize=4096)  # the same few texts are asked of, again and again
+def _parsed(text: str, where: str | None) -> Requirement:
+    match = _REQUIREMENT.fullmatch(text)
+    if match is None or len(text) > MAX_REQUIREMENT_LENGTH:
+        raise _invalid(text, "a name is followed by versions (`>=1.2,<2`) or by `@tag`", where)
+    namespace, name = _parse_name(match["name"], where)
+    versions = _parse_versions(match["specifiers"] or "", text, where)
+    tag = None if match["tag"] is None else _parse_tag(match["tag"], text, where)
+    return Requirement(namespace, name, versions, tag)
 
 
 def parse_version(text: str, where: str | None = None) -> Version:

@@ -35,6 +35,7 @@ from modpm.registry.projects.request import Bounds, Request
 from modpm.registry.storage import unsettled
 from modpm.registry.storage.store import Store
 from modpm.registry.system.durable import (
+    folders_between,
     is_real_folder,
     remove_folder,
     replace_files,
@@ -318,7 +319,9 @@ def _switch(
     for pin in missing:
         put(staged[pin.digest], place.module_path(pin), place.modules_path)
     if unsettled.boot() is None:  # nobody would look at them after a power cut
-        sync_folders(chain.from_iterable(_folders(place, pin) for pin in missing))
+        folders = [place.module_path(pin) for pin in missing]
+        above = [folders_between(folder, place.modules_path) for folder in folders]
+        sync_folders([*folders, *chain(*above), place.modules_path])
     replace_files(_new_contents(place, chosen, lock), place.staging)
     for folder in other_folders(place, chosen.lock.pins):
         remove_folder(folder)
@@ -341,12 +344,6 @@ def _check_agreement(
     for pin in chosen.lock.pins:
         if pin.module in listed:
             check_listed(listed[pin.module], pin, manifest_of(pin))
-
-
-def _folders(place: Project, pin: Pin) -> Sequence[Path]:
-    """Return the folder of a module and those it is in."""
-    folder = place.module_path(pin)
-    return [folder, *(f for f in folder.parents if f.is_relative_to(place.modules_path))]
 
 
 def _signed(place: Project, lock: Lockfile, staged: Mapping[str, Path]) -> Lockfile:

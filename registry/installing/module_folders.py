@@ -16,6 +16,7 @@ from modpm.core.errors import ModpmError
 from modpm.registry.storage.store import Store, verified_digest
 from modpm.registry.system.durable import (
     entries_below,
+    folders_between,
     is_real_folder,
     place,
     remove_folder,
@@ -142,8 +143,7 @@ def put(staged: Path, target: Path, root: Path) -> None:
         target: Its place.
         root: The folder of all modules: what is a link below it, and no folder, makes way.
     """
-    above = [part for part in target.parents if part != root and part.is_relative_to(root)]
-    for folder in reversed(above):
+    for folder in folders_between(target, root):
         if not is_real_folder(folder, root):
             remove_folder(folder)
     remove_folder(target)

@@ -289,6 +289,14 @@ def is_real_folder(folder: Path, root: Path) -> bool:
     return True
 
 
+def folders_between(path: Path, root: Path) -> list[Path]:
+    """Return the folders that a path is in, below a folder that it is in, the outermost first."""
+    found: list[Path] = []
+    while (path := path.parent) not in (root, path.parent):
+        found.insert(0, path)
+    return found
+
+
 def refuse_links(path: Path, root: Path) -> None:
     """Refuse a path of which a part below a folder is a link, or anything but a folder.
 
@@ -299,8 +307,7 @@ def refuse_links(path: Path, root: Path) -> None:
     Raises:
         ModpmError: `link-in-the-way`.
     """
-    between = (part for part in path.parents if part != root and part.is_relative_to(root))
-    refuse_other_kinds(dict.fromkeys(between, stat.S_IFDIR))
+    refuse_other_kinds(dict.fromkeys(folders_between(path, root), stat.S_IFDIR))
 
 
 def refuse_other_kinds(kinds: Mapping[Path, int]) -> None:
