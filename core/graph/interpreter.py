@@ -71,7 +71,8 @@ class GraphNetwork(nn.Module):
         Args:
             x: Images, of any precision.
             outputs: Names of nodes, or of the graph's input.
-            scale: Node name to a factor that multiplies its value as soon as it is computed.
+            scale: Node name to a factor that multiplies its value as soon as it is computed, in
+                the value's precision.
 
         Shapes:
             x: (N, C, H, W)
@@ -81,8 +82,7 @@ class GraphNetwork(nn.Module):
             ModpmError: There is no such node (`unknown-node`).
         """
         factors = {} if scale is None else dict(scale)
-        ranks = tuple((name, factor.dim()) for name, factor in factors.items())
-        plan = self._plan(tuple(outputs), ranks, is_fast=not is_recorded())
+        plan = self._plan(tuple(outputs), tuple(factors), is_fast=not is_recorded())
         n_values = 1 + len(self._steps)
         values: list[Tensor | None] = [
             self._in_own_precision(x),
@@ -105,13 +105,13 @@ class GraphNetwork(nn.Module):
         return x
 
     def _plan(
-        self, outputs: tuple[str, ...], scaled: tuple[tuple[str, int], ...], *, is_fast: bool
+        self, outputs: tuple[str, ...], scaled: tuple[str, ...], *, is_fast: bool
     ) -> list[Step]:
         """Return the steps that the outputs need, each with the values that die after it.
 
         Args:
             outputs: Names of nodes.
-            scaled: The nodes whose values are scaled, and how many dimensions each factor has.
+            scaled: The nodes whose values are scaled.
             is_fast: Whether several nodes may become one step.
         """
         key = outputs, scaled, is_fast
@@ -119,7 +119,7 @@ class GraphNetwork(nn.Module):
         if plan is None:
             wanted = {self._slot(name) for name in outputs}
             make = fast_plan if is_fast else plain_plan
-            slots = {self._slot(name): rank for name, rank in scaled}
+            slots = [self._slot(name) for name in scaled]
             plan = self._plans[key] = make(scaled_steps(self._steps, slots), wanted)
         return plan
 

@@ -9,17 +9,14 @@ import torch
 from torch import nn
 
 from modpm.core.graph.masked_norm import MaskedNorm
-from modpm.core.graph.operators.arithmetic import OfTwo, Scale
+from modpm.core.graph.operators.arithmetic import OfTwo, Scale, scale_
 from modpm.core.graph.operators.normalization import UncountedBatchNorm2d
 from modpm.core.graph.operators.pooling import Mean
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping, Sequence
+    from collections.abc import Callable, Collection, Sequence
 
     from torch import Tensor
-
-
-_VECTORS = 2  # dimensions of a factor for each image and channel
 
 
 @dataclass(frozen=True)
@@ -41,13 +38,13 @@ class Step:
     dead: tuple[int, ...] = ()
 
 
-def scaled_steps(steps: Sequence[Step], scaled: Mapping[int, int]) -> list[Step]:
+def scaled_steps(steps: Sequence[Step], scaled: Sequence[int]) -> list[Step]:
     """Return steps of which some values are multiplied as soon as they are computed.
 
     Args:
         steps: One for each node; the slots up to theirs are taken.
-        scaled: The slots of those values, and how many dimensions the factor of each has. The
-            factors stand in the slots after the steps', in this order.
+        scaled: The slots of those values. The factors stand in the slots after the steps', in
+            this order.
     """
     after = len(steps) + 1
     places = {slot: i for i, slot in enumerate(scaled)}
@@ -58,10 +55,8 @@ def scaled_steps(steps: Sequence[Step], scaled: Mapping[int, int]) -> list[Step]
             result.append(step)
             continue
         unscaled = after + len(scaled) + place
-        is_image = isinstance(step.layer, UncountedBatchNorm2d)
-        layer = OfTwo(torch.mul, 0, 2) if is_image and scaled[step.output] == _VECTORS else Scale()
         result.append(replace(step, output=unscaled))
-        result.append(Step(step.name, layer, (unscaled, after + place), step.output))
+        result.append(Step(step.name, Scale(), (unscaled, after + place), step.output))
     return result
 
 
@@ -74,7 +69,7 @@ def fast_plan(steps: Sequence[Step], wanted: Collection[int]) -> list[Step]:
     """Return steps that compute the same with fewer passes over memory."""
     needed = _needed(steps, wanted)
     needed = _with_masked_norms(needed, wanted)
-    needed = _with_relus_in_place(needed, wanted)
+    needed = _in_place(needed, wanted)
     return _with_deaths(_with_early_means(needed), wanted)
 
 
@@ -152,17 +147,20 @@ def _is_masked_norm(norm: Step, product: Step) -> bool:
     return layer.function is torch.mul and is_by_channel
 
 
-_FRESH = (nn.Conv2d, nn.Linear, UncountedBatchNorm2d, OfTwo)
+_FRESH = (nn.Conv2d, nn.Linear, UncountedBatchNorm2d, OfTwo, Scale)
 """Layers that make new values which their own gradients never read."""
 
+_IN_PLACE: dict[type, Callable[..., Tensor]] = {nn.ReLU: torch.relu_, Scale: scale_}
+"""What does the work of a layer, and writes over its first input."""
 
-def _with_relus_in_place(steps: Sequence[Step], wanted: Collection[int]) -> list[Step]:
-    """Let a relu overwrite a value that it alone reads and that no gradient needs."""
+
+def _in_place(steps: Sequence[Step], wanted: Collection[int]) -> list[Step]:
+    """Let layers overwrite a value that they alone read and that no gradient needs."""
     only = _only_readers(steps, wanted)
     fresh = {s.output for s in steps if isinstance(s.layer, _FRESH) and s.output in only}
     return [
-        replace(step, layer=torch.relu_)
-        if type(step.layer) is nn.ReLU and step.inputs[0] in fresh
+        replace(step, layer=_IN_PLACE[type(step.layer)])
+        if type(step.layer) in _IN_PLACE and step.inputs[0] in fresh
         else step
         for step in steps
     ]

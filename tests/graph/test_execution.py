@@ -373,18 +373,32 @@ def test_tracing_leaves_the_network_as_it_was() -> None:
     assert all(torch.equal(tensor, before[name]) for name, tensor in network.state_dict().items())
 
 
-@pytest.mark.usefixtures("all_large")
-@pytest.mark.parametrize("shape", [(4, 4), (4,), (4, 4, 1, 1), (1, 4)])
-def test_values_that_are_scaled_are_so_joined_or_not(shape: tuple[int, ...]) -> None:
-    network = residual_network().train()
-    scale = {"norm": torch.rand(shape, requires_grad=True)}
-    joined = network.run(batch(), ("mean",), scale)["mean"]
-    network._plans = {
-        (("mean",), (("norm", len(shape)),), True): network._plan(
-            ("mean",), (("norm", len(shape)),), is_fast=False
-        )
-    }
-    plain = network.run(batch(), ("mean",), scale)["mean"]
-    torch.testing.assert_close(joined, plain)
-    gradients = (torch.autograd.grad(value.sum(), scale["norm"])[0] for value in (joined, plain))
-    torch.testing.assert_close(*gradients)
+@pytest.mark.parametrize("node", ["conv", "norm", "masked", "relu", "mean"])
+@pytest.mark.parametrize("shape", [(4, 4), (4,), (1, 4)])
+def test_values_that_are_scaled_are_so_in_place_or_not(shape: tuple[int, ...], node: str) -> None:
+    in_place, plain = residual_network().train(), residual_network().train()
+    plain.load_state_dict(in_place.state_dict())
+    plain._plans[("mean",), (node,), True] = plain._plan(("mean",), (node,), is_fast=False)
+    factors = torch.rand(shape)
+    found = []
+    for network in (in_place, plain):
+        factor = factors.clone().requires_grad_()
+        value = network.run(batch(), ("mean",), {node: factor})["mean"]
+        trained = [factor, *network.parameters()]
+        found.append([value, *torch.autograd.grad(value.square().sum(), trained)])
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(one, other)
+
+
+def test_factors_of_more_images_than_there_are_make_as_many_values() -> None:
+    network, factors = masked_network().eval(), torch.rand(4, 4)
+    values = network.run(batch()[:1], ("norm",), {"norm": factors})["norm"]
+    plain = network.run(batch()[:1], ("norm",))["norm"]
+    torch.testing.assert_close(values, plain * factors[:, :, None, None])
+
+
+def test_values_keep_their_precision_when_they_are_scaled() -> None:
+    network = masked_network().float()
+    with torch.autocast("cpu", torch.bfloat16):
+        scaled = network.run(batch().float(), ("conv",), {"conv": torch.ones(4)})["conv"]
+    assert scaled.dtype == torch.bfloat16

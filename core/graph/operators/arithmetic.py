@@ -170,9 +170,23 @@ class Scale(nn.Module):
     """Values times a factor from outside: one for each channel, or any that broadcasts."""
 
     def forward(self, x: Tensor, factor: Tensor) -> Tensor:
-        """Return the product; factors of one or two dimensions are of channels, (N, C) or (C,)."""
-        is_of_channels = x.dim() == IMAGE_RANK + 1 and factor.dim() < IMAGE_RANK
-        return x * (factor[..., None, None] if is_of_channels else factor)
+        """Return the product, in the precision of the values.
+
+        Factors of one or two dimensions are of channels, (N, C) or (C,).
+        """
+        return x * _factor_of(x, factor)
+
+
+def scale_(x: Tensor, factor: Tensor) -> Tensor:
+    """Return what `Scale` does, written over the values where it has their shape."""
+    factor = _factor_of(x, factor)
+    is_as_wide = torch.broadcast_shapes(x.shape, factor.shape) == x.shape  # type: ignore[no-untyped-call]  # torch's
+    return x.mul_(factor) if is_as_wide else x * factor
+
+
+def _factor_of(x: Tensor, factor: Tensor) -> Tensor:
+    is_of_channels = x.dim() == IMAGE_RANK + 1 and factor.dim() < IMAGE_RANK
+    return (factor[..., None, None] if is_of_channels else factor).to(x.dtype)
 
 
 def aligned(shape: Shape, rank: int) -> Shape:
