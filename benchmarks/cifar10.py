@@ -166,7 +166,7 @@ def mean_accuracy(measure: Callable[[list[int]], float], seed: int) -> dict[int,
 def network_row(name: str, run: Run, data: ImageData, seed: int) -> Row:
     """Measure a whole network."""
     graph, tensors = run.network()
-    outputs = predict(build(graph, tensors), data.images, normalizing(run.input))
+    outputs = predict(build(graph, tensors), data.pixels, normalizing(run.input))
     cost = count(graph, tensors)
     measured = mean_accuracy(lambda c: restricted_accuracy(outputs, data.labels, c), seed)
     return Row(name, run.config.lr, 1.0, cost.n_parameters, cost.macs, measured)

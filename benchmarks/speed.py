@@ -113,7 +113,7 @@ def modularize_once(run: Run, *, measure_on: str) -> None:
 def compare_modularize(options: argparse.Namespace) -> None:
     """Print the time of modularizing in evaluation passes over the training images."""
     run = Run.open(options.run)
-    images = run.training_data().images
+    images = run.training_data().pixels
     network = build(*run.network())
     jobs: dict[str, Callable[[], object]] = {
         "pass": partial(predict, network, images, normalizing(run.input)),

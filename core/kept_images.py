@@ -26,7 +26,7 @@ MAX_KEPT_BYTES = 32 * 2**30
 
 _LEFT_AGE_SECONDS = 24 * 60 * 60.0
 _LOCK_TIMEOUT_SECONDS = 600.0
-_VERSION = 1
+_VERSION = 2
 
 
 class KeptImages(NamedTuple):

@@ -202,7 +202,7 @@ def _evaluate_classifier(
 ) -> Evaluation:
     data, labels = prepared[0], [classifier.labels[i] for i in outputs]
     chosen = _images_of(judged, data)
-    images = [one.images[chosen] for one in prepared]
+    images = [one.pixels[chosen] for one in prepared]
     scores = classifier_scores(classifier, images)[:, outputs]
     decisions = classifier.decide(scores)
     return _tally(
@@ -237,7 +237,7 @@ def _evaluate_module(
 ) -> Evaluation:
     chosen = _images_of(kept_classes, data)
     truth = data.labels[chosen]
-    scores = _scores(module.network, module.preprocessing, data.images[chosen]).squeeze(1)
+    scores = _scores(module.network, module.preprocessing, data.pixels[chosen]).squeeze(1)
     decisions = torch.where(scores > 0, 0, NONE_OF_THE_ABOVE)
     return _tally(
         data,

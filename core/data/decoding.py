@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections import Counter, deque
 from concurrent.futures import ThreadPoolExecutor
@@ -11,7 +12,9 @@ from math import prod
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import numpy as np
+import torch
 
+from modpm.core.data.image_data import moments_of
 from modpm.core.data.image_files import BadImageError, refusals_of_the_decoder
 from modpm.core.data.pixels import is_grey, to_array, upright_size
 from modpm.core.errors import ModpmError
@@ -21,6 +24,8 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
 
     from numpy.typing import NDArray
+    from PIL import Image
+    from torch import Tensor
 
     from modpm.core.data.labelled_images import EncodedImages, ImagePart
 
@@ -49,6 +54,12 @@ class Form(NamedTuple):
         """Channels, height and width."""
         return self.channels, self.height, self.width
 
+    def pixels_of(self, image: Image.Image) -> NDArray[np.uint8]:
+        """Decode an image to this form; uint8 (C, H, W)."""
+        mode = "L" if self.channels == 1 else "RGB"
+        array = to_array(image, mode, self.width, self.height)
+        return array.reshape(self.height, self.width, self.channels).transpose(2, 0, 1)
+
 
 class _Kind(NamedTuple):
     size: tuple[int, int]
@@ -64,6 +75,7 @@ class _Decoded(NamedTuple):
     """Pixels, (n, C, H, W), which images they are, and what those were like."""
 
     pixels: NDArray[np.uint8]
+    moments: Tensor
     positions: list[int]
     kinds: Counter[_Kind]
     bad: list[_Bad]
@@ -94,8 +106,14 @@ class Decoding:
     source: str
     is_size_asked: bool
     kept: list[int] = field(default_factory=list)
+    _digest: hashlib._Hash = field(default_factory=hashlib.sha256)
     _kinds: Counter[_Kind] = field(default_factory=Counter)
     _bad: list[_Bad] = field(default_factory=list)
+    # Of all at once: memory between small parts that stay is not given back.
+    _moments: NDArray[np.int64] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._moments = np.empty((len(self.encoded), self.form.channels, 2), np.int64)
 
     @property
     def n_bytes(self) -> int:
@@ -113,7 +131,10 @@ class Decoding:
             raise _too_large(self)
         is_large = self.form.width * self.form.height >= _WORTH_A_THREAD
         for decoded in _in_order(self._decode, self._jobs(), (os.cpu_count() or 1) * is_large):
+            n = len(self.kept)
+            self._moments[n : n + len(decoded.moments)] = decoded.moments
             self.kept += decoded.positions
+            self._digest.update(decoded.pixels.data)
             self._kinds += decoded.kinds
             self._bad += decoded.bad
             yield decoded.pixels
@@ -128,24 +149,33 @@ class Decoding:
 
     def _decode(self, job: _Job) -> _Decoded:
         pixels = np.empty((len(job.indices), *self.form.shape), np.uint8)
-        mode = "L" if self.form.channels == 1 else "RGB"
 
         def decode(index: int) -> tuple[int, _Kind]:
             with job.part.open(index) as image:
                 kind = _Kind(upright_size(image), is_grey(image))
-                array = to_array(image, mode, self.form.width, self.form.height)
-            channels_last = array.reshape(*array.shape[:2], self.form.channels)
-            pixels[index - job.indices.start] = channels_last.transpose(2, 0, 1)
+                pixels[index - job.indices.start] = self.form.pixels_of(image)
             return index, kind
 
         good, bad = _each(job.part, job.indices, decode)
         rows = [index - job.indices.start for index, _ in good]
+        found = pixels if len(rows) == len(pixels) else pixels[rows]
         return _Decoded(
-            pixels if len(rows) == len(pixels) else pixels[rows],
+            found,
+            moments_of(torch.from_numpy(found)),
             [job.first + index for index, _ in good],
             Counter(kind for _, kind in good),
             bad,
         )
+
+    @property
+    def moments(self) -> NDArray[np.int64]:
+        """The moments of the images that could be decoded, as `moments_of`."""
+        return self._moments[: len(self.kept)]
+
+    @property
+    def digest(self) -> str:
+        """The digest of the pixels, as `digest_of` gives it of all at once."""
+        return self._digest.hexdigest()
 
     @property
     def notes(self) -> tuple[str, ...]:

@@ -5,26 +5,69 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from math import prod
-from tempfile import TemporaryFile
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import torch
+from torch import Tensor
 
-from modpm.core import kept_images
 from modpm.core.errors import ModpmError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from torch import Tensor
+    from collections.abc import Iterator, Sequence
 
 N_HELD_OUT = 2
 """How many images of each class are held out at least: scores are fitted in two halves."""
 
-_CHUNK = 4096
-_WORTH_A_FILE = 2**29
+_CHUNK_BYTES = 2**20
+
+
+class Pixels(Protocol):
+    """Decoded images, wherever they are: a tensor, or what reads those that are asked for.
+
+    Shapes:
+        (N, C, H, W), uint8.
+    """
+
+    @property
+    def shape(self) -> torch.Size:
+        """Of all of them."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, which: slice | Tensor, /) -> Tensor:
+        """Read some, by their positions, in that order."""
+
+
+@dataclass(frozen=True, eq=False)
+class Selected:
+    """Some images out of others, read where those are when they are needed.
+
+    Attributes:
+        others: All that there are.
+        positions: Which of them.
+    """
+
+    others: Pixels
+    positions: Tensor
+
+    @property
+    def shape(self) -> torch.Size:
+        """Of those that are selected."""
+        return torch.Size((len(self), *self.others.shape[1:]))
+
+    def __len__(self) -> int:
+        return len(self.positions)
+
+    def __getitem__(self, which: slice | Tensor, /) -> Tensor:
+        """Read some of them."""
+        return self.others[self.positions[which]]
+
+
+def _selected(pixels: Pixels, positions: Tensor) -> Selected:
+    if isinstance(pixels, Selected):  # then without another step to where they are
+        return Selected(pixels.others, pixels.positions[positions])
+    return Selected(pixels, positions)
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,51 +75,66 @@ class ImageData:
     """Images of one size with their labels.
 
     Attributes:
-        images: uint8.
+        pixels: The images.
         labels: int64, positions in `classes`.
         classes: Names of the classes.
         source: What the user named: `digits`, a folder, or an id of the Hub.
         split: For example `train`.
         n_skipped: Images that could not be decoded and were left out.
         notes: Sentences about what was done to the images, for the user to read.
+        moments: Of each image and channel the sum of its pixels and of their squares, where they
+            are known already.
+        pixel_digest: As `digest_of`, where it is known already.
 
     Shapes:
-        images: (N, C, H, W), C = 1 or 3.
+        pixels: (N, C, H, W), C = 1 or 3.
         labels: (N,).
+        moments: int64 (N, C, 2).
     """
 
-    images: Tensor
+    pixels: Pixels
     labels: Tensor
     classes: tuple[str, ...]
     source: str
     split: str
     n_skipped: int = 0
     notes: tuple[str, ...] = field(default=())
+    moments: Tensor | None = None
+    pixel_digest: str | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
 
     @property
+    def images(self) -> Tensor:
+        """All images at once; uint8 (N, C, H, W)."""
+        return self.pixels[:]
+
+    @property
     def image_shape(self) -> tuple[int, int, int]:
         """Channels, height and width of one image."""
-        channels, height, width = self.images.shape[1:]
+        channels, height, width = self.pixels.shape[1:]
         return channels, height, width
 
     @cached_property
     def fingerprint(self) -> str:
-        """sha256 over the names of the classes, the labels, the shape and every pixel, in order."""
+        """sha256 over the names of the classes, the shape, the labels, and the pixels' digest."""
         digest = hashlib.sha256("\0".join(self.classes).encode())
-        digest.update(str(tuple(self.images.shape)).encode())
+        digest.update(str(tuple(self.pixels.shape)).encode())
         digest.update(self.labels.to("cpu", torch.int64).numpy().astype("<i8").tobytes())
-        for start in range(0, len(self), _CHUNK):
-            chunk = self.images[start : start + _CHUNK]
-            digest.update(chunk.cpu().contiguous().numpy().data)
+        digest.update((self.pixel_digest or digest_of(self.pixels)).encode())
         return f"sha256:{digest.hexdigest()}"
 
     def select(self, indices: Tensor | Sequence[int]) -> ImageData:
-        """Return the images at those positions, in that order."""
+        """Return the images at those positions, in that order; none is read or copied."""
         positions = torch.as_tensor(indices, dtype=torch.int64)
-        return replace(self, images=_rows(self.images, positions), labels=self.labels[positions])
+        return replace(
+            self,
+            pixels=_selected(self.pixels, positions),
+            labels=self.labels[positions],
+            moments=None if self.moments is None else self.moments[positions],
+            pixel_digest=None,
+        )
 
     def counts(self) -> list[int]:
         """Return the number of images of each class."""
@@ -84,24 +142,41 @@ class ImageData:
         return counts
 
 
-def _rows(images: Tensor, positions: Tensor) -> Tensor:
-    """Return some images: many in a file without a name that is mapped, so that memory is free.
+def in_chunks(pixels: Pixels, n_at_once: int | None = None) -> Iterator[Tensor]:
+    """Read all images in order; of none, an empty part.
+
+    Args:
+        pixels: The images.
+        n_at_once: How many; by default so many that they take little memory.
+    """
+    step = n_at_once or max(1, _CHUNK_BYTES // max(1, pixels.shape[1:].numel()))
+    for start in range(0, max(1, len(pixels)), step):
+        yield pixels[start : start + step]
+
+
+def digest_of(pixels: Pixels) -> str:
+    """Return the sha256 of every pixel, in order."""
+    digest = hashlib.sha256()
+    for chunk in in_chunks(pixels):
+        digest.update(chunk.cpu().contiguous().numpy().data)
+    return digest.hexdigest()
+
+
+def moments_of(pixels: Pixels) -> Tensor:
+    """Return the sum of the pixels of each image and channel, and the sum of their squares.
 
     Shapes:
-        images: (N, C, H, W); positions: (n,) → (n, C, H, W)
+        returns: int64 (N, C, 2).
     """
-    shape = (len(positions), *images.shape[1:])
-    if prod(shape) < _WORTH_A_FILE or images.dtype != torch.uint8:
-        return images[positions]
-    folder = kept_images.folder()  # where disks are; a temporary folder may be in memory
-    try:
-        with TemporaryFile(dir=folder if folder.is_dir() else None) as file:
-            for some in torch.split(positions, _CHUNK):
-                file.write(images[some].contiguous().numpy().data)
-            file.flush()
-            return torch.from_numpy(np.memmap(file, np.uint8, "c", shape=shape))
-    except OSError:  # a full disk
-        return images[positions]
+    moments = np.empty((len(pixels), pixels.shape[1], 2), np.int64)
+    n = 0
+    for chunk in in_chunks(pixels):
+        values, own = chunk.cpu().flatten(2).numpy(), moments[n : n + len(chunk)]
+        # Neither makes another array of all the values.
+        own[..., 0] = values.sum(2, dtype=np.int64)
+        own[..., 1] = np.einsum("ncp,ncp->nc", values, values, dtype=np.int64)
+        n += len(chunk)
+    return torch.from_numpy(moments)
 
 
 def check_trainable(data: ImageData) -> None:

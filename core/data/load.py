@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -93,7 +92,7 @@ class _Asked:
             with nullcontext() if path.exists() else one_at_a_time(path):
                 found = self._kept(path, skip_bad=skip_bad)
                 if found is None:
-                    keep(path, self._decoding(), self._fingerprint, skip_bad=skip_bad)
+                    keep(path, self._decoding(), skip_bad=skip_bad)
                     found = self._kept(path, skip_bad=skip_bad)
         except OSError:  # a disk that is full or may not be written to, or no room to map a file
             found = None
@@ -102,39 +101,34 @@ class _Asked:
     def data(self, decoded: Decoded) -> ImageData:
         """Return decoded images with their labels."""
         labelled = self.labelled
-        data = ImageData(
-            images=decoded.images,
+        return ImageData(
+            pixels=decoded.pixels,
             labels=torch.from_numpy(labelled.labels)[decoded.positions],
             classes=labelled.classes,
             source=self.source,
             split=self.split,
             n_skipped=len(labelled.images) - len(decoded.positions),
             notes=labelled.notes + decoded.notes,
+            moments=decoded.moments,
+            pixel_digest=decoded.digest,
         )
-        if decoded.fingerprint is not None:
-            data.__dict__["fingerprint"] = decoded.fingerprint  # what it would be computed to
-        return data
 
     def _path(self) -> Path | None:
         if not self.labelled.files:
             return None
-        labels = hashlib.sha256(self.labelled.labels.astype("<i8").tobytes()).hexdigest()
-        asked = (self.size, self.channels, self.labelled.classes, labels, PIL.__version__)
-        return path_for(self.labelled.files, asked)
+        return path_for(self.labelled.files, (self.size, self.channels, PIL.__version__))
 
     def _kept(self, path: Path, *, skip_bad: bool) -> Decoded | None:
-        found = kept(path, self._fingerprint)
+        found = kept(path)
         is_whole = found is not None and len(found.positions) == len(self.labelled.images)
         return found if is_whole or skip_bad else None
-
-    def _fingerprint(self, decoded: Decoded) -> str:
-        return self.data(decoded._replace(fingerprint=None)).fingerprint
 
     def _in_memory(self, *, skip_bad: bool) -> Decoded:
         decoding = self._decoding()
         images = torch.from_numpy(decoded_in_memory(decoding))
         decoding.check(skip_bad=skip_bad)
-        return Decoded(images, torch.tensor(decoding.kept), decoding.notes)
+        positions, moments = torch.tensor(decoding.kept), torch.from_numpy(decoding.moments)
+        return Decoded(images, positions, moments, decoding.digest, decoding.notes)
 
     def _decoding(self) -> Decoding:
         return Decoding(

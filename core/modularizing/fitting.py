@@ -194,7 +194,7 @@ def compose_all(
     fused = fuse(modules, [module.label for module in modules])
     scores = torch.stack([network.fitted.held_out_scores for network in networks], dim=1)
     prepare = normalizing(origin.contract)
-    fused_scores = predict(fused.network, data.images, prepare, device=origin.device)
+    fused_scores = predict(fused.network, data.pixels, prepare, device=origin.device)
     measured = ComposedAccuracy(
         split=HELD_OUT,
         n=len(data),

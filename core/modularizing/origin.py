@@ -118,7 +118,7 @@ class OriginNetwork:
 
     def logits(self, data: ImageData) -> Tensor:
         """Return its logits for images; (N, n_classes)."""
-        return predict(self.network, data.images, normalizing(self.contract))
+        return predict(self.network, data.pixels, normalizing(self.contract))
 
     def evidence(self, progress: Progress | None = None) -> Evidence:
         """Return what says which kernels each class keeps.
@@ -144,7 +144,5 @@ def aligned(data: ImageData, classes: Sequence[str]) -> ImageData:
         return data
     positions = {name: i for i, name in enumerate(classes)}
     moved = torch.tensor([positions.get(name, -1) for name in data.classes])[data.labels]
-    is_known = moved >= 0
-    return replace(
-        data, images=data.images[is_known], labels=moved[is_known], classes=tuple(classes)
-    )
+    known = (moved >= 0).nonzero().flatten()
+    return replace(data.select(known), labels=moved[known], classes=tuple(classes))

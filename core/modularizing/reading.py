@@ -208,5 +208,5 @@ def _read_together(
     names = [[together.name(i, node) for node in own] for i, own in enumerate(outputs)]
     wanted = tuple(dict.fromkeys(name for own in names for name in own))
     prepare, device = normalizing(origin.contract), origin.device
-    values = read(together.network, data.images, prepare, wanted, device=device)
+    values = read(together.network, data.pixels, prepare, wanted, device=device)
     return [torch.cat([values[name] for name in own], dim=1) for own in names]

@@ -10,11 +10,12 @@ import numpy as np
 import torch
 
 from modpm.core.data import augment, is_mirrorable, normalise
+from modpm.core.data.image_data import in_chunks
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from modpm.core.data.image_data import ImageData
+    from modpm.core.data.image_data import ImageData, Pixels
     from modpm.core.formats.manifest import InputContract
 
 
@@ -49,19 +50,28 @@ class TrainingImages:
     device: torch.device = _PROCESSOR
 
     @cached_property
-    def pixels(self) -> Tensor:
+    def pixels(self) -> Pixels:
         """The images as bytes, on the device if they fit there."""
-        return self.data.images.to(self.device) if self._fit else self.data.images
+        if self.device.type == "cpu" or not self._fit:
+            return self.data.pixels
+        images = torch.empty(self.data.pixels.shape, dtype=torch.uint8, device=self.device)
+        n = 0
+        for chunk in in_chunks(self.data.pixels):
+            images[n : n + len(chunk)] = chunk
+            n += len(chunk)
+        return images
 
     @property
     def _fit(self) -> bool:
         if self.device.type != "cuda":
             return True
         free, _ = torch.cuda.mem_get_info(self.device)
-        return self.data.images.nbytes < _SHARE_OF_DEVICE * free
+        return self.data.pixels.shape.numel() < _SHARE_OF_DEVICE * free
 
     def _at(self, positions: Tensor) -> Tensor:
-        return self.pixels[positions.to(self.pixels.device)].to(self.device)
+        pixels = self.pixels
+        on_device = isinstance(pixels, torch.Tensor) and pixels.device.type != "cpu"
+        return pixels[positions.to(self.device) if on_device else positions].to(self.device)
 
     def batch(self, positions: Tensor, generator: torch.Generator) -> Batch:
         """Return the images at some positions, each cut at random and mirrored where that helps.

@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING
 import torch
 
 from modpm.core.data import normalise
+from modpm.core.data.image_data import in_chunks
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from torch import Tensor, nn
 
+    from modpm.core.data.image_data import Pixels
     from modpm.core.formats.manifest import InputContract
     from modpm.core.graph import GraphNetwork
 
@@ -40,7 +42,7 @@ def normalizing(contract: InputContract) -> Prepare:
 @torch.no_grad()
 def read(
     network: GraphNetwork,
-    images: Tensor,
+    images: Pixels,
     prepare: Prepare,
     nodes: Sequence[str],
     *,
@@ -81,7 +83,7 @@ def read(
 
 def predict(
     network: GraphNetwork,
-    images: Tensor,
+    images: Pixels,
     prepare: Prepare,
     *,
     device: torch.device | None = None,
@@ -93,7 +95,7 @@ def predict(
 
 
 def batches(
-    images: Tensor, prepare: Prepare, device: torch.device, progress: Progress | None = None
+    images: Pixels, prepare: Prepare, device: torch.device, progress: Progress | None = None
 ) -> Iterator[Tensor]:
     """Give images in order as a network reads them, on its device.
 
@@ -109,7 +111,7 @@ def batches(
     """
     n_at_once = BATCH_SIZE if device.type == "cpu" else ACCELERATED_BATCH_SIZE
     done = 0
-    for part in torch.split(images, n_at_once):
+    for part in in_chunks(images, n_at_once):
         prepared = prepare(part.to(device, non_blocking=True))
         yield prepared.contiguous(memory_format=torch.channels_last)
         done += len(part)

@@ -154,7 +154,7 @@ def importance_of_kernels(network: GraphNetwork, images: TrainingImages) -> dict
     return kernel_importance(
         network,
         cuttable_convolutions(network.graph),
-        batches(chosen.images, normalizing(images.contract), device_of(network)),
+        batches(chosen.pixels, normalizing(images.contract), device_of(network)),
         chosen.labels,
         len(chosen.classes),
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
@@ -294,8 +294,7 @@ def _share(data: ImageData, index: int, n_processes: int) -> ImageData:
     """Return one process's share of images; all of them where there are too few to share."""
     if len(data) < n_processes:
         return data
-    images, labels = data.images[index::n_processes], data.labels[index::n_processes]
-    return replace(data, images=images, labels=labels)
+    return data.select(range(index, len(data), n_processes))
 
 
 def _write_metrics(run: Run, metrics: dict[str, Any]) -> None:

@@ -17,7 +17,7 @@ import torch
 from PIL import Image
 
 from modpm.core import kept_images
-from modpm.core.data import ImageData, load_data
+from modpm.core.data import ImageData, default_statistics, load_data
 from modpm.core.errors import ModpmError
 
 if TYPE_CHECKING:
@@ -224,13 +224,28 @@ def test_many_processes_at_once_keep_one_file(photos: Path) -> None:
     assert not list(kept_images.folder().glob(".*.new"))
 
 
-def test_many_images_that_are_selected_are_the_same_in_a_file(
-    photos: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_images_that_are_selected_are_read_from_the_file_and_not_copied(photos: Path) -> None:
+    load_data(photos, "train")
     data = load_data(photos, "train")
-    expected = data.select([5, 1, 1])
-    monkeypatch.setattr("modpm.core.data.image_data._WORTH_A_FILE", 1)
-    assert torch.equal(data.select([5, 1, 1]).images, expected.images)
+    few = data.select([5, 1, 1, 7]).select([3, 0])
+    assert torch.equal(few.images, data.images[[7, 5]])
+    assert few.labels.tolist() == data.labels[[7, 5]].tolist()
+    data.images[7] = 3  # written to the memory that both are in
+    assert set(few.images[0].flatten().tolist()) == {3}
+
+
+def test_statistics_are_kept(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = load_data(photos, "train")
+    part = [0, 3, 4]
+    plain = ImageData(data.images[part].clone(), data.labels[part], data.classes, "", "")
+    expected = default_statistics(plain)
+
+    def fail(_pixels: object) -> None:
+        pytest.fail("pixels are read")
+
+    monkeypatch.setattr("modpm.core.data.normalisation.moments_of", fail)
+    again = load_data(photos, "train")
+    assert default_statistics(again.select(part)) == expected
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="told by /proc")
