@@ -62,7 +62,8 @@ if TYPE_CHECKING:
     default="auto",
     show_default=True,
     metavar="KIND",
-    help="How scores are made: `platt`, `one-vs-rest-head`, or the better one for each class.",
+    help="How scores are made: `platt`, `one-vs-rest-head`, or the better one for each class; or "
+    "a calibration of yours, package.module:Class.",
 )
 @click.option(
     "--measure-on",

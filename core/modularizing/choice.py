@@ -81,7 +81,7 @@ class Search:
         origin: The modular network.
         evidence: What says which kernels each class keeps.
         describer: Makes the manifests that composing reads.
-        calibration: The kind of the scores.
+        calibration: The name of one, or `auto`.
         budget: Most points of accuracy that may be lost.
     """
 

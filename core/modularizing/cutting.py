@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import torch
 from msgspec.structs import replace
 
 from modpm.core.formats.network_graph import Graph, Node
+from modpm.core.graph import infer_shapes
 from modpm.core.slicing import slice_graph
 
 if TYPE_CHECKING:
@@ -141,7 +141,7 @@ class ScoredNetwork:
 
 
 def with_score(network: CutNetwork, calibrator: Calibrator) -> ScoredNetwork:
-    """Append the calibration of a cut network: one linear node that gives the score.
+    """Append the calibration of a cut network: the nodes that give the score.
 
     Args:
         network: Cut for one class.
@@ -155,16 +155,13 @@ def with_score(network: CutNetwork, calibrator: Calibrator) -> ScoredNetwork:
         read = (node.name for node in network.features)
         nodes.append(Node(source, "cat", (*read, logit)))
     score = _free_name(network.graph, "score")
-    roles = {"weight": f"{score}.weight", "bias": f"{score}.bias"}
-    nodes.append(Node(score, "linear", (source,), {"n_features": 1}, roles))
+    n_read = infer_shapes(replace(network.graph, nodes=tuple(nodes)))[source][0]
+    added, fitted = calibrator.nodes(source, n_read, score)
+    nodes += added
     like = next(iter(network.tensors.values()))
     return ScoredNetwork(
         Graph(network.graph.input, network.graph.input_shape, tuple(nodes), score),
-        {
-            **network.tensors,
-            roles["weight"]: calibrator.weight[None].to(like.dtype),
-            roles["bias"]: torch.tensor([calibrator.bias], dtype=like.dtype),
-        },
+        {**network.tensors, **{name: tensor.to(like.dtype) for name, tensor in fitted.items()}},
         score,
         logit,
         features,

@@ -12,10 +12,10 @@ from modpm.core.composition.evaluation import average_precision
 from modpm.core.composition.fused import fuse
 from modpm.core.formats.manifest import ClassMetrics, ComposedAccuracy
 from modpm.core.graph import Cost, count
-from modpm.core.modularizing.calibration import FittedScore, fit_score
+from modpm.core.modularizing.calibration import FittedScore, fit_scores
 from modpm.core.modularizing.cutting import ScoredNetwork, cut, kernel_retention_rate, with_score
 from modpm.core.modularizing.origin import HELD_OUT, N_DIGITS, TEST
-from modpm.core.modularizing.reading import Readings, read_cuts, read_scores
+from modpm.core.modularizing.reading import read_cuts, read_scores
 from modpm.core.training.inference import accuracy, normalizing, predict
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ def fit_networks(
     Args:
         origin: The modular network.
         masks: Module masks, by convolution.
-        calibration: A kind of calibration, or `auto`.
+        calibration: The name of a calibration, or `auto`.
         progress: Told how many classes are done, and of how many.
 
     Shapes:
@@ -93,14 +93,12 @@ def _fit_together(
 ) -> Iterator[FittedNetwork]:
     cuts = [cut(origin.graph, origin.tensors, masks, i) for i in classes]
     readings = read_cuts(cuts, origin.validation, origin)
-    for network, found in zip(cuts, readings, strict=True):
-        yield _scored(origin, network, found, calibration)
+    scores = fit_scores(readings, classes, calibration, origin.device)
+    for network, fitted in zip(cuts, scores, strict=True):
+        yield _scored(origin, network, fitted)
 
 
-def _scored(
-    origin: OriginNetwork, network: CutNetwork, readings: Readings, calibration: str
-) -> FittedNetwork:
-    fitted = fit_score(readings, network.class_index, calibration)
+def _scored(origin: OriginNetwork, network: CutNetwork, fitted: FittedScore) -> FittedNetwork:
     scored = with_score(network, fitted.calibrator)
     return FittedNetwork(
         network.class_index,

@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from modpm.core.calibrations import find_calibration
 from modpm.core.composition.fused import obstacle
 from modpm.core.data.naming import default_namespace, module_names
 from modpm.core.errors import ModpmError
@@ -21,7 +22,7 @@ from modpm.core.formats.release_terms import (
     checked_version,
 )
 from modpm.core.formats.whole_files import is_free, whole_tree, write_file
-from modpm.core.modularizing.calibration import KINDS
+from modpm.core.modularizing.calibration import AUTO
 from modpm.core.modularizing.choice import Choice, Search
 from modpm.core.modularizing.description import Describer, ReleaseDetails, files_of
 from modpm.core.modularizing.fitting import compose_all, fit_networks, measure_networks, modules_of
@@ -39,7 +40,6 @@ if TYPE_CHECKING:
     from modpm.core.training.evidence import Criterion, Evidence
 
 
-AUTO = "auto"
 MEASURED_ON = (TEST, "held-out")
 
 
@@ -51,7 +51,7 @@ class Request:
         output: The folder for the distributions.
         criterion: What says which kernels are retained; None to choose it.
         budget: The most points of accuracy that may be lost, where it is chosen.
-        calibration: The kind of the scores, or `auto`.
+        calibration: The name of one, or `auto`.
         measures_test: Whether the test split is read.
         details: What is the same for all releases.
     """
@@ -83,8 +83,8 @@ def checked_request(
     """Return what a user asks for, if it can be done.
 
     Raises:
-        ModpmError: `invalid-threshold`, `bad-setting`, `invalid-name`, `same-name`,
-            `invalid-version`, `invalid-license` or `folder-exists`.
+        ModpmError: `invalid-threshold`, `bad-setting`, `unknown-calibration`, `invalid-name`,
+            `same-name`, `invalid-version`, `invalid-license` or `folder-exists`.
     """
     details = ReleaseDetails(
         names=tuple(module_names(namespace or default_namespace(run.config.data), run.classes)),
@@ -97,7 +97,7 @@ def checked_request(
         output=_checked_output(output),
         criterion=_checked_criterion(evidence_type, threshold, retention, run.config.retention),
         budget=_checked_budget(budget),
-        calibration=_checked(calibration, (AUTO, *KINDS), "calibration"),
+        calibration=_checked_calibration(calibration),
         measures_test=_checked(measure_on, MEASURED_ON, "split to measure on") == TEST,
         details=details,
     )
@@ -147,6 +147,12 @@ def _checked(value: str, allowed: Sequence[str], what: str) -> str:
             exit_code=2,
         )
     return value
+
+
+def _checked_calibration(name: str) -> str:
+    if name != AUTO:
+        find_calibration(name)
+    return name
 
 
 def _checked_output(output: Path) -> Path:
@@ -208,7 +214,8 @@ def modularize(
         license: An SPDX license expression.
         authors: Who made them.
         summary: One line for people; None for one that names the class.
-        calibration: `platt`, `one-vs-rest-head`, or `auto` for the better one of each class.
+        calibration: `platt`, `one-vs-rest-head`, or `auto` for the better one of each class; one of
+            another package, or `package.module:Class`.
         measure_on: `test`, or `held-out` for the held-out images alone: the test split is not
             read then, which is faster.
         device: Where networks run: `cpu`, `cuda`, `mps`, or `auto` for the accelerator where there

@@ -8,17 +8,21 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.linear_model import LogisticRegression
+from tests.modularizing.calibrators import fit
 from torch import Tensor
 
+from modpm.core import named_classes
+from modpm.core.calibrations import HEAD, PLATT, find_calibration
+from modpm.core.calibrations.calibration import Calibration
+from modpm.core.calibrations.logistic import fit_logistic, smoothed_targets
+from modpm.core.errors import ModpmError
+from modpm.core.modularizing import calibration
 from modpm.core.modularizing.calibration import (
-    HEAD,
-    PLATT,
+    AUTO,
+    FittedScore,
     balanced_mean,
-    fit,
     fit_common_platt,
-    fit_logistic,
-    fit_score,
-    smoothed_targets,
+    fit_scores,
     stratified_folds,
 )
 from modpm.core.modularizing.reading import Readings
@@ -34,8 +38,9 @@ def gaussian_logits(n_class: int, n_other: int, seed: int = 0) -> tuple[Tensor, 
     return logits + 2.0 * is_class, is_class
 
 
-def readings_of(features: Tensor, logits: Tensor, labels: Tensor) -> Readings:
-    return Readings(features, logits, labels)
+def fit_score(readings: Readings, label: int, kind: str = AUTO) -> FittedScore:
+    (fitted,) = fit_scores([readings], [label], kind)
+    return fitted
 
 
 @settings(deadline=None, max_examples=20)
@@ -45,9 +50,11 @@ def test_logistic_regression_is_that_of_scikit_learn(seed: int, ridge: float) ->
     inputs = torch.randn(60, 3, generator=generator, dtype=torch.float64)
     is_class = torch.rand(60, generator=generator) < (inputs[:, 0] * 2).sigmoid()
     is_class[:2] = torch.tensor([True, False])
-    weight, bias = fit_logistic(
-        inputs, is_class.double(), torch.full((3,), ridge, dtype=torch.float64)
-    )
+    # Another problem beside it, which takes other steps.
+    both = torch.stack([inputs, 5 * inputs.flip(0)])
+    targets = torch.stack([is_class, is_class.roll(1)]).double()
+    weights, biases = fit_logistic(both, targets, torch.full((2, 3), ridge, dtype=torch.float64))
+    weight, bias = weights[0], float(biases[0])
     oracle = LogisticRegression(C=1 / ridge, tol=1e-10, max_iter=5000)
     oracle.fit(inputs.numpy(), is_class.numpy())
     np.testing.assert_allclose(weight.numpy(), oracle.coef_[0], atol=1e-5)
@@ -61,8 +68,8 @@ def test_a_score_is_the_log_of_the_likelihood_ratio_whatever_share_the_class_has
     logits, is_class = gaussian_logits(n_class, n_other)
     platt = fit(PLATT, NONE.reshape(len(logits), 0), logits, is_class)
     slope_error, bias_error = 0.15, 0.2  # three standard errors of the rarest case
-    assert float(platt.weight[0]) == pytest.approx(2.0, abs=slope_error)
-    assert platt.bias == pytest.approx(-2.0, abs=bias_error)
+    assert float(platt.fitted["weight"]) == pytest.approx(2.0, abs=slope_error)
+    assert float(platt.fitted["bias"]) == pytest.approx(-2.0, abs=bias_error)
 
 
 def test_modules_of_origins_of_few_and_of_many_classes_compare_fairly() -> None:
@@ -108,8 +115,9 @@ def test_constant_logits_and_features_say_nothing() -> None:
 
 
 def test_smoothed_targets_are_those_of_platt() -> None:
-    targets = smoothed_targets(torch.tensor([True, False, False, True, False]))
-    assert targets.tolist() == [3 / 4, 1 / 5, 1 / 5, 3 / 4, 1 / 5]
+    both = [[True, False, False, True, False], [False, False, False, True, False]]
+    targets = smoothed_targets(torch.tensor(both)).tolist()
+    assert targets == [[3 / 4, 1 / 5, 1 / 5, 3 / 4, 1 / 5], [*[1 / 6] * 3, 2 / 3, 1 / 6]]
 
 
 def test_a_head_on_useless_features_is_nearly_platt() -> None:
@@ -127,14 +135,14 @@ def test_auto_takes_the_head_where_features_help_and_platt_where_they_do_not() -
     labels = (~is_class).long()
     helpful = torch.randn(1000, 1, generator=generator) + 2.0 * is_class[:, None]
     noise = torch.randn(1000, 60, generator=generator)
-    assert fit_score(readings_of(helpful, logits, labels), 0).calibrator.kind == HEAD
-    assert fit_score(readings_of(noise, logits, labels), 0).calibrator.kind == PLATT
+    assert fit_score(Readings(helpful, logits, labels), 0).calibrator.kind == HEAD
+    assert fit_score(Readings(noise, logits, labels), 0).calibrator.kind == PLATT
 
 
 def test_held_out_scores_come_of_the_other_half() -> None:
     logits, is_class = gaussian_logits(40, 60)
     labels = (~is_class).long()
-    fitted = fit_score(readings_of(NONE.reshape(100, 0), logits, labels), 0, PLATT)
+    fitted = fit_score(Readings(NONE.reshape(100, 0), logits, labels), 0, PLATT)
     folds = stratified_folds(labels)
     rest = folds != 0
     other = fit(PLATT, NONE.reshape(int(rest.sum()), 0), logits[rest], is_class[rest])
@@ -151,7 +159,7 @@ def test_folds_divide_every_class() -> None:
 
 def test_one_image_of_a_class_is_enough_for_numbers() -> None:
     logits, labels = torch.tensor([3.0, -1.0, -2.0, 0.0]), torch.tensor([0, 1, 1, 1])
-    fitted = fit_score(readings_of(logits[:, None], logits, labels), 0)
+    fitted = fit_score(Readings(logits[:, None], logits, labels), 0)
     assert torch.isfinite(fitted.held_out_scores).all()
     assert np.isfinite([fitted.log_loss, fitted.brier_score]).all()
 
@@ -173,3 +181,59 @@ def test_the_class_and_the_rest_weigh_the_same_in_a_balanced_mean() -> None:
     values = torch.tensor([1.0, 0.0, 0.0, 0.0])
     assert balanced_mean(values, values > 0) == 0.5
     assert balanced_mean(values[1:], values[1:] > 0) == 0.0
+
+
+@pytest.mark.parametrize("kind", [AUTO, PLATT, HEAD])
+def test_scores_that_are_fitted_at_once_are_those_of_each_alone(
+    kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Modules of which each reads another number of features, three of them at a time."""
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.randint(0, 5, (300,), generator=generator)
+    sizes = [3, 0, 7, 2, 4]
+    readings = [
+        Readings(
+            torch.randn(300, n, generator=generator) + 1.5 * (labels == i)[:, None] * (i % 2),
+            torch.randn(300, generator=generator) + 2.0 * (labels == i),
+            labels,
+        )
+        for i, n in enumerate(sizes)
+    ]
+    monkeypatch.setattr(calibration, "N_NUMBERS", 3 * 300 * (max(sizes) + 1))
+    found = fit_scores(readings, range(5), kind)
+    for i, together in enumerate(found):
+        alone = fit_score(readings[i], i, kind)
+        assert together.calibrator.kind == alone.calibrator.kind
+        torch.testing.assert_close(together.held_out_scores, alone.held_out_scores)
+        assert together.log_loss == pytest.approx(alone.log_loss)
+        n_read = sizes[i] + 1 if alone.calibrator.reads_features else 1
+        nodes, tensors = together.calibrator.nodes("read", n_read, "score")
+        assert (nodes, tensors["score.weight"].shape) == (
+            alone.calibrator.nodes("read", n_read, "score")[0],
+            (1, n_read),
+        )
+        expected = alone.calibrator.nodes("read", n_read, "score")[1]
+        torch.testing.assert_close(tensors, expected, rtol=1e-6, atol=1e-6)
+
+
+TOY = "tests.modularizing.calibrators:Midpoint"
+
+
+@pytest.mark.parametrize("name", [PLATT, HEAD, TOY])
+def test_a_calibration_is_found_by_its_name(name: str) -> None:
+    assert issubclass(find_calibration(name), Calibration)
+
+
+@pytest.mark.parametrize("name", ["guess", "tests.modularizing.calibrators:Other", "math:pi", ":"])
+def test_what_is_no_calibration_is_refused(name: str) -> None:
+    with pytest.raises(ModpmError) as refusal:
+        find_calibration(name)
+    assert (refusal.value.code, refusal.value.exit_code) == ("unknown-calibration", 2)
+
+
+def test_another_package_names_its_calibration(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Entry:
+        value = TOY
+
+    monkeypatch.setattr(named_classes, "entry_points", lambda **_: [Entry])
+    assert find_calibration("toy").__name__ == "Midpoint"

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 import torch
+from tests.modularizing.calibrators import fit
 from torch import nn
 
+from modpm.core.calibrations import HEAD, PLATT
 from modpm.core.graph import build, infer_shapes, trace
-from modpm.core.modularizing.calibration import HEAD, PLATT, fit
 from modpm.core.modularizing.cutting import (
     CutNetwork,
     ScoredNetwork,
@@ -139,7 +140,7 @@ def test_a_head_reads_averages_that_the_network_computes_anyway() -> None:
     assert alone.inputs == shared.inputs
 
 
-@pytest.mark.parametrize("kind", [PLATT, HEAD])
+@pytest.mark.parametrize("kind", [PLATT, HEAD, "tests.modularizing.calibrators:Midpoint"])
 def test_the_score_node_gives_what_the_calibrator_gives(
     origin: OriginNetwork, networks: list[CutNetwork], kind: str
 ) -> None:
@@ -149,10 +150,8 @@ def test_the_score_node_gives_what_the_calibrator_gives(
             kind, readings.features, readings.logits, data.labels == network.class_index
         )
         scored = with_score(network, calibrator)
-        score = scored.graph.node(scored.score)
-        assert score.operator == "linear"
         assert scored.graph.output == scored.score
-        assert (scored.features is None) == (kind == PLATT)
+        assert (scored.features is not None) == (kind == HEAD)
         assert infer_shapes(scored.graph)[scored.score] == (1,)
         expected = calibrator.scores(readings.features, readings.logits).float()
         found = outputs_of(scored, data, origin)[:, 0]

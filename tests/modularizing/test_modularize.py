@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
+from torch.nn import functional as F  # noqa: N812 -- torch's own name for it
 
 import modpm
 from modpm.core.composition.class_module import ClassModule
@@ -94,6 +95,19 @@ def test_manifests_record_what_both_compositions_of_all_classes_gave(
     assert f"{first.fused:.2%} fused" in compose_modules(modules).reasons[0]
 
 
+def test_a_calibration_of_another_package_makes_the_scores(small_run: Run, tmp_path: Path) -> None:
+    kind = "tests.modularizing.calibrators:Midpoint"
+    made = modularize(small_run, output=tmp_path / "dist", calibration=kind, measure_on="held-out")
+    assert {m.calibration.kind for m in made.manifests} == {kind}
+    modules = [ClassModule.from_folder(one.folder) for one in made.distributions[:3]]
+    graph, data = modules[0].graph, small_run.validation_data().select(range(200))
+    assert graph.node(graph.output).operator == "channel_affine"
+    apart = compose_modules(modules, "independent")
+    chosen = torch.isin(data.labels, torch.arange(3))
+    found = apart.score_images(data.images[chosen]).argmax(1)
+    assert accuracy(F.one_hot(found, 3), data.labels[chosen]) > 0.8
+
+
 def test_modules_of_one_run_have_one_calibration_of_the_logits(made: Modularization) -> None:
     pairs = {(m.calibration.slope, m.calibration.intercept) for m in made.manifests}
     assert len(pairs) == 1
@@ -178,7 +192,7 @@ def test_details_of_the_releases_are_taken_over(small_run: Run, tmp_path: Path) 
         ({"version": "1.0+here"}, "invalid-version"),
         ({"license": "Do What You Like"}, "invalid-license"),
         ({"summary": "x" * 501}, "bad-setting"),
-        ({"calibration": "guess"}, "bad-setting"),
+        ({"calibration": "guess"}, "unknown-calibration"),
         ({"measure_on": "train"}, "bad-setting"),
     ],
 )

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from modpm.core import named_classes
 from modpm.core.composition.class_module import ClassModule
 from modpm.core.composition.compose import compose_modules
 from modpm.core.data import load_data
 from modpm.core.errors import ModpmError
 from modpm.core.modularizing.modularize import modularize
-from modpm.core.training import methods
 from modpm.core.training.loop import train
 from modpm.core.training.methods import find_method
 from modpm.core.training.methods.method import Method
@@ -39,9 +39,9 @@ def test_what_is_no_method_is_refused(name: str) -> None:
 
 def test_another_package_names_its_method(monkeypatch: pytest.MonkeyPatch) -> None:
     class Entry:
-        module, attr = TOY.split(":")
+        value = TOY
 
-    monkeypatch.setattr(methods, "entry_points", lambda **_: [Entry])
+    monkeypatch.setattr(named_classes, "entry_points", lambda **_: [Entry])
     assert find_method("toy").__name__ == "Toy"
 
 
