@@ -7,10 +7,12 @@ import sys
 
 import click
 
+from modpm.cli.options import allow_http_option
 from modpm.cli.output import say
 
 
 @click.command("login", epilog="Example: modpm login; printf %s $TOKEN | modpm login --token-stdin")
+@allow_http_option
 @click.option("--token-stdin", is_flag=True, help="Read the token from standard input.")
 def command(*, token_stdin: bool) -> None:
     """Log in to the Hugging Face Hub.

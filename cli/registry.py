@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from modpm.cli.groups import Group
-from modpm.cli.options import target_registry_option
+from modpm.cli.options import allow_http_option, target_registry_option
 from modpm.cli.output import counted, emit, say, warn_of
 from modpm.registry.publication.changing import reindex
 
@@ -19,6 +19,7 @@ def command() -> None:
 
 @command.command("reindex", epilog="Example: modpm registry reindex --registry s3://acme/modules")
 @target_registry_option
+@allow_http_option
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 def make_anew(registry: str | None, as_json: bool) -> None:
     """Make anew what search and completion know of a registry.

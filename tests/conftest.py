@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,10 +10,15 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import settings
 
+from modpm.cli import command_line
+from modpm.cli.output import report_error
 from modpm.registry.backends import retrying
+from tests.cli.commands import options_of, options_told_alone
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from modpm.core.errors import ModpmError
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
@@ -34,6 +40,28 @@ def _user_is_nobody(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Keep decoded images, and whatever else is a user's, out of the folder of who tests."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MODPM_HOME", str(tmp_path_factory.mktemp("home")))
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _hints_name_options_of_the_verb() -> Iterator[None]:
+    """Let no hint name an option alone that the verb which failed does not have."""
+    run = command_line.run
+    words: list[str] = []
+
+    def run_and_remember(argv: list[str]) -> int:
+        words[:] = itertools.takewhile(lambda word: not word.startswith("-"), argv)
+        return run(argv)
+
+    def check_and_report(error: ModpmError, *, as_json: bool) -> None:
+        verb = command_line.ALIASES.get(words[0], words[0]) if words else ""
+        told = options_told_alone(error.hint or "")
+        assert verb not in command_line.VERBS or told <= options_of(verb), error.hint
+        report_error(error, as_json=as_json)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(command_line, "run", run_and_remember)
+        patch.setattr(command_line, "report_error", check_and_report)
         yield
 
 

@@ -161,6 +161,9 @@ def _with_offsets(graph: Graph, names: Collection[str]) -> Graph:
     return msgspec.structs.replace(graph, nodes=nodes)
 
 
+_COMPOSE_APART = "compose them by `modpm compose NAME... --strategy independent -o CLF`"
+
+
 def mismatch(module: ClassModule, why: str) -> ModpmError:
     """Return the error for modules that name one origin and contradict each other."""
     return ModpmError(
@@ -168,7 +171,7 @@ def mismatch(module: ClassModule, why: str) -> ModpmError:
         code="origin-mismatch",
         where=f"{module.manifest.name} {module.manifest.version}",
         why=why,
-        hint="compose them with `--strategy independent`",
+        hint=_COMPOSE_APART,
     )
 
 
@@ -194,7 +197,7 @@ def fuse(modules: Sequence[ClassModule], labels: Sequence[str]) -> Scorer:
             "the class modules cannot be fused",
             code="cannot-fuse",
             why=why,
-            hint="compose them with `--strategy independent`",
+            hint=_COMPOSE_APART,
         )
     graph, joined = join(modules, origin.graph)
     outputs = [module.manifest.output.class_index for module in modules]
@@ -291,5 +294,5 @@ def _different_origins(modules: Sequence[ClassModule]) -> ModpmError:
         "class modules of different origins cannot be fused",
         code="different-origins",
         why="\n".join(lines),
-        hint="compose them with `--strategy auto`, which fuses what can be, or `independent`",
+        hint="compose them by `modpm compose NAME... -o CLF`, which fuses those that can be",
     )

@@ -311,7 +311,7 @@ def _bad_images(bad: Sequence[_Bad], n: int, source: str) -> ModpmError:
         code="bad-image",
         where=source,
         why="\n".join(named + more),
-        hint="mend or remove them, or leave them out with --skip-bad",
+        hint="mend or remove them; `train` and `evaluate` leave them out with `--skip-bad`",
     )
 
 

@@ -79,6 +79,7 @@ def remove(
     *,
     offline: bool = False,
     dry_run: bool = False,
+    resolve_timeout: float | None = None,
 ) -> Installation:
     """Take requirements out of `modpm.toml`, and install what is left.
 
@@ -89,13 +90,15 @@ def remove(
         project: A folder in the project.
         offline: Open no registry.
         dry_run: Change nothing.
+        resolve_timeout: As for `install`.
 
     Raises:
         ModpmError: `not-asked`, or as `install`.
     """
     removed = parse_selection(names)
     edit = Edit(remove=removed)
-    request = Request(edit, bounds=Bounds.of(), offline=offline, dry_run=dry_run)
+    bounds = Bounds.of(resolve_timeout=resolve_timeout)
+    request = Request(edit, bounds=bounds, offline=offline, dry_run=dry_run)
     place = Project.discover(project)
 
     def make_plan() -> Plan:

@@ -49,8 +49,9 @@ class Bounds(NamedTuple):
         """
         until = None if exclude_newer is None else _until(exclude_newer)
         if resolve_timeout is None:
-            return cls(until, _seconds(os.environ.get(_TIMEOUT_VARIABLE) or _DEFAULT_SECONDS))
-        return cls(until, _seconds(resolve_timeout))
+            text = os.environ.get(_TIMEOUT_VARIABLE) or _DEFAULT_SECONDS
+            return cls(until, _seconds(text, _TIMEOUT_VARIABLE))
+        return cls(until, _seconds(resolve_timeout, "--resolve-timeout"))
 
 
 _DEFAULT_BOUNDS = Bounds(None, _DEFAULT_SECONDS)
@@ -118,7 +119,7 @@ def _until(text: str) -> str:
     )
 
 
-def _seconds(given: float | str) -> float:
+def _seconds(given: float | str, where: str) -> float:
     try:
         seconds = float(given)
     except ValueError:
@@ -127,7 +128,8 @@ def _seconds(given: float | str) -> float:
         raise ModpmError(
             f"resolving cannot be given {str(given)[:40]!r} seconds",
             code="bad-setting",
-            hint=f"give a number above 0 by `--resolve-timeout`, or in `{_TIMEOUT_VARIABLE}`",
+            where=where,
+            hint="give a number above 0, such as 60",
             exit_code=2,
         )
     return seconds

@@ -156,8 +156,8 @@ class Sources(NamedTuple):
             code="other-registry",
             where=str(self.root),
             why=why,
-            hint="name the registry that it belongs to by `--registry`, or, if it has moved, name "
-            f"the other and add `--move-namespace {namespace}`",
+            hint="let it come from the registry that it belongs to; if it has moved, run "
+            f"`modpm lock --registry URL --move-namespace {namespace}`",
         )
 
     def _in_words(self, address: Address) -> str:

@@ -144,7 +144,7 @@ class Explanation:
             return ModpmError(
                 "there is no one origin for the modules that are asked for",
                 code="no-common-origin",
-                hint="ask for other versions, or leave out `--same-origin`",
+                hint="ask for other versions, or give `--no-same-origin`",
             )
         errors = [obstacle.error for obstacle in self._obstacles]
         if errors and not self._contested and len({error.code for error in errors}) == 1:

@@ -5,15 +5,14 @@ from __future__ import annotations
 import inspect
 from typing import TYPE_CHECKING
 
-import click
 import pytest
+from tests.cli.commands import COMMANDS
 
 import modpm
 from modpm.cli.command_line import VERBS
-from modpm.cli.command_line import modpm as command_line
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
 NAMES = {
     ("list",): ("installed",),  # `from modpm import *` must leave Python's own
@@ -30,23 +29,6 @@ ONLY_AS_OPTIONS = {
 }
 ONLY_IN_PYTHON = {"login": {"token"}, "modularize": {"evidence"}}
 IN_BOTH_WORLDS = {"progress", "report", "on_problem"}  # how the function tells how far it is
-
-
-def commands(
-    group: click.Group = command_line, *above: str
-) -> Iterator[tuple[tuple[str, ...], click.Command]]:
-    """Give every command, with the words that call it."""
-    context = click.Context(group)
-    for name in group.list_commands(context):
-        command = group.get_command(context, name)
-        assert command is not None
-        if isinstance(command, click.Group):
-            yield from commands(command, *above, name)
-        else:
-            yield (*above, name), command
-
-
-COMMANDS = dict(commands())
 
 
 def function_of(words: tuple[str, ...]) -> Callable[..., object]:

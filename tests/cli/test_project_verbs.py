@@ -233,3 +233,23 @@ def test_several_registries_may_be_named(run: Run, registry: Path, tmp_path: Pat
     )
 
     assert data(outcome)["modules"][0]["registry"] == str(registry)
+
+
+@pytest.mark.parametrize("verb", [("whoami",), ("remove", "digits/7"), ("registry", "reindex")])
+def test_a_verb_that_is_told_to_allow_http_can_be(
+    verb: tuple[str, ...], run: Run, registry: Path, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run("install", "digits/7", "digits/8", "--registry", registry)
+    url = "http://modules.invalid"
+    monkeypatch.setenv("HF_ENDPOINT", url)
+    monkeypatch.setenv("HF_TOKEN", "hf_x")
+    monkeypatch.setenv("MODPM_REGISTRY", url)
+    path = here / "modpm.toml"
+    path.write_text(path.read_text().replace(str(registry), url))
+    (here / "modpm.lock").unlink()
+
+    refused = run(*verb)
+    allowed = run(*verb, "--allow-http")
+
+    assert "asked without encryption" in refused.err
+    assert "asked without encryption" not in allowed.err

@@ -205,7 +205,7 @@ def test_the_releases_that_stand_in_the_way_of_one_origin_are_named() -> None:
     assert error.code == "no-common-origin"
     assert error.what == "there is no one origin for the modules that are asked for"
     assert "no release of n/dog that fits is of the origin bbbbbbbbbbbb (n/cat 2.0)" in str(error)
-    assert "--same-origin" in str(error.hint)
+    assert "--no-same-origin" in str(error.hint)
 
     error = refused(listing, ["n/cat", "n/fox"], same_origin=True)
     assert error.code == "no-common-origin"
