@@ -27,8 +27,9 @@ if TYPE_CHECKING:
     "--reject",
     type=float,
     metavar="T",
-    help="An image is none of the above where no module's own probability reaches T. By default "
-    "every image gets a label, or as the composition NAME says.",
+    help="An image is none of the above where no module's own probability reaches T, counting "
+    "its class as often shown as not. By default every image gets a label, or as the "
+    "composition NAME says.",
 )
 @click.option(
     "--alias",

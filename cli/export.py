@@ -24,7 +24,8 @@ def command(classifier: str, format: Literal["onnx"], output: str, as_json: bool
     """Write a classifier as one ordinary file, checked against the classifier's own outputs.
 
     An ONNX file reads `images`, float32 (N, 3, height, width), red, green and blue from 0 to 1,
-    and gives `scores` (log-odds) and `probabilities`, both (N, labels). It runs without modpm.
+    and gives `scores` (log-odds, where half of all images show the label) and `probabilities`,
+    both (N, labels). It runs without modpm.
     """
     from modpm.verbs.exporting import export  # noqa: PLC0415 -- so that --help needs no torch
 

@@ -23,6 +23,8 @@ NONE_OF_THE_ABOVE = "none of the above"
 def command(classifier: str, images: tuple[str, ...], device: str, as_json: bool) -> None:
     """Classify images: label, probability and runner-up, or none of the above.
 
+    Probabilities are as if each label came equally often.
+
     CLF is the folder of a classifier. Images may have any size and colours.
     """
     from modpm.verbs.judging import predict  # noqa: PLC0415 -- so that --help needs no torch

@@ -152,7 +152,7 @@ class ClassModule(nn.Module):
         return self.manifest.input
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return the calibrated log-odds that each image shows the class."""
+        """Return the calibrated log-odds, under even odds, that each image shows the class."""
         return precise(self.network(images)).squeeze(1)
 
     @torch.inference_mode()

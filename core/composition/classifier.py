@@ -34,9 +34,10 @@ class Prediction:
 
     Attributes:
         label: The most likely label, or None for none of the above.
-        probability: Of the label among the classifier's; where the label is None, the
-            probability that not even the most likely one applies.
-        scores: The log-odds of every label.
+        probability: Of the label among the classifier's, as if each came equally often; where the
+            label is None, the probability that not even the most likely one applies, under even
+            odds.
+        scores: The log-odds of every label under even odds: as if half of all images showed it.
         runner_up: The second most likely label, or the most likely one where `label` is None.
     """
 
@@ -189,7 +190,7 @@ class Classifier(
         return () if self.composition is None else tuple(self.composition.modules)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return the score of each label: the log-odds that the image shows it."""
+        """Return the score of each label: log-odds, under even odds, that it is shown."""
         return self._score([unit_pixels(images)] * len(self.contracts))
 
     def _score(self, inputs: Sequence[Tensor]) -> Tensor:

@@ -59,8 +59,8 @@ def export_onnx(classifier: Classifier, path: Path | str) -> Export:
     """Write a classifier as an ONNX file, once onnxruntime agrees with the classifier about it.
 
     The file reads `images`, float32 (N, 3, H, W) from 0 to 1, red, green and blue, and gives
-    `scores` (N, K), log-odds, and `probabilities` (N, K), in single precision. Its metadata
-    name the labels and the threshold for none of the above.
+    `scores` (N, K), log-odds under even odds, and `probabilities` (N, K), in single precision. Its
+    metadata name the labels and the threshold for none of the above.
 
     Args:
         classifier: What to export.

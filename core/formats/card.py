@@ -141,8 +141,9 @@ def _about(manifest: Manifest) -> str:
         f"# {manifest.name} {manifest.version}\n\n"
         f"{summary}A class module of modpm: a small network "
         f"that recognises **{plain(manifest.label)}** and nothing else.{among} For each image it "
-        "gives one score, the calibrated log-odds that the image shows its class: above 0 means "
-        "more likely than not.\n"
+        "gives one score, the calibrated log-odds that the image shows its class, where half of "
+        "all images do: above 0 means that the class is likelier than the rest if both come "
+        "equally often. Where a share p of your images shows it, add ln(p / (1 - p)).\n"
     )
 
 

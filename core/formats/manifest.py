@@ -120,7 +120,8 @@ class OutputContract(Record, frozen=True, kw_only=True):
     """What the output of a class module means.
 
     Attributes:
-        kind: The output is a calibrated log-odds.
+        kind: The output is a calibrated log-odds under even odds: before the image is seen, the
+            class is as likely as all else together.
         score: The node that gives it, shape (N, 1); the output of the graph.
         logit: The node that gives the class's logit as the origin gives it, shape (N, 1).
         features: The node whose value the head reads, shape (N, D), where there is a head.

@@ -266,3 +266,10 @@ def test_a_card_that_lacks_the_tags_of_a_composition_gets_them(
     assert tags == [*search_tags(composition), "mine"]
     assert "# Mine" in completed
     assert completed_card(completed, composition) == completed
+
+
+def test_a_card_says_under_which_odds_a_score_holds(complete: Manifest) -> None:
+    text = render_card(complete)
+
+    assert "where half of all images do" in text
+    assert "add ln(p / (1 - p))" in text
