@@ -4,18 +4,23 @@ Steps: a step of each method and a plain step of the same network take turns, ea
 its images to its constraint on the weights; the ratio of each pair is of seconds an image seen,
 since views see images more than once. Modularizing: `modpm.modularize` of a run against a plain
 evaluation pass over its training images, once measured on what was held out, and once as it is by
-default, which reads the test split too, with the origin and with every module.
+default, which reads the test split too, with the origin and with every module. The first step: a
+whole process from its start until a step is trained, first with nothing kept and then again.
 
 Usage:
     python benchmarks/speed.py step --archs resnet20,small_vgg --methods views,mwt
     python benchmarks/speed.py modularize RUN
+    python benchmarks/speed.py first-step DATA
 """
 
 from __future__ import annotations
 
 import argparse
 import itertools
+import os
 import statistics
+import subprocess
+import sys
 import tempfile
 import time
 from functools import partial
@@ -33,7 +38,7 @@ from modpm.core.training.batches import TrainingImages
 from modpm.core.training.inference import normalizing, predict
 from modpm.core.training.methods import find_method
 from modpm.core.training.methods.method import Task
-from modpm.core.training.optimizer import create_optimizer, set_learning_rate
+from modpm.core.training.optimizer import Descent
 from modpm.core.training.run import Run
 
 if TYPE_CHECKING:
@@ -63,8 +68,8 @@ def stepper(name: str, arch: str, options: argparse.Namespace) -> Callable[[], t
     method = kind(build(*kind.prepare(*network, torch.Generator().manual_seed(0))), task)
     method.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks it
     method.train()
-    optimizer = create_optimizer(method, 5e-4)
-    set_learning_rate(optimizer, 1e-3)
+    optimizer = Descent(method, 5e-4)
+    optimizer.rate = 1e-3
     images, chance = some_images(), torch.Generator().manual_seed(1)
     if method.is_to_look(0.5):
         method.look(images)
@@ -138,6 +143,44 @@ def compare_modularize(options: argparse.Namespace) -> None:
         )
 
 
+FIRST_STEP = """
+import os, sys
+import modpm
+def stop(_progress):
+    used = os.times()
+    print(used.user + used.system, flush=True)
+    os._exit(0)
+modpm.train(sys.argv[1], output=sys.argv[2], progress=stop)
+"""
+
+
+def first_step(data: str, home: Path) -> tuple[float, float]:
+    """Start a process that trains one step; return its seconds, and those of processors."""
+    with tempfile.TemporaryDirectory() as folder:
+        started = time.perf_counter()
+        done = subprocess.run(
+            [sys.executable, "-c", FIRST_STEP, data, str(Path(folder) / "run")],
+            env=os.environ | {"MODPM_HOME": str(home)},
+            stdout=subprocess.PIPE,
+            check=True,
+        )
+        return time.perf_counter() - started, float(done.stdout)
+
+
+def compare_first_steps(options: argparse.Namespace) -> None:
+    """Print how long a process takes until its first step, at its first start and at others."""
+    with tempfile.TemporaryDirectory() as folder:
+        homes = [Path(folder) / str(i) for i in range(options.n)]
+        starts = [[first_step(options.data, home) for home in homes] for _ in range(2)]
+    for name, some in zip(("first", "second"), starts, strict=True):
+        wall, used = ([one[i] for one in some] for i in range(2))
+        print(
+            f"{options.data}, {name} start, n = {options.n}: first step after "
+            f"{statistics.median(wall):.2f} s ({min(wall):.2f} to {max(wall):.2f}), "
+            f"{statistics.median(used):.2f} s of processors ({min(used):.2f} to {max(used):.2f})"
+        )
+
+
 def _names(text: str) -> list[str]:
     return text.split(",")
 
@@ -157,6 +200,10 @@ def main() -> None:
     modularize.add_argument("run", type=Path)
     modularize.add_argument("-n", type=int, default=3)
     modularize.set_defaults(measure=compare_modularize)
+    first = commands.add_parser("first-step")
+    first.add_argument("data")
+    first.add_argument("-n", type=int, default=5)
+    first.set_defaults(measure=compare_first_steps)
     options = parser.parse_args()
     options.measure(options)
 

@@ -19,18 +19,16 @@ from modpm.core.training.inference import normalizing, predict
 from modpm.core.training.methods import find_method
 from modpm.core.training.methods.method import Losses, Method, Recipe, Task
 from modpm.core.training.optimizer import (
-    create_optimizer,
+    Descent,
     learning_rate,
     momentum_tensors,
     restore_momentum,
-    set_learning_rate,
 )
 from modpm.core.training.run import Run, finish_run
 from modpm.core.training.steps import CompiledLoss, EpochLosses, compile_options
 
 if TYPE_CHECKING:
-    from torch import Tensor
-    from torch.optim import Optimizer
+    from torch import Tensor, nn
 
     from modpm.core.data import ImageData
     from modpm.core.training.configuration import TrainingConfiguration
@@ -98,7 +96,7 @@ class Session:
     accelerator: Any
     method: Method
     losses: CompiledLoss
-    optimizer: Optimizer
+    optimizer: Descent
     images: TrainingImages
     steps_done: int
     sums: Mapping[str, LossSum]
@@ -119,10 +117,12 @@ def open_session(run: Run, accelerator: Any) -> Session:  # noqa: ANN401 -- acce
     method.load_state_dict(checkpoint.state)
     # Convolutions on a CPU are twice as fast so.
     method.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks it
-    optimizer = create_optimizer(method, recipe_of(run.config).weight_decay)
-    shared, optimizer = accelerator.prepare(method, optimizer)
+    method.to(device)
+    optimizer = Descent(method, recipe_of(run.config).weight_decay)
+    shared: nn.Module = method
     if accelerator.num_processes > 1:
-        shared.broadcast_buffers = False  # see `_tell_buffers`
+        shared = accelerator.prepare(method)
+        shared.broadcast_buffers = False  # type: ignore[assignment]  # see `_tell_buffers`
     restore_momentum(optimizer, method, checkpoint.momentum)
     options = compile_options(device, is_deterministic=run.config.deterministic)
     losses = CompiledLoss(shared, options)
@@ -211,8 +211,8 @@ def _train_step(session: Session, positions: Tensor, step: int) -> Losses:
     process = accelerator.process_index
     chance = seeded_generator(config.seed, step, _FIRST_PROCESS + process)
     torch.manual_seed(chance.initial_seed())  # what dropout draws from
-    rate = learning_rate(step, n_total, config.lr, recipe_of(config).warm_up)
-    set_learning_rate(session.optimizer, rate)
+    warm_up = recipe_of(config).warm_up
+    session.optimizer.rate = learning_rate(step, n_total, config.lr, warm_up)
     _look(session, step / n_total)
     mine = positions[process :: accelerator.num_processes]
     inputs = method.draw(session.images.batch(mine, chance), chance)

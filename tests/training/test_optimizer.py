@@ -5,11 +5,10 @@ import torch
 from torch import nn
 
 from modpm.core.training.optimizer import (
-    create_optimizer,
+    Descent,
     learning_rate,
     momentum_tensors,
     restore_momentum,
-    set_learning_rate,
 )
 
 
@@ -20,7 +19,7 @@ def network() -> nn.Module:
     return nn.Sequential(layer)
 
 
-def step(trained: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+def step(trained: nn.Module, optimizer: Descent) -> None:
     loss = sum((p.square().sum() for p in trained.parameters()), torch.zeros(()))
     optimizer.zero_grad()
     torch.autograd.backward(loss)
@@ -29,24 +28,54 @@ def step(trained: nn.Module, optimizer: torch.optim.Optimizer) -> None:
 
 def test_a_restored_optimizer_goes_on_as_if_never_stopped() -> None:
     straight, stopped = network(), network()
-    optimizers = create_optimizer(straight, 5e-4), create_optimizer(stopped, 5e-4)
+    optimizers = Descent(straight, 5e-4), Descent(stopped, 5e-4)
     for optimizer, trained in zip(optimizers, (straight, stopped), strict=True):
-        set_learning_rate(optimizer, 0.1)
+        optimizer.rate = 0.1
         step(trained, optimizer)
     momentum = {name: t.clone() for name, t in momentum_tensors(optimizers[1], stopped).items()}
     assert set(momentum) == {name for name, _ in stopped.named_parameters()}
-    resumed = create_optimizer(stopped, 5e-4)
+    resumed = Descent(stopped, 5e-4)
     restore_momentum(resumed, stopped, momentum)
-    set_learning_rate(resumed, 0.1)
+    resumed.rate = 0.1
     step(straight, optimizers[0])
     step(stopped, resumed)
     for one, other in zip(straight.parameters(), stopped.parameters(), strict=True):
         assert torch.equal(one, other)
 
 
+def test_steps_are_those_of_torch() -> None:
+    ours, theirs = network(), network()
+    descent = Descent(ours, 5e-4)
+    reference = torch.optim.SGD(
+        theirs.parameters(), lr=0.1, momentum=0.9, weight_decay=5e-4, nesterov=True, fused=True
+    )
+    descent.rate = 0.1
+    for _ in range(3):
+        step(ours, descent)
+        loss = sum((p.square().sum() for p in theirs.parameters()), torch.zeros(()))
+        reference.zero_grad()
+        torch.autograd.backward(loss)
+        reference.step()
+    for one, other in zip(ours.parameters(), theirs.parameters(), strict=True):
+        assert torch.equal(one, other)
+
+
+def test_parameter_that_is_trained_later_gets_its_momentum_then() -> None:
+    trained = network()
+    descent, (weight, bias, *_) = Descent(trained, 0.0), trained.parameters()
+    descent.rate = 0.1
+    weight.grad = torch.ones_like(weight)
+    descent.step()
+    assert set(momentum_tensors(descent, trained)) == {"0.weight"}
+    before, bias.grad = bias.detach().clone(), torch.ones_like(bias)
+    descent.step()
+    assert torch.allclose(bias, before - 0.19)  # the gradient and its momentum, 1 + 0.9
+    assert set(momentum_tensors(descent, trained)) == {"0.weight", "0.bias"}
+
+
 def test_there_is_no_momentum_before_the_first_step() -> None:
     trained = network()
-    assert momentum_tensors(create_optimizer(trained, 5e-4), trained) == {}
+    assert momentum_tensors(Descent(trained, 5e-4), trained) == {}
 
 
 @pytest.mark.parametrize("warm_up", [0.0, 0.15])
