@@ -1,6 +1,7 @@
 """The folder of decoded images under `MODPM_HOME`: what is in it, and how much there may be.
 
     images/<64 digits>.safetensors    one split of a data set, decoded
+    images/<64 digits>.graph          a network that is shipped, traced for images of some size
     images/<64 digits>.lock           held while that is being written
     images/.<64 digits>.….new         what is being written, or was left by a crash
 
@@ -42,11 +43,11 @@ def folder() -> Path:
 
 
 def path_for(files: Sequence[Path], asked: Sequence[object]) -> Path:
-    """Return the file that keeps what is decoded of some files.
+    """Return the file that keeps what is made of some files.
 
     Args:
-        files: What is decoded: another name, size or time of one of them is another file.
-        asked: What else decides the pixels: numbers, texts, and lists of them.
+        files: What it is made of: another name, size or time of one of them is another file.
+        asked: What else decides what is made: numbers, texts, and lists of them.
     """
     states = [(str(file.absolute()), (s := file.stat()).st_size, s.st_mtime_ns) for file in files]
     text = json.dumps([_VERSION, asked, states])

@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+import msgspec
 import torch
 
+from modpm.core.errors import ModpmError
+from modpm.core.formats import canonical_json
+from modpm.core.formats.network_graph import Graph
+from modpm.core.formats.records import convert
+from modpm.core.formats.whole_files import write_file
 from modpm.core.graph import trace
-from modpm.core.networks import check_network, create, load_initial_weights
+from modpm.core.kept_images import path_for
+from modpm.core.networks import ARCHITECTURES, check_network, create, load_initial_weights
 from modpm.core.training.batches import seeded_generator
 from modpm.core.training.methods import find_method
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from modpm.core.formats.manifest import InputContract
     from modpm.core.training.configuration import TrainingConfiguration
     from modpm.core.training.methods.method import Network
@@ -40,6 +51,53 @@ def starting_network(
         check_network(network, shape, n_classes)
         if configuration.init is not None:
             load_initial_weights(network, configuration.init)
-        graph, tensors = trace(network, torch.zeros(2, *shape))
+        graph, tensors = _traced(network, configuration, (n_classes, *shape))
     chance = seeded_generator(configuration.seed, 0, _METHOD)
     return find_method(configuration.method).prepare(graph, tensors, chance)
+
+
+def _traced(
+    network: nn.Module, configuration: TrainingConfiguration, shapes: tuple[int, ...]
+) -> Network:
+    """Read a network into a graph; the graph of one that is shipped is kept for the next time.
+
+    Tracing imports the compiler and takes longer than all else before the first step.
+    """
+    arch, width = configuration.arch, configuration.width
+    example = torch.zeros(2, *shapes[1:])
+    if arch not in ARCHITECTURES:
+        return trace(network, example)
+    # What decides the graph, but for the numbers of its tensors.
+    asked = (arch, width, shapes, torch.__version__)
+    path = path_for(_sources(), asked).with_suffix(".graph")
+    state = {name: x for name, x in network.state_dict().items() if x.is_floating_point()}
+    graph = _kept_graph(path)
+    if graph is not None:
+        names = {name for node in graph.nodes for name in node.tensors.values()}
+        if names <= state.keys():
+            return graph, {name: x.detach().clone() for name, x in state.items() if name in names}
+    graph, tensors = trace(network, example)
+    # A network may have tensors that its graph makes into others.
+    if all(name in state and torch.equal(x, state[name]) for name, x in tensors.items()):
+        _keep_graph(path, graph)
+    return graph, tensors
+
+
+def _sources() -> list[Path]:
+    """Return the files that say what a shipped network and its graph are."""
+    core = Path(__file__).parents[1]
+    folders = (core / "networks", core / "graph")
+    return sorted(path for folder in folders for path in folder.rglob("*.py"))
+
+
+def _kept_graph(path: Path) -> Graph | None:
+    try:
+        return convert(canonical_json.decode(path.read_bytes(), str(path)), Graph)
+    except (OSError, ModpmError, msgspec.ValidationError):
+        return None
+
+
+def _keep_graph(path: Path, graph: Graph) -> None:
+    with suppress(OSError, ModpmError):  # a home that cannot be written to is done without
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_file(path, canonical_json.encode(msgspec.to_builtins(graph)))
