@@ -68,7 +68,7 @@ class Scorer(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Return a score for each image and label."""
-        return precise(self.network(images))
+        return precise(self.network.predict(images))
 
 
 def precise(scores: Tensor) -> Tensor:
@@ -153,7 +153,7 @@ class ClassModule(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Return the calibrated log-odds, under even odds, that each image shows the class."""
-        return precise(self.network(images)).squeeze(1)
+        return precise(self.network.predict(images)).squeeze(1)
 
     @torch.inference_mode()
     def score_images(self, images: Images) -> Tensor:

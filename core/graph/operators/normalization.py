@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own name for it
@@ -43,29 +43,40 @@ if TYPE_CHECKING:
 # --- by the batch -----------------------------------------------------------------------------
 
 
-class _Uncounted(nn.modules.batchnorm._BatchNorm):  # noqa: SLF001 - torch names no base of the two
-    """A batch normalisation without its batch counter, which a fixed momentum never reads."""
+class UncountedBatchNorm(nn.modules.batchnorm._BatchNorm):  # noqa: SLF001 - torch names no base of the two
+    """A batch normalisation without its batch counter, which a fixed momentum never reads.
+
+    Attributes:
+        n_trainings: How often it was put to training, where it changes its running statistics
+            without torch counting that as a change of a tensor.
+    """
 
     def __init__(
         self, n_channels: int, *, eps: float, momentum: float, has_weight: bool, has_bias: bool
     ) -> None:
         super().__init__(n_channels, eps=eps, momentum=momentum, device="meta")
         self.num_batches_tracked = None
+        self.n_trainings = 0
         if not has_weight:
             self.register_parameter("weight", None)
         if not has_bias:
             self.register_parameter("bias", None)
+
+    def train(self, mode: bool = True) -> Self:
+        """Put the layer to training, or to evaluation."""
+        self.n_trainings += mode
+        return super().train(mode)
 
     def _load_from_state_dict(self, *args: Any) -> None:  # noqa: ANN401 - passed through as given
         """Load without adding the counter that torch misses in a dictionary of tensors."""
         nn.Module._load_from_state_dict(self, *args)  # noqa: SLF001 - see above
 
 
-class UncountedBatchNorm1d(_Uncounted, nn.BatchNorm1d):
+class UncountedBatchNorm1d(UncountedBatchNorm, nn.BatchNorm1d):
     """Batch normalisation of vectors."""
 
 
-class UncountedBatchNorm2d(_Uncounted, nn.BatchNorm2d):
+class UncountedBatchNorm2d(UncountedBatchNorm, nn.BatchNorm2d):
     """Batch normalisation of images."""
 
 

@@ -247,6 +247,7 @@ class ScatterChannels(nn.Module):
     """Channels put in their places among constant ones."""
 
     indices: Tensor
+    sources: Tensor
     fill: Tensor | None
 
     def __init__(
@@ -261,11 +262,20 @@ class ScatterChannels(nn.Module):
         self.around = around if is_run else None
         self.register_buffer("indices", torch.tensor(indices), persistent=False)
         self.register_buffer("fill", meta_buffer(n_channels) if has_fill else None)
+        sources = torch.full((n_channels,), count)
+        sources[self.indices] = torch.arange(count)
+        self.register_buffer("sources", sources, persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return all channels."""
         if self.around is not None and self.fill is None:
             return F.pad(x, self.around)
+        is_laid_out = _memory_format(x) is torch.channels_last
+        if self.fill is None and is_laid_out and not is_recorded():
+            # `index_copy` gives the default format, on which later layers are slow.
+            pixels = F.pad(x.permute(0, 2, 3, 1), (0, 1))  # the last is the constant one
+            placed = pixels.view(-1, pixels.shape[3]).index_select(1, self.sources)
+            return placed.view(*pixels.shape[:3], -1).permute(0, 3, 1, 2)
         shape = (x.shape[0], self.n_channels, *x.shape[2:])
         filled = x.new_empty(shape).to(memory_format=_memory_format(x))
         if self.fill is None:
