@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from modpm.core.tensors import send
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -59,14 +61,14 @@ def augment(
     """
     n, _, height, width = batch.shape
     p = default_padding(min(height, width)) if padding is None else padding
-    top = torch.randint(2 * p + 1, (n,), generator=generator).to(batch.device)
-    left = torch.randint(2 * p + 1, (n,), generator=generator).to(batch.device)
+    drawn = torch.randint(2 * p + 1, (2, n), generator=generator)
+    top, left = send(drawn, batch.device)
     # (N, 2p + 1, 2p + 1, C, H, W): every place to cut, as views of the same memory.
     places = _padded(batch, p, fill).unfold(1, height, 1).unfold(2, width, 1)
     cropped = places[torch.arange(n, device=batch.device), top, left]
     if not is_mirrored:
         return cropped
-    is_flipped = (torch.rand(n, generator=generator) < 0.5).to(batch.device)  # noqa: PLR2004 - half of them
+    is_flipped = send(torch.rand(n, generator=generator) < 0.5, batch.device)  # noqa: PLR2004 - half of them
     return torch.where(is_flipped[:, None, None, None], cropped.flip(3), cropped)
 
 
@@ -75,7 +77,7 @@ def _padded(batch: Tensor, p: int, fill: Sequence[float] | None) -> Tensor:
     n, channels, height, width = batch.shape
     padded = batch.new_zeros(n, height + 2 * p, width + 2 * p, channels)
     if fill is not None:
-        values = torch.tensor(fill, device=batch.device)
+        values = send(torch.tensor(fill), batch.device)
         padded[:] = values if batch.is_floating_point() else values.round()
     padded[:, p : p + height, p : p + width] = batch.permute(0, 2, 3, 1)
     return padded

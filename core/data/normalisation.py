@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from modpm.core.data.image_data import moments_of
+from modpm.core.tensors import send
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,9 +25,9 @@ def normalise(images: Tensor, mean: Sequence[float], std: Sequence[float]) -> Te
         images: (N, C, H, W), uint8 → (N, C, H, W), float32, of the same memory format.
         mean, std: (C,).
     """
-    scale = torch.tensor([1 / (255 * s) for s in std], device=images.device).view(1, -1, 1, 1)
-    shift = torch.tensor([m / s for m, s in zip(mean, std, strict=True)], device=images.device)
-    return images.float().mul_(scale).sub_(shift.view(1, -1, 1, 1))
+    numbers = [[1 / (255 * s) for s in std], [m / s for m, s in zip(mean, std, strict=True)]]
+    scale, shift = send(torch.tensor(numbers), images.device)[:, None, :, None, None]
+    return images.float().mul_(scale).sub_(shift)
 
 
 def default_statistics(data: ImageData) -> tuple[list[float], list[float]]:

@@ -11,6 +11,7 @@ import torch
 
 from modpm.core.data import augment, is_mirrorable, normalise
 from modpm.core.data.image_data import in_chunks
+from modpm.core.tensors import send
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -71,7 +72,7 @@ class TrainingImages:
     def _at(self, positions: Tensor) -> Tensor:
         pixels = self.pixels
         on_device = isinstance(pixels, torch.Tensor) and pixels.device.type != "cpu"
-        return pixels[positions.to(self.device) if on_device else positions].to(self.device)
+        return send(pixels[send(positions, self.device) if on_device else positions], self.device)
 
     def batch(self, positions: Tensor, generator: torch.Generator) -> Batch:
         """Return the images at some positions, each cut at random and mirrored where that helps.
@@ -90,15 +91,16 @@ class TrainingImages:
         return Batch(normalised, self.data.labels[positions])
 
 
-def seeded_generator(seed: int, epoch: int, stream: int) -> torch.Generator:
+def seeded_generator(seed: int, place: int, stream: int) -> torch.Generator:
     """Return a source of chance that depends on nothing but these three numbers.
 
     Args:
         seed: Of the run.
-        epoch: Each epoch has its own, so that a resumed run draws what the first would have.
+        place: In the run, such as an epoch or a step: each has its own, so that a resumed run
+            draws what the first would have.
         stream: What it is for: each process draws its own augmentations.
     """
-    state = np.random.SeedSequence((seed, epoch, stream)).generate_state(1, np.uint64)
+    state = np.random.SeedSequence((seed, place, stream)).generate_state(1, np.uint64)
     return torch.Generator().manual_seed(int(state[0]) >> 1)
 
 

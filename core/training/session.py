@@ -13,6 +13,7 @@ import torch
 from modpm.core.errors import ModpmError
 from modpm.core.formats.whole_files import write_file
 from modpm.core.graph import GraphNetwork, build
+from modpm.core.tensors import send
 from modpm.core.training.batches import TrainingImages, epoch_order, seeded_generator
 from modpm.core.training.checkpoint import Checkpoint, CheckpointWriter, LossSum, read_checkpoint
 from modpm.core.training.inference import normalizing, predict
@@ -216,7 +217,7 @@ def _train_step(session: Session, positions: Tensor, step: int) -> Losses:
     _look(session, step / n_total)
     mine = positions[process :: accelerator.num_processes]
     inputs = method.draw(session.images.batch(mine, chance), chance)
-    losses = session.losses(*(x.to(accelerator.device, non_blocking=True) for x in inputs))
+    losses = session.losses(*(send(x, accelerator.device) for x in inputs))
     session.optimizer.zero_grad()
     accelerator.backward(losses["loss"])
     session.optimizer.step()

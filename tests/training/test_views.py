@@ -161,10 +161,8 @@ def test_after_a_step_the_network_is_what_all_of_its_modules_make_together() -> 
 
 def test_weights_of_a_trained_network_fade_before_they_are_gone() -> None:
     views = ranked(is_trained=True)
-    name, in_modules = next(iter(views._weights_in_modules().items()))
-    weight = views.network.get_parameter(name)
-    before = weight.detach().clone()
-    outside = (~in_modules).expand_as(weight)
+    weight, in_modules = next(zip(*views._partial_weights(), strict=True))
+    before, outside = weight.detach().clone(), in_modules == 0
     for step in range(10):
         views.after_step(FADE * step / 20, FADE * (step + 1) / 20)
     half = weight.detach().clone()
@@ -178,9 +176,11 @@ def test_weights_of_a_trained_network_fade_before_they_are_gone() -> None:
 def test_weights_of_a_network_that_was_not_trained_are_gone_at_once() -> None:
     views = ranked()
     views.after_step(0.0, FADE / 20)
-    for name, in_modules in views._weights_in_modules().items():
-        weight = views.network.get_parameter(name)
-        assert not weight[(~in_modules).expand_as(weight)].any()
+    weights, in_modules = views._partial_weights()
+    assert weights
+    for weight, is_in_a_module in zip(weights, in_modules, strict=True):
+        assert (weight[is_in_a_module == 1] != 0).any()
+        assert not weight[is_in_a_module == 0].any()
 
 
 def test_what_is_minimized_is_the_sum_of_the_weighted_parts() -> None:

@@ -57,10 +57,14 @@ class Mwt(Method):
     """Cross-entropy + alpha · cohesion loss + beta · coupling loss."""
 
     settings: ClassVar[Mapping[str, float]] = {"alpha": 0.5, "beta": 1.5}
+    members: Tensor
 
     def __init__(self, network: GraphNetwork, task: Task) -> None:
         super().__init__(network, task)
         self.mask_nodes = mask_nodes(network.graph)
+        kernels = network.graph.kernels()
+        members = layer_members([kernels[layer] for layer in self.mask_nodes])
+        self.register_buffer("members", members, persistent=False)
 
     @classmethod
     def recipe(cls, *, is_trained: bool) -> Recipe:
@@ -85,7 +89,7 @@ class Mwt(Method):
         values = self.run(images, (output, *self.mask_nodes.values()))
         masks = [values[node] for node in self.mask_nodes.values()]
         entropy = cross_entropy(values[output], labels)
-        cohesion, coupling = modular_losses(masks, labels)
+        cohesion, coupling = modular_losses(masks, labels, self.members)
         alpha, beta = self.task.settings["alpha"], self.task.settings["beta"]
         return {
             "loss": entropy + alpha * cohesion + beta * coupling,
@@ -211,24 +215,27 @@ def coupling_loss(masks: Masks, labels: Tensor) -> Tensor:
     return _mean_over(mean_similarities(masks), different_class_pairs(labels))
 
 
-def modular_losses(masks: Masks, labels: Tensor) -> tuple[Tensor, Tensor]:
+def modular_losses(
+    masks: Masks, labels: Tensor, members: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
     """Return `cohesion_loss` and `coupling_loss`, sharing their one matrix product.
 
     Args:
         masks: One tensor of sample masks for each layer.
         labels: The class of each sample.
+        members: Of these layers, where it is known already.
 
     Shapes:
         masks: (N, K) each, K the kernels of its layer.
         labels: (N,)
         returns: () and ()
     """
-    similarities = mean_similarities(masks)
+    similarities = mean_similarities(masks, members)
     cohesion = _mean_over(1 - similarities, same_class_pairs(labels))
     return cohesion, _mean_over(similarities, different_class_pairs(labels))
 
 
-def mean_similarities(masks: Masks) -> Tensor:
+def mean_similarities(masks: Masks, members: Tensor | None = None) -> Tensor:
     """Return the cosine similarity of every two samples' masks, averaged over layers.
 
     Every layer has the same pairs, so the mean over layers of a mean over pairs is the mean over
@@ -241,11 +248,19 @@ def mean_similarities(masks: Masks) -> Tensor:
     layers = list(masks.values()) if isinstance(masks, Mapping) else list(masks)
     exact = [layer if layer.dtype == torch.float64 else layer.float() for layer in layers]
     joined = torch.cat(exact, dim=1)
-    units = joined * _unit_scales(joined, [layer.shape[1] for layer in layers])
+    if members is None:
+        members = layer_members([layer.shape[1] for layer in layers]).to(joined)
+    units = joined * _unit_scales(joined, members)
     return units @ units.T
 
 
-def _unit_scales(joined: Tensor, sizes: Sequence[int]) -> Tensor:
+def layer_members(sizes: Sequence[int]) -> Tensor:
+    """Return which kernel is of which layer: (K_1 + ... + K_L, L), of 0 and 1."""
+    layer_of = torch.repeat_interleave(torch.tensor(sizes))
+    return one_hot(layer_of, len(sizes)).float()
+
+
+def _unit_scales(joined: Tensor, members: Tensor) -> Tensor:
     """Return what brings each layer's part of each sample's masks to length 1 / √L.
 
     Silent masks stay as they are, with a finite gradient. Sums over layers of any size are products
@@ -253,13 +268,12 @@ def _unit_scales(joined: Tensor, sizes: Sequence[int]) -> Tensor:
 
     Shapes:
         joined: (N, K_1 + ... + K_L)
+        members: (K_1 + ... + K_L, L)
         returns: as joined
     """
-    layer_of = torch.repeat_interleave(torch.tensor(sizes, device=joined.device))
-    members = one_hot(layer_of, len(sizes)).to(joined.dtype)
     squares = joined.square() @ members
     is_silent = squares <= _SILENT_NORM**2
-    scales = (len(sizes) * squares.masked_fill(is_silent, 1)).rsqrt()
+    scales = (members.shape[1] * squares.masked_fill(is_silent, 1)).rsqrt()
     return scales @ members.T
 
 

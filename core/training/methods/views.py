@@ -108,7 +108,7 @@ class Views(Method):
         self.register_load_state_dict_post_hook(_forget_ranks)  # type: ignore[no-untyped-call]  # the same
         # Asked for at every step, and the same once kernels are ranked.
         self._kept: dict[str, Tensor] = {}
-        self._in_modules: dict[str, Tensor] = {}
+        self._partial: tuple[list[Tensor], list[Tensor]] | None = None
 
     @classmethod
     def prepare(
@@ -169,9 +169,10 @@ class Views(Method):
         n_classes = self.task.n_classes
         if not self.is_ranked:
             return images, labels, images.new_zeros(0, n_classes)
-        again = _viewed(len(labels), max(1, int(len(labels) * self.viewing.share)))
-        views = draw_views(labels[again], n_classes, self.viewing.sizes, generator)
-        return *(torch.cat([whole, whole[again]]) for whole in batch), views
+        n_views = max(1, int(len(labels) * self.viewing.share))
+        again = torch.cat(_viewed(labels, n_views))
+        views = draw_views(again, n_classes, self.viewing.sizes, generator)
+        return *(torch.cat([whole, *_viewed(whole, n_views)]) for whole in batch), views
 
     def loss(self, *inputs: Tensor) -> Losses:
         """Return the losses of one step.
@@ -195,19 +196,18 @@ class Views(Method):
             losses["teacher_loss"] = self._teacher_loss(images[:n_whole], whole)
             losses["loss"] = losses["loss"] + losses["teacher_loss"]
         if len(views):
-            taught = whole[_viewed(n_whole, len(views)).to(whole.device)].detach()
+            taught = torch.cat(_viewed(whole.detach(), len(views)))
             losses["view_loss"] = view_loss(logits[n_whole:], labels[n_whole:], views, taught)
             losses["loss"] = losses["loss"] + self.viewing.weight * losses["view_loss"]
         return losses
 
     def _scale(self, n_whole: int, views: Tensor) -> dict[str, Tensor]:
         """Return what multiplies each value: 1 for whole images; for views, what is kept."""
-        return {
-            self.points[layer]: torch.cat(
-                [views.new_ones(n_whole, kept.shape[1]), (views @ kept).clamp(max=1)]
-            )
-            for layer, kept in self.kept().items()
-        }
+        kept = torch.cat(list(self.kept().values()), dim=1)
+        seen = (views @ kept).clamp(max=1)
+        factors = torch.cat([seen.new_ones(n_whole, seen.shape[1]), seen])
+        parts = torch.split(factors, list(self.n_kernels.values()), dim=1)
+        return dict(zip(self.points.values(), parts, strict=True))
 
     def _teacher_loss(self, images: Tensor, logits: Tensor) -> Tensor:
         """Return how far the network is from what its weights said before training, softened.
@@ -239,18 +239,23 @@ class Views(Method):
             return
         is_fading = self.task.is_trained and after < FADE
         left = math.exp(_FADING * (before - after) / FADE) if is_fading else 0.0
-        for name, is_in_a_module in self._weights_in_modules().items():
-            self.network.get_parameter(name).mul_(torch.where(is_in_a_module, 1.0, left))
+        weights, are_in_modules = self._partial_weights()
+        if left:
+            are_in_modules = [mask.clamp_min(left) for mask in are_in_modules]
+        if weights:
+            torch._foreach_mul_(weights, are_in_modules)
 
-    def _weights_in_modules(self) -> dict[str, Tensor]:
-        """Return, for each weight of which not all is in some module, which numbers are."""
-        if not self._in_modules:
+    def _partial_weights(self) -> tuple[list[Tensor], list[Tensor]]:
+        """Return the weights of which not all is in some module, and 1 where they are, else 0."""
+        if self._partial is None:
             kept = {layer: mask.cpu() for layer, mask in self.kept().items()}
             masks = weights_in_modules(self.network.graph, kept)
-            device = self.ranks.device
             partial = {name: mask for name, mask in masks.items() if not mask.all()}
-            self._in_modules = {name: mask.to(device) for name, mask in partial.items()}
-        return self._in_modules
+            weights: list[Tensor] = [self.network.get_parameter(name) for name in partial]
+            # As large as the weights and laid out as they are: all are multiplied together.
+            pairs = zip(weights, partial.values(), strict=True)
+            self._partial = weights, [torch.empty_like(w).copy_(mask) for w, mask in pairs]
+        return self._partial
 
     def measures(
         self,
@@ -302,16 +307,17 @@ def _forget_ranks(views: nn.Module, unfit: _IncompatibleKeys) -> None:
     unfit.missing_keys[:] = missing
     views._is_ranked = None  # noqa: SLF001 -- a hook is told of the module
     views._kept.clear()  # noqa: SLF001 -- the same
-    views._in_modules.clear()  # noqa: SLF001 -- the same
+    views._partial = None  # noqa: SLF001 -- the same
 
 
 def _frozen(network: GraphNetwork) -> GraphNetwork:
     return copy.deepcopy(network).requires_grad_(requires_grad=False)
 
 
-def _viewed(n_images: int, n_views: int) -> Tensor:
-    """Return which images are seen again: the last ones, all equally often or once more."""
-    return torch.arange(n_images - n_views, n_images) % n_images
+def _viewed(values: Tensor, n_views: int) -> list[Tensor]:
+    """Return values of the images that are seen again: all equally often, the last once more."""
+    n_times, n_more = divmod(n_views, len(values))
+    return [values[len(values) - n_more :], *[values] * n_times]
 
 
 def draw_views(
