@@ -35,6 +35,7 @@ from modpm.core.formats.manifest import InputContract
 from modpm.core.graph import build, trace
 from modpm.core.networks import create
 from modpm.core.training.batches import TrainingImages
+from modpm.core.training.device import AUTO, DEVICES, choose_device
 from modpm.core.training.inference import normalizing, predict
 from modpm.core.training.methods import find_method
 from modpm.core.training.methods.method import Task
@@ -109,38 +110,56 @@ def compare_steps(options: argparse.Namespace) -> None:
             )
 
 
-def modularize_once(run: Run, *, measure_on: str) -> None:
+def modularize_once(run: Run, device: str, *, measure_on: str) -> None:
     """Modularize a run, and throw the result away."""
     with tempfile.TemporaryDirectory() as folder:
-        modpm.modularize(run, output=Path(folder) / "modules", measure_on=measure_on)
+        output = Path(folder) / "modules"
+        modpm.modularize(run, output=output, measure_on=measure_on, device=device)
 
 
 def compare_modularize(options: argparse.Namespace) -> None:
     """Print the time of modularizing in evaluation passes over the training images."""
-    run = Run.open(options.run)
-    images = run.training_data().pixels
-    network = build(*run.network())
+    run, device = Run.open(options.run), choose_device(options.device)
+    images, prepare = run.training_data().images, normalizing(run.input)
+    network = build(*run.network()).to(device)
     jobs: dict[str, Callable[[], object]] = {
-        "pass": partial(predict, network, images, normalizing(run.input)),
-        "held-out images": partial(modularize_once, run, measure_on="held-out"),
-        "and the test split": partial(modularize_once, run, measure_on="test"),
+        "pass": partial(predict, network, images, prepare),
+        "held-out images": partial(modularize_once, run, device.type, measure_on="held-out"),
+        "and the test split": partial(modularize_once, run, device.type, measure_on="test"),
     }
     seconds: dict[str, list[float]] = {name: [] for name in jobs}
+    processor: dict[str, list[float]] = {name: [] for name in jobs}
     for _, (name, job) in itertools.product(range(options.n), jobs.items()):
-        started = time.perf_counter()
+        started, used = time.perf_counter(), time.process_time()
         job()
         seconds[name].append(time.perf_counter() - started)
+        processor[name].append(time.process_time() - used)
     one, *cuts = jobs
     print(
-        f"{options.run}: {len(images)} images, {torch.get_num_threads()} threads, "
-        f"n = {options.n}: evaluation pass {statistics.median(seconds[one]):.1f} s"
+        f"{options.run}: {len(images)} images, {_device_name(device)}, "
+        f"{torch.get_num_threads()} threads, n = {options.n}: evaluation pass "
+        f"{statistics.median(seconds[one]):.1f} s, {statistics.median(processor[one]):.1f} of a "
+        "processor"
     )
     for name in cuts:
-        ratios = [cut / plain for cut, plain in zip(seconds[name], seconds[one], strict=True)]
         print(
             f"modularize, {name}: {statistics.median(seconds[name]):.1f} s, ratio "
-            f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
+            f"{_ratio(seconds[name], seconds[one])}; processors' "
+            f"{_ratio(processor[name], processor[one])}"
         )
+
+
+def _ratio(these: list[float], those: list[float]) -> str:
+    """Return the median of the ratio of each pair, and its quartiles."""
+    ratios = [this / that for this, that in zip(these, those, strict=True)]
+    if len(ratios) == 1:
+        return f"{ratios[0]:.2f}"
+    low, median, high = statistics.quantiles(ratios, n=4, method="inclusive")
+    return f"{median:.2f} (quartiles {low:.2f} to {high:.2f})"
+
+
+def _device_name(device: torch.device) -> str:
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
 
 
 FIRST_STEP = """
@@ -198,6 +217,7 @@ def main() -> None:
     step.set_defaults(measure=compare_steps)
     modularize = commands.add_parser("modularize")
     modularize.add_argument("run", type=Path)
+    modularize.add_argument("--device", choices=DEVICES, default=AUTO)
     modularize.add_argument("-n", type=int, default=3)
     modularize.set_defaults(measure=compare_modularize)
     first = commands.add_parser("first-step")

@@ -5,7 +5,8 @@ tensor of the same name, or a constant that cutting made. Blocks go back to thei
 between two kernels is there where some module retains both, so that the fused network equals the
 origin restricted to the labels where the modules retain everything, and a module itself where there
 is only one. A constant with the role `offset` stands for kernels that were cut; what of it belongs
-to kernels that no module has stays an offset.
+to kernels that no module has stays an offset. What was added to a module once it was cut, its score
+and corrections of statistics (M-29), is its own and left out.
 """
 
 from __future__ import annotations

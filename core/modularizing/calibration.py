@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -138,9 +139,27 @@ def _measured(calibrator: Calibrator, scores: Tensor, is_class: Tensor) -> Fitte
     return FittedScore(
         calibrator,
         scores,
-        balanced_mean(F.softplus(torch.where(is_class, -scores, scores)), is_class),
+        balanced_mean(_log_losses(scores, is_class), is_class),
         balanced_mean((scores.sigmoid() - is_class.double()) ** 2, is_class),
     )
+
+
+def is_clearly_better(one: FittedScore, other: FittedScore, is_class: Tensor) -> bool:
+    """Whether a score is better than another on held-out images by more than its standard error.
+
+    Shapes:
+        is_class: (N,), boolean.
+    """
+    gains = _log_losses(other.held_out_scores, is_class) - _log_losses(
+        one.held_out_scores, is_class
+    )
+    sides = [gains[side] for side in (is_class, ~is_class) if len(gains[side]) > 1]
+    variance = sum(float(side.var()) / len(side) for side in sides) / max(1, len(sides)) ** 2
+    return balanced_mean(gains, is_class) > math.sqrt(variance)
+
+
+def _log_losses(scores: Tensor, is_class: Tensor) -> Tensor:
+    return F.softplus(torch.where(is_class, -scores, scores))
 
 
 def stratified_folds(labels: Tensor, n_folds: int = N_FOLDS) -> Tensor:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections import Counter
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from msgspec.structs import replace
 
 from modpm.core.formats.network_graph import Graph, Node
-from modpm.core.graph import infer_shapes
+from modpm.core.graph import infer_shapes, tensor_shapes
 from modpm.core.slicing import slice_graph
 
 if TYPE_CHECKING:
@@ -87,6 +89,77 @@ def cut(
     retained = retained_kernels(masks, class_index, graph.kernels())
     sliced, left = slice_graph(graph, tensors, retained, [class_index])
     return CutNetwork(class_index, retained, tuple(masks), sliced, left)
+
+
+class Statistics(NamedTuple):
+    """Mean and variance of each channel that a batch normalization reads; (C,) each."""
+
+    mean: Tensor
+    variance: Tensor
+
+
+def norms_after_cuts(network: CutNetwork, origin: Graph) -> list[Node]:
+    """Return the batch normalizations that read other values than in the origin.
+
+    They come after a layer that lacks some of its inputs. Those that share their statistics with
+    another node are left out.
+
+    Args:
+        network: A cut network.
+        origin: What it was cut from.
+    """
+    shapes, changed, found = tensor_shapes(origin), set[str](), list[Node]()
+    for node in network.graph.nodes:
+        weight = node.tensors.get("weight", "")
+        is_narrower = node.operator in {"conv2d", "linear"} and (
+            network.tensors[weight].shape[1] < shapes[weight][1]
+        )
+        if is_narrower or not changed.isdisjoint(node.inputs):
+            changed.add(node.name)
+            if node.operator == "batch_norm2d":
+                found.append(node)
+    times = Counter(node.tensors.get("running_mean") for node in network.graph.nodes)
+    return [node for node in found if times[node.tensors["running_mean"]] == 1]
+
+
+def with_statistics(network: CutNetwork, found: Mapping[str, Statistics]) -> CutNetwork:
+    """Normalize by other statistics: each normalization is followed by what corrects it.
+
+    Its own tensors stay those of the origin, from which compositions join modules.
+
+    Args:
+        network: A cut network.
+        found: What is to be normalized by, for some batch normalizations.
+    """
+    anew = {name: f"{name}.anew" for name in found}
+    nodes: list[Node] = []
+    tensors = dict(network.tensors)
+    for node in network.graph.nodes:
+        nodes.append(replace(node, inputs=tuple(anew.get(name, name) for name in node.inputs)))
+        if node.name in found:
+            name = anew[node.name]
+            roles = {"weight": f"{name}.weight", "bias": f"{name}.bias"}
+            nodes.append(Node(name, "channel_affine", (node.name,), {}, roles))
+            scale, shift = _correction(node, network.tensors, found[node.name])
+            tensors |= {roles["weight"]: scale, roles["bias"]: shift}
+    output = anew.get(network.graph.output, network.graph.output)
+    graph = replace(network.graph, nodes=tuple(nodes), output=output)
+    return dataclasses.replace(network, graph=graph, tensors=tensors)
+
+
+def _correction(
+    norm: Node, tensors: Mapping[str, Tensor], found: Statistics
+) -> tuple[Tensor, Tensor]:
+    """Return what the values of a normalization are multiplied by, and what is added then."""
+    own = {role: tensors[name].double() for role, name in norm.tensors.items()}
+    eps = norm.attributes["eps"]
+    assert isinstance(eps, float)
+    rate = (found.variance.double() + eps).rsqrt()
+    scale = rate * (own["running_var"] + eps).sqrt()
+    moved = (own["running_mean"] - found.mean.double()) * rate * own.get("weight", 1.0)
+    shift = moved + (1 - scale) * own.get("bias", 0.0)
+    dtype = tensors[norm.tensors["running_mean"]].dtype
+    return scale.to(dtype), shift.to(dtype)
 
 
 def retained_kernels(

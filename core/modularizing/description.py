@@ -27,6 +27,7 @@ from modpm.core.formats.manifest import (
 from modpm.core.formats.release_terms import license_text
 from modpm.core.modularizing.calibration import fit_common_platt, stratified_folds
 from modpm.core.modularizing.origin import HELD_OUT, N_DIGITS
+from modpm.core.modularizing.reading import N_STATISTICS_IMAGES
 from modpm.core.tensors import encode_tensors
 
 if TYPE_CHECKING:
@@ -112,7 +113,7 @@ class Describer:
             modularizer=Modularizer(
                 method=config.method,
                 threshold=criterion.threshold,
-                parameters=_parameters(config, criterion),
+                parameters=_parameters(config, criterion, network),
             ),
             metrics=list(metrics),
             composed=msgspec.UNSET if composed is None else composed,
@@ -152,10 +153,14 @@ class Describer:
         )
 
 
-def _parameters(config: TrainingConfiguration, criterion: Criterion) -> dict[str, float]:
+def _parameters(
+    config: TrainingConfiguration, criterion: Criterion, network: FittedNetwork
+) -> dict[str, float]:
     parameters = dict(config.settings)
     if criterion.retention is not None:
         parameters["retention"] = criterion.retention
+    if network.is_anew:
+        parameters["statistics_images"] = N_STATISTICS_IMAGES
     return parameters
 
 

@@ -12,11 +12,14 @@ from typing import TYPE_CHECKING
 
 import torch
 from msgspec.structs import replace
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from modpm.core.formats.network_graph import Graph, Node
 from modpm.core.graph import build
-from modpm.core.training.inference import normalizing, read
+from modpm.core.graph.operators.definition import layer_name
+from modpm.core.modularizing.cutting import Statistics, norms_after_cuts
+from modpm.core.training.inference import batches, normalizing, read
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -195,6 +198,55 @@ def read_scores(scored: Sequence[ScoredNetwork], data: ImageData, origin: Origin
     """
     networks = [PlainNetwork(one.graph, one.tensors) for one in scored]
     return torch.cat(_read_together(networks, [(one.score,) for one in scored], data, origin), 1)
+
+
+N_STATISTICS_IMAGES = 2000
+"""Training images that statistics of batch normalizations are taken from."""
+
+
+@torch.no_grad()
+def take_statistics(
+    cuts: Sequence[CutNetwork], origin: OriginNetwork
+) -> list[dict[str, Statistics]]:
+    """Return what batch normalizations of cut networks read of training images, not augmented.
+
+    They are read once, by all networks, each layer of which is given what the layers before it
+    make with the statistics of the batch. A network that was not cut before any has none.
+
+    Args:
+        cuts: Networks of one origin.
+        origin: Has the images, and knows where networks run.
+    """
+    together = SideBySide([PlainNetwork(one.graph, one.tensors) for one in cuts])
+    network = together.network.to(origin.device)
+    layers = [
+        {
+            node.name: network.get_submodule(together.name(i, layer_name(node)))
+            for node in norms_after_cuts(one, origin.graph)
+        }
+        for i, one in enumerate(cuts)
+    ]
+    norms = [norm for own in layers for norm in own.values() if isinstance(norm, _BatchNorm)]
+    if norms:
+        outputs = tuple(together.name(i, one.graph.output) for i, one in enumerate(cuts))
+        for norm in norms:
+            norm.train()
+        prepare, images = normalizing(origin.contract), _some(origin.run.training_data())
+        for n_before, batch in enumerate(batches(images, prepare, origin.device)):
+            for norm in norms:
+                norm.momentum = 1 / (n_before + 1)  # so that all batches count alike
+            network.run(batch, outputs)
+    return [{name: _statistics(norm) for name, norm in own.items()} for own in layers]
+
+
+def _some(data: ImageData) -> Tensor:
+    chance = torch.Generator().manual_seed(0)
+    positions = torch.randperm(len(data), generator=chance)[:N_STATISTICS_IMAGES]
+    return data.select(positions).images
+
+
+def _statistics(norm: nn.Module) -> Statistics:
+    return Statistics(norm.get_buffer("running_mean").cpu(), norm.get_buffer("running_var").cpu())
 
 
 def _read_together(
