@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 from torch import Tensor, fx, nn
@@ -32,7 +32,39 @@ _INPUT = "input"
 _LONGEST_NAME = 200  # that a role and an operator may follow
 
 
+class Trace(NamedTuple):
+    """What was read of a network.
+
+    Attributes:
+        graph: What it computes.
+        tensors: Copies of the tensors that the graph names.
+        frozen: Those of them that training leaves as they are: made of buffers, of numbers in the
+            code, or of parameters without gradients.
+    """
+
+    graph: Graph
+    tensors: dict[str, Tensor]
+    frozen: frozenset[str]
+
+
 def trace(network: nn.Module, example_input: Tensor) -> tuple[Graph, dict[str, Tensor]]:
+    """Return the graph and the tensors of `read_network`.
+
+    Args:
+        network: As there.
+        example_input: As there.
+
+    Shapes:
+        example_input: (N, C, H, W)
+
+    Raises:
+        ModpmError: As there.
+    """
+    graph, tensors, _ = read_network(network, example_input)
+    return graph, tensors
+
+
+def read_network(network: nn.Module, example_input: Tensor) -> Trace:
     """Read a network into a graph and its tensors.
 
     The network is recorded in training mode: a graph must train as the network does. That the
@@ -47,7 +79,8 @@ def trace(network: nn.Module, example_input: Tensor) -> tuple[Graph, dict[str, T
             not matter.
 
     Returns:
-        The graph, and copies of the tensors that it names. A convolution, linear layer or batch
+        The graph, copies of the tensors that it names, and which of them are not trained. A
+        convolution, linear layer or batch
         normalisation keeps its name and its tensors' names (`num_batches_tracked` is left out);
         what G-3 does not allow in a name becomes `_`.
 
@@ -65,7 +98,7 @@ def trace(network: nn.Module, example_input: Tensor) -> tuple[Graph, dict[str, T
     paths = [path for path, _ in network.named_modules(remove_duplicate=False)]
     translate = partial(_translated, program, images, legal_names(paths))
     traced = translate(program.state_dict)
-    verify(guest, program, translate, images)
+    verify(guest, program, lambda state: translate(state)[:2], images)
     return traced
 
 
@@ -99,7 +132,7 @@ def _translated(
     images: Tensor,
     names: Mapping[str, str],
     state: Mapping[str, Tensor],
-) -> tuple[Graph, dict[str, Tensor]]:
+) -> Trace:
     """Translate a program as if the network's tensors were those of a state."""
     _, channels, height, width = images.shape
     image = View(_INPUT, (channels, height, width))
@@ -121,7 +154,8 @@ def _translated(
     live = whole.live()
     graph = msgspec.structs.replace(whole, nodes=tuple(n for n in whole.nodes if n.name in live))
     used = {name for node in graph.nodes for name in node.tensors.values()}
-    return graph, {name: x for name, x in translator.tensors.items() if name in used}
+    tensors = {name: x for name, x in translator.tensors.items() if name in used}
+    return Trace(graph, tensors, used - translator.trained)
 
 
 def _unsupported(node: fx.Node, error: UntranslatableError) -> ModpmError:
@@ -142,12 +176,15 @@ def _constants(
     signature = program.graph_signature
     parameters = signature.inputs_to_parameters
     others = {**signature.inputs_to_buffers, **signature.inputs_to_lifted_tensor_constants}
+    is_trained = {
+        name: program.state_dict[target].requires_grad for name, target in parameters.items()
+    }
     values = {**program.constants, **state}
     return {
         name: Constant(
             values[target].detach(),
             target.removeprefix("network."),
-            target.removeprefix("network.") if name in parameters else None,
+            target.removeprefix("network.") if is_trained.get(name) else None,
         )
         for name, target in {**parameters, **others}.items()
         if isinstance(values[target], Tensor)

@@ -35,7 +35,8 @@ class Constant:
     Attributes:
         tensor: Its numbers.
         name: What the network calls it, if it is one of the network's.
-        parameter: The parameter that it is made of, if training changes it.
+        parameter: The parameter that it is made of, if training changes it: not one without
+            gradients.
         is_bent: Whether it is made by more than arithmetic with numbers, which training a copy
             of it would not repeat.
     """
@@ -80,6 +81,7 @@ class Translator:
     Attributes:
         nodes: The nodes so far.
         tensors: Copies of the tensors that they name.
+        trained: The names of those that training changes.
     """
 
     def __init__(
@@ -92,6 +94,7 @@ class Translator:
     ) -> None:
         self.nodes: list[Node] = []
         self.tensors: dict[str, Tensor] = {}
+        self.trained: set[str] = set()
         self.target: Any = None
         self._operators, self._handlers = operators, handlers
         self._input = image
@@ -260,6 +263,8 @@ class Translator:
         for role, name in node.tensors.items():
             tensor = self._checked(constants[role], role, name)
             self.tensors[name] = tensor.detach().to(self._dtype, copy=True).contiguous()
+            if constants[role].parameter is not None:
+                self.trained.add(name)
 
     def _checked(self, constant: Constant, role: str, name: str) -> Tensor:
         """Refuse a tensor that training would change otherwise than the network's own."""

@@ -17,7 +17,6 @@ from modpm.core.data import carve_validation, default_statistics, load_data
 from modpm.core.data.naming import default_namespace, module_names
 from modpm.core.errors import ModpmError
 from modpm.core.formats.manifest import InputContract
-from modpm.core.graph import build
 from modpm.core.networks import default_architecture
 from modpm.core.training.checkpoint import Checkpoint, encode_checkpoint
 from modpm.core.training.configuration import (
@@ -33,7 +32,7 @@ from modpm.core.training.device import arithmetic, choose_device
 from modpm.core.training.methods import DEFAULT_METHOD, find_method
 from modpm.core.training.run import Run, RunRecord, check_free, create_run, resume_hint
 from modpm.core.training.session import create_method, kept_state, open_session, train_epochs
-from modpm.core.training.starting_network import starting_network
+from modpm.core.training.starting_network import frozen_parameters, starting_network
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -221,23 +220,25 @@ def _started(
         arch = default_architecture(data.image_shape, len(data.classes))
         configuration = msgspec.structs.replace(configuration, arch=arch)
     training, validation = carve_validation(data, configuration.val_fraction, configuration.seed)
+    contract = _input_contract(training, configuration)
+    network = starting_network(configuration, len(data.classes), contract)
     record = RunRecord(
         configuration=configuration,
         classes=list(data.classes),
-        input=_input_contract(training, configuration),
+        input=contract,
         fingerprint=data.fingerprint,
         n_training=len(training),
         n_validation=len(validation),
         n_skipped=data.n_skipped,
         n_processes=accelerator.num_processes,
         versions={name: version(name) for name in _RECORDED_PACKAGES},
+        frozen=sorted(frozen_parameters(network)),
     )
-    graph, tensors = starting_network(configuration, len(data.classes), record.input)
     run = Run(folder, record, (training, validation))
     accelerator.wait_for_everyone()  # until all have seen that the folder is free
     if accelerator.is_main_process:
-        state = create_method(run, build(graph, tensors)).state_dict()
-        create_run(run, graph, encode_checkpoint(Checkpoint(0, state, {}, {})))
+        state = create_method(run, network).state_dict()
+        create_run(run, network.graph, encode_checkpoint(Checkpoint(0, state, {}, {})))
     accelerator.wait_for_everyone()
     return run
 

@@ -48,6 +48,7 @@ class RunRecord(Record, frozen=True, kw_only=True):
         n_skipped: Images that could not be decoded.
         n_processes: That shared each batch when the run was started.
         versions: Packages and their versions.
+        frozen: Parameters of the network that training leaves as they are.
     """
 
     format_version: int = FORMAT_VERSION
@@ -60,6 +61,7 @@ class RunRecord(Record, frozen=True, kw_only=True):
     n_skipped: int
     n_processes: int
     versions: dict[str, str]
+    frozen: list[str]
 
 
 class FinishedRecord(Record, frozen=True, kw_only=True):

@@ -26,6 +26,7 @@ from modpm.core.training.optimizer import (
     restore_momentum,
 )
 from modpm.core.training.run import Run, finish_run
+from modpm.core.training.starting_network import freeze
 from modpm.core.training.steps import CompiledLoss, EpochLosses, compile_options
 
 if TYPE_CHECKING:
@@ -113,7 +114,9 @@ def open_session(run: Run, accelerator: Any) -> Session:  # noqa: ANN401 -- acce
     device = accelerator.device
     images = TrainingImages(run.training_data(), run.input, device)
     start = read_checkpoint(run.start_path)
-    method = create_method(run, build(run.graph, _tensors_of("network.", start)))
+    network = build(run.graph, _tensors_of("network.", start))
+    freeze(network, run.record.frozen)
+    method = create_method(run, network)
     checkpoint = read_checkpoint(run.checkpoint_path) if run.checkpoint_path.exists() else start
     method.load_state_dict(checkpoint.state)
     # Convolutions on a CPU are twice as fast so.

@@ -14,26 +14,28 @@ from modpm.core.formats import canonical_json
 from modpm.core.formats.network_graph import Graph
 from modpm.core.formats.records import convert
 from modpm.core.formats.whole_files import write_file
-from modpm.core.graph import trace
+from modpm.core.graph import Trace, build, read_network
 from modpm.core.kept_images import path_for
 from modpm.core.networks import ARCHITECTURES, check_network, create, load_initial_weights
 from modpm.core.training.batches import seeded_generator
 from modpm.core.training.methods import find_method
 
 if TYPE_CHECKING:
-    from torch import nn
+    from collections.abc import Collection
+
+    from torch import Tensor, nn
 
     from modpm.core.formats.manifest import InputContract
+    from modpm.core.graph import GraphNetwork
     from modpm.core.training.configuration import TrainingConfiguration
-    from modpm.core.training.methods.method import Network
 
 _METHOD = 1  # the stream of chance that a method draws weights from
 
 
 def starting_network(
     configuration: TrainingConfiguration, n_classes: int, contract: InputContract
-) -> Network:
-    """Create a run's network, with what its method adds.
+) -> GraphNetwork:
+    """Create a run's network, with what its method adds; what is frozen needs no gradients.
 
     Args:
         configuration: Says which, and what weights it starts from.
@@ -42,7 +44,7 @@ def starting_network(
 
     Raises:
         ModpmError: It cannot be created, traced or trained by the method, does not fit the data, or
-            its weights cannot be loaded.
+            its weights cannot be loaded; `nothing-to-train`.
     """
     shape = contract.channels, contract.height, contract.width
     with torch.random.fork_rng(devices=[]):
@@ -51,14 +53,38 @@ def starting_network(
         check_network(network, shape, n_classes)
         if configuration.init is not None:
             load_initial_weights(network, configuration.init)
-        graph, tensors = _traced(network, configuration, (n_classes, *shape))
+        graph, tensors, frozen = _traced(network, configuration, (n_classes, *shape))
     chance = seeded_generator(configuration.seed, 0, _METHOD)
-    return find_method(configuration.method).prepare(graph, tensors, chance)
+    prepared = build(*find_method(configuration.method).prepare(graph, tensors, chance))
+    freeze(prepared, frozen)
+    if not frozen_parameters(prepared).keys() < dict(prepared.named_parameters()).keys():
+        raise ModpmError(
+            "the network has nothing to train",
+            code="nothing-to-train",
+            why="none of its parameters has `requires_grad=True`",
+        )
+    return prepared
+
+
+def freeze(network: GraphNetwork, names: Collection[str]) -> None:
+    """Let training leave parameters as they are.
+
+    Args:
+        network: Whose parameters.
+        names: Of them; names of buffers say nothing new.
+    """
+    for name, parameter in network.named_parameters():
+        parameter.requires_grad_(parameter.requires_grad and name not in names)
+
+
+def frozen_parameters(network: GraphNetwork) -> dict[str, Tensor]:
+    """Return the parameters that training leaves as they are, by name."""
+    return {name: p for name, p in network.named_parameters() if not p.requires_grad}
 
 
 def _traced(
     network: nn.Module, configuration: TrainingConfiguration, shapes: tuple[int, ...]
-) -> Network:
+) -> Trace:
     """Read a network into a graph; the graph of one that is shipped is kept for the next time.
 
     Tracing imports the compiler and takes longer than all else before the first step.
@@ -66,7 +92,7 @@ def _traced(
     arch, width = configuration.arch, configuration.width
     example = torch.zeros(2, *shapes[1:])
     if arch not in ARCHITECTURES:
-        return trace(network, example)
+        return read_network(network, example)
     # What decides the graph, but for the numbers of its tensors.
     asked = (arch, width, shapes, torch.__version__)
     path = path_for(_sources(), asked).with_suffix(".graph")
@@ -75,12 +101,13 @@ def _traced(
     if graph is not None:
         names = {name for node in graph.nodes for name in node.tensors.values()}
         if names <= state.keys():
-            return graph, {name: x.detach().clone() for name, x in state.items() if name in names}
-    graph, tensors = trace(network, example)
+            tensors = {name: x.detach().clone() for name, x in state.items() if name in names}
+            return Trace(graph, tensors, frozenset())  # it trains all of its parameters
+    traced = read_network(network, example)
     # A network may have tensors that its graph makes into others.
-    if all(name in state and torch.equal(x, state[name]) for name, x in tensors.items()):
-        _keep_graph(path, graph)
-    return graph, tensors
+    if all(name in state and torch.equal(x, state[name]) for name, x in traced.tensors.items()):
+        _keep_graph(path, traced.graph)
+    return traced
 
 
 def _sources() -> list[Path]:

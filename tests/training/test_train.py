@@ -297,7 +297,7 @@ def test_a_run_from_trained_weights_starts_as_good_as_they_are(tmp_path: Path) -
     weights = tmp_path / "weights.safetensors"
     save_tensors(weights, plain.network()[1])
     config = msgspec.structs.replace(plain.config, method="views", init=str(weights))
-    network = build(*starting_network(config, len(plain.classes), plain.input))
+    network = starting_network(config, len(plain.classes), plain.input)
     validation = plain.validation_data()
     outputs = predict(network, validation.images, normalizing(plain.input))
     assert accuracy(outputs, validation.labels) == plain.val_accuracy
