@@ -8,6 +8,7 @@ import logging
 import random
 import re
 import sys
+import sysconfig
 import traceback
 import warnings
 from collections.abc import Iterator, Mapping
@@ -21,7 +22,7 @@ from torch import Tensor, fx, nn
 from modpm.core.errors import ModpmError
 
 _TORCH_FOLDER = str(Path(torch.__file__).parent)
-_OWN_FOLDER = str(Path(__file__).parent)
+_OWN_FOLDER = str(Path(__file__).parents[1])
 _FRAME = re.compile(r'File "(?P<file>[^"]+)", line (?P<line>\d+)')
 
 
@@ -133,15 +134,32 @@ def _watched(guest: Guest) -> Iterator[list[str]]:
             hook.remove()
 
 
+def user_place(error: BaseException) -> str | None:
+    """Return `file:line` of the user's code that an error comes from, if any of it is theirs."""
+    if isinstance(error, SyntaxError) and error.filename is not None:
+        return f"{error.filename}:{error.lineno}"
+    own = [f for f in traceback.extract_tb(error.__traceback__) if _is_users(f.filename)]
+    return f"{own[-1].filename}:{own[-1].lineno}" if own else None
+
+
+def _is_users(file: str) -> bool:
+    """Whether a file is neither torch's nor ours nor Python's own; other packages may well be."""
+    if file.startswith((_TORCH_FOLDER, _OWN_FOLDER, "<")):
+        return False
+    of_python, installed = sysconfig.get_path("stdlib"), sysconfig.get_path("purelib")
+    return file.startswith(installed) or not file.startswith(of_python)
+
+
+def said(error: BaseException) -> str:
+    """Return what an error of the user's code says, in one line."""
+    if isinstance(error, SystemExit):
+        return f"it exits ({error})"
+    return f"{type(error).__name__}: {error}".strip().split("\n")[0]
+
+
 def failure(error: BaseException, guest: Guest) -> ModpmError:
     """Explain why a network could not be run."""
-    frames = [
-        frame
-        for frame in traceback.extract_tb(error.__traceback__)
-        if not frame.filename.startswith((_TORCH_FOLDER, _OWN_FOLDER, "<"))
-    ]
-    where = f"{frames[-1].filename}:{frames[-1].lineno}" if frames else None
-    why = f"{type(error).__name__}: {error}".strip().split("\n")[0]
+    where, why = user_place(error), said(error)
     if "data-dependent" not in str(error).lower():
         code = "untraceable-network"
         return ModpmError("the network cannot be run", code=code, where=where, why=why)
@@ -176,7 +194,7 @@ def _cumulative_norm(guest: Guest) -> str | None:
 def user_line(node: fx.Node) -> str | None:
     """Return `file:line` of the user's code that made a node."""
     frames = list(_FRAME.finditer(node.meta.get("stack_trace") or ""))
-    own = [f for f in frames if not f["file"].startswith((_TORCH_FOLDER, _OWN_FOLDER))]
+    own = [f for f in frames if _is_users(f["file"])]
     if own:
         return f"{own[-1]['file']}:{own[-1]['line']}"
     parts = [part for part in node.args if isinstance(part, fx.Node) and part.op == "get_attr"]

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from modpm.core.errors import ModpmError
+from modpm.core.graph.guest import said, user_place
 
 if TYPE_CHECKING:
     from torch import nn
@@ -31,7 +32,8 @@ def check_network(network: nn.Module, image_shape: tuple[int, int, int], n_class
         raise ModpmError(
             f"the network does not take images of {channels} x {height} x {width}",
             code="network-refuses-images",
-            why=str(error).splitlines()[0] if str(error) else type(error).__name__,
+            where=user_place(error),
+            why=said(error),
             hint="choose another --arch, or another image size or number of channels",
         ) from error
     if not isinstance(output, Tensor) or output.shape != (2, n_classes):

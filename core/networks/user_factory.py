@@ -5,8 +5,6 @@ from __future__ import annotations
 import importlib
 import inspect
 import sys
-import sysconfig
-import traceback
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +12,7 @@ from typing import TYPE_CHECKING
 from torch import nn
 
 from modpm.core.errors import ModpmError
+from modpm.core.graph.guest import said, user_place
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -137,29 +136,13 @@ def _accepted_arguments(
 
 
 def _failed(arch: str, what: str, error: BaseException) -> ModpmError:
-    is_exit = isinstance(error, SystemExit)
     return ModpmError(
         what,
         code="factory-failed",
-        where=_place_in_user_code(error) or f"--arch {arch}",
-        why=f"it exits ({error})" if is_exit else f"{type(error).__name__}: {error}",
+        where=user_place(error) or f"--arch {arch}",
+        why=said(error),
         hint="a module that is imported must not exit; keep a script's own work under "
         "`if __name__ == '__main__':`"
-        if is_exit
+        if isinstance(error, SystemExit)
         else None,
     )
-
-
-def _place_in_user_code(error: BaseException) -> str | None:
-    """Return file and line of the last frame that is not of Python itself, for the user to open."""
-    if isinstance(error, SyntaxError) and error.filename is not None:
-        return f"{error.filename}:{error.lineno}"
-    of_python = (sysconfig.get_path("stdlib"), "<")
-    frames = traceback.extract_tb(error.__traceback__)[1:]
-    packages = sysconfig.get_path("purelib")
-    own = [
-        frame
-        for frame in frames
-        if frame.filename.startswith(packages) or not frame.filename.startswith(of_python)
-    ]
-    return f"{own[-1].filename}:{own[-1].lineno}" if own else None

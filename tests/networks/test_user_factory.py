@@ -10,7 +10,7 @@ import pytest
 from torch import nn
 
 from modpm.core.errors import ModpmError
-from modpm.core.networks import create
+from modpm.core.networks import check_network, create
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -191,3 +191,48 @@ def test_a_compiled_or_parallel_network_is_taken_as_it_was_before(
     name = user_module(_SCRIPT)
     monkeypatch.setattr("sys.path", _PATH)  # `torch.compile` imports more of torch
     assert isinstance(create(f"{name}:compiled", 3), nn.Linear)
+
+
+_FAILING = """
+from torch import nn
+
+class Asserting(nn.Module):
+    def forward(self, x):
+        assert x.shape[1] == 9, "nine channels"
+        return x
+
+class Misshapen(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.linear = nn.Linear(3, 2)
+
+    def forward(self, x):
+        return self.linear(x.mean((1, 2, 3)))
+
+def unbuildable():
+    return nn.Conv2d(3, 4, 3, groups=2)
+"""
+
+
+@pytest.mark.parametrize(
+    ("network", "line", "why"),
+    [("Asserting", 6, "AssertionError: nine channels"), ("Misshapen", 15, "RuntimeError: ")],
+)
+def test_a_network_that_fails_in_its_trial_run_is_told_with_its_line(
+    network: str, line: int, why: str, user_module: Callable[[str], str]
+) -> None:
+    made = create(f"{user_module(_FAILING)}:{network}", 2)
+    with pytest.raises(ModpmError) as caught:
+        check_network(made, (3, 8, 8), 2)
+    assert caught.value.code == "network-refuses-images"
+    assert str(caught.value.where).endswith(f".py:{line}")
+    assert str(caught.value.why).startswith(why)
+
+
+def test_a_layer_that_torch_refuses_to_make_is_told_with_the_users_line(
+    user_module: Callable[[str], str],
+) -> None:
+    with pytest.raises(ModpmError) as caught:
+        create(f"{user_module(_FAILING)}:unbuildable", 2)
+    assert str(caught.value.where).endswith(".py:18")
+    assert "divisible by groups" in str(caught.value.why)
