@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 # In the order of the work. A verb is imported only when it is called, so that no other pays for it.
 VERB_GROUPS = {
     "Make class modules": {
+        "check": "Say what can be cut of a network, before it is trained.",
         "train": "Train a modular network on a data set.",
         "modularize": "Cut a modular network into one class module per class.",
     },

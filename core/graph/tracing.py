@@ -155,7 +155,7 @@ def _translated(
     graph = msgspec.structs.replace(whole, nodes=tuple(n for n in whole.nodes if n.name in live))
     used = {name for node in graph.nodes for name in node.tensors.values()}
     tensors = {name: x for name, x in translator.tensors.items() if name in used}
-    return Trace(graph, tensors, used - translator.trained)
+    return Trace(graph, tensors, frozenset(used - translator.trained))
 
 
 def _unsupported(node: fx.Node, error: UntranslatableError) -> ModpmError:

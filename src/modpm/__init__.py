@@ -10,6 +10,7 @@ TYPE_CHECKING = False  # typing's own takes longer to import than all of this
 if TYPE_CHECKING:
     from modpm.core.composition.class_module import ClassModule
     from modpm.core.composition.classifier import Classifier
+    from modpm.core.modularizing.checking import check
     from modpm.core.modularizing.modularize import modularize
     from modpm.core.training.loop import train
     from modpm.registry.backends.hub.login import login, logout, whoami
@@ -41,6 +42,7 @@ __all__ = [
     "Classifier",
     "__version__",
     "cache",
+    "check",
     "check_versions",
     "compose",
     "evaluate",
@@ -79,6 +81,7 @@ __all__ = [
 _HOMES = {
     "ClassModule": "modpm.core.composition.class_module",
     "Classifier": "modpm.core.composition.classifier",
+    "check": "modpm.core.modularizing.checking",
     "check_versions": "modpm.verbs.releases",
     "compose": "modpm.verbs.composing",
     "evaluate": "modpm.verbs.judging",

@@ -46,7 +46,7 @@ class TiedFrozen(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.first, self.second = nn.Conv2d(1, 1, 3), nn.Conv2d(1, 1, 3, stride=2)
-        self.first.weight.requires_grad_(requires_grad=False)
+        self.first.weight.requires_grad = False
         self.second.weight = self.first.weight
 
     def forward(self, x: Tensor) -> Tensor:

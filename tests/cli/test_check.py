@@ -1,0 +1,100 @@
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import modpm
+from modpm.core.errors import ModpmError
+from modpm.core.modularizing.checking import Limit
+
+if TYPE_CHECKING:
+    from tests.cli.conftest import Run
+
+
+class Dense(nn.Module):
+    """Each block reads all blocks before it, so that a module's nodes grow with their square."""
+
+    def __init__(self, n_blocks: int) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, 8, 3, padding=1)
+        self.blocks = nn.ModuleList(nn.Conv2d(8 * (i + 1), 8, 1) for i in range(n_blocks))
+        self.head = nn.Linear(8 * (n_blocks + 1), 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = torch.relu(self.stem(x))
+        for block in self.blocks:
+            x = torch.cat([x, torch.relu(block(x))], 1)
+        return self.head(x.mean((2, 3)))  # type: ignore[no-any-return]  # torch has no type for it
+
+
+def test_check_lists_what_can_be_cut_and_what_it_costs(run: Run) -> None:
+    outcome = run("check", "small_vgg", "--width", "0.25", "--json")
+    shown = run("check", "small_vgg", "--width", "0.25")
+
+    assert (outcome.code, outcome.err) == (0, "")
+    found = json.loads(outcome.out)
+    assert found["image_shape"] == [3, 32, 32]
+    assert [layer["is_cut"] for layer in found["layers"]][:2] == [False, True]
+    assert found["module"]["macs"] < found["network"]["macs"]
+    assert found["module"]["n_parameters"] < found["network"]["n_parameters"]
+    assert found["fits"]
+    assert shown.code == 0
+    for layer in found["layers"]:
+        assert layer["name"] in shown.out
+    assert f"{found['network']['macs']:,} multiply-accumulates" in shown.out
+
+
+def test_check_costs_are_those_that_torch_counts() -> None:
+    network = nn.Sequential(
+        nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Conv2d(4, 6, 3), nn.Flatten(), nn.Linear(6 * 16, 2)
+    )
+
+    found = modpm.check(network, 8, n_classes=2, retention=1.0)
+
+    assert found.cost.n_parameters == sum(p.numel() for p in network.parameters())
+    assert found.cost.macs == 36 * 4 * 27 + 16 * 6 * 36 + 96 * 2
+    assert found.module_cost.macs == found.cost.macs - 96  # one of two outputs
+
+
+def test_check_says_of_a_network_beyond_a_limit_which(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("modpm.core.modularizing.checking.LARGEST_GRAPH", 12)
+
+    outcome = run("check", "small_vgg", "--width", "0.25")
+
+    assert outcome.code == 1
+    assert "warning: nodes of the network: " in outcome.err
+    assert "are more than 12" in outcome.err
+
+
+def test_the_nodes_of_a_module_of_a_dense_network_are_counted() -> None:
+    small, large = (modpm.check(Dense(n), 8, n_classes=10) for n in (2, 8))
+
+    nodes = [
+        limit.found
+        for found in (small, large)
+        for limit in found.limits
+        if limit.what == "nodes of a module"
+    ]
+    assert nodes[1] > nodes[0]
+    assert all(found.fits for found in (small, large))
+    assert Limit("nodes of a module", nodes[1], 10_000) in large.limits
+
+
+def test_a_network_of_which_nothing_can_be_cut_is_told() -> None:
+    network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(), nn.Linear(4 * 36, 2))
+
+    with pytest.raises(ModpmError) as caught:
+        modpm.check(network, 8, n_classes=2)
+
+    assert caught.value.code == "nothing-to-modularize"
+
+
+@pytest.mark.parametrize("option", ["--image-size=0", "--classes=0", "--retention=2"])
+def test_check_refuses_settings_out_of_range(option: str, run: Run) -> None:
+    assert run("check", "small_vgg", option).code == 2
