@@ -56,7 +56,8 @@ def _settings(
 @click.option(
     "--init",
     type=click.Path(),
-    help="Start from ordinary weights of the same architecture (.safetensors).",
+    help="Start from ordinary weights of the same architecture: .safetensors, or a .pth of tensors "
+    "alone.",
 )
 @click.option("--epochs", default=30, show_default=True, help="Passes over the training data.")
 @click.option("--lr", type=float, show_default="the method's", help="Peak learning rate.")

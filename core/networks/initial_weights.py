@@ -1,12 +1,15 @@
-"""Ordinary weights of a trained network, from a safetensors file."""
+"""Ordinary weights of a trained network, from a safetensors file or a checkpoint of torch."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import TYPE_CHECKING
 
 import torch
 from safetensors import SafetensorError, safe_open
+from torch import Tensor
 
 from modpm.core.errors import ModpmError
 from modpm.core.formats.stand_ins import stand_in
@@ -14,62 +17,79 @@ from modpm.core.formats.stand_ins import stand_in
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-    from torch import Tensor, nn
+    from torch import nn
 
 _N_SHOWN = 6
 _WRAPPERS = frozenset({"module", "_orig_mod"})
-_PICKLE_SUFFIXES = frozenset({".pt", ".pth", ".bin", ".ckpt", ".pkl", ".pickle"})
-_CONVERSION = (
-    "convert it once where you trust its author: `safetensors.torch.save_file("
-    'torch.load("weights.pth", weights_only=True), "weights.safetensors")`'
-)
+_STATE = ("state_dict", "model_state_dict", "model")
+"""Where checkpoints keep the weights beside what else they hold."""
 
 
 def load_initial_weights(network: nn.Module, path: Path | str) -> None:
-    """Load a network's parameters and buffers from a safetensors file, in place.
+    """Load a network's parameters and buffers from a file, in place.
+
+    It is a safetensors file, or a checkpoint of `torch.save` that holds tensors and plain values
+    alone: nothing else of a pickle is opened. The weights are all of it, or its `state_dict`.
 
     Every tensor of the network must be in the file with its shape, and nothing else; counters
     of batch norm (`num_batches_tracked`) may be missing. Parts of names that `DataParallel`
     (`module.`) and `torch.compile` (`_orig_mod.`) put into them, before all or before those of a
-    layer, are taken out. A tensor that the network has by two names may be there by one of
-    them, and one that the file's metadata names as another name of one in it, as safetensors'
-    `save_model` writes tied weights, is that one. Other precisions are converted; integers that
-    stand for real numbers, and complex numbers, are refused.
+    layer, are taken out, and `model.` before all. A tensor that the network has by two names may
+    be there by one of them, and one that the file's metadata names as another name of one in it,
+    as safetensors' `save_model` writes tied weights, is that one. Other precisions are converted;
+    integers that stand for real numbers, and complex numbers, are refused.
 
     Raises:
-        ModpmError: The file is missing, no safetensors file, a pickle, or of another network, or
-            holds values that are not finite. The network is unchanged.
+        ModpmError: The file is missing, neither of the two, a pickle of more, or of another
+            network, or holds values that are not finite. The network is unchanged.
     """
     path = Path(path)
-    _refuse_other_formats(path)
     expected = network.state_dict()
-    tensors = _with_tied(_without_wrappers(_read(path), expected), expected)
+    found = _without_prefix(_unpickled(path) if _is_pickle(path) else _read(path), expected)
+    tensors = _with_tied(_without_wrappers(found, expected), expected)
     _check_tensors(tensors, expected, path)
     tensors.update({name: expected[name] for name in expected.keys() - tensors.keys()})
     network.load_state_dict(tensors)
 
 
-def _refuse_other_formats(path: Path) -> None:
+def _is_pickle(path: Path) -> bool:
     if not path.is_file():
         raise ModpmError(
             "there is no weights file",
             code="weights-not-found",
             where=str(path),
             why="it is a folder" if path.is_dir() else None,
-            hint="--init takes one .safetensors file",
+            hint="--init takes one file, .safetensors or of `torch.save`",
         )
     with path.open("rb") as file:
         start = file.read(9)
-    if start.endswith(b"{"):  # a safetensors header, after the 8 bytes of its length
-        return
-    if start.startswith((b"PK", b"\x80")) or path.suffix.lower() in _PICKLE_SUFFIXES:
+    # A safetensors header comes after the 8 bytes of its length, which may be any.
+    return start.startswith((b"PK", b"\x80")) and not start.endswith(b"{")
+
+
+def _unpickled(path: Path) -> dict[str, Tensor]:
+    """Read a checkpoint by the reader of torch that makes nothing but tensors and plain values."""
+    try:
+        with path.open("rb") as file:  # by its name torch might take it for another format
+            found: object = torch.load(file, map_location="cpu", weights_only=True)
+    except UnpicklingError as error:
         raise ModpmError(
-            "weights in a pickle are refused",
+            "a pickle of more than weights is refused",
             code="pickled-weights",
             where=str(path),
-            why="opening a pickle runs whatever code its author put there",
-            hint=_CONVERSION,
-        )
+            why="opening it runs whatever code its author put there",
+            hint='save the weights alone: `torch.save(network.state_dict(), "weights.pth")`',
+        ) from error
+    except Exception as error:  # torch says in many ways that a file is damaged
+        why = str(error).split("\n")[0]
+        raise _bad(path, "the weights cannot be read", why) from error
+    inner = [found[key] for key in _STATE if key in found] if isinstance(found, Mapping) else []
+    weights = next((state for state in inner if isinstance(state, Mapping)), found)
+    if not isinstance(weights, Mapping) or not all(
+        isinstance(name, str) and isinstance(value, Tensor) for name, value in weights.items()
+    ):
+        raise _bad(path, "the checkpoint holds no weights", "it has no `state_dict` of tensors")
+    return dict(weights)
 
 
 def _read(path: Path) -> dict[str, Tensor]:
@@ -84,6 +104,15 @@ def _read(path: Path) -> dict[str, Tensor]:
         ) from error
     tied = {name: tensors[kept] for name, kept in metadata.items() if kept in tensors}
     return {**tied, **tensors}
+
+
+def _without_prefix(tensors: dict[str, Tensor], expected: Collection[str]) -> dict[str, Tensor]:
+    """Return tensors without the one word before all of their names that the network has not."""
+    first = {name.partition(".")[0] for name in tensors}
+    is_alone = len(first) == 1 and first <= {*_WRAPPERS, "model"}
+    if not is_alone or any(name.partition(".")[0] in first for name in expected):
+        return tensors
+    return _without_prefix({n.partition(".")[2]: x for n, x in tensors.items()}, expected)
 
 
 def _without_wrappers(tensors: dict[str, Tensor], expected: Collection[str]) -> dict[str, Tensor]:

@@ -80,7 +80,8 @@ def train(
             suits the size of the images and the number of classes.
         output: The run folder; it must not exist.
         width: Factor on the channels of every layer.
-        init: A safetensors file of ordinary weights of the same architecture to start from.
+        init: A file of ordinary weights of the same architecture to start from: safetensors, or
+            of `torch.save` with tensors alone.
         epochs: Passes over the training data.
         lr: Peak learning rate; by default the method's.
         batch_size: Images a step, of all processes together.

@@ -87,11 +87,73 @@ def test_truncated_file_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["w.pth", "w.safetensors"])
-def test_pickles_are_refused_under_any_name(tmp_path: Path, name: str) -> None:
-    torch.save(_tensors(), tmp_path / name)
+@pytest.mark.parametrize("prefix", ["", "model.", "module.", "model.module.", "module.model."])
+@pytest.mark.parametrize("key", [None, "state_dict", "model_state_dict", "model"])
+def test_checkpoints_of_tensors_are_loaded(
+    tmp_path: Path, name: str, prefix: str, key: str | None
+) -> None:
+    network, other = nn.Conv2d(1, 2, 3), nn.Conv2d(1, 2, 3)
+    state = {prefix + name: tensor for name, tensor in other.state_dict().items()}
+    torch.save(state if key is None else {key: state, "epoch": 3, "lr": 0.1}, tmp_path / name)
+    load_initial_weights(network, tmp_path / name)
+    assert torch.equal(network.weight, other.weight)
+
+
+@pytest.mark.parametrize("is_zip", [True, False])
+def test_old_and_new_checkpoints_are_loaded(tmp_path: Path, is_zip: bool) -> None:
+    network, other = nn.Conv2d(1, 2, 3), nn.Conv2d(1, 2, 3)
+    path = tmp_path / "w.pth"
+    torch.save(other.state_dict(), path, _use_new_zipfile_serialization=is_zip)
+    load_initial_weights(network, path)
+    assert torch.equal(network.weight, other.weight)
+
+
+def test_a_prefix_that_the_network_has_itself_stays(tmp_path: Path) -> None:
+    network, other = (nn.ModuleDict({"model": nn.Linear(2, 2)}) for _ in range(2))
+    torch.save(other.state_dict(), tmp_path / "w.pth")
+    load_initial_weights(network, tmp_path / "w.pth")
+    assert torch.equal(*(one.state_dict()["model.weight"] for one in (network, other)))
+
+
+class _Code:
+    ran = False
+
+    def __reduce__(self) -> tuple[object, tuple[object, ...]]:
+        return setattr, (_Code, "ran", True)
+
+
+@pytest.mark.parametrize("name", ["w.pth", "w.safetensors"])
+@pytest.mark.parametrize("is_zip", [True, False])
+def test_code_in_a_checkpoint_is_never_run(tmp_path: Path, name: str, is_zip: bool) -> None:
+    content = {**_tensors(), "code": _Code()}
+    torch.save(content, tmp_path / name, _use_new_zipfile_serialization=is_zip)
     with pytest.raises(ModpmError, match="runs whatever code") as caught:
         load_initial_weights(create("resnet20", 10), tmp_path / name)
-    assert "save_file" in str(caught.value.hint)
+    assert caught.value.code == "pickled-weights"
+    assert not _Code.ran
+
+
+def test_a_whole_network_in_a_checkpoint_is_refused(tmp_path: Path) -> None:
+    torch.save(nn.Conv2d(1, 2, 3), tmp_path / "w.pth")
+    with pytest.raises(ModpmError, match="more than weights"):
+        load_initial_weights(nn.Conv2d(1, 2, 3), tmp_path / "w.pth")
+
+
+@pytest.mark.parametrize("content", [[1, 2], {"epoch": 3}, {"state_dict": {"weight": 1.0}}, 5])
+def test_a_checkpoint_without_weights_is_told(tmp_path: Path, content: object) -> None:
+    torch.save(content, tmp_path / "w.pth")
+    with pytest.raises(ModpmError, match="holds no weights"):
+        load_initial_weights(nn.Conv2d(1, 2, 3), tmp_path / "w.pth")
+
+
+@pytest.mark.parametrize("is_zip", [True, False])
+def test_a_damaged_checkpoint_is_told(tmp_path: Path, is_zip: bool) -> None:
+    path = tmp_path / "w.pth"
+    torch.save(_tensors(), path, _use_new_zipfile_serialization=is_zip)
+    path.write_bytes(path.read_bytes()[:-5000])
+    with pytest.raises(ModpmError) as caught:
+        load_initial_weights(create("resnet20", 10, width=0.25), path)
+    assert caught.value.code in {"bad-weights", "pickled-weights"}
 
 
 def test_length_of_a_header_is_not_taken_for_a_pickle(tmp_path: Path) -> None:
