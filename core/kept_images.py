@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 import time
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, NamedTuple
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
 
 MAX_KEPT_BYTES = 32 * 2**30
 """How much is kept: what was not used for longest goes first."""
+
+SPARE_BYTES = 2**30
+"""How much of a disk decoded images leave free."""
 
 _LEFT_AGE_SECONDS = 24 * 60 * 60.0
 _LOCK_TIMEOUT_SECONDS = 600.0
@@ -85,6 +89,12 @@ def make_room(for_bytes: int) -> None:
             return
         _remove(path)
         total -= size
+
+
+def has_room(for_bytes: int) -> bool:
+    """Say whether the disk and the most that is kept allow so much."""
+    free = shutil.disk_usage(folder()).free - SPARE_BYTES
+    return for_bytes <= min(MAX_KEPT_BYTES, free)
 
 
 @contextmanager

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import os
+import warnings
 from collections import Counter, deque
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cache, partial
 from math import prod
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
@@ -31,7 +32,8 @@ if TYPE_CHECKING:
 
 _WORTH_A_THREAD = 2**14
 """Pixels from which decoding, which runs beside other threads, outweighs opening, which cannot."""
-MAX_DECODED_BYTES = 16 * 2**30
+MAX_IN_MEMORY_BYTES = 2**30
+"""How much is decoded to memory, where it cannot be decoded to a file."""
 _JOB_BYTES = 2**24
 _N_SHOWN = 5
 _Result = TypeVar("_Result")
@@ -124,11 +126,8 @@ class Decoding:
         """Give the pixels of the images that can be decoded, in order: (n, C, H, W) each.
 
         Raises:
-            ModpmError: There is not enough memory (`out-of-memory`), or they would never fit
-                (`data-too-large`).
+            ModpmError: There is not enough memory (`out-of-memory`).
         """
-        if self.n_bytes > MAX_DECODED_BYTES:
-            raise _too_large(self)
         is_large = self.form.width * self.form.height >= _WORTH_A_THREAD
         for decoded in _in_order(self._decode, self._jobs(), (os.cpu_count() or 1) * is_large):
             n = len(self.kept)
@@ -236,12 +235,67 @@ def form_of(
     return Form(channels or (1 if all(kind.is_grey for kind in kinds) else 3), *size)
 
 
+class Streamed:
+    """Images that are decoded each time that they are read.
+
+    Args:
+        part: All images, in any order.
+        positions: Those of them that are meant.
+        form: What they are brought to.
+    """
+
+    def __init__(self, part: ImagePart, positions: Tensor, form: Form) -> None:
+        self._part, self._positions, self._form = part, positions, form
+        # For good, since threads share the filters: PIL's warnings of odd metadata.
+        warnings.filterwarnings("ignore", module=r"PIL\.")
+
+    @property
+    def shape(self) -> torch.Size:
+        """Of all of them."""
+        return torch.Size((len(self), *self._form.shape))
+
+    def __len__(self) -> int:
+        return len(self._positions)
+
+    def __getitem__(self, which: slice | Tensor, /) -> Tensor:
+        """Decode some of them.
+
+        Raises:
+            ModpmError: One cannot be decoded any more (`data-changed`).
+        """
+        positions = self._positions[which].tolist()
+        pixels = np.empty((len(positions), *self._form.shape), np.uint8)
+        for i, image in enumerate(_decoders().map(self._decoded, positions)):
+            pixels[i] = image
+        return torch.from_numpy(pixels)
+
+    def _decoded(self, position: int) -> NDArray[np.uint8]:
+        try:
+            with refusals_of_the_decoder(), self._part.open(position) as image:
+                return self._form.pixels_of(image)
+        except BadImageError as error:
+            raise ModpmError(
+                "an image cannot be decoded any more",
+                code="data-changed",
+                where=self._part.where(position),
+                why=str(error),
+                hint="restore the data, or train again on what there is now",
+            ) from error
+
+
+@cache
+def _decoders() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="decoding")
+
+
 def decoded_in_memory(decoding: Decoding) -> NDArray[np.uint8]:
     """Return all decoded images at once.
 
     Raises:
-        ModpmError: They do not fit into memory.
+        ModpmError: They take more than may be held (`data-too-large`).
     """
+    if decoding.n_bytes > MAX_IN_MEMORY_BYTES:
+        raise _too_large(decoding)
     n = 0
     try:
         pixels = np.empty((len(decoding.encoded), *decoding.form.shape), np.uint8)
@@ -257,11 +311,11 @@ def _too_large(decoding: Decoding) -> ModpmError:
     form, gib = decoding.form, decoding.n_bytes / 2**30
     shown = f"{gib:.{0 if gib >= 10 else 1}f} GiB"  # noqa: PLR2004 -- two digits
     return ModpmError(
-        "the decoded images do not fit into memory",
+        "the images fit neither into memory nor on the disk",
         code="data-too-large",
         where=decoding.source,
         why=f"{len(decoding.encoded):,} images of {form.width} x {form.height} are {shown}",
-        hint="ask for smaller images, for example 64 x 64",
+        hint="free as much space where MODPM_HOME is, or ask for smaller images",
     )
 
 

@@ -42,6 +42,9 @@ class _Files:
         for start in range(0, len(self), IMAGES_AT_ONCE):
             yield _Files(self.paths[start : start + IMAGES_AT_ONCE])
 
+    def in_any_order(self) -> _Files:
+        return self
+
     def open(self, index: int) -> Image.Image:
         return open_encoded(self.paths[index])
 

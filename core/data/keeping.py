@@ -1,18 +1,23 @@
 """One split of a data set decoded to a file, and mapped into memory from there.
 
 The file is in the format safetensors: `images`, `positions` (of the images that could be decoded),
-`moments` (what their statistics are made of) and `record`, which is JSON. It is written whole under
-another name, and its time of writing is in the record: where it has another one, somebody has
-written to it, and all of it is compared with its digest.
+`moments` (what their statistics are made of) and `record`, which is JSON. Where the disk has no
+room for the images there are none, and they are decoded as they are read; if their files cannot be
+read in any order, these are kept in `encoded`, each from one of `starts` to the next.
+
+The file is written whole under another name, and its time of writing is in the record: where it has
+another one, somebody has written to it, and all of it is compared with its digest.
 """
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import time
+from io import BytesIO
 from math import prod
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, cast
 from uuid import uuid4
 
 import numpy as np
@@ -20,18 +25,32 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 from modpm.core import kept_images
+from modpm.core.data.decoding import Form, Streamed
 from modpm.core.data.image_data import digest_of, moments_of
+from modpm.core.data.image_files import BadImageError, open_encoded, refusals_of_the_decoder
+from modpm.core.errors import ModpmError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
     from typing import BinaryIO
 
+    from numpy.typing import NDArray
+    from PIL import Image
     from torch import Tensor
 
     from modpm.core.data.decoding import Decoding
     from modpm.core.data.image_data import Pixels
+    from modpm.core.data.labelled_images import EncodedImages, EncodedPart
 
-_TENSORS = {"images": "U8", "positions": "I64", "moments": "I64", "record": "U8"}
+_TENSORS = {
+    "images": "U8",
+    "positions": "I64",
+    "moments": "I64",
+    "encoded": "U8",
+    "starts": "I64",
+    "record": "U8",
+}
 _HEADER_BYTES = 1024
 _WHOLE_SECONDS = 2 * 10**9  # a time that every file system can write down exactly
 
@@ -57,13 +76,22 @@ class Decoded(NamedTuple):
     notes: tuple[str, ...]
 
 
-def kept(path: Path) -> Decoded | None:
-    """Return what a file keeps, mapped into memory; None where it is not there or damaged."""
+def kept(path: Path, encoded: EncodedImages) -> Decoded | None:
+    """Return what a file keeps, mapped into memory; None where it is not there or damaged.
+
+    Args:
+        path: The file.
+        encoded: What it was made of.
+    """
     try:
         with safe_open(path, "pt") as file:
-            images, positions, moments, record = map(file.get_tensor, _TENSORS)
+            images, positions, moments, files, starts, record = map(file.get_tensor, _TENSORS)
         said = json.loads(record.numpy().tobytes())
-        found = Decoded(images, positions, moments, said["digest"], tuple(said["notes"]))
+        pixels: Pixels = images
+        if len(images) < len(positions):
+            part = encoded.in_any_order() or _KeptFiles(files.numpy(), starts.tolist())
+            pixels = Streamed(part, positions, Form(**said["form"]))
+        found = Decoded(pixels, positions, moments, said["digest"], tuple(said["notes"]))
         written = path.stat().st_mtime_ns
         if written != said["written"] and _is_damaged(found):
             return None
@@ -73,9 +101,36 @@ def kept(path: Path) -> Decoded | None:
     return found
 
 
+class _KeptFiles(NamedTuple):
+    """Images as files, one after another.
+
+    Attributes:
+        encoded: The files.
+        starts: Where each starts, and at last where the last one ends.
+    """
+
+    encoded: NDArray[np.uint8]
+    starts: list[int]
+
+    def __len__(self) -> int:
+        return len(self.starts) - 1
+
+    def open(self, index: int) -> Image.Image:
+        start, end = self.starts[index : index + 2]
+        return open_encoded(BytesIO(self.encoded[start:end].tobytes()))
+
+    def where(self, index: int) -> str:
+        return f"row {index}"
+
+
 def _is_damaged(found: Decoded) -> bool:
-    are_alike = torch.equal(moments_of(found.pixels), found.moments)
-    return not are_alike or digest_of(found.pixels) != found.digest
+    try:
+        are_alike = torch.equal(moments_of(found.pixels), found.moments)
+        return not are_alike or digest_of(found.pixels) != found.digest
+    except ModpmError as error:
+        if error.code != "data-changed":
+            raise
+        return True  # a file that is kept, and cannot be decoded any more
 
 
 def keep(path: Path, decoding: Decoding, *, skip_bad: bool) -> None:
@@ -85,34 +140,56 @@ def keep(path: Path, decoding: Decoding, *, skip_bad: bool) -> None:
         OSError: It cannot be written; there is none then.
         ModpmError: As `Decoding.check`.
     """
-    kept_images.make_room(decoding.n_bytes)
+    has_room = kept_images.has_room(decoding.n_bytes)
+    kept_images.make_room(decoding.n_bytes if has_room else 0)
     temporary = path.with_name(f".{path.stem}.{uuid4().hex}.new")
     try:
         with temporary.open("xb") as file:
-            written = _write(file, decoding, skip_bad=skip_bad)
+            written = _write(file, decoding, has_images=has_room, skip_bad=skip_bad)
         os.utime(temporary, ns=(time.time_ns(), written))
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
 
 
-def _write(file: BinaryIO, decoding: Decoding, *, skip_bad: bool) -> int:
+def _write(file: BinaryIO, decoding: Decoding, *, has_images: bool, skip_bad: bool) -> int:
     """Write the file down to the disk, and return the time of writing that it says."""
     file.write(b" " * _HEADER_BYTES)
-    file.writelines(pixels.data for pixels in decoding)
+    file.writelines(pixels.data if has_images else b"" for pixels in decoding)
     decoding.check(skip_bad=skip_bad)
-    n, written = len(decoding.kept), time.time_ns() // _WHOLE_SECONDS * _WHOLE_SECONDS
-    said = {"digest": decoding.digest, "notes": decoding.notes, "written": written}
-    record = json.dumps(said).encode()
+    n, form, written = (
+        len(decoding.kept),
+        decoding.form,
+        time.time_ns() // _WHOLE_SECONDS * _WHOLE_SECONDS,
+    )
+    said = {"digest": decoding.digest, "notes": decoding.notes, "form": form._asdict()}
+    record = json.dumps(said | {"written": written}).encode()
     file.write(np.array(decoding.kept, dtype="<i8").tobytes())
     file.write(decoding.moments.astype("<i8").tobytes())
+    starts = [0]
+    if not has_images and decoding.encoded.in_any_order() is None:
+        starts += itertools.accumulate(file.write(one) for one in _files(decoding.encoded))
+    file.write(np.array(starts, dtype="<i8").tobytes())
     file.write(record)
     file.seek(0)
-    shape = decoding.form.shape
-    file.write(_header([n, *shape], [n], [n, shape[0], 2], [len(record)]))
+    images = [n if has_images else 0, *form.shape]
+    file.write(
+        _header(images, [n], [n, form.channels, 2], [starts[-1]], [len(starts)], [len(record)])
+    )
     file.flush()
     os.fsync(file.fileno())
     return written
+
+
+def _files(encoded: EncodedImages) -> Iterator[bytes]:
+    """Give images as files; an empty one for an image that is none."""
+    for part in encoded.parts():
+        for index in range(len(part)):
+            try:
+                with refusals_of_the_decoder():
+                    yield cast("EncodedPart", part).encoded(index)
+            except BadImageError:
+                yield b""
 
 
 def _header(*shapes: list[int]) -> bytes:

@@ -50,6 +50,13 @@ class ImagePart(Protocol):
         """Say where that image is, for a person to find it."""
 
 
+class EncodedPart(ImagePart, Protocol):
+    """A few images of which the files are not somewhere else."""
+
+    def encoded(self, index: int) -> bytes:
+        """Return one image as a file; raises where there is none."""
+
+
 class EncodedImages(Protocol):
     """Images that are read as they are asked for, in their order."""
 
@@ -57,6 +64,9 @@ class EncodedImages(Protocol):
 
     def parts(self) -> Iterator[ImagePart]:
         """Give all of them, a few at a time."""
+
+    def in_any_order(self) -> ImagePart | None:
+        """Return all of them, of which any is opened quickly; None if they are read in order."""
 
 
 @dataclass(frozen=True)

@@ -73,6 +73,16 @@ class Rows:
             return open_encoded(Path(path))
         raise BadImageError("the row has no image")
 
+    def encoded(self, index: int) -> bytes:
+        """Return one image as a file; pixels that are a list of numbers as a PNG."""
+        data = self._record(index).get("bytes")
+        if isinstance(data, bytes) and data:
+            return data
+        buffer = BytesIO()
+        with self.open(index) as image:
+            image.save(buffer, "PNG")
+        return buffer.getvalue()
+
     def where(self, index: int) -> str:
         """Name the row."""
         path, row = self._record(index).get("path"), f"row {self.first + index}"

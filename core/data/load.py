@@ -12,7 +12,13 @@ import PIL
 import torch
 
 from modpm.core.data.bundled_digits import open_digits
-from modpm.core.data.decoding import Decoding, decoded_in_memory, form_of
+from modpm.core.data.decoding import (
+    MAX_IN_MEMORY_BYTES,
+    Decoding,
+    Streamed,
+    decoded_in_memory,
+    form_of,
+)
 from modpm.core.data.hub import open_hub_data
 from modpm.core.data.image_data import ImageData
 from modpm.core.data.image_files import out_of_memory, quiet_decoder
@@ -23,6 +29,7 @@ from modpm.core.errors import ModpmError
 from modpm.core.kept_images import one_at_a_time, path_for
 
 if TYPE_CHECKING:
+    from modpm.core.data.image_data import Pixels
     from modpm.core.data.labelled_images import LabelledImages
 
 _HUB_ADDRESS = re.compile(r"(?:hf://|https://huggingface\.co/)datasets/([\w.-]+(?:/[\w.-]+)?)/?")
@@ -87,7 +94,7 @@ class _Asked:
         try:
             path = self._path()
             if path is None:
-                return self._in_memory(skip_bad=skip_bad)
+                return self._without_a_file(skip_bad=skip_bad)
             path.parent.mkdir(parents=True, exist_ok=True)
             with nullcontext() if path.exists() else one_at_a_time(path):
                 found = self._kept(path, skip_bad=skip_bad)
@@ -96,7 +103,7 @@ class _Asked:
                     found = self._kept(path, skip_bad=skip_bad)
         except OSError:  # a disk that is full or may not be written to, or no room to map a file
             found = None
-        return found or self._in_memory(skip_bad=skip_bad)
+        return found or self._without_a_file(skip_bad=skip_bad)
 
     def data(self, decoded: Decoded) -> ImageData:
         """Return decoded images with their labels."""
@@ -119,16 +126,22 @@ class _Asked:
         return path_for(self.labelled.files, (self.size, self.channels, PIL.__version__))
 
     def _kept(self, path: Path, *, skip_bad: bool) -> Decoded | None:
-        found = kept(path)
+        found = kept(path, self.labelled.images)
         is_whole = found is not None and len(found.positions) == len(self.labelled.images)
         return found if is_whole or skip_bad else None
 
-    def _in_memory(self, *, skip_bad: bool) -> Decoded:
-        decoding = self._decoding()
-        images = torch.from_numpy(decoded_in_memory(decoding))
+    def _without_a_file(self, *, skip_bad: bool) -> Decoded:
+        decoding, part = self._decoding(), self.labelled.images.in_any_order()
+        pixels: Pixels
+        if decoding.n_bytes > MAX_IN_MEMORY_BYTES and part is not None:
+            for _ in decoding:  # to know which can be decoded, and what they add up to
+                pass
+            pixels = Streamed(part, torch.tensor(decoding.kept), decoding.form)
+        else:
+            pixels = torch.from_numpy(decoded_in_memory(decoding))
         decoding.check(skip_bad=skip_bad)
         positions, moments = torch.tensor(decoding.kept), torch.from_numpy(decoding.moments)
-        return Decoded(images, positions, moments, decoding.digest, decoding.notes)
+        return Decoded(pixels, positions, moments, decoding.digest, decoding.notes)
 
     def _decoding(self) -> Decoding:
         return Decoding(

@@ -158,6 +158,9 @@ class _Column:
             except (OSError, ValueError) as error:  # pyarrow's errors are of these kinds
                 raise _unreadable(path, error) from error
 
+    def in_any_order(self) -> None:
+        """Refuse: one row costs reading a whole group of rows."""
+
 
 def _has(path: Path, column: str) -> bool:
     return column in _parquet_file(path).schema_arrow.names

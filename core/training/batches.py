@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from collections import deque
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
 
 from modpm.core.data import augment, is_mirrorable, normalise
-from modpm.core.data.image_data import in_chunks
+from modpm.core.data.image_data import Selected, in_chunks
 from modpm.core.tensors import send
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
     from torch import Tensor
 
     from modpm.core.data.image_data import ImageData, Pixels
@@ -21,6 +26,8 @@ if TYPE_CHECKING:
 
 
 _PROCESSOR = torch.device("cpu")
+_NEAR_BYTES = 2**29  # so many that are mapped stay in memory once they were read
+_N_AHEAD = 4  # batches
 _SHARE_OF_DEVICE = 0.5  # of its free memory, for images; the rest is for training
 
 
@@ -34,6 +41,46 @@ class Batch(NamedTuple):
 
     images: Tensor
     labels: Tensor
+
+
+class ReadAhead:
+    """Images read in a thread before they are needed, where it is known which will be.
+
+    Args:
+        pixels: Where they are read.
+        is_pinned: Whether to a memory that a device can read by itself.
+    """
+
+    def __init__(self, pixels: Pixels, *, is_pinned: bool) -> None:
+        self._pixels, self._is_pinned = pixels, is_pinned
+        self._reader = ThreadPoolExecutor(1, thread_name_prefix="reading")
+        self._order: Iterator[Tensor] = iter(())
+        self._begun: deque[tuple[Tensor, Future[Tensor]]] = deque()
+
+    def begin(self, order: Iterable[Tensor]) -> None:
+        """Begin to read the images at these positions, a few batches ahead of their use."""
+        for _, read in self._begun:
+            read.cancel()
+        self._begun.clear()
+        self._order = iter(order)
+        for positions in islice(self._order, _N_AHEAD):
+            self._begin(positions)
+
+    def read(self, positions: Tensor) -> Tensor:
+        """Return the images at some positions: those that come next, or read now."""
+        if not (self._begun and torch.equal(self._begun[0][0], positions)):
+            return self._read(positions)
+        _, read = self._begun.popleft()
+        for following in islice(self._order, 1):
+            self._begin(following)
+        return read.result()
+
+    def _begin(self, positions: Tensor) -> None:
+        self._begun.append((positions, self._reader.submit(self._read, positions)))
+
+    def _read(self, positions: Tensor) -> Tensor:
+        images = self._pixels[positions]
+        return images.pin_memory() if self._is_pinned else images
 
 
 @dataclass(frozen=True)
@@ -69,7 +116,30 @@ class TrainingImages:
         free, _ = torch.cuda.mem_get_info(self.device)
         return self.data.pixels.shape.numel() < _SHARE_OF_DEVICE * free
 
+    def expect(self, order: Iterable[Tensor]) -> None:
+        """Read ahead, in a thread, what batches will be asked for, where reading takes time.
+
+        Args:
+            order: The positions of each batch.
+        """
+        if self._are_far:
+            self._ahead.begin(order)
+
+    @cached_property
+    def _are_far(self) -> bool:
+        """Whether images are decoded as they are read, or perhaps on a disk."""
+        pixels = self.data.pixels
+        where = pixels.others if isinstance(pixels, Selected) else pixels
+        is_small = pixels.shape.numel() <= _NEAR_BYTES
+        return self.pixels is pixels and not (isinstance(where, torch.Tensor) and is_small)
+
+    @cached_property
+    def _ahead(self) -> ReadAhead:
+        return ReadAhead(self.pixels, is_pinned=self.device.type == "cuda")
+
     def _at(self, positions: Tensor) -> Tensor:
+        if self._are_far:
+            return send(self._ahead.read(positions), self.device)
         pixels = self.pixels
         on_device = isinstance(pixels, torch.Tensor) and pixels.device.type != "cpu"
         return send(pixels[send(positions, self.device) if on_device else positions], self.device)

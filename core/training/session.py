@@ -185,6 +185,7 @@ def _train_epoch(session: Session, epoch: int, writer: CheckpointWriter, say: Re
     order = seeded_generator(run.config.seed, epoch, _ORDER)
     batches = epoch_order(run.record.n_training, run.config.batch_size, order)
     session.method.train()
+    session.images.expect(_mine(session, positions) for positions in batches[first:])
     for step, positions in enumerate(batches[first:], first + 1):
         done = epoch * run.n_steps + step
         losses.add(_train_step(session, positions, done - 1))
@@ -218,14 +219,18 @@ def _train_step(session: Session, positions: Tensor, step: int) -> Losses:
     warm_up = recipe_of(config).warm_up
     session.optimizer.rate = learning_rate(step, n_total, config.lr, warm_up)
     _look(session, step / n_total)
-    mine = positions[process :: accelerator.num_processes]
-    inputs = method.draw(session.images.batch(mine, chance), chance)
+    inputs = method.draw(session.images.batch(_mine(session, positions), chance), chance)
     losses = session.losses(*(send(x, accelerator.device) for x in inputs))
     session.optimizer.zero_grad()
     accelerator.backward(losses["loss"])
     session.optimizer.step()
     method.after_step(step / n_total, (step + 1) / n_total)
     return losses
+
+
+def _mine(session: Session, positions: Tensor) -> Tensor:
+    """Return this process's share of the positions of a batch."""
+    return positions[session.accelerator.process_index :: session.accelerator.num_processes]
 
 
 def _look(session: Session, progress: float) -> None:

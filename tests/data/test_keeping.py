@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from io import BytesIO
@@ -15,9 +16,11 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file
 
 from modpm.core import kept_images
-from modpm.core.data import ImageData, default_statistics, load_data
+from modpm.core.data import ImageData, decoding, default_statistics, load, load_data
+from modpm.core.data.decoding import Streamed
 from modpm.core.errors import ModpmError
 
 if TYPE_CHECKING:
@@ -280,6 +283,145 @@ print(json.dumps([most - before, anonymous() - before, len(data), int(data.image
         assert (n, total) == (400, 512 * 512 * 6)
         assert loaded < 150
         assert decoding < (1 if is_kept else 150)
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> Path:
+    """Return a folder of parquet with files, an image that is none, and lists of pixels."""
+    random = np.random.default_rng(1)
+    buffer = BytesIO()
+    Image.fromarray(random.integers(256, size=(4, 5, 3), dtype=np.uint8)).save(buffer, "PNG")
+    whole = tmp_path / "table"
+    whole.mkdir()
+    rows = [buffer.getvalue(), b"no image", buffer.getvalue(), buffer.getvalue()]
+    pq.write_table(pa.table({"image": rows, "label": [0, 1, 1, 0]}), whole / "train-0.parquet")
+    return whole
+
+
+@pytest.fixture
+def listed(tmp_path: Path) -> Path:
+    pixels = np.random.default_rng(2).integers(256, size=(4, 5, 6, 3)).tolist()
+    kind = pa.list_(pa.list_(pa.list_(pa.uint8())))
+    whole = tmp_path / "listed"
+    whole.mkdir()
+    columns = {"image": pa.array(pixels, kind), "label": [0, 1, 1, 0]}
+    pq.write_table(pa.table(columns), whole / "train.parquet")
+    return whole
+
+
+@pytest.mark.parametrize("source", ["photos", "table", "listed"])
+def test_images_without_room_are_decoded_as_they_are_read(
+    source: str, request: pytest.FixtureRequest, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = request.getfixturevalue(source)
+    expected = load_data(folder, "train", skip_bad=True)
+    shutil.rmtree(home)
+    monkeypatch.setattr(kept_images, "MAX_KEPT_BYTES", 0)
+    for _ in range(2):
+        data = load_data(folder, "train", skip_bad=True)
+        assert isinstance(data.pixels, Streamed)
+        assert_alike(expected, data)
+        assert default_statistics(data) == default_statistics(expected)
+        chosen = torch.tensor([2, 0, 0])
+        assert torch.equal(data.select(chosen).pixels[1:], expected.images[[0, 0]])
+    (path,) = files()
+    assert len(load_file(path)["images"]) == 0
+
+
+def test_second_start_decodes_none_of_what_is_read_later(
+    photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kept_images, "MAX_KEPT_BYTES", 0)
+    first = load_data(photos, "train")
+    refuse_to_decode(monkeypatch)
+    again = load_data(photos, "train")
+    assert again.fingerprint == first.fingerprint
+    assert default_statistics(again) == default_statistics(first)
+
+
+@pytest.mark.parametrize("damage", [50, 400])
+def test_damaged_files_of_images_are_made_anew(
+    table: Path, damage: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kept_images, "MAX_KEPT_BYTES", 0)
+    first = load_data(table, "train", skip_bad=True)
+    (path,) = files()
+    whole = bytearray(path.read_bytes())
+    path.unlink()
+    whole[1024 + damage] ^= 1
+    path.write_bytes(whole)
+    assert_alike(first, load_data(table, "train", skip_bad=True))
+
+
+def test_image_that_has_gone_since_is_named(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kept_images, "MAX_KEPT_BYTES", 0)
+    data = load_data(photos, "train")
+    (photos / "train" / "cat" / "2.png").unlink()
+    with pytest.raises(ModpmError, match="cannot be decoded any more") as caught:
+        data.pixels[:]
+    assert (caught.value.code, caught.value.where) == (
+        "data-changed",
+        str(photos / "train" / "cat" / "2.png"),
+    )
+
+
+@pytest.mark.parametrize("source", ["photos", "table"])
+def test_many_images_are_decoded_as_they_are_read_where_home_cannot_be_written_to(
+    source: str, request: pytest.FixtureRequest, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = request.getfixturevalue(source)
+    expected = load_data(folder, "train", skip_bad=True)
+    (home.parent / "file").write_bytes(b"")
+    monkeypatch.setenv("MODPM_HOME", str(home.parent / "file"))
+    for module in (load, decoding):
+        monkeypatch.setattr(module, "MAX_IN_MEMORY_BYTES", 100)
+    if source == "photos":
+        assert_alike(expected, load_data(folder, "train", skip_bad=True))
+    else:
+        with pytest.raises(ModpmError, match="neither into memory nor on the disk"):
+            load_data(folder, "train", skip_bad=True)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="told by /proc")
+@pytest.mark.parametrize("is_streamed", [False, True])
+def test_batches_of_many_images_take_little_memory(tmp_path: Path, *, is_streamed: bool) -> None:
+    folder = tmp_path / "photos" / "train"
+    for name in ("cat", "dog"):
+        (folder / name).mkdir(parents=True)
+        for i in range(200):  # 400 of 512 x 512 are 300 MiB
+            if i == 0:
+                Image.new("RGB", (512, 512), (1, 2, 3)).save(folder / name / "0.png")
+            else:
+                os.link(folder / name / "0.png", folder / name / f"{i}.png")
+    code = f"""
+import json, re
+from pathlib import Path
+import torch
+from modpm.core import kept_images
+from modpm.core.data import load_data
+from modpm.core.formats.manifest import InputContract
+from modpm.core.training import batches
+def anonymous():
+    return int(re.search(r"RssAnon:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) // 1024
+before = anonymous()
+if {is_streamed}:
+    kept_images.MAX_KEPT_BYTES = 0
+batches._NEAR_BYTES = 0
+data = load_data({str(tmp_path / "photos")!r}, "train")
+contract = InputContract(channels=3, height=512, width=512, mean=[0.5] * 3, std=[0.25] * 3)
+images = batches.TrainingImages(data.select(torch.arange(400)), contract)
+order = batches.epoch_order(400, 2, batches.seeded_generator(0, 0, 0))
+images.expect(order)
+most, n = 0, 0
+for positions in order:
+    n += len(images.batch(positions, batches.seeded_generator(0, 0, 1)).images)
+    most = max(most, anonymous() - before)
+print(json.dumps([most, n, type(data.pixels).__name__]))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    most, n, kind = json.loads(done.stdout)
+    assert (n, kind) == (400, "Streamed" if is_streamed else "Tensor")
+    assert most < 150
 
 
 def test_the_cache_is_shown_and_cleaned(photos: Path) -> None:

@@ -52,3 +52,18 @@ def test_batches_are_normalised_and_channels_last() -> None:
     assert images.dtype == torch.float32
     assert images.abs().max() <= 2.0  # (0 - 0.5) / 0.25 and (1 - 0.5) / 0.25
     assert images.mean().abs() < 0.1
+
+
+def test_batches_that_are_read_ahead_are_those_that_are_asked_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    near, order = some_images(), epoch_order(20, 3, seeded_generator(0, 0, 0))
+    monkeypatch.setattr("modpm.core.training.batches._NEAR_BYTES", 0)
+    far = some_images()
+    for asked in (order, order[:2] + order[4:], order[::-1], []):  # as it was said, and otherwise
+        far.expect(order)
+        for positions in asked:
+            expected, found = (
+                images.batch(positions, seeded_generator(0, 0, 1)).images for images in (near, far)
+            )
+            assert torch.equal(expected, found)

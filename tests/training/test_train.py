@@ -3,6 +3,7 @@ from __future__ import annotations
 import errno
 from dataclasses import dataclass
 from pathlib import Path
+from shutil import rmtree
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -11,6 +12,7 @@ import torch
 from PIL import Image
 
 from modpm.core.data import load_data
+from modpm.core.data.decoding import Streamed
 from modpm.core.errors import ModpmError
 from modpm.core.formats import whole_files
 from modpm.core.graph import build
@@ -310,6 +312,30 @@ def test_half_precision_trains_nearly_alike(finished: Run, tmp_path: Path) -> No
     assert run.digest() != finished.digest()
     assert run.metrics()[0]["loss"] == pytest.approx(finished.metrics()[0]["loss"], rel=0.02)
     assert {tensor.dtype for tensor in run.network()[1].values()} == {torch.float32}
+
+
+def test_images_that_are_decoded_as_they_are_read_give_the_same_bytes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MODPM_HOME", str(tmp_path / "home"))
+    digits = load_data("digits", "train").select(range(120))
+    for i, (image, label) in enumerate(zip(digits.images, digits.labels.tolist(), strict=True)):
+        folder = tmp_path / "photos" / "train" / digits.classes[label]
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image[0].numpy()).save(folder / f"{i}.png")
+
+    def trained(name: str) -> Run:
+        settings: dict[str, Any] = SMALL | {"epochs": 2, "val_fraction": 0.4, "batch_size": 16}
+        output = tmp_path / name
+        return train(str(tmp_path / "photos"), "digits_cnn", output=output, **settings)
+
+    kept = trained("kept")
+    rmtree(tmp_path / "home")
+    monkeypatch.setattr("modpm.core.kept_images.MAX_KEPT_BYTES", 0)
+    streamed = trained("streamed")
+    assert isinstance(streamed.data("train").pixels, Streamed)
+    assert streamed.digest() == kept.digest()
+    assert without_seconds(streamed.metrics()) == without_seconds(kept.metrics())
 
 
 def test_changed_data_are_told(tmp_path: Path) -> None:
