@@ -74,7 +74,10 @@ class Preprocessing(nn.Module):
 
 
 def _fitted(images: Tensor, height: int, width: int) -> Tensor:
-    """Scale images until they cover that size and cut what stands over, as `prepare_image`."""
+    """Scale images until they cover that size and cut what stands over, nearly as `prepare_image`.
+
+    Within a graph nothing is rounded, and what is cut is whole rows and columns.
+    """
     rows, columns = images.shape[-2:]
     if (rows, columns) == (height, width):
         return images
@@ -122,22 +125,23 @@ def check_pixels(pixels: Tensor) -> Tensor:
 def image_batches(images: Images, contracts: Sequence[InputContract]) -> Iterator[list[Tensor]]:
     """Give the images in parts, each as one batch for every input contract.
 
-    An image of Pillow is prepared for each contract by itself, as the contract's module alone
-    would see it. A batch of pixels is the same for all; `Preprocessing` makes of it what differs.
+    Images are prepared for each contract by itself, as the contract's module alone would see them,
+    and pixels as the image of Pillow that has them: to be brought to another size or to grey,
+    numbers are rounded to bytes. Pixels that are what the contract says are left as they are.
 
     Args:
         images: What to score.
         contracts: Of the networks that will see them.
 
     Shapes:
-        each batch: (n, 1 or 3, height, width), in [0, 1].
+        each batch: (n, channels, height, width), in [0, 1].
 
     Raises:
         ModpmError: `bad-images`.
     """
     if isinstance(images, Tensor):
         for part in torch.split(check_pixels(images), IMAGES_AT_ONCE):
-            yield [unit_pixels(part)] * len(contracts)
+            yield [_prepared(part, contract) for contract in contracts]
         return
     every = iter([images] if isinstance(images, Image.Image) else images)
     # One decoded image at a time: they may be large, and what is made of them is small.
@@ -146,6 +150,18 @@ def image_batches(images: Images, contracts: Sequence[InputContract]) -> Iterato
         for image in islice(every, IMAGES_AT_ONCE)
     ]:
         yield [unit_pixels(torch.stack(batch)) for batch in zip(*part_of_images, strict=True)]
+
+
+def _prepared(pixels: Tensor, contract: InputContract) -> Tensor:
+    """Return a batch of pixels as `prepare_image` makes it of images, in [0, 1]."""
+    if pixels.shape[1:] == (contract.channels, contract.height, contract.width) or not len(pixels):
+        return unit_pixels(pixels)
+    whole = (255 * pixels.float()).round().to(torch.uint8) if pixels.is_floating_point() else pixels
+    channels_last = whole.cpu().permute(0, 2, 3, 1).numpy()
+    of_pillow = (
+        Image.fromarray(one[..., 0] if one.shape[2] == 1 else one) for one in channels_last
+    )
+    return unit_pixels(torch.stack([prepare_image(image, contract) for image in of_pillow]))
 
 
 def _bad_images(why: str, hint: str) -> ModpmError:

@@ -53,10 +53,7 @@ def test_preprocessing_normalises_as_the_input_contract_says() -> None:
 def test_a_colour_image_is_grey_to_a_grey_module_as_pillow_makes_it() -> None:
     module = tiny_origin(channels=1).module("cat")
     grey = torch.from_numpy(np.array(photo().convert("L")))[None, None]
-    # Pillow rounds grey to whole bytes.
-    torch.testing.assert_close(
-        module.score_images(images(1)), module.score_images(grey), rtol=0, atol=0.05
-    )
+    assert torch.equal(module.score_images(images(1)), module.score_images(grey))
     assert torch.equal(module.score_images(photo()), module.score_images(grey))
 
 
@@ -66,14 +63,21 @@ def test_a_grey_image_is_every_colour_to_a_colour_module() -> None:
     assert torch.equal(module.score_images(grey), module.score_images(grey.expand(-1, 3, -1, -1)))
 
 
-def test_a_batch_of_another_size_is_scaled_as_pillow_scales_it() -> None:
-    module = tiny_origin().module("cat")
-    large = photo(size=24)
-    pixels = torch.from_numpy(np.array(large)).permute(2, 0, 1)
-    # Pillow rounds the scaled pixels to whole bytes.
-    torch.testing.assert_close(
-        module.score_images(pixels), module.score_images(large), rtol=0, atol=0.05
-    )
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("size", [(24, 24), (7, 8), (9, 5), (3, 50), (31, 17), (8, 9)])
+def test_pixels_of_any_size_and_colours_score_as_the_image_of_pillow_does(
+    size: tuple[int, int], channels: int
+) -> None:
+    chance = torch.Generator().manual_seed(sum(size))
+    for read in (1, 3):
+        module = tiny_origin(channels=read).module("cat")
+        shape = (3, channels, *size)
+        pixels = torch.randint(256, shape, generator=chance, dtype=torch.uint8)
+        squeezed = [one.permute(1, 2, 0).numpy().squeeze() for one in pixels]
+        expected = module.score_images([Image.fromarray(one) for one in squeezed])
+        assert torch.equal(module.score_images(pixels), expected)
+        assert torch.equal(module.score_images(pixels.float() / 255), expected)
+        assert torch.equal(module.score_images(pixels.double() / 255), expected)
 
 
 def test_a_long_batch_is_cut_in_the_middle_as_pillow_images_are() -> None:
