@@ -3,27 +3,25 @@
 from __future__ import annotations
 
 import os
-import sqlite3
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from threading import Lock
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from modpm.core.errors import ModpmError
 from modpm.core.home import home
-from modpm.registry.system.databases import is_damage
+from modpm.registry.system.databases import with_database
 from modpm.registry.system.waiting import say_once
 
 if TYPE_CHECKING:
+    import sqlite3
     from collections.abc import Callable, Iterable, Iterator, Mapping
-    from pathlib import Path
 
     from modpm.core.formats.names import ModuleName
     from modpm.registry.backends.protocol import Backend, Published
     from modpm.registry.index import Index
 
 FILE = "seen.sqlite3"
-_PATIENCE_SECONDS = 2.0
 _FRESH = timedelta(hours=1)
 """For how long nothing is written where nothing has changed."""
 
@@ -82,7 +80,7 @@ class Seen:
     """
 
     def __init__(self) -> None:
-        self._n_attempts = 2
+        self._is_usable = True
         self._lock = Lock()
 
     def index(self, backend: Backend, module: ModuleName) -> Index | None:
@@ -139,42 +137,21 @@ class Seen:
         self._done(work)
 
     def _done(self, work: Callable[[sqlite3.Connection], Result]) -> Result | None:
-        """Do some work on the database, which is made anew, once, where it is damaged."""
         path = home() / FILE
+
+        def unsynced(database: sqlite3.Connection) -> Result:
+            # What a crash of the system may cost is the record of the last seconds, or that it is
+            # begun anew; waiting for the disk would cost more, again and again.
+            database.execute("PRAGMA synchronous = OFF")
+            return work(database)
+
+        def say(error: Exception, is_anew: bool) -> None:
+            self._is_usable = is_anew
+            then = "is begun anew" if is_anew else "is not known"
+            say_once(f"what was seen of registries {then}: {path}: {error}")
+
         with self._lock:
-            while self._n_attempts:
-                try:
-                    # Opened for each work: nothing of it stays open in a program that goes on.
-                    with closing(_opened(path)) as database:
-                        return work(database)
-                except (sqlite3.Error, OSError) as error:
-                    self._n_attempts -= 1
-                    is_anew = self._n_attempts > 0 and _is_removed(path, error)
-                    self._n_attempts = int(is_anew)
-                    then = "is begun anew" if is_anew else "is not known"
-                    say_once(f"what was seen of registries {then}: {path}: {error}")
-        return None
-
-
-def _opened(path: Path) -> sqlite3.Connection:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    database = sqlite3.connect(path, timeout=_PATIENCE_SECONDS, isolation_level=None)
-    # What a crash of the system may cost is the record of the last seconds, or that it is begun
-    # anew; waiting for the disk would cost more, again and again.
-    database.execute("PRAGMA synchronous = OFF")
-    return database
-
-
-def _is_removed(path: Path, error: Exception) -> bool:
-    """Remove a damaged database; say whether it is one, and away."""
-    if not (isinstance(error, sqlite3.Error) and is_damage(error)):
-        return False
-    try:
-        for suffix in ("", "-journal"):
-            path.with_name(FILE + suffix).unlink(missing_ok=True)
-    except OSError:
-        return False
-    return True
+            return with_database(path, unsynced, say) if self._is_usable else None
 
 
 def _facts(index: Index) -> Facts:

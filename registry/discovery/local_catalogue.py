@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import sqlite3
-from contextlib import closing, suppress
+from contextlib import closing
 from functools import cache
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
@@ -19,7 +19,7 @@ from modpm.core.formats.names import ModuleName
 from modpm.core.formats.records import convert
 from modpm.core.home import home
 from modpm.registry.backends.shards import Entry
-from modpm.registry.system.databases import is_damage
+from modpm.registry.system.databases import with_database
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -33,7 +33,7 @@ FOLDER = "catalogues"
 _VERSION = 1
 """Of the tables; those of another version are in another file."""
 
-_PATIENCE_SECONDS, _PATIENCE_OF_COMPLETION_SECONDS = 2.0, 0.1
+_PATIENCE_OF_COMPLETION = 0.1
 _MAX_COMPLETIONS = 1000
 _TRIGRAM, _WITH_TRIGRAMS = 3, (3, 34)
 _TABLES = """
@@ -54,16 +54,7 @@ Result = TypeVar("Result")
 
 
 class Query(NamedTuple):
-    """What a search is for; a module must meet all of it.
-
-    Attributes:
-        text: Words, each of which the name, a label or the summary holds, whatever its case.
-        label: The class (`cat`), or the label with its namespace (`cifar10/cat`); a composition
-            has several.
-        namespace: The namespace.
-        min_recall: Recall on every split at least; what was not measured is left out.
-        max_size_bytes: Size of all files at most.
-    """
+    """What a search is for; a module must meet all of it (as `search`)."""
 
     text: str = ""
     label: str | None = None
@@ -73,23 +64,19 @@ class Query(NamedTuple):
 
 
 class LocalCatalogue:
-    """The catalogue of one registry, as it was when it was last brought up to date.
-
-    Args:
-        database: Where it is kept.
-    """
+    """The catalogue of one registry, as it was when it was last brought up to date."""
 
     def __init__(self, database: sqlite3.Connection) -> None:
         self._database = database
         database.executescript(_TABLES + (_WORDS if _has_words() else ""))
 
     def refresh(self, backend: Backend, namespace: str | None = None) -> list[ModpmError]:
-        """Read what has changed in the registry; return why some of it cannot be used.
-
-        Raises:
-            ModpmError: What `Backend.catalogue` raises.
-        """
-        states = self._states(namespace)
+        """Read what has changed in the registry; return why some of it cannot be used."""
+        rows = self._database.execute(
+            "SELECT key, state FROM shards WHERE ? IS NULL OR namespace = ?",
+            (namespace, namespace),
+        )
+        states = dict(rows.fetchall())
         shards = backend.catalogue(namespace, {k: s for k, s in states.items() if s is not None})
         changed = [shard for shard in shards if shard.entries is not None]
         outdated = (states.keys() - {shard.key for shard in shards}) | {s.key for s in changed}
@@ -124,13 +111,6 @@ class LocalCatalogue:
             (len(prefix), prefix, _MAX_COMPLETIONS),
         )
         return [whole for (whole,) in rows]
-
-    def _states(self, namespace: str | None) -> dict[str, str | None]:
-        rows = self._database.execute(
-            "SELECT key, state FROM shards WHERE ? IS NULL OR namespace = ?",
-            (namespace, namespace),
-        )
-        return dict(rows.fetchall())
 
     def _forget(self, key: str) -> None:
         found = self._database.execute("SELECT id FROM shards WHERE key = ?", (key,)).fetchone()
@@ -169,56 +149,34 @@ class LocalCatalogue:
 def consult(
     backend: Backend, namespace: str | None, work: Callable[[LocalCatalogue], Result]
 ) -> tuple[Result, list[ModpmError]]:
-    """Bring what is known of a registry up to date, and look something up in it.
-
-    Args:
-        backend: The registry.
-        namespace: Only this namespace is brought up to date; None for all.
-        work: Looks it up; may be called again.
+    """Bring what is known of a registry, or one namespace, up to date, and look something up in it.
 
     Returns:
-        What `work` returned, and why some of the catalogue cannot be used.
-
-    Raises:
-        ModpmError: What `Backend.catalogue` raises.
+        What `work`, which may be called again, returned; why some of it cannot be used.
     """
 
-    def consulted(place: str) -> tuple[Result, list[ModpmError]]:
-        with closing(_connected(place)) as database:
-            local = LocalCatalogue(database)
-            problems = local.refresh(backend, namespace)
-            return work(local), problems
+    def consulted(database: sqlite3.Connection) -> tuple[Result, list[ModpmError]]:
+        local = LocalCatalogue(database)
+        problems = local.refresh(backend, namespace)
+        return work(local), problems
 
-    path = _path(backend.location)
-    for _ in range(2):  # as it is, and made anew where it is damaged
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            return consulted(str(path))
-        except OSError:
-            break
-        except sqlite3.Error as error:
-            if not is_damage(error):
-                break
-            with suppress(OSError):
-                path.unlink(missing_ok=True)
-    return consulted(":memory:")
+    found = with_database(_path(backend.location), consulted)
+    if found is None:
+        with closing(sqlite3.connect(":memory:", isolation_level=None)) as database:
+            return consulted(database)
+    return found
 
 
 def known_names(locations: Iterable[str], prefix: str = "") -> list[str]:
-    """Return names of modules that were seen in some registries, without asking these.
+    """Return names of modules that were seen in some registries, without asking these."""
 
-    Args:
-        locations: The registries.
-        prefix: What the names begin with.
-    """
-    found: set[str] = set()
-    for path in map(_path, locations):
-        # Whoever types a name waits for no lock, and is told of no damage.
-        with suppress(sqlite3.Error, OSError):
-            if path.is_file():
-                with closing(_connected(str(path), _PATIENCE_OF_COMPLETION_SECONDS)) as database:
-                    found.update(LocalCatalogue(database).names(prefix))
-    return sorted(found)
+    def names(database: sqlite3.Connection) -> list[str]:
+        return LocalCatalogue(database).names(prefix)
+
+    paths = [path for path in map(_path, locations) if path.is_file()]
+    # Whoever types a name waits for no lock.
+    found = [with_database(path, names, patience_seconds=_PATIENCE_OF_COMPLETION) for path in paths]
+    return sorted({name for some in found for name in some or ()})
 
 
 @cache
@@ -232,10 +190,6 @@ def _path(location: str) -> Path:
     digits = hashlib.sha256(location.encode(errors="surrogateescape")).hexdigest()
     with_words = "-words" if _has_words() else ""
     return home() / FOLDER / f"{digits[:32]}-{_VERSION}{with_words}.sqlite3"
-
-
-def _connected(place: str, patience_seconds: float = _PATIENCE_SECONDS) -> sqlite3.Connection:
-    return sqlite3.connect(place, timeout=patience_seconds, isolation_level=None)
 
 
 def _conditions(query: Query) -> Iterator[tuple[str, str | float]]:

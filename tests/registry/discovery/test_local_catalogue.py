@@ -12,6 +12,7 @@ from modpm.registry.backends.opening import open_backend
 from modpm.registry.backends.shards import Entry, Shard
 from modpm.registry.discovery import local_catalogue
 from modpm.registry.discovery.local_catalogue import Query, consult, known_names
+from modpm.registry.system import databases as system_databases
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -191,7 +192,7 @@ def test_a_damaged_database_is_made_anew(home: Path, damage: Callable[[Path], No
 def test_a_database_that_another_process_holds_is_done_without(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(local_catalogue, "_PATIENCE_SECONDS", 0.05)
+    monkeypatch.setattr(system_databases, "PATIENCE_SECONDS", 0.05)
     shelf = Shelf(a=("1", {"cat": entry()}))
     assert names(shelf) == ["a/cat"]
     (path,) = databases(home)
