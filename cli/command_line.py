@@ -15,6 +15,8 @@ from modpm.core.errors import ModpmError
 from modpm.registry.system.waiting import listen
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from click.shell_completion import CompletionItem
 
 # In the order of the work. A verb is imported only when it is called, so that no other pays for it.
@@ -73,14 +75,16 @@ class VerbGroup(Group):
         """Return the verbs in the order of the work."""
         return list(VERBS)
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 -- click's signature
-        """Import one verb."""
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import one verb, and tell whoever waits for that."""
         verb = ALIASES.get(cmd_name, cmd_name)
         if verb not in VERBS:
             return None
         command = import_module(f"modpm.cli.{verb}").command
         if not isinstance(command, click.Command):
             raise TypeError(f"modpm.cli.{verb}.command is not a click command")
+        if ctx.obj is not None:
+            ctx.obj()
         _let_be_quiet(command)
         return command
 
@@ -135,12 +139,12 @@ def modpm() -> None:
     """Make classes of trained CNNs dependencies: train, cut, publish, install, compose."""
 
 
-def run(argv: list[str]) -> int:
+def run(argv: list[str], when_imported: Callable[[], None] | None = None) -> int:
     """Run one command and return its exit code, as `modpm.cli.main.main`."""
     set_quiet(False)
     listen(say)
     try:
-        code = modpm.main(args=argv, prog_name="modpm", standalone_mode=False)
+        code = modpm.main(args=argv, prog_name="modpm", standalone_mode=False, obj=when_imported)
     except (ModpmError, click.ClickException, OSError, KeyboardInterrupt, click.Abort) as error:
         known = _as_modpm_error(error)
         if known is None:

@@ -31,15 +31,14 @@ def _run_as_program(argv: list[str]) -> int:
     Without this, a tenth of the time of a small command goes into looking.
     """
     gc.disable()
-    from importlib import import_module  # noqa: PLC0415 -- as above
+    from modpm.cli.command_line import run  # noqa: PLC0415 -- as above
 
-    from modpm.cli.command_line import VERBS, run  # noqa: PLC0415 -- as above
-
-    for verb in [word for word in argv if word in VERBS][:1]:
-        import_module(f"modpm.cli.{verb}")
-    gc.freeze()
-    gc.enable()
     try:
-        return run(argv)
+        return run(argv, _begin_looking)
     finally:
         gc.freeze()
+
+
+def _begin_looking() -> None:
+    gc.freeze()
+    gc.enable()
