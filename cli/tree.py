@@ -9,12 +9,11 @@ import click
 from modpm.cli.completion import installed_names
 from modpm.cli.options import json_option, project_option
 from modpm.cli.output import emit, say, show
-from modpm.registry.projects.requirement_tree import tree
+from modpm.registry.projects.requirement_graph import tree
 
 if TYPE_CHECKING:
     from modpm.core.formats.names import ModuleName
-    from modpm.registry.projects.requirement_graph import Edge, RequirementGraph
-    from modpm.registry.projects.requirement_tree import Branch
+    from modpm.registry.projects.requirement_graph import Branch, Edge, RequirementGraph
 
 
 @click.command("tree", epilog="Example: modpm tree; modpm tree cifar10/cat --invert")

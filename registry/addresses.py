@@ -29,21 +29,13 @@ Registries = Place | Sequence[Place] | None
 
 
 class Address(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A registry as `modpm.toml` and `modpm.lock` name it.
-
-    Attributes:
-        name: What the project calls it.
-        url: A path, relative to the project, or a URL (`registry.backends.opening`).
-    """
+    """A registry as `modpm.toml` and `modpm.lock` name it; a path is relative to the project."""
 
     name: RegistryName
     url: Annotated[str, msgspec.Meta(min_length=1, max_length=4096)]
 
     def open(self, base: Path) -> Backend:
-        """Return the registry; nothing is read yet.
-
-        Args:
-            base: What a relative path is relative to.
+        """Return the registry, whose path may be relative to `base`; nothing is read yet.
 
         Raises:
             ModpmError: `unknown-registry-kind`.
@@ -64,11 +56,8 @@ def given_address(
 ) -> Address:
     """Return the address of a registry that a user names.
 
-    Args:
-        registry: A URL, or a path relative to the current folder.
-        project: The project's root; a path that is relative, or leads into the project, is
-            addressed relative to it.
-        of_project: The registries that the project names; one that is meant keeps its name.
+    A path that is relative to the current folder, or leads into the project, is addressed relative
+    to that; a registry that the project names already keeps its name.
     """
     text = os.fspath(registry)
     location = locate(text, Path.cwd())
@@ -93,13 +82,7 @@ def known_address(address: Address, project: Path, known: Sequence[Address]) -> 
 def given_addresses(
     registries: Registries, project: Path, of_project: Sequence[Address] = ()
 ) -> tuple[Address, ...]:
-    """Return the addresses of the registries that a user names, each as `given_address` does.
-
-    Args:
-        registries: None, one, or several, the first first.
-        project: As for `given_address`.
-        of_project: As for `given_address`.
-    """
+    """Return the addresses of the registries that a user names, each as `given_address` does."""
     if registries is None or isinstance(registries, str | os.PathLike):
         registries = () if registries is None else (registries,)
     found: list[Address] = []

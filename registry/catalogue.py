@@ -34,17 +34,13 @@ class Listing(msgspec.Struct, frozen=True):
 
 
 class RegistryCatalogue:
-    """What can be installed from an ordered list of registries.
+    """What can be installed from a list of registries, the first first.
 
     Args:
-        addresses: The registries, the first first.
         base: What their relative paths are relative to.
         bound: The registries that namespaces belong to.
         first: Registries that go first for some namespaces of which that is not known.
         refused: Why nothing may be taken for a namespace.
-
-    Attributes:
-        left_out: Why modules of namespaces were left out.
     """
 
     def __init__(
@@ -89,11 +85,7 @@ class RegistryCatalogue:
         )
 
     def index(self, module: ModuleName) -> Index:
-        """Return what the registry of its namespace lists for a module.
-
-        Raises:
-            ModpmError: As `listing`.
-        """
+        """Return what the registry of its namespace lists for a module."""
         return self.listing(module).index
 
     def place_of(self, module: ModuleName) -> str:

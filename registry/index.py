@@ -69,12 +69,7 @@ class Release(Record, frozen=True, kw_only=True):
 
     Attributes:
         version: The version, in canonical form.
-        digest: The digest of the manifest, which names the release.
-        manifest_size_bytes: The size of the manifest.
         files: Every other file.
-        requires: Requirements on class modules.
-        summary, license: As in the manifest.
-        published: When.
         yanked: Why nobody new should get it; None unless it is yanked.
         signature: The file `signature.json`; None unless it is signed.
         signer: The key that it is signed with (`sha256:` and 64 digits of its public part), as
@@ -135,7 +130,8 @@ class Release(Record, frozen=True, kw_only=True):
             ModpmError: `bad-signature`.
         """
         manifest = _record(distribution.folder / MANIFEST_FILE)
-        release = cls.of(distribution.manifest, manifest, _now())
+        now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        release = cls.of(distribution.manifest, manifest, now)
         signature = distribution.folder / SIGNATURE_FILE
         if not signature.is_file():
             return release
@@ -196,15 +192,8 @@ class ListedComposition(Record, frozen=True, kw_only=True):
     @classmethod
     def of(cls, manifest: CompositionManifest) -> Self:
         """Return what is listed of a manifest."""
-        record = manifest.composition
-        return cls(
-            labels=record.labels,
-            strategy=record.strategy,
-            reject=record.reject,
-            n_parameters=record.n_parameters,
-            macs=record.macs,
-            measured=record.measured,
-        )
+        fields = set(cls.__struct_fields__) - {"unknown_keys"}
+        return cls(**{field: getattr(manifest.composition, field) for field in fields})
 
 
 class CompositionRelease(Release, frozen=True, kw_only=True):
@@ -223,16 +212,10 @@ def _record(path: Path) -> FileRecord:
     return FileRecord(size_bytes=path.stat().st_size, digest=digest_file(path))
 
 
-def _now() -> str:
-    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
 class Skipped(NamedTuple):
     """An entry that this version of modpm cannot use, and keeps as it is (clause I-11).
 
     Attributes:
-        raw: The entry.
-        why: What is wrong with it.
         is_newer: Whether that is that a newer version of modpm wrote it.
     """
 
@@ -256,11 +239,8 @@ class IndexDocument(Record, frozen=True, kw_only=True):
     """What an index is in a file.
 
     Attributes:
-        format_version: The version of this format.
         serial: How often the document was changed; nobody writes a lower one than was there.
             0 where a registry keeps no such document.
-        name: The name.
-        tags: Tag to version.
         releases: By version, ascending.
     """
 

@@ -24,6 +24,13 @@ Name = Annotated[
         description="a normalised module name, such as `cifar10/cat`",
     ),
 ]
+Namespace = Annotated[
+    str,
+    msgspec.Meta(
+        pattern=r"^(?=.{1,64}$)(?!(con|prn|aux|nul|(com|lpt)[0-9])$)[a-z0-9]+(-[a-z0-9]+)*$(?!\n)",
+        description="a normalised namespace, such as `cifar10`",
+    ),
+]
 
 
 class FileRecord(Record, frozen=True, kw_only=True):

@@ -87,11 +87,10 @@ class _BeyondTheEndError(Exception):
 
 
 class Bucket:
-    """A bucket, or what is under a prefix of one.
+    """A bucket, or what is under a prefix of one: `s3://bucket/prefix`, `gs://…` or `az://…`.
 
-    Args:
-        url: `s3://bucket/prefix`, `gs://…` or `az://…`. Credentials and endpoint come from the
-            environment, as those stores name them.
+    Credentials and endpoint come from the environment, as those stores name them.
+
 
     Raises:
         ModpmError: `not-authorised`, if the environment does not say enough.
@@ -105,15 +104,19 @@ class Bucket:
     def document(self, path: str, seen: str | None = None) -> Document | None:
         """Return a small object, or enough of it to see that it is too large; None if absent.
 
-        Args:
-            path: The object.
-            seen: An ETag; there are no bytes if the object still has it.
+        There are no bytes if it still has the ETag that was `seen`.
         """
         options: GetOptions = {} if seen is None else {"if_none_match": seen}
 
         def ask() -> Document:
             result = obstore.get(self._store, path, options=options)
-            data = _beginning(result, canonical_json.MAX_SIZE_BYTES + 1)
+            n_bytes = canonical_json.MAX_SIZE_BYTES + 1
+            content = bytearray()
+            for piece in result.stream(min_chunk_size=1):
+                content += piece
+                if len(content) >= n_bytes:
+                    break
+            data = bytes(content[:n_bytes])
             return Document(data, _state(result.meta))
 
         try:
@@ -124,16 +127,7 @@ class Bucket:
             return None
 
     def replace(self, path: str, data: bytes, seen: Document | None) -> bool:
-        """Replace a small object in one step, unless it has changed.
-
-        Args:
-            path: The object.
-            data: All of it.
-            seen: What it is known to be; None if it is known to be absent.
-
-        Returns:
-            Whether it was replaced.
-        """
+        """Replace a small object in one step, and say whether; not if it is not what was `seen`."""
         mode: PutMode = "create" if seen is None else seen.state
         try:
             self._asked_of_bucket(lambda: obstore.put(self._store, path, data, mode=mode))
@@ -153,12 +147,21 @@ class Bucket:
         """
         if record.size_bytes > _SMALL_BYTES and self._has(path, record):
             return
+        store = self._store_for_uploads
         if record.size_bytes > PART_BYTES:
-            self._asked_of_bucket(lambda: self._upload_in_parts(path, source, record))
+            self._asked_of_bucket(
+                lambda: obstore.put(
+                    store,
+                    path,
+                    _checked_parts(source, record),
+                    use_multipart=True,
+                    chunk_size=PART_BYTES,
+                    max_concurrency=_N_PARTS_AT_ONCE,
+                )
+            )
             return
         with source.open("rb") as file:
             data = receive(file, record, str(source))
-        store = self._store_for_uploads
         self._asked_of_bucket(lambda: obstore.put(store, path, data, chunk_size=PART_BYTES))
 
     def pieces(self, path: str, offset: int) -> Iterator[bytes]:
@@ -193,7 +196,7 @@ class Bucket:
             # Asking again is decided in one place for every kind of registry.
             return from_url(self._url, client_options=client, retry_config={"max_retries": 0})
         except (BaseError, ValueError) as error:
-            raise self._denied(_first_line(error)) from None
+            raise self._denied(str(error).partition("\n")[0][:200]) from None
 
     def _has(self, path: str, record: FileRecord) -> bool:
         try:
@@ -201,16 +204,6 @@ class Bucket:
         except FileNotFoundError:
             return False
         return head["size"] == record.size_bytes
-
-    def _upload_in_parts(self, path: str, source: Path, record: FileRecord) -> None:
-        obstore.put(
-            self._store_for_uploads,
-            path,
-            _checked_parts(source, record),
-            use_multipart=True,
-            chunk_size=PART_BYTES,
-            max_concurrency=_N_PARTS_AT_ONCE,
-        )
 
     def _received(self, result: GetResult, path: str) -> Iterator[bytes]:
         pieces, pace, is_kept = iter(result.stream(min_chunk_size=1)), streaming.Pace(), True
@@ -312,12 +305,7 @@ class Bucket:
 
 
 def _is_plain() -> bool:
-    """Say whether the environment names an endpoint that is asked without encryption.
-
-    Raises:
-        ModpmError: `insecure-http`, if nobody allowed that; `invalid-environment`, if it names
-            what is no address.
-    """
+    """Say whether the environment names an endpoint that is asked without encryption."""
     endpoints = {name: os.environ[name] for name in _ENDPOINTS if os.environ.get(name)}
     for name, url in endpoints.items():
         plain_http.check_endpoint(name, url)
@@ -334,15 +322,6 @@ def _state(meta: ObjectMeta) -> UpdateVersion:
     return state
 
 
-def _beginning(result: GetResult, n_bytes: int) -> bytes:
-    content = bytearray()
-    for piece in result.stream(min_chunk_size=1):
-        content += piece
-        if len(content) >= n_bytes:
-            break
-    return bytes(content[:n_bytes])
-
-
 def _checked_parts(source: Path, record: FileRecord) -> Iterator[bytes]:
     """Give the bytes of a file; whoever takes them learns before the end if they are others."""
     hashed, n_left = hashlib.sha256(), record.size_bytes
@@ -357,7 +336,3 @@ def _checked_parts(source: Path, record: FileRecord) -> Iterator[bytes]:
             if n_left == 0 and digest != record.digest:
                 raise wrong_digest(digest, record, str(source))
             yield part
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).partition("\n")[0][:200]

@@ -34,7 +34,7 @@ from modpm.registry.system.threads import in_threads
 from modpm.registry.system.transfer import transfer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from modpm.core.formats.distribution import Distribution
     from modpm.core.formats.names import ModuleName
@@ -73,10 +73,18 @@ class DirectoryRegistry(FileRegistry):
 
         self._refuse_other_folders()
         with exclusively(self._folder / ".lock", self._staging):
-            self._write_layout()
+            path = self._folder / REGISTRY_FILE
+            if not path.exists():
+                replace_files({path: layout.LAYOUT}, self._staging)
             entries, groups = planned_by_module(distributions, self.index, self.location)
             in_threads(self._stage, list(chain(*groups)), "releases cannot be copied")
-            self._stage_indexes(groups)
+            from modpm.registry.backends.publishing_plan import listed_with  # noqa: PLC0415 -- as above
+
+            for group in groups:
+                module = group[0].module
+                before = self.index(module)
+                index = listed_with(group, before, self.location).after(before)
+                write_new(self._staging / layout.index_path(module), index.to_bytes())
             self._commit(entries)
         return [entry.published(self.location, is_new=entry.is_new) for entry in entries]
 
@@ -89,15 +97,6 @@ class DirectoryRegistry(FileRegistry):
             with _open_regular(path) as source:
                 transfer(source, folder / name, record, str(path))
         sync_folder(folder)
-
-    def _stage_indexes(self, groups: Iterable[Sequence[Entry]]) -> None:
-        from modpm.registry.backends.publishing_plan import listed_with  # noqa: PLC0415 -- as above
-
-        for group in groups:
-            module = group[0].module
-            before = self.index(module)
-            index = listed_with(group, before, self.location).after(before)
-            write_new(self._staging / layout.index_path(module), index.to_bytes())
 
     def _commit(self, entries: Sequence[Entry]) -> None:
         """Rename everything into place: releases first, which nobody sees, then the indexes."""
@@ -161,11 +160,6 @@ class DirectoryRegistry(FileRegistry):
             self._check_layout()
         elif names - {".lock", ".staging"}:
             raise self._not_a_registry("it holds other files")
-
-    def _write_layout(self) -> None:
-        path = self._folder / REGISTRY_FILE
-        if not path.exists():
-            replace_files({path: layout.LAYOUT}, self._staging)
 
     def _missing(self) -> ModpmError:
         if self._folder.is_dir():

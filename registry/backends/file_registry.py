@@ -10,6 +10,7 @@ from abc import ABC, abstractmethod
 from contextlib import nullcontext, suppress
 from functools import partial
 from itertools import groupby
+from operator import attrgetter
 from typing import TYPE_CHECKING, BinaryIO, ClassVar, NamedTuple
 
 from modpm.core.errors import ModpmError
@@ -59,11 +60,7 @@ class _FullError(Exception):
 
 
 class FileRegistry(ABC):
-    """A registry of documents and files at paths.
-
-    Args:
-        location: Where it is.
-    """
+    """A registry of documents and files at paths."""
 
     is_near: ClassVar[bool] = False
     """Whether reading costs no time."""
@@ -275,9 +272,15 @@ class FileRegistry(ABC):
         if counts is None:
             self._rebuild()
             return
-        for namespace, some in groupby(sorted(set(modules)), _namespace):
-            n_shards = self._merge(namespace, counts.get(namespace), list(some))
-            if n_shards is not None:
+        for namespace, some in groupby(sorted(set(modules)), attrgetter("namespace")):
+            n_shards = counts.get(namespace, 1)
+            try:
+                self._merge(namespace, n_shards, list(some), is_there=namespace in counts)
+            except _FullError:
+                self._rebuild(namespace, 2 * n_shards)
+            except ModpmError as error:
+                if error.code not in DAMAGED:
+                    raise
                 self._rebuild(namespace, n_shards)
 
     def _rebuild(self, namespace: str | None = None, n_shards: int = 1) -> list[Shard]:
@@ -285,7 +288,7 @@ class FileRegistry(ABC):
         read: dict[str, Shard] = {}
         counts = {
             each: self._write_shards(each, len(list(some)), n_shards, read)
-            for each, some in groupby(self.names(namespace), _namespace)
+            for each, some in groupby(self.names(namespace), attrgetter("namespace"))
         }
 
         def with_counts(data: bytes | None) -> bytes:
@@ -303,49 +306,39 @@ class FileRegistry(ABC):
     # A shard is read, or known to be made anew, before the indexes are: whoever changes one
     # meanwhile replaces the shard after us, or has done so, and then we begin again.
 
-    def _merge(self, namespace: str, n: int | None, modules: Sequence[ModuleName]) -> int | None:
-        """Bring entries up to date; where that fails, return how many shards must be made anew."""
-        if n is None:
-            return 1
+    def _merge(
+        self, namespace: str, n: int, modules: Sequence[ModuleName], *, is_there: bool
+    ) -> None:
+        """Bring entries of a namespace, which has so many shards if it is there, up to date."""
         paths = shard_paths(namespace, n)
-        try:
-            for i in sorted({shard_of(module.name, n) for module in modules}):
-                some = [module for module in modules if shard_of(module.name, n) == i]
-                self._update(paths[i], partial(self._merged, paths[i], n, some))
-        except ModpmError as error:
-            if error.code not in DAMAGED:
-                raise
-            return n
-        except _FullError:
-            return 2 * n
-        return None
 
-    def _merged(
-        self, path: str, n: int, modules: Sequence[ModuleName], data: bytes | None
-    ) -> bytes:
-        where = self._where(path)
-        if data is None:
-            raise invalid_catalogue(where, "it is missing")
-        return _encoded(decode_shard(data, where), self._scanned(modules), n)
+        def merged(data: bytes | None, i: int) -> bytes:
+            where = self._where(paths[i])
+            if data is None or not is_there:
+                raise invalid_catalogue(where, "it is missing")
+            some = [module for module in modules if shard_of(module.name, n) == i]
+            return _encoded(decode_shard(data, where), self._scanned(some), n)
+
+        for i in sorted({shard_of(module.name, n) for module in modules}):
+            self._update(paths[i], partial(merged, i=i))
 
     def _write_shards(self, namespace: str, n_names: int, n: int, read: dict[str, Shard]) -> int:
         """Make the shards of a namespace anew; return how many there are."""
         while n * _NAMES_IN_SHARD < n_names and n < MAX_SHARDS:
             n *= 2
+
+        def anew(_data: bytes | None, i: int) -> bytes:
+            names = self.names(namespace)
+            shards = self._scanned([each for each in names if shard_of(each.name, n) == i])
+            read.update({shard.key: shard for shard in shards})
+            return _encoded({}, shards, n)
+
         try:
             for i, path in enumerate(shard_paths(namespace, n)):
-                self._update(path, partial(self._anew, namespace, i, n, read))
+                self._update(path, partial(anew, i=i))
         except _FullError:
             return self._write_shards(namespace, n_names, 2 * n, read)
         return n
-
-    def _anew(
-        self, namespace: str, i: int, n: int, read: dict[str, Shard], _data: bytes | None
-    ) -> bytes:
-        names = self.names(namespace)
-        shards = self._scanned([each for each in names if shard_of(each.name, n) == i])
-        read.update({shard.key: shard for shard in shards})
-        return _encoded({}, shards, n)
 
 
 def _encoded(
@@ -357,7 +350,3 @@ def _encoded(
     if len(encoded) > MAX_SHARD_BYTES and n_shards < MAX_SHARDS:
         raise _FullError
     return encoded
-
-
-def _namespace(module: ModuleName) -> str:
-    return module.namespace

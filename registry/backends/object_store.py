@@ -36,11 +36,7 @@ if TYPE_CHECKING:
 
 
 class ObjectStoreRegistry(FileRegistry):
-    """A registry in a bucket, of S3 and what speaks it, of Google's store or Azure's.
-
-    Args:
-        url: As for `Bucket`.
-    """
+    """A registry in a bucket, of S3 and what speaks it, of Google's store or Azure's."""
 
     def __init__(self, url: str) -> None:
         super().__init__(url, is_by_digest=True)
@@ -65,7 +61,12 @@ class ObjectStoreRegistry(FileRegistry):
         self._check_conditions()
         entries, groups = planned_by_module(distributions, self.index, self.location)
         in_threads(self._upload, _files(chain(*groups)), "files cannot be uploaded")
-        in_waves(self._list, groups, "modules cannot be published")
+
+        def publish(group: Sequence[Entry]) -> None:
+            # They may be there, but not others.
+            self._update_index(group[0].module, lambda i: listed_with(group, i, self.location))
+
+        in_waves(publish, groups, "modules cannot be published")
         # Also of what was published before: the catalogue may lack that.
         self._note(entry.module for entry in entries)
         return [self._published(entry) for entry in entries]
@@ -73,12 +74,6 @@ class ObjectStoreRegistry(FileRegistry):
     def _upload(self, file: tuple[Path, FileRecord]) -> None:
         path, record = file
         self._bucket.upload(layout.content_path(record.digest), path, record)
-
-    def _list(self, entries: Sequence[Entry]) -> None:
-        """Get releases of one module into its index; they may be there, but not others."""
-        self._update_index(
-            entries[0].module, lambda index: listed_with(entries, index, self.location)
-        )
 
     def _read(self, path: str, seen: str | None = None) -> Reading | None:
         document = self._bucket.document(path, seen)

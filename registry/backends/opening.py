@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import re
 from importlib import import_module
-from typing import TYPE_CHECKING, NamedTuple, cast
+from typing import TYPE_CHECKING, cast
 from urllib.parse import unquote, urlsplit
 
 from modpm.core.errors import ModpmError
@@ -20,27 +20,16 @@ if TYPE_CHECKING:
     from modpm.registry.backends.protocol import Backend
 
 
-class _Kind(NamedTuple):
-    """Where a kind of registry is: a class that takes the location."""
-
-    module: str
-    class_name: str
-
-
 ENTRY_POINTS = "modpm.backends"
 """Where other packages name their kinds: a scheme, and a class that is called with a location."""
 
-_DIRECTORY = _Kind("directory", "DirectoryRegistry")
-_OBJECT_STORE = _Kind("object_store", "ObjectStoreRegistry")
-_STATIC = _Kind("static", "StaticRegistry")
+_OBJECT_STORE, _STATIC = "object_store.ObjectStoreRegistry", "static.StaticRegistry"
 _KINDS = {
-    "s3": _OBJECT_STORE,
-    "gs": _OBJECT_STORE,
-    "az": _OBJECT_STORE,
-    "hf": _Kind("hub", "HubRegistry"),
-    "oci": _Kind("oci", "OciRegistry"),
-    "https": _STATIC,
-    "http": _STATIC,
+    "": "directory.DirectoryRegistry",
+    **dict.fromkeys(("s3", "gs", "az"), _OBJECT_STORE),
+    "hf": "hub.HubRegistry",
+    "oci": "oci.OciRegistry",
+    **dict.fromkeys(("https", "http"), _STATIC),
 }
 
 _LIKE_A_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:")
@@ -53,11 +42,7 @@ def is_remote(location: str) -> bool:
 
 
 def locate(url: str, base: Path) -> str:
-    """Return the absolute path or the URL of a registry.
-
-    Args:
-        url: A path, a `file://` URL, or a URL of a kind that modpm knows.
-        base: What a relative path is relative to.
+    """Return the absolute path or the URL of a registry, by a path, or a URL of a known kind.
 
     Raises:
         ModpmError: `unknown-registry-kind`, or `usage` for an address with a password in it.
@@ -74,7 +59,14 @@ def locate(url: str, base: Path) -> str:
     if parts.scheme == "file" and parts.netloc in {"", "localhost"}:
         return os.path.normpath(unquote(parts.path))
     if "@" in parts.netloc:
-        raise _holds_password()
+        # The address itself is not shown: whatever stands before the `@` is secret.
+        raise ModpmError(
+            "the address of a registry must not hold a user or a password",
+            code="usage",
+            why="it is written into lockfiles",
+            hint="give credentials in the environment",
+            exit_code=2,
+        )
     if parts.netloc and not parts.query and not parts.fragment and _is_known(parts.scheme):
         return url.rstrip("/")
     raise _unknown_kind(url)
@@ -96,37 +88,38 @@ def _unknown_kind(url: str) -> ModpmError:
         f"`{url[:200]}` is not a kind of registry that modpm knows",
         code="unknown-registry-kind",
         hint=f"name a folder (`./{url[:200]}` if this is one), or a URL of "
-        + ", ".join(f"{kind}://" for kind in _KINDS),
-        exit_code=2,
-    )
-
-
-def _holds_password() -> ModpmError:
-    # The address itself is not shown: whatever stands before the `@` is secret.
-    return ModpmError(
-        "the address of a registry must not hold a user or a password",
-        code="usage",
-        why="it is written into lockfiles",
-        hint="give credentials in the environment",
+        + ", ".join(f"{kind}://" for kind in _KINDS if kind),
         exit_code=2,
     )
 
 
 def open_backend(location: str) -> Backend:
-    """Return the registry at a location; nothing is read yet.
-
-    Args:
-        location: As `locate` gives it.
+    """Return the registry at a location that `locate` gave; nothing is read yet.
 
     Raises:
         ModpmError: `missing-extra`, if the client library of this kind is not installed.
     """
     scheme = urlsplit(location).scheme if is_remote(location) else ""
-    kind = _KINDS.get(scheme) if scheme else _DIRECTORY
-    if kind is None:
-        return _opened_by_others(scheme, location)
+    if scheme not in _KINDS:
+        found = _of_others(scheme)
+        if found is None:
+            raise _unknown_kind(location)
+        try:
+            return cast("Backend", found.load()(location))
+        except ModpmError:
+            raise
+        except Exception as error:  # noqa: BLE001 -- whatever a package does when it is loaded
+            raise ModpmError(
+                f"the package that brings {scheme}:// cannot be used",
+                code="unknown-registry-kind",
+                where=f"{found.value}, of {found.dist.name if found.dist else 'a package'}",
+                why=f"{type(error).__name__}: {error}"[:500],
+                hint="upgrade it, or remove it",
+                exit_code=2,
+            ) from None
     try:
-        module = import_module(f"modpm.registry.backends.{kind.module}")
+        name, _, kind = _KINDS[scheme].partition(".")
+        module = import_module(f"modpm.registry.backends.{name}")
     except ModuleNotFoundError as error:
         if error.name != "obstore":  # no other kind needs more than modpm itself does
             raise
@@ -136,23 +129,4 @@ def open_backend(location: str) -> Backend:
             why="it is not installed",
             hint="pip install 'modpm[s3]'",
         ) from None
-    return cast("Backend", getattr(module, kind.class_name)(location))
-
-
-def _opened_by_others(scheme: str, location: str) -> Backend:
-    found = _of_others(scheme)
-    if found is None:
-        raise _unknown_kind(location)
-    try:
-        return cast("Backend", found.load()(location))
-    except ModpmError:
-        raise
-    except Exception as error:  # noqa: BLE001 -- whatever a package does when it is loaded
-        raise ModpmError(
-            f"the package that brings {scheme}:// cannot be used",
-            code="unknown-registry-kind",
-            where=f"{found.value}, of {found.dist.name if found.dist else 'a package'}",
-            why=f"{type(error).__name__}: {error}"[:500],
-            hint="upgrade it, or remove it",
-            exit_code=2,
-        ) from None
+    return cast("Backend", getattr(module, kind)(location))

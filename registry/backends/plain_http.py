@@ -66,11 +66,7 @@ def check_endpoint(variable: str, url: str) -> None:
 
 
 def may_be(host: str) -> bool:
-    """Say whether a server may be spoken to without encryption.
-
-    Args:
-        host: Its name, or its name and port.
-    """
+    """Say whether a server, by name or name and port, may be spoken to without encryption."""
     return _is_allowed or os.environ.get(VARIABLE) == "1" or is_expected(host)
 
 

@@ -17,11 +17,7 @@ class Published(NamedTuple):
     """A release in a registry, as `publish` leaves it.
 
     Attributes:
-        name: The module.
-        version: The version.
         digest: The digest of the manifest, which names the release.
-        size_bytes: What all its files take.
-        registry: Where it is.
         is_new: False if the same bytes were published before.
         signer: The key that its signature says it was made with; None if it is not signed, does
             not say, or was not looked at.
@@ -40,7 +36,7 @@ class Backend(Protocol):
     """The code for one kind of registry.
 
     What a backend gives has been parsed and checked against the limits; whoever fetches a file
-    checks its digest.
+    checks its digest. A catalogue raises what names and changes do.
     """
 
     @property
@@ -131,16 +127,10 @@ class Backend(Protocol):
 
         Returns:
             All parts that there are now.
-
-        Raises:
-            ModpmError: As `names`.
         """
 
     def reindex(self) -> list[Shard]:
         """Make the catalogue anew from the indexes; return what was read of each module.
 
         Where none is kept, since it is read from the indexes each time, nothing is made.
-
-        Raises:
-            ModpmError: As `change`.
         """

@@ -26,14 +26,7 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True, eq=False)
 class Entry:
-    """A distribution on its way into a registry.
-
-    Attributes:
-        distribution: The distribution, verified.
-        module: Its name.
-        release: The release that it is there.
-        is_new: Whether the registry does not list it yet.
-    """
+    """A verified distribution on its way into a registry, which may list its release already."""
 
     distribution: Distribution
     module: ModuleName
@@ -42,15 +35,9 @@ class Entry:
 
     def published(self, location: str, *, is_new: bool) -> Published:
         """Return the release as a registry has it."""
-        return Published(
-            name=self.module,
-            version=self.release.version,
-            digest=self.release.digest,
-            size_bytes=self.release.size_bytes,
-            registry=location,
-            is_new=is_new,
-            signer=self.release.signer,
-        )
+        one, signer = self.release, self.release.signer
+        what = self.module, one.version, one.digest, one.size_bytes
+        return Published(*what, location, is_new=is_new, signer=signer)
 
 
 def is_composition(distribution: Distribution) -> bool:
@@ -59,11 +46,7 @@ def is_composition(distribution: Distribution) -> bool:
 
 
 def listed_index(target: Backend, module: ModuleName) -> Index | None:
-    """Return what is listed for a name; None if nothing is, or nothing was published there yet.
-
-    Raises:
-        ModpmError: What `Backend.index` raises.
-    """
+    """Return what is listed for a name; None if nothing is, or nothing was published there yet."""
     try:
         return target.index(module)
     except ModpmError as error:
@@ -77,12 +60,7 @@ def planned(
     listed: Callable[[ModuleName, Version], Release | None],
     location: str,
 ) -> list[Entry]:
-    """Say of each distribution whether it is new; compositions come last.
-
-    Args:
-        distributions: What is to be published.
-        listed: Gives what the registry has under a version.
-        location: The registry.
+    """Say of each distribution whether it is new, by what is listed; compositions come last.
 
     Raises:
         ModpmError: `version-taken`, if a version has other bytes or another signature, there or
@@ -106,15 +84,10 @@ def planned_by_module(
     index: Callable[[ModuleName], Index | None],
     location: str,
 ) -> tuple[list[Entry], list[list[Entry]]]:
-    """Look at all distributions before anything is published.
+    """Return all distributions as `planned`, and the new ones by module.
 
-    Args:
-        distributions: What is to be published.
-        index: Gives what the registry lists for a name.
-        location: The registry.
+    That is before anything is published: what could not be listed is not uploaded.
 
-    Returns:
-        All of them, as `planned` says, and the new ones by module.
 
     Raises:
         ModpmError: As `planned`; what reading an index raises, and writing one that would be
@@ -132,11 +105,6 @@ def planned_by_module(
 
 def listed_with(entries: Sequence[Entry], before: Index | None, location: str) -> Index:
     """Return an index with the releases of one module more, of which some may be there.
-
-    Args:
-        entries: The releases.
-        before: What is listed for the module; None if nothing is.
-        location: The registry.
 
     Raises:
         ModpmError: `version-taken`.
@@ -164,13 +132,8 @@ def in_waves(
 ) -> list[Result]:
     """Do some work for each group of entries: first for those that hold no composition (V-14).
 
-    Args:
-        work: Publishes a group, the entries of one name.
-        groups: The groups.
-        what: As for `in_threads`.
+    The results are in no order.
 
-    Returns:
-        The results, in no order.
 
     Raises:
         ModpmError: As `in_threads`; the second wave is not begun then.

@@ -32,13 +32,7 @@ def not_listed(module: ModuleName, location: str) -> ModpmError:
 
 
 def cannot_list(location: str, why: str, otherwise: str = "") -> ModpmError:
-    """Return the error of a registry that does not say which modules it has.
-
-    Args:
-        location: The registry.
-        why: What is amiss.
-        otherwise: What else can be done than to name modules.
-    """
+    """Return the error of a registry that does not say which modules it has."""
     return ModpmError(
         "the registry does not say which modules it has",
         code="cannot-list",
@@ -58,16 +52,7 @@ def version_taken(
     how: str = "with other bytes",
     hint: str = "a release never changes: give this one a higher version",
 ) -> ModpmError:
-    """Return the error of a release whose version is published with other bytes.
-
-    Args:
-        module: Whose release it is.
-        version: The version.
-        why: How the two differ.
-        location: The registry.
-        how: How the other is published.
-        hint: What to do about it.
-    """
+    """Return the error of a release whose version is published with other bytes."""
     return ModpmError(
         f"`{module}` {version} is published already, {how}",
         code="version-taken",

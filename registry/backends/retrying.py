@@ -49,8 +49,6 @@ class ServerFault(Exception):  # noqa: N818 - it is no error yet
     Attributes:
         why: What the server did; without a token or a signed address in it.
         host: Whose fault it is; none, if others are to be asked by it all the same.
-        is_unreachable: Whether there was no connection, or no answer.
-        is_rate_limit: Whether the server has had too many requests.
         wait_seconds: How long the server asks to wait; None if it does not say.
     """
 
@@ -107,10 +105,7 @@ def fault_of_status(
 ) -> ServerFault | None:
     """Return the fault that a status of HTTP means; None if asking again cannot help.
 
-    Args:
-        status: The status.
-        retry_after: The header `Retry-After`: seconds or a date.
-        host: Who answers so.
+    `Retry-After` is in seconds, or a date.
     """
     if status == TOO_MANY_REQUESTS:
         wait = _seconds_of(retry_after)
@@ -122,12 +117,10 @@ def fault_of_status(
 
 
 def persistently(ask: Callable[[], _Answer], where: str) -> _Answer:
-    """Return the answer of a server, and ask again while it is at fault.
+    """Return the answer of a server, and ask again while it is at fault (`ServerFault`).
 
-    Args:
-        ask: Asks once; it raises `ServerFault` where asking again may help. What it does must
-            be right even if the server had done it already.
-        where: The registry, for the error.
+    What is asked must be right even if the server had done it already.
+
 
     Raises:
         ModpmError: `rate-limited`, if the server asks to wait for longer than 30 seconds or

@@ -50,10 +50,7 @@ class Entry(Record, frozen=True, kw_only=True):
     """What is shown of a module: its newest release that is offered.
 
     Attributes:
-        version, digest, summary, license: Of that release.
-        kind: `module` or `composition`.
         labels: The class of a module; all that a composition tells apart.
-        size_bytes: What all its files take.
         metrics: How well a module recognises its class, on each split that was measured.
         measured: What a composition was measured at, without the names of the classes.
     """
@@ -108,7 +105,6 @@ class Shard(NamedTuple):
 
     Attributes:
         key: Names the part, for ever.
-        namespace: Whose modules it has.
         state: Names what it holds now; None if only reading it tells.
         entries: What it holds; None if that is what was seen under this state.
         problem: Why some of it cannot be used.
@@ -177,11 +173,7 @@ def encode_counts(counts: Mapping[str, int]) -> bytes:
 
 
 def decode_counts(data: bytes, where: str) -> dict[str, int]:
-    """Return how many shards each namespace has; what is no namespace is passed over.
-
-    Raises:
-        ModpmError: As `decode_shard`.
-    """
+    """Return how many shards each namespace has; what is no namespace is passed over."""
     listed = _listed(data, "namespaces", where)
     counts = {name: _n_shards(one) for name, one in listed.items() if is_name(name)}
     return {name: n for name, n in sorted(counts.items()) if n is not None}
@@ -213,13 +205,7 @@ def _n_shards(raw: canonical_json.Json) -> int | None:
 
 
 def scanned(index: Look, modules: Sequence[ModuleName], *, is_near: bool = False) -> list[Shard]:
-    """Return what a catalogue says of modules, by reading the index of each.
-
-    Args:
-        index: Reads one.
-        modules: The modules.
-        is_near: Whether reading costs no time.
-    """
+    """Return what a catalogue says of modules, by reading the index of each."""
     return in_threads(
         partial(scanned_module, index),
         modules,

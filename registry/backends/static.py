@@ -39,9 +39,6 @@ _FOUND = {
 class StaticRegistry(FileRegistry):
     """The files of a registry, on a web server that knows nothing of registries.
 
-    Args:
-        url: `https://…` or `http://…`, without a slash at the end.
-
     Raises:
         ModpmError: `insecure-http`.
     """

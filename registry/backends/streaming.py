@@ -25,13 +25,7 @@ _BUFFER_BYTES = 256 * 1024
 def opened(
     pieces: Iterator[bytes], where: str, close: Callable[[], None] = lambda: None
 ) -> BinaryIO:
-    """Return a file that gives what comes in, and holds no more than a piece of it.
-
-    Args:
-        pieces: The bytes, in pieces of any size; what it raises, reading raises.
-        where: Where they come from, for who waits for them.
-        close: Called when the file is closed.
-    """
+    """Return a file that gives what comes in, in pieces of any size, and holds no more than one."""
     return io.BufferedReader(_Pieces(pieces, where, close), _BUFFER_BYTES)
 
 
@@ -70,11 +64,7 @@ class Pace:
         self._n_seconds, self._n_bytes = 0.0, 0
 
     def is_kept(self, read: Callable[[], bytes]) -> tuple[bytes, bool]:
-        """Return what is read, and whether there is more than next to nothing of late.
-
-        Args:
-            read: Waits for bytes.
-        """
+        """Return what is read, and whether there is more than next to nothing of late."""
         start = time.monotonic()
         data = read()
         self._n_seconds += time.monotonic() - start

@@ -48,14 +48,9 @@ _SECRETS = {"authorization", "cookie", "proxy-authorization"}
 
 @dataclass(frozen=True)
 class Request:
-    """What a server is asked.
+    """What a server is asked, of something that it may open to send.
 
-    Attributes:
-        method: Of HTTP.
-        url: The address.
-        headers: What is said of it.
-        content: What is sent, or what opens a file of that.
-        led: How far to follow where it is sent on to; its content may be for one server alone.
+    It is led where the server sends it on; its content may be for one server alone.
     """
 
     method: str
@@ -76,11 +71,7 @@ def origin_of(url: str) -> str:
 
 
 class Web:
-    """Who asks servers for one registry; proxies and certificates are those of the environment.
-
-    Args:
-        where: The registry, for errors.
-    """
+    """Who asks servers for one registry; proxies and certificates are those of the environment."""
 
     def __init__(self, where: str) -> None:
         self._where = where
@@ -142,12 +133,7 @@ class Web:
         raise fault
 
     def told(self, response: httpx2.Response, secret: str | None = None) -> str:
-        """Return what a server says of a refusal, on one line, without what it was told in secret.
-
-        Args:
-            response: The refusal.
-            secret: What it may say back.
-        """
+        """Return what a server says of a refusal, on one line, without a secret it was told."""
         said = response.headers.get("X-Error-Message", "")
         with closing(response), suppress(*_NO_ANSWER):
             answer = json.loads(self.read(response, _MAX_REFUSAL_BYTES))
@@ -162,10 +148,7 @@ class Web:
     def opened(self, response: httpx2.Response, offset: int, where: str) -> BinaryIO:
         """Return what a response holds as a file, from the byte on that was asked for.
 
-        Args:
-            response: The answer to a request of a range; a server may send the whole all the same.
-            offset: The first byte that is wanted.
-            where: The file, for errors.
+        A server that was asked for a range may send the whole all the same.
 
         Raises:
             ModpmError: `network-failed`. Reading raises it too, or `truncated`.

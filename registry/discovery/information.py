@@ -12,7 +12,7 @@ from modpm.core.formats.manifest import MANIFEST_FILE
 from modpm.core.formats.names import ModuleName
 from modpm.core.formats.requirements import Requirement
 from modpm.registry.catalogue import Listing, RegistryCatalogue
-from modpm.registry.pins.yanked import yanked_reasons
+from modpm.registry.pins.pinning import yanked_reasons
 from modpm.registry.projects.lockfile import Lockfile
 from modpm.registry.projects.project import Project
 from modpm.registry.projects.sources import Sources
@@ -32,9 +32,7 @@ class Information:
     """One release.
 
     Attributes:
-        manifest: Its manifest.
         digest: The digest of the manifest, which names the release.
-        size_bytes: What all its files take.
         registry: Where it is, or came from.
         path: Where it is installed; None if it is not.
         yanked: Why it was yanked, if its registry says so.

@@ -30,12 +30,7 @@ if TYPE_CHECKING:
 
 
 class Change(NamedTuple):
-    """What was measured of two releases on the same images.
-
-    Attributes:
-        before: Of the release that is installed.
-        after: Of the newer one.
-    """
+    """What was measured of the installed release, and of the newer one, on the same images."""
 
     before: ClassMetrics | Measurement
     after: ClassMetrics | Measurement
@@ -46,8 +41,6 @@ class Standing:
     """An installed module against what its registry lists.
 
     Attributes:
-        name: The module.
-        version: The version that is installed.
         fitting: The newest that everybody who asks for it allows; None if there is none.
         newest: The newest at all; None if there is none.
         yanked: Why the installed release was yanked; None if it was not.

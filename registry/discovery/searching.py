@@ -20,12 +20,7 @@ if TYPE_CHECKING:
 
 
 class Found(Entry, frozen=True, kw_only=True):
-    """What a search found under one name, by the release that stands for it.
-
-    Attributes:
-        name: The module.
-        registry: The registry that the name belongs to.
-    """
+    """What a search found under one name, by the release that stands for it."""
 
     name: ModuleName
     registry: str

@@ -31,12 +31,7 @@ SMALL_BYTES = 1024 * 1024
 
 
 class Meter:
-    """Counts the bytes of all downloads of one command.
-
-    Args:
-        total_bytes: What must arrive.
-        progress: Whom to tell.
-    """
+    """Counts the bytes of all downloads of one command, of those that must arrive."""
 
     def __init__(self, total_bytes: int, progress: Progress | None) -> None:
         self._total_bytes = total_bytes
@@ -83,7 +78,7 @@ def fetch(
     offline: bool = False,
     progress: Progress | None = None,
 ) -> frozenset[Pin]:
-    """Make sure that the store has every file of every pin.
+    """Make sure that the store has every file of every pin; return the pins that were verified.
 
     Releases of which files were missing are verified once all are there.
 
@@ -94,9 +89,6 @@ def fetch(
         base: What relative paths of registries are relative to.
         offline: Open no registry: everything must be in the store.
         progress: Told how many bytes have arrived, of those that the store does not have.
-
-    Returns:
-        The pins that were verified.
 
     Raises:
         ModpmError: `offline`, naming every file that is missing; `truncated`, `wrong-digest`,

@@ -61,7 +61,6 @@ class Installation(msgspec.Struct, frozen=True):
     """A project after its modules were installed, or as it would be.
 
     Attributes:
-        project: Its root.
         modules: All installed modules, sorted by name.
         changes: What is not as it was, sorted by name.
         mended: Modules whose files were damaged or absent, and were made anew.
@@ -199,17 +198,9 @@ def carry_out(
     *,
     holds: Callable[[Path, Pin], bool] = is_intact,
 ) -> Installation:
-    """Make a project what a plan says.
+    """Make a project what a plan says; it is planned again if somebody else changes it meanwhile.
 
-    Args:
-        place: The project.
-        make_plan: Makes the plan; called again if somebody else changes the project meanwhile.
-        request: How much may be done.
-        progress: Told how many bytes have arrived.
-        holds: Tells whether a folder holds what a pin says.
-
-    Raises:
-        ModpmError: As `install`.
+    `holds` tells whether a folder holds what a pin says.
     """
     with explained("install"):
         Store.of_user().settle()
@@ -272,7 +263,7 @@ def _yanked(
     ]
     if not coming:
         return {}
-    from modpm.registry.pins.yanked import yanked_reasons  # noqa: PLC0415 -- as above
+    from modpm.registry.pins.pinning import yanked_reasons  # noqa: PLC0415 -- as above
 
     return yanked_reasons(coming, place.root)
 
@@ -332,8 +323,7 @@ def _check_agreement(
 ) -> None:
     """Check what pins were chosen by against what releases say of themselves (I-7, W-14)."""
     from modpm.core.formats.distribution import read_distribution  # noqa: PLC0415 -- as above
-    from modpm.registry.installing.members import check_members  # noqa: PLC0415 -- as above
-    from modpm.registry.installing.verification import check_listed  # noqa: PLC0415 -- the same
+    from modpm.registry.installing.verification import check_listed, check_members  # noqa: PLC0415 -- the same
 
     def manifest_of(pin: Pin) -> AnyManifest:
         there = distributions.get(pin.digest) or read_distribution(place.module_path(pin))

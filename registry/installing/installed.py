@@ -23,13 +23,10 @@ class InstalledModule(msgspec.Struct, frozen=True):
     """A class module that a project can load, or a composition that it can rebuild.
 
     Attributes:
-        name: The module.
-        version: The version, in canonical form.
         digest: The digest of the manifest, which names the release.
         size_bytes: What all its files take.
         registry: Where it came from.
         path: The folder of its files.
-        is_composition: Whether it is a composition.
     """
 
     name: ModuleName
@@ -43,15 +40,9 @@ class InstalledModule(msgspec.Struct, frozen=True):
     @classmethod
     def of(cls, pin: Pin, project: Project) -> InstalledModule:
         """Return the module that a pin says is installed."""
-        return cls(
-            name=pin.module,
-            version=pin.version,
-            digest=pin.digest,
-            size_bytes=pin.size_bytes,
-            registry=pin.registry.location(project.root),
-            path=project.module_path(pin),
-            is_composition=pin.is_composition,
-        )
+        place, path = pin.registry.location(project.root), project.module_path(pin)
+        release = pin.module, pin.version, pin.digest, pin.size_bytes
+        return cls(*release, place, path, is_composition=pin.is_composition)
 
 
 def installed(project: str | os.PathLike[str] = ".") -> list[InstalledModule]:

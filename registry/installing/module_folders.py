@@ -90,16 +90,7 @@ def is_verified(folder: Path, pin: Pin) -> bool:
 
 
 def stage(place: Project, pin: Pin, *, is_checked: bool = False) -> Distribution:
-    """Make the folder of a module where it can be checked, and return it.
-
-    Args:
-        place: The project.
-        pin: The module.
-        is_checked: As for `make_folder`.
-
-    Raises:
-        ModpmError: As `verify_module`.
-    """
+    """Make the folder of a module where it can be checked, as `make_folder`."""
     staged = place.staging / pin.digest.replace(":", "-")
     distribution = make_folder(staged, pin, is_checked=is_checked)
     seal(staged)
@@ -109,13 +100,7 @@ def stage(place: Project, pin: Pin, *, is_checked: bool = False) -> Distribution
 def make_folder(folder: Path, pin: Pin, *, is_checked: bool = False) -> Distribution:
     """Make a folder of the files of a pin, which the store has, and return it, checked.
 
-    Args:
-        folder: The folder; it does not exist yet.
-        pin: The release.
-        is_checked: Files of these digests have been found to be it: those that are so are enough.
-
-    Raises:
-        ModpmError: As `verify_module`.
+    Where files of these digests were found to be the release, those that are so are enough.
     """
     store = Store.of_user()
     folder.mkdir()
@@ -134,14 +119,9 @@ def make_folder(folder: Path, pin: Pin, *, is_checked: bool = False) -> Distribu
 
 
 def put(staged: Path, target: Path, root: Path) -> None:
-    """Move a staged folder to its place, over a damaged one if there is any.
+    """Move a staged folder to its place, over a damaged one; a link below the root makes way.
 
     Whether the disk has it is up to the caller: one that is missing something is made anew.
-
-    Args:
-        staged: The folder.
-        target: Its place.
-        root: The folder of all modules: what is a link below it, and no folder, makes way.
     """
     for folder in folders_between(target, root):
         if not is_real_folder(folder, root):

@@ -30,9 +30,6 @@ def repaired(
 
     What is installed stays the same releases. Where the record of it is damaged, `modpm.lock` is
     installed.
-
-    Raises:
-        ModpmError: What `fetch` and `carry_out` raise.
     """
     lock = _lock_of(place)
     if lock is None:
@@ -46,7 +43,7 @@ def repaired(
     def make_plan() -> Plan:
         before = place.files()
         same = _lock_of(place) or lock
-        return Plan(before, before[0] or b"", same, saves=False, addresses=usable)
+        return Plan(same, files_before=before, toml=before[0] or b"", addresses=usable)
 
     outcome = carry_out(place, make_plan, Request(offline=offline), progress, holds=is_verified)
     unrecorded = (f"{change.name}: was not recorded as installed" for change in outcome.changes)

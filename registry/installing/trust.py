@@ -24,10 +24,11 @@ def checked_signers(
 ) -> dict[str, str]:
     """Check that releases are signed by whom their namespaces are trusted to.
 
+    Of their folders only `signature.json` is read: the digests of the pins name the other files.
+
     Args:
-        pins: The releases, all that a project is to have of a namespace.
-        folder_of: Gives the folder of a release that has its files; of these only
-            `signature.json` is read, the others are known by the digests of the pin.
+        pins: All that a project is to have of a namespace.
+        folder_of: Gives the folder of a release.
         signers: Namespace to the id of the key that the project recorded for it.
 
     Returns:

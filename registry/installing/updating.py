@@ -8,8 +8,13 @@ from modpm.registry.installing.installation import carry_out
 from modpm.registry.pins.planning import plan
 from modpm.registry.projects.editing import Edit
 from modpm.registry.projects.project import Project
-from modpm.registry.projects.request import Bounds, Request
-from modpm.registry.projects.selection import check_asked, check_locked, parse_selection
+from modpm.registry.projects.request import (
+    Bounds,
+    Request,
+    check_asked,
+    check_locked,
+    parse_selection,
+)
 
 if TYPE_CHECKING:
     import os

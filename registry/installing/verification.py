@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from modpm.core.errors import ModpmError
+from modpm.core.formats.composition_manifest import CompositionManifest
 from modpm.core.formats.digest import digest_file
 from modpm.core.formats.distribution import (
     SIGNATURE_FILE,
@@ -15,13 +16,12 @@ from modpm.core.formats.distribution import (
     verify_distribution,
     verify_files,
 )
-from modpm.core.formats.manifest import MANIFEST_FILE
+from modpm.core.formats.manifest import MANIFEST_FILE, Manifest
 from modpm.registry.index import Release
 from modpm.registry.installing.installed import InstalledModule, is_signed
-from modpm.registry.installing.members import member_problems, origin_problems
 from modpm.registry.projects.lockfile import Lockfile, Pin
 from modpm.registry.projects.project import PROJECT_FILE, Project
-from modpm.registry.projects.requirement_graph import lock_problems
+from modpm.registry.projects.requirement_graph import RequirementGraph, lock_problems
 from modpm.registry.projects.sources import Sources
 from modpm.registry.storage.store import Store, verified_digest
 from modpm.registry.system.durable import refuse_links
@@ -32,7 +32,8 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from modpm.core.formats.composition_manifest import AnyManifest
+    from modpm.core.formats.composition_manifest import AnyManifest, ComposedModule
+    from modpm.core.formats.names import ModuleName
     from modpm.registry.addresses import Registries
     from modpm.registry.installing.fetching import Progress
 
@@ -115,11 +116,6 @@ def verify_module(
 ) -> Distribution:
     """Return what a folder holds, if it is the release that a pin names, and says so itself.
 
-    Args:
-        folder: The folder.
-        pin: The release.
-        digest_of: As for `verify_distribution`.
-
     Raises:
         ModpmError: `wrong-module`, or what `verify_distribution` raises; for the signature, which
             no manifest names, `missing-file`, `unexpected-file`, `wrong-size` or `wrong-digest`.
@@ -132,11 +128,7 @@ def verify_module(
 
 
 def verify_stored(pin: Pin, store: Store) -> None:
-    """Check that the files of a pin, which the store has, are the release that it names.
-
-    Raises:
-        ModpmError: As `verify_module`.
-    """
+    """Check that the files of a pin, which the store has, are the release that it names."""
     files = {name: store.path(record.digest) for name, record in pin.files.items()}
     where = f"{pin.module} {pin.version}, registry {pin.registry.url}"
     manifest, _ = verify_files(
@@ -149,18 +141,9 @@ def verify_stored(pin: Pin, store: Store) -> None:
 def check_signatures(
     lock: Lockfile, folder_of: Callable[[Pin], Path], *, remembers: bool = False
 ) -> Mapping[str, str]:
-    """Check the signatures of all pins, whoever is trusted now (K-12 to K-15).
+    """Check the signatures of all pins, whoever is trusted now (K-12 to K-15); return the signers.
 
-    Args:
-        lock: The pins, and the signers that are recorded.
-        folder_of: Gives the folder of a pin.
-        remembers: Keep for the user who signs what is used for the first time.
-
-    Returns:
-        Namespace to the id of the key that signs its releases.
-
-    Raises:
-        ModpmError: As `trust.checked_signers`, `remember_signers`.
+    With `remembers`, who signs what is used for the first time is kept for the user.
     """
     if not is_signed(lock):
         return {}
@@ -279,3 +262,70 @@ def _differences(place: Project, installed: Lockfile) -> Iterator[str]:
             yield f"{module} {locked[module].version}: is locked; {version} is installed"
         elif present[module] != locked[module]:
             yield f"{module} {locked[module].version}: is locked in other words than is installed"
+
+
+def check_members(lock: Lockfile, manifest_of: Callable[[Pin], AnyManifest]) -> None:
+    """Check that every composition of a project has its class modules there.
+
+    And that what is asked for together is of one origin, where the project wants that.
+
+    Raises:
+        ModpmError: `broken-composition`, naming every module that is not what it must be;
+            `no-common-origin`.
+    """
+    lines = list(origin_problems(lock, manifest_of))
+    if lines:
+        raise ModpmError(
+            "what is locked is not of one origin",
+            code="no-common-origin",
+            why="\n".join(lines),
+            hint="run `modpm lock`; if the registry lists them as of one origin, do not trust it",
+        )
+    lines = list(member_problems(lock.pins, manifest_of))
+    if lines:
+        raise ModpmError(
+            "the class modules of a composition are not those that it names",
+            code="broken-composition",
+            why="\n".join(lines),
+            hint="ask who published it; a release never changes, and neither does what it names",
+        )
+
+
+def origin_problems(lock: Lockfile, manifest_of: Callable[[Pin], AnyManifest]) -> Iterator[str]:
+    """Give the origins of what is asked for, where they should be one, and are not."""
+    asked = RequirementGraph(lock).requires[None] if lock.same_origin else ()
+    origins: dict[ModuleName, str] = {}
+    for pin in (lock.find(edge.module) for edge in asked):
+        manifest = None if pin is None else manifest_of(pin)
+        if pin is not None and isinstance(manifest, Manifest):
+            origins[pin.module] = manifest.origin.digest
+    if len(set(origins.values())) > 1:
+        yield from (f"`{module}` was cut from {origin}" for module, origin in origins.items())
+
+
+def member_problems(
+    pins: Sequence[Pin], manifest_of: Callable[[Pin], AnyManifest]
+) -> Iterator[str]:
+    """Give which class modules of compositions are not what they must be, in words."""
+    by_name = {str(pin.module): pin for pin in pins}
+    for pin in pins:
+        if not pin.is_composition:
+            continue
+        manifest = manifest_of(pin)
+        modules = manifest.composition.modules if isinstance(manifest, CompositionManifest) else []
+        for one in modules:
+            why = _obstacle(one, by_name.get(one.name))
+            if why is not None:
+                yield f"{pin.module} {pin.version}: {one.name} {one.version} {why}"
+
+
+def _obstacle(named: ComposedModule, found: Pin | None) -> str | None:
+    if found is None:
+        return "is not there"
+    if found.is_composition:
+        return "is a composition, and compositions are made of class modules"
+    if found.version != named.version:
+        return f"is wanted, and {found.version} is there"
+    if found.digest != named.digest:
+        return f"has digest {found.digest}, and the composition names {named.digest}"
+    return None

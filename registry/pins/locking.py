@@ -28,8 +28,6 @@ class Locking:
     """What `modpm.lock` became, or would become.
 
     Attributes:
-        project: The root of the project.
-        lock: The lockfile.
         changes: What is not as it was, sorted by name.
         is_changed: Whether its bytes are others than before.
         yanked: Module to the reason why its release was yanked.

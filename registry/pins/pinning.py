@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from types import MappingProxyType
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import msgspec
 from packaging.version import Version
@@ -11,37 +10,26 @@ from packaging.version import Version
 from modpm.core.errors import ModpmError
 from modpm.core.formats.requirements import Requirement
 from modpm.registry.backends.opening import is_remote
+from modpm.registry.backends.retrying import hurried
+from modpm.registry.pins.planning import Choice
 from modpm.registry.projects.lockfile import Lockfile, Pin
 from modpm.registry.projects.project import LOCK_FILE, PROJECT_FILE
 from modpm.registry.projects.requirement_graph import RequirementGraph, lock_problems, out_of_date
 from modpm.registry.system.threads import in_threads
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from pathlib import Path
 
     from modpm.core.formats.names import ModuleName
+    from modpm.registry.addresses import Address
+    from modpm.registry.backends.protocol import Backend
     from modpm.registry.catalogue import RegistryCatalogue
     from modpm.registry.index import Release
     from modpm.registry.projects.project import Project, Wishes
     from modpm.registry.projects.request import Request
     from modpm.registry.projects.sources import Sources
     from modpm.registry.resolver.refusals import Demand
-
-
-class Choice(NamedTuple):
-    """What a project gets.
-
-    Attributes:
-        lock: The lockfile.
-        listed: What registries list of its releases; None if nobody looked.
-        lowered: Module to the reason why it gets a lower version than was locked.
-        left_out: Why modules of a namespace, and newer releases, cannot be used.
-    """
-
-    lock: Lockfile
-    listed: Mapping[ModuleName, Release] | None = None
-    lowered: Mapping[ModuleName, str] = MappingProxyType({})
-    left_out: Sequence[ModpmError] = ()
 
 
 def chosen_pins(
@@ -77,18 +65,10 @@ def chosen_pins(
 def kept(
     lock: Lockfile, requirements: Sequence[Requirement], *, same_origin: bool
 ) -> Lockfile | None:
-    """Return the part of a lockfile that requirements need, if it meets all of them.
+    """Return the part of a lockfile that requirements need, if it meets all of them; None if not.
 
     Resolving with the pins as preferences would choose the same: a pin that still satisfies what
     is asked stays.
-
-    Args:
-        lock: The lockfile.
-        requirements: What is asked for.
-        same_origin: As in `modpm.toml`.
-
-    Returns:
-        The lockfile of these requirements; None if a registry has to be asked.
     """
     graph = RequirementGraph(
         msgspec.structs.replace(lock, requirements=tuple(map(str, requirements)))
@@ -178,23 +158,20 @@ def _why_lowered(
     release = catalogue.index(pin.module).find(locked.version)
     if release is None:
         if locked.registry == pin.registry and not are_rollbacks_accepted():
-            raise _lost(locked, catalogue.place_of(pin.module))
+            raise ModpmError(
+                f"`{pin.module}` {locked.version} is locked, and its registry does not list it "
+                "any more",
+                code="rolled-back",
+                where=f"registry {catalogue.place_of(pin.module)}",
+                why="a release is never removed: an older one would take its place",
+                hint="ask whoever keeps it; take what it has all the same by `--accept-rollback`",
+            )
         return f"{locked.version} is not listed"
     if release.yanked is not None:
         return f"{locked.version} was yanked: {release.yanked}"
     if release.is_newer_than(until):
         return f"{locked.version} was published later than asked for"
     return f"{locked.version} does not fit what others ask for"
-
-
-def _lost(locked: Pin, place: str) -> ModpmError:
-    return ModpmError(
-        f"`{locked.module}` {locked.version} is locked, and its registry does not list it any more",
-        code="rolled-back",
-        where=f"registry {place}",
-        why="a release is never removed: an older one would take its place",
-        hint="ask whoever keeps it; take what it has all the same by `--accept-rollback`",
-    )
 
 
 def _demands(wanted: Sequence[Requirement], request: Request, lock: Lockfile) -> list[Demand]:
@@ -251,3 +228,48 @@ def _check_unchanged(pin: Pin, locked: Pin | None, place: str) -> None:
             "`modpm sync` goes on installing what was locked; to take the other all the same, "
             f"delete the module from `{LOCK_FILE}`",
         )
+
+
+def yanked_reasons(pins: Iterable[Pin], base: Path) -> dict[ModuleName, str]:
+    """Return for releases that their registries have yanked since they were locked why (W-8).
+
+    A registry that does not answer, or may not be read, is no fault here, and not waited for:
+    whoever needs its files will say so. One that has gone back could hide a yank.
+
+    Raises:
+        ModpmError: `rolled-back`, `release-changed`.
+    """
+    of_registry: dict[Address, list[Pin]] = {}
+    for pin in pins:
+        of_registry.setdefault(pin.registry, []).append(pin)
+    found: dict[ModuleName, str] = {}
+    for address, locked in of_registry.items():
+        try:
+            with hurried():
+                found |= _reasons(address.open(base), locked)
+        except ModpmError as error:
+            if error.code in {"rolled-back", "release-changed"}:
+                raise
+        except OSError:
+            continue
+    return found
+
+
+def _reasons(backend: Backend, pins: Sequence[Pin]) -> dict[ModuleName, str]:
+    from modpm.registry.backends.shards import DAMAGED  # noqa: PLC0415 -- as below
+    from modpm.registry.seen import Seen  # noqa: PLC0415 -- only where a registry is asked
+
+    seen = Seen()
+
+    def reason(pin: Pin) -> str | None:
+        try:
+            index = seen.index(backend, pin.module)
+            release = None if index is None else index.find(pin.version)
+        except ModpmError as error:
+            if error.code not in DAMAGED:
+                raise
+            return None
+        return None if release is None else release.yanked
+
+    reasons = in_threads(reason, pins, "indexes cannot be read")
+    return {pin.module: why for pin, why in zip(pins, reasons, strict=True) if why is not None}

@@ -29,26 +29,17 @@ if TYPE_CHECKING:
     from modpm.registry.projects.request import Request
 
 
-class Plan(msgspec.Struct, frozen=True):
-    """What a project is to become.
+class Choice(msgspec.Struct, frozen=True):
+    """What a project gets.
 
     Attributes:
-        files_before: `modpm.toml` and `modpm.lock` as they were read; while they are the same,
-            the plan holds.
-        toml: `modpm.toml` as it is to be.
         lock: What is to be installed.
-        saves: Whether `modpm.toml` and `modpm.lock` are to be written.
-        addresses: The registries that may be asked, the first first.
         listed: What registries list of the releases that are chosen; None if nobody looked.
         lowered: Module to the reason why it gets a lower version than was locked.
         problems: Why modules and newer releases were left out that cannot be used.
     """
 
-    files_before: tuple[bytes | None, ...]
-    toml: bytes
     lock: Lockfile
-    saves: bool
-    addresses: tuple[Address, ...]
     listed: Mapping[ModuleName, Release] | None = None
     lowered: Mapping[ModuleName, str] = msgspec.field(default_factory=dict)
     problems: Sequence[ModpmError] = ()
@@ -60,12 +51,25 @@ class Plan(msgspec.Struct, frozen=True):
         return {module: one.yanked for module, one in listed if one.yanked is not None}
 
 
+class Plan(Choice, frozen=True, kw_only=True):
+    """What a project is to become.
+
+    Attributes:
+        files_before: `modpm.toml` and `modpm.lock` as they were read; while they are the same,
+            the plan holds.
+        toml: `modpm.toml` as it is to be.
+        saves: Whether `modpm.toml` and `modpm.lock` are to be written.
+        addresses: The registries that may be asked, the first first.
+    """
+
+    files_before: tuple[bytes | None, ...]
+    toml: bytes
+    saves: bool = False
+    addresses: tuple[Address, ...]
+
+
 def plan(place: Project, request: Request) -> Plan:
     """Choose what is to be installed.
-
-    Args:
-        place: The project.
-        request: What is asked of it, and how much may be done.
 
     Raises:
         ModpmError: `nothing-asked`; `lock-out-of-date` or `lock-missing`, if the lockfile may
@@ -98,17 +102,20 @@ def plan(place: Project, request: Request) -> Plan:
         if problems or chosen != lock:
             raise out_of_date(place, [*problems, *other_pins(lock, chosen)])
     toml = toml if edit.applied(old) == old else edited(toml, edit)
-    saves = request.save and not request.locked
-    return Plan(before, toml, chosen, saves, sources.helping, *choice[1:])
+    return Plan(
+        chosen,
+        choice.listed,
+        choice.lowered,
+        choice.problems,
+        files_before=before,
+        toml=toml,
+        saves=request.save and not request.locked,
+        addresses=sources.helping,
+    )
 
 
 def plan_of_lock(place: Project, registries: Registries, *, frozen: bool) -> Plan:
-    """Take `modpm.lock` as it is.
-
-    Args:
-        place: The project.
-        registries: Registries that may help out with files.
-        frozen: Do not look at what `modpm.toml` asks for.
+    """Take `modpm.lock` as it is; where it is frozen, whatever `modpm.toml` asks for.
 
     Raises:
         ModpmError: `lock-missing`; `lock-out-of-date`, unless the lockfile is frozen; what the
@@ -120,7 +127,8 @@ def plan_of_lock(place: Project, registries: Registries, *, frozen: bool) -> Pla
     problems = [] if frozen else lock_problems(lock, wishes, sources)
     if problems:
         raise out_of_date(place, problems)
-    return Plan(before, before[0] or b"", lock, saves=False, addresses=sources.helping)
+    toml = before[0] or b""
+    return Plan(lock, files_before=before, toml=toml, addresses=sources.helping)
 
 
 def _moved(request: Request, given: Sequence[Address]) -> Mapping[str, str]:

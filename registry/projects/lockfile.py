@@ -21,6 +21,7 @@ from modpm.core.formats.release_files import (
     Count,
     FileRecord,
     Name,
+    Namespace,
     Text,
 )
 from modpm.core.formats.requirements import Requirement, canonical_version, parse_version
@@ -33,14 +34,6 @@ if TYPE_CHECKING:
 FORMAT_VERSION = 1
 
 _COMMENT = "# Written by `modpm install`; keep it under version control, and do not edit it."
-
-Namespace = Annotated[
-    str,
-    msgspec.Meta(
-        pattern=r"^(?=.{1,64}$)(?!(con|prn|aux|nul|(com|lpt)[0-9])$)[a-z0-9]+(-[a-z0-9]+)*$(?!\n)",
-        description="a normalised namespace, such as `cifar10`",
-    ),
-]
 
 
 class LockedFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -76,12 +69,8 @@ class Pin(msgspec.Struct, frozen=True):
     """One release, exactly.
 
     Attributes:
-        module: The module.
-        version: The version, in canonical form.
         digest: The digest of the manifest, which names the release.
-        registry: Where it was found.
         files: Every file, the manifest too.
-        requires: What the release asks for.
         revision: The commit, for a registry that has commits (`Backend.revision`).
     """
 
@@ -125,7 +114,6 @@ class Lockfile(msgspec.Struct, frozen=True):
 
     Attributes:
         requirements: What `modpm.toml` asked for, sorted.
-        pins: The releases, sorted by name.
         same_origin: Modules that were asked for together came from one origin.
         signers: Namespace to the key that its releases were signed with; of pinned modules only.
     """
@@ -172,7 +160,8 @@ class Lockfile(msgspec.Struct, frozen=True):
         lines = [_COMMENT, f"format_version = {FORMAT_VERSION}"]
         lines += _array("requirements", self.requirements)
         lines += ["same_origin = true"] if self.same_origin else []
-        lines += _signer_lines(self.signers)
+        lines += ["", "[signers]"] if self.signers else []
+        lines += [f"{toml_string(name)} = {toml_string(key)}" for name, key in self.signers.items()]
         for pin in self.pins:
             lines += _pin_lines(pin)
         return "".join(f"{line}\n" for line in lines).encode()
@@ -190,14 +179,7 @@ class Lockfile(msgspec.Struct, frozen=True):
 
 
 class Change(msgspec.Struct, frozen=True):
-    """What became of one module.
-
-    Attributes:
-        name: The module.
-        before: The version that there was; None if there was none.
-        after: The version that there is; None if there is none.
-        lowered: Why it is a lower one than before; None if it is none (W-19).
-    """
+    """What became of one module, by version, and why it is a lower one than before (W-19)."""
 
     name: ModuleName
     before: str | None
@@ -208,13 +190,7 @@ class Change(msgspec.Struct, frozen=True):
 def changes_between(
     before: Lockfile, after: Lockfile, lowered: Mapping[ModuleName, str] = MappingProxyType({})
 ) -> tuple[Change, ...]:
-    """Return what is not the same in two lockfiles, sorted by name.
-
-    Args:
-        before: The one.
-        after: The other.
-        lowered: Module to the reason why its version is lower, where it is known.
-    """
+    """Return what is not the same in two lockfiles, sorted by name; why it is lower where known."""
     old = {pin.module: pin.version for pin in before.pins}
     new = {pin.module: pin.version for pin in after.pins}
 
@@ -274,11 +250,6 @@ def _pin(locked: LockedModule, of_file: TomlFile) -> Pin:
         locked.requires,
         locked.revision,
     )
-
-
-def _signer_lines(signers: Mapping[str, str]) -> list[str]:
-    lines = [f"{toml_string(namespace)} = {toml_string(key)}" for namespace, key in signers.items()]
-    return ["", "[signers]", *lines] if lines else []
 
 
 def _pin_lines(pin: Pin) -> list[str]:

@@ -17,10 +17,11 @@ from typing import Self, TypeVar
 import msgspec
 
 from modpm.core.errors import ModpmError
+from modpm.core.formats.release_files import Namespace
 from modpm.core.formats.requirements import Requirement
 from modpm.core.formats.whole_files import read_at_most, read_error
 from modpm.registry.addresses import DEFAULT_NAME, Address, RegistryName
-from modpm.registry.projects.lockfile import Lockfile, Namespace, Pin
+from modpm.registry.projects.lockfile import Lockfile, Pin
 from modpm.registry.projects.toml_file import MAX_SIZE_BYTES, TomlFile
 from modpm.registry.system.durable import exclusively, refuse_other_kinds
 
@@ -35,25 +36,14 @@ _INSTALLED_HINT = "run `modpm install`"
 
 
 class Registered(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="kebab"):
-    """The registries that a file names.
-
-    Attributes:
-        registries: Where to look, the first first.
-        namespaces: The registry that a namespace belongs to, by name.
-    """
+    """The registries that a file names, the first first, and to which namespaces belong."""
 
     registries: tuple[Address, ...] = ()
     namespaces: dict[Namespace, RegistryName] = {}
 
 
 class Wishes(Registered, frozen=True, forbid_unknown_fields=True, rename="kebab"):
-    """What `modpm.toml` says.
-
-    Attributes:
-        requirements: What the project asks for.
-        same_origin: Modules that are asked for together come from one origin, so that they can
-            be fused.
-    """
+    """What `modpm.toml` asks for, and whether all must come from one origin, to be fused."""
 
     requirements: tuple[str, ...] = ()
     same_origin: bool = False
@@ -68,16 +58,7 @@ class Wishes(Registered, frozen=True, forbid_unknown_fields=True, rename="kebab"
 
 
 class Project:
-    """A folder that class modules are installed into.
-
-    Attributes:
-        root: The folder.
-        lock_path: `modpm.lock`.
-        modules_path: Where the installed modules are.
-        installed_path: The lock of what is installed.
-        ignore_path: What keeps `.modpm/` out of version control.
-        staging: Where files are made before they are renamed into their places.
-    """
+    """A folder that class modules are installed into."""
 
     def __init__(self, root: Path) -> None:
         self.root = root.absolute()
@@ -121,11 +102,7 @@ class Project:
         return self.parse_wishes(read(self.toml_path) or b"")
 
     def parse_wishes(self, toml: bytes) -> Wishes:
-        """Read what is, or is to be, in `modpm.toml`.
-
-        Raises:
-            ModpmError: As `wishes`.
-        """
+        """Read what is, or is to be, in `modpm.toml`."""
         wishes = parse_registered(Wishes, toml, self.toml_path, _TOML_HINT)
         wishes.all_requirements()
         return wishes

@@ -2,31 +2,27 @@
 
 from __future__ import annotations
 
+from collections import deque
 from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
 from modpm.core.errors import ModpmError
+from modpm.core.formats.names import ModuleName
 from modpm.core.formats.requirements import Requirement
 from modpm.registry.projects.lockfile import Lockfile, changes_between
-from modpm.registry.projects.project import LOCK_FILE, PROJECT_FILE
+from modpm.registry.projects.project import LOCK_FILE, PROJECT_FILE, Project
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    import os
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from modpm.core.formats.names import ModuleName
     from modpm.registry.projects.lockfile import Pin
-    from modpm.registry.projects.project import Project, Wishes
+    from modpm.registry.projects.project import Wishes
     from modpm.registry.projects.sources import Sources
 
 
 class Edge(NamedTuple):
-    """Somebody requires a module.
-
-    Attributes:
-        by: Who; None for `modpm.toml`.
-        requirement: In which words.
-        module: What is pinned for it.
-    """
+    """Somebody, None for `modpm.toml`, requires what is pinned as a module, in some words."""
 
     by: ModuleName | None
     requirement: str
@@ -113,6 +109,21 @@ class RequirementGraph:
         return [requirement.module] if requirement.module in self.pins else []
 
 
+def not_locked(name: str, locked: Iterable[ModuleName], place: Project) -> ModpmError:
+    """Return the error of a module that `modpm.lock` does not have."""
+    names = sorted(map(str, locked))
+    import difflib  # noqa: PLC0415 -- only for errors
+
+    close = difflib.get_close_matches(name, names, n=1)
+    return ModpmError(
+        f"`{name}` is not locked",
+        code="not-locked",
+        where=str(place.lock_path),
+        why=f"locked are: {', '.join(names) or 'no modules'}",
+        hint=f"did you mean `{close[0]}`?" if close else f"run `modpm install {name}`",
+    )
+
+
 def lock_problems(lock: Lockfile, wishes: Wishes, sources: Sources) -> list[str]:
     """Return everything in which a lockfile is not what `modpm.toml` says, or would (L-9)."""
     unmet = RequirementGraph(lock).problems()
@@ -151,3 +162,121 @@ def other_pins(lock: Lockfile, chosen: Lockfile) -> Iterator[str]:
             yield f"`{change.name}` {change.after} would come"
         else:
             yield f"`{change.name}` {change.before} would be {change.after}"
+
+
+class Branch(NamedTuple):
+    """One line of a tree.
+
+    Attributes:
+        module: The module; None for `modpm.toml`.
+        requirement: What joins it to the line that it hangs on; None for one that hangs on none.
+        lasts: For each level from the top, whether nothing follows at this level; none at the top.
+        is_repeated: What hangs on it is drawn further up.
+    """
+
+    module: ModuleName | None
+    version: str | None
+    requirement: str | None
+    lasts: tuple[bool, ...]
+    is_repeated: bool
+
+
+class Tree(NamedTuple):
+    """Who requires whom among all that is locked, and the lines of the drawing."""
+
+    graph: RequirementGraph
+    branches: Sequence[Branch]
+
+
+_Line = tuple[ModuleName | None, str | None]
+"""A module, or None for `modpm.toml`, and what joins it to the line above."""
+
+
+def tree(
+    names: Sequence[str] = (),
+    project: str | os.PathLike[str] = ".",
+    *,
+    invert: bool = False,
+    depth: int | None = None,
+) -> Tree:
+    """Draw what `modpm.toml` asks for, and below each module what it requires.
+
+    Args:
+        names: Modules to begin at, in place of what `modpm.toml` asks for.
+        project: A folder in the project.
+        invert: Draw below each module who requires it; without names, begin at the modules that
+            require nothing.
+        depth: How many levels to draw below the first; None for all.
+
+    Raises:
+        ModpmError: `lock-missing` or `invalid-lock`; `invalid-name` or `not-locked`.
+    """
+    place = Project.discover(project)
+    graph = RequirementGraph(place.locked())
+    named = [_locked(name, graph, place) for name in names]
+    return Tree(graph, list(draw(graph, named, invert=invert, depth=depth)))
+
+
+def draw(
+    graph: RequirementGraph,
+    named: Sequence[ModuleName] = (),
+    *,
+    invert: bool = False,
+    depth: int | None = None,
+) -> Iterator[Branch]:
+    """Draw a graph, as `tree`."""
+    tops: list[_Line] = [(module, None) for module in named]
+    if not tops:
+        tops = _ends(graph) if invert else _asked(graph)
+    yield from _walk(tops, graph, set(), depth, invert=invert)
+
+
+def _asked(graph: RequirementGraph) -> list[_Line]:
+    asked = {edge.module: edge.requirement for edge in reversed(graph.requires[None])}
+    return [*sorted(asked.items())]
+
+
+def _ends(graph: RequirementGraph) -> list[_Line]:
+    """Return the modules that require nothing; of those that require each other, the first."""
+    drawn: set[ModuleName | None] = set()
+    ends: list[_Line] = []
+    for module in (*(one for one in graph.pins if not graph.requires[one]), *graph.pins):
+        if module not in drawn:
+            ends.append((module, None))
+            deque(_walk(ends[-1:], graph, drawn, None, invert=True), maxlen=0)
+    return ends
+
+
+def _locked(name: str, graph: RequirementGraph, place: Project) -> ModuleName:
+    module = ModuleName.parse(name)
+    if module not in graph.pins:
+        raise not_locked(str(module), graph.pins, place)
+    return module
+
+
+def _below(graph: RequirementGraph, module: ModuleName | None, *, invert: bool) -> list[_Line]:
+    if invert:
+        edges = () if module is None else graph.required_by[module]
+        return [(edge.by, edge.requirement) for edge in edges]
+    return [(edge.module, edge.requirement) for edge in graph.requires[module]]
+
+
+def _walk(
+    tops: Sequence[_Line],
+    graph: RequirementGraph,
+    drawn: set[ModuleName | None],
+    depth: int | None,
+    *,
+    invert: bool,
+) -> Iterator[Branch]:
+    waiting: list[tuple[_Line, tuple[bool, ...]]] = [(line, ()) for line in reversed(tops)]
+    while waiting:
+        (module, requirement), lasts = waiting.pop()
+        lines = _below(graph, module, invert=invert)
+        is_repeated = module in drawn and bool(lines)
+        version = None if module is None else graph.pins[module].version
+        yield Branch(module, version, requirement, lasts, is_repeated)
+        if not (is_repeated or len(lasts) == depth):
+            drawn.add(module)
+            ends = [(*lasts, i == len(lines) - 1) for i in range(len(lines))]
+            waiting += reversed(list(zip(lines, ends, strict=True)))

@@ -110,10 +110,8 @@ class Sources(NamedTuple):
     def catalogue(self, pins: Sequence[Pin], named: Iterable[str] = ()) -> RegistryCatalogue:
         """Return everything that is listed, for a project with these pins.
 
-        Args:
-            pins: Namespaces of which the project says nothing stay with their registries.
-            named: Namespaces that the user names now: the registries that are named with them
-                go first for these alone, and last for all that is only required.
+        Namespaces of which it says nothing stay with the registries of the pins. Registries that
+        the user names go first for what is named with them alone, and last for all else.
         """
         from modpm.registry.catalogue import RegistryCatalogue  # noqa: PLC0415 -- slow to import
 
@@ -167,9 +165,8 @@ class Sources(NamedTuple):
 def user_settings() -> Registered:
     """Read the user's registries, and the namespaces that belong to them, for all projects (W-16).
 
-    Returns:
-        What `MODPM_CONFIG` names, or else `config.toml` of the user's configuration, in which no
-        path is relative; without the file there are none.
+    They are in what `MODPM_CONFIG` names, or else `config.toml` of the user's configuration, in
+    which no path is relative; without the file there are none.
 
     Raises:
         ModpmError: `invalid-project`, naming the file.

@@ -27,13 +27,7 @@ T = TypeVar("T")
 
 
 class TomlFile(NamedTuple):
-    """A TOML file, and what is said where it cannot be read.
-
-    Attributes:
-        path: Where it is.
-        code: The code of the error.
-        hint: How to mend it.
-    """
+    """A TOML file, and the code and hint of the error where it cannot be read."""
 
     path: Path
     code: str

@@ -15,7 +15,7 @@ from modpm.registry.backends.refusals import version_taken
 from modpm.registry.index import release_in
 from modpm.registry.installing.fetching import fetch
 from modpm.registry.installing.module_folders import make_folder
-from modpm.registry.pins.yanked import yanked_reasons
+from modpm.registry.pins.pinning import yanked_reasons
 from modpm.registry.projects.lockfile import Lockfile
 from modpm.registry.projects.project import LOCK_FILE, Project, lock_missing, read
 from modpm.registry.storage.store import Store
@@ -76,15 +76,9 @@ def mirror(
                 with _distributions(missing, verified) as distributions:
                     target.publish(distributions)
             _yank(target, missing, place.root)
+    where = target.location
     return [
-        Published(
-            name=pin.module,
-            version=pin.version,
-            digest=pin.digest,
-            size_bytes=pin.size_bytes,
-            registry=target.location,
-            is_new=pin in missing,
-        )
+        Published(pin.module, pin.version, pin.digest, pin.size_bytes, where, is_new=pin in missing)
         for pin in pins
     ]
 

@@ -6,6 +6,7 @@ import os
 import tempfile
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -35,7 +36,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from modpm.registry.backends.protocol import Backend, Published
-    from modpm.registry.backends.publishing_plan import Entry
     from modpm.registry.index import Release
     from modpm.registry.signing.keys import SigningKey
 
@@ -76,10 +76,15 @@ def publish(
         target = publish_target(registry)
         distributions = ready_distributions(paths)
         if key is None:
-            _check_signatures(distributions)
+            for distribution in filter(is_signed, distributions):
+                namespace = ModuleName.parse(distribution.manifest.name).namespace
+                known = TrustFile.of_user().public_keys(namespace)
+                verify_distribution_signature(distribution, known)
         with _signed(distributions, key) as signed:
             if dry_run or any(map(is_composition, signed)):
-                entries = _looked_up(signed, target)
+                # A registry that is not there yet has nothing.
+                listed = partial(_listed, target)
+                entries = planned(signed, listed, target.location)
                 check_required(entries, target)
             if dry_run:
                 return [one.published(target.location, is_new=one.is_new) for one in entries]
@@ -92,15 +97,7 @@ def publish(
 
 
 def ready_distributions(paths: Iterable[str | os.PathLike[str]]) -> list[Distribution]:
-    """Return distributions that can be published (V-1 to V-7).
-
-    Args:
-        paths: As for `publish`; a distribution that is named twice is one, and files are passed
-            over.
-
-    Raises:
-        ModpmError: As `publish`.
-    """
+    """Return distributions that can be published (V-1 to V-7), each once; files are passed over."""
     # What lies beside distributions is passed over, so that all of a folder can be named.
     named = [Path(path) for path in paths]
     folders = [path for path in named if not path.is_file()]
@@ -141,14 +138,6 @@ def _distribution_folders(path: Path) -> list[Path]:
     return found
 
 
-def _check_signatures(distributions: Iterable[Distribution]) -> None:
-    """Refuse signatures that would be published as they are and would not verify."""
-    for distribution in filter(is_signed, distributions):
-        namespace = ModuleName.parse(distribution.manifest.name).namespace
-        known = TrustFile.of_user().public_keys(namespace)
-        verify_distribution_signature(distribution, known)
-
-
 @contextmanager
 def _signed(
     distributions: Sequence[Distribution], key: SigningKey | None
@@ -169,13 +158,8 @@ def _signed(
         yield signed
 
 
-def _looked_up(distributions: Sequence[Distribution], target: Backend) -> list[Entry]:
-    """Return what publishing would find; a registry that is not there yet has nothing."""
-
-    def listed(module: ModuleName, version: Version) -> Release | None:
-        return release_in(listed_index(target, module), version)
-
-    return planned(distributions, listed, target.location)
+def _listed(target: Backend, module: ModuleName, version: Version) -> Release | None:
+    return release_in(listed_index(target, module), version)
 
 
 def _not_a_distribution(path: Path, why: str) -> ModpmError:

@@ -36,23 +36,13 @@ def _parsed(text: str) -> tuple[Version, bool]:
 class Candidates:
     """The releases of one module, ascending, whatever the order they are listed in.
 
-    Args:
-        index: What is listed.
-        locked: The version to keep, if there is one and it is listed.
-        until: Releases published after this are as if absent, but for the one to keep.
+    Those published after `until` are as if absent, but for the one that is locked.
 
     Attributes:
-        until: That time.
         skipped: Why releases are left out that cannot be used; None if there are none.
-        newer: The versions of the releases that are left out.
-        module: The name.
-        releases: Ascending by version.
-        versions: Their versions.
-        everything: The positions of all releases.
-        prereleases: Those of the pre-releases.
-        yanked: Those of the releases that were yanked.
-        plain: Those of the others.
-        locked: The position of the locked release, or nothing.
+        newer: The versions of the releases that are too new.
+        everything: The positions of all releases; those of kinds of them are sets of these, too.
+        plain: The positions of those that are neither yanked nor pre-releases.
     """
 
     def __init__(
@@ -75,7 +65,7 @@ class Candidates:
         yanked = [i for i, release in enumerate(self.releases) if release.yanked is not None]
         self.yanked = VersionSet.of(yanked)
         self.plain = self.everything - self.prereleases - self.yanked
-        self.locked = self._positions_of(locked) if locked is not None else VersionSet.empty()
+        self.locked = VersionSet.of(i for i, v in enumerate(self.versions) if v == locked)
         self._satisfying: Callable[[Specifier], VersionSet] = cache(
             partial(satisfying, versions=self.versions)
         )
@@ -93,10 +83,7 @@ class Candidates:
     ) -> VersionSet:
         """Return what may be chosen for requirements that are made together.
 
-        Args:
-            requirements: The requirements.
-            admitted: Yanked and pre-releases that may be chosen besides the locked one, since
-                they were asked for already.
+        Yanked and pre-releases may be that are locked, or admitted since they were asked for.
 
         Raises:
             ModpmError: `unknown-tag`.
@@ -150,9 +137,6 @@ class Candidates:
             why=f"its tags are: {', '.join(sorted(self._tags)) or 'none'}",
             hint=f"ask for versions instead, such as `{self.module}>=1.0`",
         )
-
-    def _positions_of(self, version: Version) -> VersionSet:
-        return VersionSet.of(i for i, listed in enumerate(self.versions) if listed == version)
 
     def _named_exactly(self, requirements: Iterable[Requirement]) -> VersionSet:
         exact = [s for r in requirements if r.versions for s in r.specifiers if _is_exact(s)]

@@ -40,12 +40,7 @@ _MAX_PAIRS = 500  # of those who ask for one module; two are enough to say why
 
 
 class Explanation:
-    """What a proof comes to: a code, sentences, the releases that nearly fitted, and a hint.
-
-    Args:
-        conclusion: The clause that cannot be avoided, with its causes.
-        provider: Gives the package of a name.
-    """
+    """What a proof comes to: a code, sentences, the releases that nearly fitted, and a hint."""
 
     def __init__(self, conclusion: Clause, provider: Provider) -> None:
         self._provider = provider

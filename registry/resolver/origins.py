@@ -21,19 +21,20 @@ _MAX_SHOWN = 3
 
 
 class OriginPackage:
-    """The origins of the modules that are asked for.
+    """The origins of the modules that are asked for, of those of their releases that fit.
 
     An origin needs, of each of these modules, a release that was cut from it. The last version is
     the origin to prefer: the one that keeps most locked releases, then the one whose newest
     releases are the least behind, counting the newer releases of each module that fit.
-
-    Args:
-        asked: The modules, and the releases of each that fit; of compositions none has an origin.
     """
 
     def __init__(self, asked: Sequence[tuple[Candidates, VersionSet]]) -> None:
         self._releases = {
-            candidates.module: _releases_of_origins(candidates, fitting)
+            candidates.module: {
+                origin: found
+                for origin, of in candidates.of_origin.items()
+                if not (found := of & fitting).is_empty
+            }
             for candidates, fitting in asked
         }
         self._releases = {module: found for module, found in self._releases.items() if found}
@@ -127,11 +128,6 @@ class OriginPackage:
         candidates = next(c for c, _ in self._asked if origin in self._releases[c.module])
         newest = self._releases[candidates.module][origin].last
         return f"{candidates.module} {candidates.releases[newest].version}"
-
-
-def _releases_of_origins(candidates: Candidates, fitting: VersionSet) -> dict[str, VersionSet]:
-    found = {origin: of & fitting for origin, of in candidates.of_origin.items()}
-    return {origin: of for origin, of in found.items() if not of.is_empty}
 
 
 def _short(origin: str) -> str:

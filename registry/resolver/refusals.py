@@ -39,16 +39,7 @@ class Step(NamedTuple):
 
 
 class ResolutionError(ModpmError):
-    """There is no resolution.
-
-    Args:
-        error: What is wrong, in one sentence.
-        why: The proof in words.
-        steps: The proof.
-
-    Attributes:
-        derivation: The proof as JSON, its steps numbered from 1.
-    """
+    """There is no resolution; the proof is told as JSON too, its steps numbered from 1."""
 
     def __init__(self, error: ModpmError, why: str, steps: Sequence[Step]) -> None:
         super().__init__(error.what, code=error.code, where=error.where, why=why, hint=error.hint)
@@ -104,14 +95,10 @@ def listed(versions: Sequence[str]) -> str:
 def nothing_fits(
     candidates: Candidates, requirements: Sequence[Requirement], place: str
 ) -> ModpmError:
-    """Return the error that says that no release satisfies requirements.
-
-    Args:
-        candidates: All releases.
-        requirements: The requirements.
-        place: The registry.
-    """
-    wishes = dict.fromkeys(_wish(requirement) for requirement in requirements)
+    """Return the error that says that no release satisfies requirements."""
+    wishes = dict.fromkeys(
+        r.versions or "*" if r.tag is None else f"@{r.tag}" for r in requirements
+    )
     return ModpmError(
         f"no release of `{candidates.module}` satisfies {' and '.join(f'`{w}`' for w in wishes)}",
         code="no-version-fits" if len(wishes) == 1 else "conflict",
@@ -139,11 +126,6 @@ def fitting(candidates: Candidates, demands: Sequence[Demand], place: str) -> Ve
 
 def newest_fitting(index: Index, requirements: Sequence[Requirement], place: str) -> Release:
     """Return the release of one module that `resolve` would prefer, whatever it requires itself.
-
-    Args:
-        index: What is listed.
-        requirements: Everything that is asked of the module.
-        place: The registry, for errors.
 
     Raises:
         ModpmError: `unknown-tag`.
@@ -228,12 +210,6 @@ def _guilty(candidates: Candidates, demands: Sequence[Demand]) -> list[Demand]:
         if others and candidates.fitting([d.requirement for d in others]).is_empty:
             guilty = others
     return guilty
-
-
-def _wish(requirement: Requirement) -> str:
-    if requirement.tag is not None:
-        return f"@{requirement.tag}"
-    return requirement.versions or "*"
 
 
 def _runs(candidates: Candidates, chosen: VersionSet) -> list[list[int]]:

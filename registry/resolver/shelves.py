@@ -32,18 +32,10 @@ class Catalogue(Protocol):
     """What can be chosen from."""
 
     def modules(self, namespace: str) -> Sequence[ModuleName]:
-        """Return the modules of a namespace.
-
-        Raises:
-            ModpmError: `unknown-namespace`, if there are none.
-        """
+        """Return the modules of a namespace, or raise `unknown-namespace`."""
 
     def index(self, module: ModuleName) -> Index:
-        """Return what is listed for a module.
-
-        Raises:
-            ModpmError: `unknown-module`.
-        """
+        """Return what is listed for a module, or raise `unknown-module`."""
 
     def place_of(self, module: ModuleName) -> str:
         """Return which registry lists it, for errors."""
@@ -53,7 +45,6 @@ class Obstacle(NamedTuple):
     """Why some versions cannot be chosen at all.
 
     Attributes:
-        versions: The versions.
         text: The reason, as part of a sentence.
         error: The same as an error, for when it is all that there is to say.
         modules: The modules whose releases were looked at.
@@ -70,7 +61,6 @@ class Wants(NamedTuple):
 
     Attributes:
         needs: The versions that fit, of each module; of no use if there is a refusal.
-        refusal: Why nothing fits.
         refused: The requirements that nothing fits.
         reason: The refusal in words, with what would fit if it were not yanked, or was final.
         modules: The modules that they are on.
@@ -86,19 +76,12 @@ class Wants(NamedTuple):
 class Shelves:
     """All modules; the index of one is read when it is first needed.
 
-    Args:
-        catalogue: Where the indexes are.
-        locked: Versions to keep.
-        until: Other releases published after this are as if absent.
-
     Attributes:
-        package: Gives the releases of a module, whose index is read once; raises what the
-            catalogue does.
+        package: Gives the releases of a module; raises what the catalogue does.
         requirement: Gives what a release requires, of its text.
         fitting: Gives the releases of a module that fit what one release requires of it; raises
             `unknown-module` or `unknown-tag`.
         wants: Gives what a list of requirements comes to.
-        place_of: Gives which registry lists a module.
         reading_seconds: How long registries have been waited for.
         admitted: What was asked for already, which releases may require too, yanked or not.
     """
@@ -187,14 +170,7 @@ class Shelves:
 
 
 class ModulePackage(Candidates):
-    """The releases of a module, with what each requires.
-
-    Args:
-        shelves: The releases of all others.
-        index: What is listed.
-        locked: The version to keep.
-        until: Other releases published after this are as if absent.
-    """
+    """The releases of a module, with what each requires."""
 
     def __init__(
         self, shelves: Shelves, index: Index, locked: Version | None, until: str | None

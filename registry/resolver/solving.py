@@ -38,11 +38,7 @@ _MAX_WORST = 3
 def solve(
     shelves: Shelves, roots: Roots, *, same_origin: bool, limit_seconds: float
 ) -> dict[ModuleName, int]:
-    """Return the position of the release of each module that is needed.
-
-    Raises:
-        ModpmError: As `resolve`.
-    """
+    """Return the position of the release of each module that is needed."""
     requirements = [
         RootRequirement(str(module), allowed, demand)
         for module, demands in roots.items()
@@ -73,12 +69,6 @@ class Provider(BaseProvider[str, int]):
     that are asked for, the locked ones and then the others by name; each takes the first version
     it prefers for which there is any result. Modules that others require come last, those first
     that were in the way most often.
-
-    Args:
-        shelves: The releases of all modules.
-        asked: The modules that are asked for.
-        origins: The origins to choose one from, if there are any.
-        limit_seconds: How long the search may take, but for what registries are waited for.
     """
 
     def __init__(

@@ -26,13 +26,10 @@ class Relation(NamedTuple):
 
 
 class VersionSet:
-    """Positions in an ascending list of versions: the range type of the solver.
+    """Positions in an ascending list of versions, as bits: the range type of the solver.
 
     A complement holds the positions beyond the end of the list too, as negative integers in two's
     complement do, so that all laws of sets hold without knowing how long the list is.
-
-    Args:
-        bits: Bit i for position i.
     """
 
     __slots__ = ("bits",)

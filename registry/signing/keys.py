@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from modpm.core.errors import ModpmError
 from modpm.core.formats.digest import digest_bytes
-from modpm.core.formats.whole_files import read_error
+from modpm.core.formats.whole_files import read_at_most, read_error
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -34,11 +34,7 @@ _POINT_BYTES = 64
 
 @dataclass(frozen=True)
 class PublicKey:
-    """The public part of a key.
-
-    Attributes:
-        der: Its SubjectPublicKeyInfo, in DER.
-    """
+    """The public part of a key: its SubjectPublicKeyInfo, in DER."""
 
     der: bytes
 
@@ -111,11 +107,7 @@ class PublicKey:
 
 @dataclass(frozen=True)
 class SigningKey:
-    """A whole key.
-
-    Attributes:
-        public: Its public part.
-    """
+    """A whole key."""
 
     public: PublicKey
     _private: ec.EllipticCurvePrivateKey = field(repr=False)
@@ -128,9 +120,7 @@ class SigningKey:
 def new_key(path: Path, passphrase: str | None = None) -> PublicKey:
     """Make a key: the private part in a file that only its owner reads, the public beside it.
 
-    Args:
-        path: The file for the private part; the public part gets its name with the ending `.pub`.
-        passphrase: What the private part is encrypted with; None not to encrypt it.
+    The private part is encrypted if there is a passphrase.
 
     Raises:
         ModpmError: `key-exists`; `usage`, if the file has the ending of public keys.
@@ -140,7 +130,13 @@ def new_key(path: Path, passphrase: str | None = None) -> PublicKey:
 
     public_path = public_key_path(path)
     if path == public_path:
-        raise _named_as_public(path)
+        raise ModpmError(
+            f"`{path.name}` would be taken for a public key",
+            code="usage",
+            where=str(path),
+            hint="give the private key another ending, such as `.pem`",
+            exit_code=2,
+        )
     for taken in (path, public_path):
         if os.path.lexists(taken):
             raise _key_exists(taken)
@@ -153,7 +149,11 @@ def new_key(path: Path, passphrase: str | None = None) -> PublicKey:
     )
     public = _public(private)
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    _write_private(path, pem)
+    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(handle, "wb") as file:
+        file.write(pem)
+        file.flush()
+        os.fsync(file.fileno())
     public_path.write_text(public.pem, encoding="ascii")
     return public
 
@@ -178,17 +178,14 @@ def read_public_key(path: Path) -> PublicKey:
 
 
 def read_signing_key(path: Path, passphrase: Callable[[], str | None]) -> SigningKey:
-    """Read a private key from a file.
-
-    Args:
-        path: The file.
-        passphrase: Gives what the key is encrypted with; asked only if it is.
+    """Read a private key from a file; the passphrase is asked for only if it is encrypted.
 
     Raises:
         ModpmError: `bad-key`, `wrong-passphrase`, `unreadable-file`.
     """
     from cryptography.exceptions import UnsupportedAlgorithm  # noqa: PLC0415 -- as above
     from cryptography.hazmat.primitives import serialization  # noqa: PLC0415 -- as above
+    from cryptography.hazmat.primitives.asymmetric import ec  # noqa: PLC0415 -- as above
 
     data = _read(path)
     secret = passphrase() if b"ENCRYPTED" in data else None
@@ -200,12 +197,6 @@ def read_signing_key(path: Path, passphrase: Callable[[], str | None]) -> Signin
         if secret:
             raise _wrong_passphrase(path, "the passphrase does not open it") from None
         raise _bad_key("it is no private key in PEM", str(path)) from None
-    return _checked(key, path)
-
-
-def _checked(key: object, path: Path) -> SigningKey:
-    from cryptography.hazmat.primitives.asymmetric import ec  # noqa: PLC0415 -- as above
-
     if not isinstance(key, ec.EllipticCurvePrivateKey) or key.curve.name != ec.SECP256R1.name:
         raise _bad_key("it is not one of the curve secp256r1", str(path))
     return SigningKey(_public(key), key)
@@ -226,18 +217,9 @@ def _ecdsa() -> ec.ECDSA:
     return ec.ECDSA(hashes.SHA256(), deterministic_signing=True)
 
 
-def _write_private(path: Path, pem: bytes) -> None:
-    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(handle, "wb") as file:
-        file.write(pem)
-        file.flush()
-        os.fsync(file.fileno())
-
-
 def _read(path: Path) -> bytes:
     try:
-        with path.open("rb") as file:
-            data = file.read(MAX_KEY_FILE_BYTES + 1)
+        data = read_at_most(path, MAX_KEY_FILE_BYTES)
     except OSError as error:
         raise read_error(error, path) from error
     if len(data) > MAX_KEY_FILE_BYTES:
@@ -262,16 +244,6 @@ def _wrong_passphrase(path: Path, why: str) -> ModpmError:
         where=str(path),
         why=why,
         hint="give it where it is asked for, or in `MODPM_KEY_PASSPHRASE`",
-    )
-
-
-def _named_as_public(path: Path) -> ModpmError:
-    return ModpmError(
-        f"`{path.name}` would be taken for a public key",
-        code="usage",
-        where=str(path),
-        hint="give the private key another ending, such as `.pem`",
-        exit_code=2,
     )
 
 

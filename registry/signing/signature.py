@@ -180,13 +180,9 @@ def sign_distribution(distribution: Distribution, key: SigningKey) -> None:
 def verify_signature(
     data: bytes, files: Mapping[str, str], known: Iterable[PublicKey], where: str
 ) -> PublicKey:
-    """Return the key that signed these files.
+    """Return the key that signed the files of a release, by their digests.
 
-    Args:
-        data: All of `signature.json`.
-        files: Digest of every file of the release but `signature.json`.
-        known: Keys that may have signed, for a signature that does not carry its own.
-        where: The signature, for errors.
+    For a signature that does not carry its key, it is one of those that are `known`.
 
     Raises:
         ModpmError: `bad-signature`; `unknown-signer`, for a signature that does not carry its

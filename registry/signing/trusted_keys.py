@@ -17,7 +17,7 @@ from modpm.core.formats.records import (
     parse_record,
     to_plain,
 )
-from modpm.core.formats.release_files import Text
+from modpm.core.formats.release_files import Namespace, Text
 from modpm.core.formats.whole_files import read_at_most, write_file
 from modpm.core.home import home, trust_path
 from modpm.registry.signing.keys import PublicKey, read_public_key
@@ -32,13 +32,11 @@ class TrustedKey(Record, frozen=True, kw_only=True):
     """A key that may sign the releases of a namespace.
 
     Attributes:
-        namespace: The namespace, normalised.
-        key_id: What the key is known by.
         public_key: The key, in PEM; None where only its id was given, which is enough for
             signatures that carry their key.
     """
 
-    namespace: Text
+    namespace: Namespace
     key_id: Digest
     public_key: Text | None = None
 
@@ -47,7 +45,6 @@ class TrustFile(Record, frozen=True, kw_only=True):
     """Whom a user trusts, in all projects.
 
     Attributes:
-        format_version: The version of this format.
         keys: By namespace and key id, ascending.
         unsigned: Namespaces whose unsigned releases are accepted, ascending.
         first_used: Namespace to the key that its releases were signed with when the first of them
@@ -56,8 +53,8 @@ class TrustFile(Record, frozen=True, kw_only=True):
 
     format_version: int = FORMAT_VERSION
     keys: list[TrustedKey] = msgspec.field(default_factory=list)
-    unsigned: list[Text] = msgspec.field(default_factory=list)
-    first_used: dict[Text, Digest] = msgspec.field(default_factory=dict)
+    unsigned: list[Namespace] = msgspec.field(default_factory=list)
+    first_used: dict[Namespace, Digest] = msgspec.field(default_factory=dict)
 
     @classmethod
     def from_bytes(cls, data: bytes, where: str) -> Self:
@@ -81,11 +78,7 @@ class TrustFile(Record, frozen=True, kw_only=True):
 
     @classmethod
     def of_user(cls) -> Self:
-        """Read the trust file under `MODPM_HOME`; an empty one where there is none.
-
-        Raises:
-            ModpmError: As `from_bytes`.
-        """
+        """Read the trust file under `MODPM_HOME`; an empty one where there is none."""
         path = trust_path()
         try:
             data = read_at_most(path, canonical_json.MAX_SIZE_BYTES)
@@ -252,33 +245,14 @@ def _without(first_used: Mapping[str, str], namespace: str) -> dict[str, str]:
 
 
 def _problems(file: TrustFile) -> Iterator[Problem]:
-    namespaces = {f"keys[{i}].namespace": key.namespace for i, key in enumerate(file.keys)}
-    namespaces |= {f"unsigned[{i}]": namespace for i, namespace in enumerate(file.unsigned)}
-    namespaces |= {f"first_used.{namespace[:100]}": namespace for namespace in file.first_used}
-    for path, namespace in namespaces.items():
-        if not _is_namespace(namespace):
-            yield Problem(path, "is not a namespace in normal form")
     for i, trusted in enumerate(file.keys):
-        yield from _key_problems(trusted, f"keys[{i}]")
-
-
-def _key_problems(trusted: TrustedKey, path: str) -> Iterator[Problem]:
-    if trusted.public_key is None:
-        return
-    try:
-        key_id = PublicKey.of_pem(trusted.public_key).key_id
-    except ModpmError as error:
-        yield Problem(f"{path}.public_key", error.why or error.what)
-        return
-    if key_id != trusted.key_id:
-        yield Problem(f"{path}.key_id", "is not that of the public key")
-
-
-def _is_namespace(text: str) -> bool:
-    try:
-        return normalise(text) == text
-    except ModpmError:
-        return False
+        try:
+            public = None if trusted.public_key is None else PublicKey.of_pem(trusted.public_key)
+        except ModpmError as error:
+            yield Problem(f"keys[{i}].public_key", error.why or error.what)
+        else:
+            if public is not None and public.key_id != trusted.key_id:
+                yield Problem(f"keys[{i}].key_id", "is not that of the public key")
 
 
 def _not_trusted(what: str) -> ModpmError:

@@ -32,14 +32,7 @@ _DIGITS = re.compile(r"[0-9a-f]{64}")
 
 @dataclass(frozen=True)
 class StoredFile:
-    """A file of the store.
-
-    Attributes:
-        path: Where it is.
-        size_bytes: Its size.
-        is_used: Whether a project has it, too.
-        mtime: When it was last written to, in seconds.
-    """
+    """A file of the store, and whether a project has it, too."""
 
     path: Path
     size_bytes: int
@@ -71,7 +64,6 @@ class StoreSize:
     """What a store takes.
 
     Attributes:
-        folder: Where it is.
         used: Files that a project on this file system has, too.
         unused: Files that no project on this file system has.
         partial: What interrupted downloads have left.
@@ -88,7 +80,6 @@ class Removed:
     """What was removed from a store, or would be.
 
     Attributes:
-        folder: Where the store is.
         files: Whole files.
         partial: What interrupted downloads had left.
     """
@@ -157,10 +148,8 @@ def verify_store(*, repair: bool = False) -> list[StoredFile]:
     Where all are what they should be, the disk has them then (S-18).
 
     Args:
-        repair: Remove damaged files, so that they are fetched again when they are needed.
-
-    Returns:
-        All damaged files with `repair`, else none.
+        repair: Remove damaged files, so that they are fetched again when they are needed, and
+            return them.
 
     Raises:
         ModpmError: `damaged-store`, naming all damaged files; `permission-denied`.

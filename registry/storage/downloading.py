@@ -31,12 +31,9 @@ _PASSING = {"network-failed", "rate-limited", "truncated"}
 
 
 class Source(NamedTuple):
-    """A place that may have a file.
+    """A place that may have a file, which opens it from a byte on.
 
-    Attributes:
-        where: What it is called in errors.
-        open: Opens the file from a byte on.
-        hurried: As long as it is entered, nobody is waited for who has failed once.
+    As long as `hurried` is entered, nobody is waited for who has failed once.
     """
 
     where: str
@@ -52,15 +49,9 @@ def download(
     *,
     is_synced: bool = True,
 ) -> None:
-    """Complete a partial file.
+    """Complete a partial file, which is absent, or what an interrupted download has left.
 
-    Args:
-        part: The partial file; absent, or what an interrupted download has left.
-        record: The size and digest that the file must have.
-        sources: Where to get it; each is tried only if those before it fail, and none is waited
-            for before all were tried.
-        advance: Told how many bytes have arrived.
-        is_synced: Write it down to the disk.
+    Each source is tried only if those before it fail, and none is waited for before all were tried.
 
     Raises:
         ModpmError: What is wrong with the first source: `truncated`, `wrong-digest`, or what

@@ -16,7 +16,7 @@ import errno
 import os
 import sys
 from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from modpm.core.formats.digest import digest_file
 from modpm.core.formats.whole_files import sync_file
@@ -38,20 +38,13 @@ _CANNOT_REFLINK = {errno.EOPNOTSUPP, errno.EXDEV, errno.EINVAL, errno.ENOTTY}
 _READ_ONLY = 0o444
 
 
-class _State(NamedTuple):
-    """What is different as soon as somebody has written to a file, even if he hides it."""
+_State = tuple[int, int, int, int, int]
 
-    device: int
-    inode: int
-    size_bytes: int
-    mtime_ns: int
-    ctime_ns: int
 
-    @classmethod
-    def of(cls, path: Path) -> _State:
-        status = path.stat(follow_symlinks=False)
-        times = status.st_mtime_ns, status.st_ctime_ns
-        return cls(status.st_dev, status.st_ino, status.st_size, *times)
+def _state_of(path: Path) -> _State:
+    """Return what is different as soon as somebody has written to a file, even if he hides it."""
+    status = path.stat(follow_symlinks=False)
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
 # Of files whose bytes this process has read, so that installing need not read them twice.
@@ -80,8 +73,8 @@ class Store:
         """Say whether a file is there and intact; all of it is read."""
         path = self.path(record.digest)
         try:
-            state = _State.of(path)
-            if state.size_bytes != record.size_bytes or digest_file(path) != record.digest:
+            state = _state_of(path)
+            if state[2] != record.size_bytes or digest_file(path) != record.digest:
                 return False
         except FileNotFoundError:
             return False
@@ -91,8 +84,7 @@ class Store:
     def announce(self, digests: Iterable[str]) -> bool:
         """Note files that are about to be fetched, so that none of them waits for the disk.
 
-        Returns:
-            Whether that was possible: else each is down on the disk before it has its name.
+        Where that is not possible, each is down on the disk before it has its name.
         """
         announced = set(digests)
         if announced and not self._notes.add(announced):
@@ -104,10 +96,8 @@ class Store:
         """Read the files that the disk may not have had when the system was started anew.
 
         A torn one is removed, and what projects have of it is given another time first, so that
-        they see that it is not what they verified.
-
-        Args:
-            is_thorough: Those too that it may not have yet, so that it has them.
+        they see that it is not what they verified. If `is_thorough`, those too that the disk may
+        not have yet, so that it has them.
 
         Raises:
             ModpmError: `busy`, if somebody else has been at it for five minutes.
@@ -126,14 +116,9 @@ class Store:
         sources: Sequence[Source],
         advance: Callable[[int], None] = lambda _n_bytes: None,
     ) -> None:
-        """Make sure that a file is there and intact.
+        """Make sure that a file is there and intact; sources are opened only if it is not.
 
         Unless it was announced, it is down on the disk before it has its name.
-
-        Args:
-            record: Its size and digest.
-            sources: Where to get it; opened only if it is needed, the first first.
-            advance: Told how many bytes have arrived.
 
         Raises:
             ModpmError: What `download` raises; nothing has got the file's name then.
@@ -157,15 +142,15 @@ class Store:
                 part.replace(path)
             else:
                 move(part, path)
-            _verified[_State.of(path)] = record.digest
+            _verified[_state_of(path)] = record.digest
 
     def give(self, record: FileRecord, target: Path) -> None:
         """Make a file of the store appear elsewhere, read-only (`materialise`)."""
         path = self.path(record.digest)
-        is_verified = _verified.get(_State.of(path)) == record.digest
+        is_verified = _verified.get(_state_of(path)) == record.digest
         materialise(path, target)
         if is_verified:
-            _verified[_State.of(target)] = record.digest
+            _verified[_state_of(target)] = record.digest
 
     @contextmanager
     def in_use(self) -> Iterator[None]:
@@ -223,16 +208,11 @@ def verified_digest(path: Path) -> str:
     Raises:
         OSError: The file cannot be read.
     """
-    return _verified.get(_State.of(path)) or digest_file(path)
+    return _verified.get(_state_of(path)) or digest_file(path)
 
 
 def materialise(source: Path, target: Path) -> None:
-    """Make a read-only file of the same bytes: by reflink, else hard link, else copy.
-
-    Args:
-        source: The file in the store.
-        target: The file in the project; it does not exist yet.
-    """
+    """Make a read-only file of the same bytes: by reflink, else hard link, else copy."""
     if _reflink(source, target):
         target.chmod(_READ_ONLY)
     elif not _hard_link(source, target):

@@ -37,11 +37,7 @@ def boot() -> str | None:
 
 
 class Notes:
-    """The notes of one store.
-
-    Args:
-        folder: Where they are.
-    """
+    """The notes of one store."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -72,12 +68,9 @@ class Notes:
 
 def digests_in(notes: Iterable[Path]) -> list[str]:
     """Return the digests in notes, sorted; what a crash has torn names nothing (S-16)."""
-    lines = {line for note in notes for line in _lines(note)}
+    texts = (note.read_text(encoding="ascii", errors="replace") for note in notes)
+    lines = {line for text in texts for line in text.splitlines()}
     return sorted(line for line in lines if re.match(DIGEST_PATTERN, line))
-
-
-def _lines(note: Path) -> list[str]:
-    return note.read_text(encoding="ascii", errors="replace").splitlines()
 
 
 def forget(notes: Iterable[Path]) -> None:

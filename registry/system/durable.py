@@ -39,11 +39,7 @@ _JUNCTION = 0xA0000003
 
 @contextmanager
 def locked(lock: Path, *, is_kept: bool = True) -> Iterator[None]:
-    """Hold a lock that excludes other processes and threads.
-
-    Args:
-        lock: The lock file.
-        is_kept: Whether it stays when the lock is released.
+    """Hold a lock that excludes other processes and threads; its file stays only if it `is_kept`.
 
     Raises:
         ModpmError: `busy`, if somebody else holds the lock for five minutes; `link-in-the-way`.
@@ -59,7 +55,9 @@ def locked(lock: Path, *, is_kept: bool = True) -> Iterator[None]:
     finally:
         try:
             if not is_kept:
-                _remove_lock(lock)
+                # Whoever waits for it makes a new one. Windows removes no open file.
+                with suppress(PermissionError):
+                    lock.unlink(missing_ok=True)
         finally:
             release()
 
@@ -142,23 +140,9 @@ def _holder(lock: Path) -> str:
     return "another process"
 
 
-def _remove_lock(lock: Path) -> None:
-    # Whoever waits for it sees that it has gone, and makes a new one. Windows removes no open file.
-    with suppress(PermissionError):
-        lock.unlink(missing_ok=True)
-
-
 @contextmanager
 def exclusively(lock: Path, staging: Path) -> Iterator[None]:
-    """Hold a lock, with an empty staging folder.
-
-    Args:
-        lock: As for `locked`.
-        staging: What the lock guards, beside it; emptied at the start, removed at the end.
-
-    Raises:
-        ModpmError: As `locked`.
-    """
+    """Hold a lock, with a staging folder, emptied at the start and removed at the end."""
     with locked(lock):
         remove_folder(staging)
         staging.mkdir()
@@ -172,10 +156,7 @@ def replace_files(contents: Mapping[Path, bytes], staging: Path) -> None:
     """Write or replace files, each in one step, in the order given.
 
     All of them are written before the first takes its place, so that a full disk changes none.
-
-    Args:
-        contents: All of each file.
-        staging: A folder on the same file system.
+    Staging is on the same file system.
     """
     parts = {path: _part(path, staging) for path in contents}
     for path, content in contents.items():
@@ -224,12 +205,6 @@ def remove_folder(folder: Path) -> None:
 
         rmtree(folder)
         return
-    _empty(folder)
-    folder.rmdir()
-
-
-def _empty(folder: Path) -> None:
-    """Remove everything in a folder, however deep: what is in its folders moves up first."""
     here = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
     try:
         while entries := list(os.scandir(here)):
@@ -241,6 +216,7 @@ def _empty(folder: Path) -> None:
                     os.rmdir(entry.name, dir_fd=here)
     finally:
         os.close(here)
+    folder.rmdir()
 
 
 def _lift(name: str, here: int) -> None:
@@ -254,12 +230,7 @@ def _lift(name: str, here: int) -> None:
 
 
 def entries_below(folder: Path, depth: int) -> Iterator[Path]:
-    """Give what is in a folder, and in its folders to a depth, through no link; sorted.
-
-    Args:
-        folder: The folder; it need not be there.
-        depth: 1 for what is directly in it.
-    """
+    """Give what is in a folder, and in its folders to a depth, through no link; sorted."""
     try:
         with os.scandir(folder) as scanned:
             entries = sorted(scanned, key=lambda entry: entry.name)
@@ -300,9 +271,7 @@ def folders_between(path: Path, root: Path) -> list[Path]:
 def refuse_links(path: Path, root: Path) -> None:
     """Refuse a path of which a part below a folder is a link, or anything but a folder.
 
-    Args:
-        path: What is to be made, opened or removed; it need not be there yet.
-        root: The folder; how that is reached is up to who names it.
+    How the folder is reached is up to who names it; the path need not be there yet.
 
     Raises:
         ModpmError: `link-in-the-way`.
@@ -313,8 +282,7 @@ def refuse_links(path: Path, root: Path) -> None:
 def refuse_other_kinds(kinds: Mapping[Path, int]) -> None:
     """Refuse what is not there as what it is used as: a link, a pipe, a file that is a folder.
 
-    Args:
-        kinds: Path to what `stat` calls its kind; one that is not there will do.
+    The kinds of paths are as `stat` names them; one that is not there will do.
 
     Raises:
         ModpmError: `link-in-the-way`.

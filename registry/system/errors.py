@@ -16,10 +16,7 @@ if TYPE_CHECKING:
 
 @contextmanager
 def explained(doing: str) -> Iterator[None]:
-    """Turn an `OSError` into a `ModpmError`.
-
-    Args:
-        doing: What could not be done, for the sentence (`install`).
+    """Turn an `OSError` into a `ModpmError`, which says what could not be done (`install`).
 
     Raises:
         ModpmError: `disk-full`, `permission-denied` or `cannot-write`.

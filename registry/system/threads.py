@@ -88,16 +88,12 @@ def in_threads(
     if len(errors) == 1:
         raise next(iter(errors.values()))
     if errors:
-        raise _all_of([errors[place] for place in sorted(errors)], f"{len(errors)} {what}")
+        several = [errors[place] for place in sorted(errors)]
+        first, lines = several[0], dict.fromkeys(map(_line, several))
+        why, hint = "\n".join(lines), first.hint
+        what = f"{len(errors)} {what}"
+        raise ModpmError(what, code=first.code, why=why, hint=hint, exit_code=first.exit_code)
     return [results[place] for place in range(len(items))]
-
-
-def _all_of(errors: Sequence[ModpmError], what: str) -> ModpmError:
-    first = errors[0]
-    lines = dict.fromkeys(_line(error) for error in errors)
-    return ModpmError(
-        what, code=first.code, why="\n".join(lines), hint=first.hint, exit_code=first.exit_code
-    )
 
 
 def _line(error: ModpmError) -> str:

@@ -41,11 +41,7 @@ def read_into(stream: BinaryIO, block: memoryview) -> int:
 def transfer(source: BinaryIO, target: Path, record: FileRecord, where: str) -> None:
     """Write a new file from a stream, down to the disk, if it is what the record says.
 
-    Args:
-        source: The bytes; no more than the record's size and one are read.
-        target: The file; it does not exist yet, and is removed again on failure.
-        record: The size and digest that the bytes must have.
-        where: Where the bytes come from, for errors.
+    No more than the record's size and one byte are read; on failure the file is removed again.
 
     Raises:
         ModpmError: `truncated`, or `wrong-digest`.
@@ -72,14 +68,7 @@ def receive(source: BinaryIO, record: FileRecord, where: str) -> bytes:
 
 
 def truncated(n_bytes: int, record: FileRecord, where: str, cause: str | None = None) -> ModpmError:
-    """Return the error for a file that ends after `n_bytes`.
-
-    Args:
-        n_bytes: How many bytes there were.
-        record: How many there should be.
-        where: Where they come from.
-        cause: What ended them, if it is known.
-    """
+    """Return the error for a file that ends after `n_bytes`, for a cause if it is known."""
     ending = f"; the connection was cut: {cause}" if cause is not None else ""
     return ModpmError(
         "a file is truncated",

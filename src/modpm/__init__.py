@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from modpm.registry.installing.verification import verify
     from modpm.registry.pins.locking import lock
     from modpm.registry.projects.editing import init
-    from modpm.registry.projects.requirement_tree import tree
+    from modpm.registry.projects.requirement_graph import tree
     from modpm.registry.publication.changing import reindex, tag, untag, unyank, yank
     from modpm.registry.publication.mirroring import mirror
     from modpm.registry.publication.publishing import publish
@@ -106,7 +106,7 @@ _HOMES = {
     "sync": "modpm.registry.installing.installation",
     "tag": "modpm.registry.publication.changing",
     "train": "modpm.core.training.loop",
-    "tree": "modpm.registry.projects.requirement_tree",
+    "tree": "modpm.registry.projects.requirement_graph",
     "untag": "modpm.registry.publication.changing",
     "unyank": "modpm.registry.publication.changing",
     "update": "modpm.registry.installing.updating",

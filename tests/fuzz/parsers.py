@@ -23,7 +23,7 @@ from modpm.registry.backends.oci.modelpack import pack, unpack
 from modpm.registry.index import Index, Release
 from modpm.registry.projects.lockfile import Lockfile
 from modpm.registry.projects.project import Project
-from modpm.registry.projects.selection import parse_selection
+from modpm.registry.projects.request import parse_selection
 from modpm.registry.publication.changing import ReleaseName
 from modpm.registry.signing.signature import Bundle, Statement, claimed_signer, read_strictly
 from modpm.registry.signing.trusted_keys import TrustFile

@@ -41,12 +41,7 @@ _NOT_THERE = {
 
 
 class RefusalError(ModpmError):
-    """What the Hub does not do.
-
-    Args:
-        status: The status of HTTP that it answered with.
-        where, why: As for `ModpmError`.
-    """
+    """What the Hub does not do, by the status of HTTP that it answered with."""
 
     words: tuple[str, str, str | None] = ("the Hub refuses the request", "network-failed", None)
 
@@ -76,11 +71,9 @@ class DeniedError(RefusalError):
 
 
 class Hub:
-    """The Hub, as one user.
+    """The Hub at an endpoint, as one user; without a token, as nobody.
 
-    Args:
-        endpoint: Its address.
-        token: The user's token; None for nobody's.
+    Whatever asks it raises what `ask` does.
     """
 
     def __init__(self, endpoint: str, token: str | None) -> None:
@@ -92,9 +85,6 @@ class Hub:
     def of_environment(cls, location: str) -> Hub:
         """Return the Hub of `HF_ENDPOINT`, as the user whose token huggingface_hub keeps.
 
-        Args:
-            location: The registry, for errors.
-
         Raises:
             ModpmError: `not-authorised`, if there should be a token and is none;
                 `insecure-http`; `invalid-environment`.
@@ -105,10 +95,9 @@ class Hub:
     def ask(self, request: Request, where: str, *, is_known: bool = True) -> httpx2.Response:
         """Return what the Hub answers, whose body is still to be read.
 
-        Args:
-            request: What is asked; its address is below the endpoint, or one that the Hub gave.
-            where: The registry or repository, for errors.
-            is_known: Whether to say who asks; a signed address is enough by itself.
+        The address is below the endpoint, or one that the Hub gave; to one that is signed, who asks
+        need not be `is_known`.
+
 
         Raises:
             MissingError: Code `missing-file`.
@@ -120,11 +109,7 @@ class Hub:
     def read(
         self, request: Request, where: str, limit: int = _MAX_LISTING_BYTES
     ) -> tuple[bytes, httpx2.Response]:
-        """Return what the answer holds, or its beginning if that is more than the limit.
-
-        Raises:
-            ModpmError: As `ask`.
-        """
+        """Return what the answer holds, or its beginning if that is more than the limit."""
 
         def once() -> tuple[bytes, httpx2.Response]:
             response = self._ask_once(request, where)
@@ -133,11 +118,7 @@ class Hub:
         return persistently(once, where)
 
     def opened(self, path: str, where: str, offset: int) -> BinaryIO:
-        """Return a file to read, from one of its bytes on.
-
-        Raises:
-            ModpmError: As `ask`.
-        """
+        """Return a file to read, from one of its bytes on."""
         ranged = {"Range": f"bytes={offset}-"} if offset else {}
         return self._web.opened(self.ask(Request("GET", path, ranged), where), offset, where)
 
@@ -149,28 +130,13 @@ class Hub:
         said: Mapping[str, object] | bytes = b"",
         kind: str = "application/json",
     ) -> Any:  # noqa: ANN401 -- any document
-        """Return the JSON that a call of the Hub's interface answers with.
-
-        Args:
-            method: Of HTTP.
-            path: Below the endpoint, or an address that the Hub gave.
-            where: The registry or repository, for errors.
-            said: What is sent, as JSON or as it is.
-            kind: The media type of that.
-
-        Raises:
-            ModpmError: As `ask`.
-        """
+        """Return the JSON that a call of the Hub's interface answers with."""
         content = said if isinstance(said, bytes) else json.dumps(said).encode()
         headers = {"Content-Type": kind, "Accept": kind} if content else {}
         return _decoded(self.read(Request(method, path, headers, content), where)[0], where)
 
     def listed(self, path: str, where: str) -> Iterator[Any]:
-        """Give what the pages of a list hold.
-
-        Raises:
-            ModpmError: As `ask`.
-        """
+        """Give what the pages of a list hold."""
         next_path: str | None = path
         while next_path is not None:
             data, response = self.read(Request("GET", next_path), where)

@@ -16,13 +16,7 @@ _ORGANISATIONS_PREFIX = "api_org"
 
 @dataclass(frozen=True)
 class Identity:
-    """Who is logged in.
-
-    Attributes:
-        name: The user.
-        organisations: Those that the user belongs to, sorted.
-        endpoint: The Hub.
-    """
+    """Who is logged in, with the organisations that the user belongs to, sorted."""
 
     name: str
     organisations: tuple[str, ...]

@@ -18,10 +18,7 @@ _OWNER = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,94}[A-Za-z0-9])?")
 
 
 def owner_of(location: str) -> str:
-    """Return the user or organisation whose repositories a registry is.
-
-    Args:
-        location: `hf://OWNER`.
+    """Return the user or organisation whose repositories a registry, `hf://OWNER`, is.
 
     Raises:
         ModpmError: `unknown-registry-kind`.
@@ -55,24 +52,3 @@ def module_of(owner: str, repository: str) -> ModuleName | None:
 def tag_of(version: str) -> str:
     """Return the git tag of a version in canonical form."""
     return f"v{version}"
-
-
-def not_allowed(module: ModuleName) -> ModpmError:
-    """Return the error of a name that the Hub does not allow."""
-    return ModpmError(
-        f"`{module}` cannot be published to the Hub",
-        code="invalid-name",
-        why=f"a repository there has at most {MAX_NAME_LENGTH} characters in its name, and does "
-        "not end in `.git`",
-        hint="give the module a shorter or another name",
-    )
-
-
-def no_repository(module: ModuleName, location: str) -> ModpmError:
-    """Return the error of a file of a module that cannot have a repository."""
-    return ModpmError(
-        f"`{module}` is not on the Hub",
-        code="missing-file",
-        where=f"registry {location}",
-        why="the Hub does not allow a repository of such a name",
-    )

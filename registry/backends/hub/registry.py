@@ -12,9 +12,8 @@ from modpm.core.formats.manifest import MANIFEST_FILE, TENSOR_FILE
 from modpm.core.formats.names import ModuleName
 from modpm.registry.backends.hub.asking import NONSENSE, Hub, failed, field
 from modpm.registry.backends.hub.naming import (
+    MAX_NAME_LENGTH,
     module_of,
-    no_repository,
-    not_allowed,
     owner_of,
     repository_of,
     tag_of,
@@ -39,13 +38,11 @@ if TYPE_CHECKING:
 
 
 class HubRegistry:
-    """The modules that a user or organisation has on the Hub.
+    """The modules that a user or organisation has on the Hub, at `hf://OWNER`.
 
     The endpoint is that of `HF_ENDPOINT` and the token that of huggingface_hub's own store, both
     as they are when the registry is opened.
 
-    Args:
-        location: `hf://OWNER`.
 
     Raises:
         ModpmError: `unknown-registry-kind`.
@@ -80,22 +77,16 @@ class HubRegistry:
         repository = self._required(module)
         release = release_in(self._indexes.get(module) or self.index(module), version)
         if isinstance(release, CompositionRelease):
-            return self._commit_of_composition(repository, release)
+            commit = repository.linked(MANIFEST_FILE, tag_of(release.version)).commit
+            data = repository.read(MANIFEST_FILE, commit)
+            if data is None or digest_bytes(data) != release.digest:
+                raise self._moved(repository.id, release.version, commit)
+            return commit
         found = repository.linked(TENSOR_FILE, tag_of(version))
         listed = None if release is None else release.files.get(TENSOR_FILE)
         if listed is not None and found.digest not in {None, listed.digest}:
             raise self._moved(repository.id, version, found.commit)
         return found.commit
-
-    def _commit_of_composition(
-        self, repository: ModuleRepository, release: CompositionRelease
-    ) -> str:
-        """Return the commit of a tag by whose manifest it is seen that it was not moved."""
-        commit = repository.linked(MANIFEST_FILE, tag_of(release.version)).commit
-        data = repository.read(MANIFEST_FILE, commit)
-        if data is None or digest_bytes(data) != release.digest:
-            raise self._moved(repository.id, release.version, commit)
-        return commit
 
     def open_file(
         self,
@@ -123,7 +114,13 @@ class HubRegistry:
         for distribution in distributions:
             module = ModuleName.parse(distribution.manifest.name)
             if repository_of(self._owner, module) is None:
-                raise not_allowed(module)
+                raise ModpmError(
+                    f"`{module}` cannot be published to the Hub",
+                    code="invalid-name",
+                    why=f"a repository there has at most {MAX_NAME_LENGTH} characters in its "
+                    "name, and does not end in `.git`",
+                    hint="give the module a shorter or another name",
+                )
         entries, groups = planned_by_module(distributions, self.index, self.location)
         done = in_waves(self._publish, groups, "modules cannot be published")
         new = list(chain.from_iterable(done))
@@ -163,7 +160,12 @@ class HubRegistry:
     def _required(self, module: ModuleName) -> ModuleRepository:
         repository = self._repository(module)
         if repository is None:
-            raise no_repository(module, self.location)
+            raise ModpmError(
+                f"`{module}` is not on the Hub",
+                code="missing-file",
+                where=f"registry {self.location}",
+                why="the Hub does not allow a repository of such a name",
+            )
         return repository
 
     def _listed(self, namespace: str | None) -> dict[ModuleName, str | None]:

@@ -14,20 +14,23 @@ from huggingface_hub import CommitOperationAdd
 from packaging.version import Version
 
 from modpm.core.errors import ModpmError
+from modpm.core.formats.card import completed_card
 from modpm.core.formats.digest import digest_bytes
 from modpm.core.formats.distribution import SIGNATURE_FILE
-from modpm.core.formats.manifest import CARD_FILE, FILE_NAMES, MANIFEST_FILE
+from modpm.core.formats.manifest import CARD_FILE, FILE_NAMES, MANIFEST_FILE, TENSOR_FILE
 from modpm.registry.backends.hub.asking import CONFLICT, MISSING, STALE, RefusalError
 from modpm.registry.backends.hub.naming import tag_of
-from modpm.registry.backends.hub.uploads import additions, main_card
 from modpm.registry.backends.refusals import version_taken
 from modpm.registry.backends.retrying import busy, turns
 from modpm.registry.index import Index
+from modpm.registry.system.transfer import receive, wrong_digest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from pathlib import Path
 
     from modpm.core.formats.distribution import Distribution
+    from modpm.core.formats.manifest import FileRecord
     from modpm.core.formats.names import ModuleName
     from modpm.registry.backends.hub.repository import Head, ModuleRepository
     from modpm.registry.index import Release
@@ -51,13 +54,7 @@ class _Change:
 
 
 class ReleaseWriter:
-    """Writes to the repository of a module.
-
-    Args:
-        repository: The repository, whether it is there or not.
-        module: The module.
-        location: The registry, for errors.
-    """
+    """Writes to the repository of a module, whether it is there or not."""
 
     def __init__(self, repository: ModuleRepository, module: ModuleName, location: str) -> None:
         self._repository = repository
@@ -206,3 +203,39 @@ class ReleaseWriter:
         found = "has other files" if digest is None else f"has digest {digest}"
         why = f"what is there {found}, and this one has digest {release.digest}"
         return version_taken(self._module, release.version, why, self._location)
+
+
+def additions(distribution: Distribution, release: Release) -> list[CommitOperationAdd]:
+    """Return the files of a release, to be added to a repository.
+
+    Raises:
+        ModpmError: `truncated` or `wrong-digest`, if a file is not what was verified.
+    """
+    return [
+        _addition(distribution.folder / name, name, record)
+        for name, record in release.all_files.items()
+    ]
+
+
+def main_card(distribution: Distribution, release: Release) -> CommitOperationAdd:
+    """Return the card of a release as `main` has it: with all that the Hub searches by (H-6)."""
+    record = release.all_files.get(CARD_FILE)
+    text = None
+    if record is not None:
+        path = distribution.folder / CARD_FILE
+        with path.open("rb") as file:
+            text = receive(file, record, str(path)).decode(errors="replace")
+    card = completed_card(text, distribution.manifest)
+    return CommitOperationAdd(CARD_FILE, card.encode())
+
+
+def _addition(path: Path, name: str, record: FileRecord) -> CommitOperationAdd:
+    if name != TENSOR_FILE:
+        with path.open("rb") as file:
+            return CommitOperationAdd(name, receive(file, record, str(path)))
+    # Streamed from the disk: the server gets the digest with it, and refuses other bytes.
+    addition = CommitOperationAdd(name, str(path))
+    digest = f"sha256:{addition.upload_info.sha256.hex()}"
+    if digest != record.digest:
+        raise wrong_digest(digest, record, str(path))
+    return addition

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import json
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO
@@ -9,12 +11,21 @@ from urllib.parse import quote
 
 from modpm.core.errors import ModpmError
 from modpm.core.formats import canonical_json
-from modpm.registry.backends.hub.asking import CONFLICT, Hub, MissingError, RefusalError, field
-from modpm.registry.backends.hub.committing import commit
+from modpm.core.formats.manifest import CARD_FILE
+from modpm.registry.backends.hub.asking import (
+    BAD,
+    CONFLICT,
+    NONSENSE,
+    Hub,
+    MissingError,
+    RefusalError,
+    failed,
+    field,
+)
 from modpm.registry.backends.web import Request
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
     from huggingface_hub import CommitOperationAdd
 
@@ -25,12 +36,7 @@ _LINKED_ETAG, _ETAG, _COMMIT = "X-Linked-Etag", "ETag", "X-Repo-Commit"
 
 @dataclass(frozen=True)
 class Head:
-    """What a branch or tag names.
-
-    Attributes:
-        commit: The commit.
-        files: The names of all its files.
-    """
+    """What a branch or tag names: a commit, and the names of all its files."""
 
     commit: str
     files: frozenset[str]
@@ -38,11 +44,9 @@ class Head:
 
 @dataclass(frozen=True)
 class LinkedFile:
-    """What a revision has under the name of a large file.
+    """What a revision has under the name of a large file: its commit, and the digest of the file.
 
-    Attributes:
-        commit: The commit that the revision names.
-        digest: The digest of the file; None if the Hub does not keep it as a large one.
+    There is none if the Hub does not keep it as a large one.
     """
 
     commit: str
@@ -50,12 +54,7 @@ class LinkedFile:
 
 
 class ModuleRepository:
-    """A repository, whether it is there or not.
-
-    Args:
-        hub: The Hub.
-        id: `OWNER/NAME`.
-    """
+    """A repository, `OWNER/NAME`, whether it is there or not."""
 
     def __init__(self, hub: Hub, id: str) -> None:  # noqa: A002 -- the Hub's word
         self._hub = hub
@@ -116,7 +115,7 @@ class ModuleRepository:
         message: str,
         parent: Head,
         *,
-        adds: Iterable[CommitOperationAdd],
+        adds: Sequence[CommitOperationAdd],
         removes: Iterable[str] = (),
         branch: str = MAIN,
     ) -> str:
@@ -126,9 +125,18 @@ class ModuleRepository:
             RefusalError: With the status `STALE`, if somebody did.
             ModpmError: `invalid-card`.
         """
+        for add in adds:
+            if add.path_in_repo == CARD_FILE:
+                self._check_card(add)
+        large = self._large_ones(branch, adds)
+        self._upload(branch, [add for add in adds if add.path_in_repo in large])
         gone = sorted(set(removes) & parent.files)
         header = {"summary": message, "description": "", "parentCommit": parent.commit}
-        return commit(self._hub, self.id, branch, header, adds=list(adds), gone=gone)
+        lines = [("header", header), *_operations(adds, gone, large)]
+        content = b"".join(json.dumps({"key": k, "value": v}).encode() + b"\n" for k, v in lines)
+        path = f"/api/models/{self.id}/commit/{branch}"
+        answer = self._hub.call("POST", path, self.id, content, "application/x-ndjson")
+        return str(field(answer, "commitOid", self.id))
 
     def make_branch(self, branch: str, commit: str) -> None:
         """Make a branch, if it is not there."""
@@ -150,6 +158,71 @@ class ModuleRepository:
             return False
         return True
 
+    def _check_card(self, add: CommitOperationAdd) -> None:
+        with add.as_file() as file:
+            said = {"content": file.read().decode(errors="replace"), "repoType": "model"}
+        try:
+            self._hub.call("POST", "/api/validate-yaml", self.id, said)
+        except RefusalError as refusal:
+            if refusal.status != BAD:
+                raise
+            raise ModpmError(
+                "the Hub does not accept the front matter of the card",
+                code="invalid-card",
+                where=f"{self.id}, {CARD_FILE}",
+                why=refusal.why,
+                hint="make the distribution again without a card of your own, or mend the card",
+            ) from None
+
+    def _large_ones(self, branch: str, adds: Sequence[CommitOperationAdd]) -> set[str]:
+        """Return the names of the files that the Hub wants to have before the commit."""
+        files = [
+            {
+                "path": add.path_in_repo,
+                "sample": base64.b64encode(add.upload_info.sample).decode(),
+                "size": add.upload_info.size,
+            }
+            for add in adds
+        ]
+        answer = self._hub.call("POST", self._api("preupload", branch), self.id, {"files": files})
+        return {
+            str(field(file, "path", self.id))
+            for file in field(answer, "files", self.id)
+            if field(file, "uploadMode", self.id) == "lfs"
+        }
+
+    def _upload(self, branch: str, adds: Sequence[CommitOperationAdd]) -> None:
+        if not adds:
+            return
+        by_digest = {add.upload_info.sha256.hex(): add for add in adds}
+        said = {
+            "operation": "upload",
+            "transfers": ["basic"],
+            "objects": [{"oid": o, "size": add.upload_info.size} for o, add in by_digest.items()],
+            "hash_algo": "sha256",
+            "ref": {"name": branch},
+        }
+        path = f"/{self.id}.git/info/lfs/objects/batch"
+        answer = self._hub.call("POST", path, self.id, said, _LFS)
+        for wanted in field(answer, "objects", self.id):
+            add = by_digest.get(field(wanted, "oid", self.id))
+            if add is None or "error" in wanted:
+                raise failed(self.id, NONSENSE)
+            if wanted.get("actions"):  # otherwise it is there
+                self._upload_one(add, wanted["actions"])
+
+    def _upload_one(self, add: CommitOperationAdd, actions: object) -> None:
+        # The address is signed: it needs no token, and must not get it.
+        upload = field(actions, "upload", self.id)
+        headers = {str(k): str(v) for k, v in (upload.get("header") or {}).items()}
+        place = str(field(upload, "href", self.id))
+        request = Request("PUT", place, headers, add.as_file)
+        self._hub.ask(request, self.id, is_known=False).close()
+        if isinstance(actions, dict) and actions.get("verify"):
+            place = str(field(actions["verify"], "href", self.id))
+            size, digest = add.upload_info.size, add.upload_info.sha256.hex()
+            self._hub.call("POST", place, self.id, {"oid": digest, "size": size})
+
     def _api(self, part: str, revision: str) -> str:
         return f"/api/models/{self.id}/{part}/{quote(revision, safe='')}"
 
@@ -168,3 +241,22 @@ def _there_already() -> Iterator[None]:
     except RefusalError as refusal:
         if refusal.status != CONFLICT:
             raise
+
+
+_LFS = "application/vnd.git-lfs+json"
+
+
+def _operations(
+    adds: Sequence[CommitOperationAdd], gone: Sequence[str], large: set[str]
+) -> Iterator[tuple[str, dict[str, object]]]:
+    for add in adds:
+        value: dict[str, object] = {"path": add.path_in_repo}
+        if add.path_in_repo in large:
+            oid, size = add.upload_info.sha256.hex(), add.upload_info.size
+            yield "lfsFile", {**value, "algo": "sha256", "oid": oid, "size": size}
+        else:
+            with add.as_file() as file:
+                content = base64.b64encode(file.read()).decode()
+            yield "file", {**value, "content": content, "encoding": "base64"}
+    for name in gone:
+        yield "deletedFile", {"path": name}

@@ -54,12 +54,7 @@ class _State:
 
 
 class Claims:
-    """The claims to one version.
-
-    Args:
-        repository: Where the claims to all versions of the module are.
-        key: What they call the version.
-    """
+    """The claims to one version, in the repository of the claims to all versions of the module."""
 
     def __init__(self, repository: Repository, key: str) -> None:
         self._repository = repository
@@ -67,13 +62,7 @@ class Claims:
         self._claim = re.compile(rf"{re.escape(key)}\.(?P<id>[0-9a-f]{{16}})\.(?P<kind>\w+)")
 
     def choose(self, candidate: str) -> str:
-        """Return the candidate that is published.
-
-        Args:
-            candidate: The digest of the OCI manifest that this writer wants to publish.
-
-        Returns:
-            The digest of the one that all writers agree on.
+        """Return the digest of the OCI manifest that all writers agree on, ours or another.
 
         Raises:
             ModpmError: `busy`, if nobody can be chosen; what the repository raises.

@@ -20,8 +20,6 @@ from modpm.registry.backends.web import Request, origin_of
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    import httpx2
-
     from modpm.core.errors import ModpmError
     from modpm.registry.backends.oci.server import Endpoint
     from modpm.registry.backends.web import Web
@@ -61,12 +59,7 @@ class _Login:
 
 
 class Credentials:
-    """Who we are, for one server.
-
-    Args:
-        web: What is used to ask for a token.
-        endpoint: The server.
-    """
+    """Who we are, for one server."""
 
     def __init__(self, web: Web, endpoint: Endpoint) -> None:
         self._web = web
@@ -75,11 +68,9 @@ class Credentials:
     def answer(self, challenges: list[str]) -> dict[str, str] | None:
         """Return the headers with which a refused request may be accepted.
 
-        Args:
-            challenges: The headers `WWW-Authenticate` of the server itself, and of no other.
+        They answer the first of the challenges (`WWW-Authenticate`, of the server itself and of no
+        other) that can be; None if none can.
 
-        Returns:
-            The headers, for the first challenge that can be answered; None if there is none.
 
         Raises:
             ModpmError: `not-authorised`, if the stored credentials cannot be read.
@@ -111,7 +102,14 @@ class Credentials:
             joint = "&" if urlsplit(realm).query else "?"
             basic = {} if login.basic is None else {"Authorization": f"Basic {login.basic}"}
             request = Request("GET", f"{realm}{joint}{urlencode(asked)}", basic)
-        return _token_in(self._web.ask(request), self._web)
+        response = self._web.ask(request)
+        data = self._web.read(response, canonical_json.MAX_SIZE_BYTES)
+        try:
+            answer = json.loads(data) if response.status_code == 200 else {}  # noqa: PLR2004 -- OK
+            token = answer.get("token") or answer.get("access_token")
+        except (ValueError, AttributeError):
+            return None
+        return token if isinstance(token, str) and token.isascii() and token.isprintable() else None
 
     def _is_safe(self, realm: str) -> bool:
         """Say whether a password may be sent there.
@@ -153,16 +151,6 @@ def parse(header: str) -> Iterator[Challenge]:
             parameters[name.lower()] = plain or re.sub(r"\\(.)", r"\1", quoted or "")
             rest = rest[parameter.end() :]
         yield Challenge(match[1].lower(), parameters)
-
-
-def _token_in(response: httpx2.Response, web: Web) -> str | None:
-    data = web.read(response, canonical_json.MAX_SIZE_BYTES)
-    try:
-        answer = json.loads(data) if response.status_code == 200 else {}  # noqa: PLR2004 -- OK
-        token = answer.get("token") or answer.get("access_token")
-    except (ValueError, AttributeError):
-        return None
-    return token if isinstance(token, str) and token.isascii() and token.isprintable() else None
 
 
 def _login_in(config: Mapping[str, Any], host: str) -> _Login | None:

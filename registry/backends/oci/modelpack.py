@@ -71,13 +71,7 @@ class OciManifest(Record, frozen=True, kw_only=True):
 
 @dataclass(frozen=True)
 class Artifact:
-    """A release, as an OCI manifest in a repository.
-
-    Attributes:
-        digest: The digest of the OCI manifest.
-        data: Its bytes.
-        release: What it says of the release.
-    """
+    """A release, as an OCI manifest in a repository: its digest, its bytes, what it says."""
 
     digest: str
     data: bytes
@@ -108,14 +102,7 @@ def pack(manifest: AnyManifest, release: Release) -> tuple[Artifact, bytes]:
 
 
 def unpack(data: bytes, where: str) -> Artifact | None:
-    """Read an OCI manifest that nobody has vouched for.
-
-    Args:
-        data: Its bytes.
-        where: The repository and tag, for errors.
-
-    Returns:
-        The artifact; None if it is no release of a module.
+    """Read an OCI manifest that nobody has vouched for; None if it is no release of a module.
 
     Raises:
         ModpmError: `invalid-index`, if what it says of the release cannot be used;
@@ -125,7 +112,8 @@ def unpack(data: bytes, where: str) -> Artifact | None:
     if text is None:
         return None
     oci_manifest, problems = read_record(OciManifest, canonical_json.decode(data, where))
-    raw = canonical_json.decode(_encoded(text), f"{where} {RELEASE_ANNOTATION}")
+    encoded = text.encode("utf-8", "surrogatepass")  # which `decode` refuses
+    raw = canonical_json.decode(encoded, f"{where} {RELEASE_ANNOTATION}")
     release = read_entry(raw)
     if isinstance(release, Skipped):
         raise _unusable([*problems, Problem("", release.why)], where, is_newer=release.is_newer)
@@ -160,10 +148,6 @@ def annotation(data: bytes, key: str, where: str) -> str | None:
     annotations = raw.get("annotations") if isinstance(raw, dict) else None
     text = annotations.get(key) if isinstance(annotations, dict) else None
     return text if isinstance(text, str) else None
-
-
-def _encoded(text: str) -> bytes:
-    return text.encode("utf-8", "surrogatepass")  # which `decode` refuses
 
 
 def _file_problems(oci_manifest: OciManifest, release: Release) -> Iterator[Problem]:

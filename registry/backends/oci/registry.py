@@ -61,10 +61,7 @@ _MAX_REPOSITORY_LENGTH = 255
 
 
 class OciRegistry:
-    """A registry on a server of OCI artifacts.
-
-    Args:
-        url: `oci://host[:port][/prefix]`.
+    """A registry on a server of OCI artifacts, at `oci://host[:port][/prefix]`.
 
     Raises:
         ModpmError: `invalid-registry-url`.
@@ -149,7 +146,14 @@ class OciRegistry:
         changed = change(index)
         if _unchangeable(changed) != _unchangeable(index):
             raise ValueError("releases are published, and only tags and yanks are changed")
-        self._write_tags(module, index.tags, changed.tags)
+        repository = self._repository(module)
+        for tag, version in changed.tags.items():
+            if index.tags.get(tag) != version:
+                _check_tag(module, tag)
+                artifact = self._artifact_of(module, version, None)
+                repository.put_manifest(tag, artifact.data)
+        for tag in set(index.tags) - set(changed.tags):
+            repository.put_record(tag, {})
         self._write_yanks(module, index, changed)
         return self.index(module) or changed
 
@@ -193,11 +197,7 @@ class OciRegistry:
         return [version for tag in tags if (version := naming.version_of_tag(tag)) is not None]
 
     def _artifact_of(self, module: ModuleName, version: str, revision: str | None) -> Artifact:
-        """Return the release of a version.
-
-        Raises:
-            ModpmError: `missing-file`, if there is none.
-        """
+        """Return the release of a version."""
         if revision is not None and revision in self._artifacts:
             return self._artifacts[revision]
         if revision is not None and not is_digest(revision):
@@ -247,11 +247,7 @@ class OciRegistry:
         return entry.published(self.location, is_new=is_new)
 
     def _is_chosen(self, entry: Entry, artifact: Artifact) -> bool:
-        """Publish a release unless another writer was chosen; say which it was.
-
-        Raises:
-            ModpmError: `version-taken`, if the one that was chosen has other bytes.
-        """
+        """Publish a release unless another writer was chosen; say which it was."""
         claims = self._repository(entry.module, "modpm.claims")
         chosen = Claims(claims, naming.claim_key(entry.release.version)).choose(artifact.digest)
         if chosen == artifact.digest:
@@ -279,18 +275,6 @@ class OciRegistry:
         return chosen
 
     # Tags and yanks
-
-    def _write_tags(
-        self, module: ModuleName, before: Mapping[str, str], after: Mapping[str, str]
-    ) -> None:
-        repository = self._repository(module)
-        for tag, version in after.items():
-            if before.get(tag) != version:
-                _check_tag(module, tag)
-                artifact = self._artifact_of(module, version, None)
-                repository.put_manifest(tag, artifact.data)
-        for tag in set(before) - set(after):
-            repository.put_record(tag, {})
 
     def _write_yanks(self, module: ModuleName, before: Index, after: Index) -> None:
         reasons = {release.version: release.yanked for release in before.releases}

@@ -38,11 +38,9 @@ _PAUSES_SECONDS = (0.02, 0.1)
 
 
 class Repository:
-    """One repository.
+    """One repository; nothing else uses its server, whose token is for it.
 
-    Args:
-        server: The server; no other repository uses this object.
-        name: The name of the repository.
+    Whatever asks the server raises what `Server.ask` does.
     """
 
     def __init__(self, server: Server, name: str) -> None:
@@ -59,7 +57,7 @@ class Repository:
         """Return the OCI tags; None if there is no such repository.
 
         Raises:
-            ModpmError: As `Server.ask`; `too-large`; `invalid-json`.
+            ModpmError: `too-large`; `invalid-json`.
         """
         pages = listed(self._server, f"/v2/{self._name}/tags/list", "tags")
         tags: list[str] = []
@@ -79,7 +77,7 @@ class Repository:
         """Return the OCI manifest that a tag or a digest names; None if there is none.
 
         Raises:
-            ModpmError: As `Server.ask`; `wrong-digest`; `too-large`.
+            ModpmError: `wrong-digest`; `too-large`.
         """
         data = persistently(partial(self._manifest_once, reference), self.location)
         if data is not None and is_digest(reference) and digest_bytes(data) != reference:
@@ -96,9 +94,6 @@ class Repository:
         """Return the OCI manifest of a tag that was listed; None if it has been deleted.
 
         docker-registry misses a tag for a moment when it is written again.
-
-        Raises:
-            ModpmError: As `manifest`.
         """
         for pause_seconds in _PAUSES_SECONDS:
             data = self.manifest(tag)
@@ -111,41 +106,26 @@ class Repository:
         """Write an OCI manifest under a tag, which it may have already, or under its digest.
 
         Its blobs are there already.
-
-        Raises:
-            ModpmError: As `Server.ask`.
         """
         persistently(partial(self._put_manifest_once, reference, data), self.location)
 
     def put_record(self, tag: str, annotations: Mapping[str, str]) -> None:
-        """Write an OCI manifest that says something by its annotations alone.
-
-        Raises:
-            ModpmError: As `Server.ask`.
-        """
+        """Write an OCI manifest that says something by its annotations alone."""
         if not self._has_empty_blob:
             self.put_bytes(EMPTY)
             self._has_empty_blob = True
         self.put_manifest(tag, record(annotations))
 
     def put_bytes(self, data: bytes) -> None:
-        """Write a blob.
-
-        Raises:
-            ModpmError: As `put_blob`.
-        """
+        """Write a blob."""
         file = FileRecord(size_bytes=len(data), digest=digest_bytes(data))
         self.put_blob(file, lambda: io.BytesIO(data))
 
     def put_blob(self, file: FileRecord, content: Callable[[], BinaryIO]) -> None:
-        """Write a blob that may be there already; the server checks its digest.
-
-        Args:
-            file: What it must be.
-            content: Opens it.
+        """Write a blob that may be there already; the server checks that it is the file.
 
         Raises:
-            ModpmError: `wrong-digest`, if it is something else; as `Server.ask`.
+            ModpmError: `wrong-digest`, if it is something else.
         """
         look = Request("HEAD", f"/v2/{self._name}/blobs/{file.digest}")
         ask = partial(self._server.ask, look, OK, NOT_FOUND)
@@ -156,11 +136,7 @@ class Repository:
         persistently(partial(self._upload_once, file, content), self.location)
 
     def open_blob(self, digest: str, offset: int) -> BinaryIO | None:
-        """Open a blob from a byte on; None if it is not there.
-
-        Raises:
-            ModpmError: As `Server.ask`.
-        """
+        """Open a blob from a byte on; None if it is not there."""
         headers = {"Range": f"bytes={offset}-"} if offset else {}
         request = Request("GET", f"/v2/{self._name}/blobs/{digest}", headers)
         accepted = (OK, PARTIAL_CONTENT, NOT_FOUND, RANGE_NOT_SATISFIABLE)
@@ -214,12 +190,7 @@ class Repository:
 
 
 def listed(server: Server, path: str, key: str) -> Iterator[list[str] | None]:
-    """Give the pages of a list that the server keeps; None if there is no such list.
-
-    Args:
-        server: The server.
-        path: Of the first page.
-        key: What the list is called in each page.
+    """Give the pages of a list that the server calls `key`; None if there is no such list.
 
     Raises:
         ModpmError: As `Server.ask`; `invalid-json`; `too-large`.

@@ -26,10 +26,8 @@ _OTHER_NAMES = {"docker.io": "registry-1.docker.io", "index.docker.io": "registr
 class Endpoint:
     """Where a server is, and as whom to speak to it.
 
-    Attributes:
-        host: Its name and port.
-        scheme: `https`, or `http` for a server of this machine or one that may be spoken to so.
-        docker_config: A file of Docker's credentials besides the one in the home folder.
+    The scheme is `http` for a server of this machine or one that may be spoken to so. A file of
+    Docker's credentials may be there besides the one in the home folder.
     """
 
     host: str
@@ -53,11 +51,8 @@ class Endpoint:
 class Server:
     """The server of a registry.
 
-    Requests about one repository share a `Server`, since a token is for one repository.
-
-    Args:
-        endpoint: Where it is.
-        web: What it is asked through; one for all servers of a registry saves connections.
+    Requests about one repository share a `Server`, since a token is for one repository; all of a
+    registry share a `Web`, which saves connections.
     """
 
     def __init__(self, endpoint: Endpoint, web: Web | None = None) -> None:
@@ -78,11 +73,7 @@ class Server:
         return path if "://" in path else f"{self.scheme}://{self.host}{path}"
 
     def ask(self, request: Request, *accepted: int) -> httpx2.Response:
-        """Return the response to a request, whose body is still to be read.
-
-        Args:
-            request: What is asked; its address is as for `url`.
-            accepted: The statuses that are answers.
+        """Return the response to a request if its status is accepted; its body is still to be read.
 
         Raises:
             ServerFault: Asking again may help.
@@ -126,13 +117,9 @@ class Server:
         except NotEncryptedFault:
             if not (is_ours and plain_http.may_be(self.host)):
                 raise
-        self._speak_plainly()
-        return self._send(replace(request, url=f"http{request.url.removeprefix('https')}"))
-
-    def _speak_plainly(self) -> None:
-        """Go on without encryption, which the server does not know and the user allows."""
         self._authorisation, self.scheme = {}, "http"
         self._credentials = Credentials(self.web, replace(self._endpoint, scheme="http"))
+        return self._send(replace(request, url=f"http{request.url.removeprefix('https')}"))
 
     def _is_ours(self, url: str) -> bool:
         """Say whether a token may be sent there: to nobody but the server that asked for it."""

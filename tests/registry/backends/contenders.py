@@ -112,7 +112,7 @@ def _main() -> None:
     order = json.load(sys.stdin)
     kind = opening._KINDS.get(urlsplit(order["url"]).scheme)
     if kind is not None:
-        import_module(f"modpm.registry.backends.{kind.module}")
+        import_module(f"modpm.registry.backends.{kind.partition('.')[0]}")
     start = os.pipe()
     readers = [_fork(order["url"], job, start) for job in order["jobs"]]
     os.close(start[1])

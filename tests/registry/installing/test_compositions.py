@@ -21,7 +21,7 @@ from modpm.registry.installing.installation import install, sync
 from modpm.registry.installing.installed import installed
 from modpm.registry.installing.updating import remove
 from modpm.registry.installing.verification import verify
-from modpm.registry.projects.requirement_tree import tree
+from modpm.registry.projects.requirement_graph import tree
 from modpm.registry.publication.changing import tag, yank
 from modpm.registry.publication.mirroring import mirror
 from modpm.registry.publication.publishing import publish

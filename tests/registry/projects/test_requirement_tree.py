@@ -14,13 +14,12 @@ from modpm.core.formats.requirements import Requirement
 from modpm.registry.addresses import Address
 from modpm.registry.pins.pinning import kept
 from modpm.registry.projects.lockfile import Lockfile, Pin
-from modpm.registry.projects.requirement_graph import RequirementGraph
-from modpm.registry.projects.requirement_tree import draw, tree
+from modpm.registry.projects.requirement_graph import RequirementGraph, draw, tree
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from modpm.registry.projects.requirement_tree import Branch
+    from modpm.registry.projects.requirement_graph import Branch
 
 DIGEST = "sha256:" + "1" * 64
 FILES = {MANIFEST_FILE: FileRecord(size_bytes=1, digest=DIGEST)}

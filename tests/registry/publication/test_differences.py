@@ -10,7 +10,7 @@ import pytest
 from modpm.core.formats.distribution import read_distribution
 from modpm.core.formats.manifest import CARD_FILE, ComposedAccuracy, FileRecord
 from modpm.core.formats.measurement import Measurement
-from modpm.registry.publication.differences import Part, differences, has_other_network
+from modpm.registry.publication.version_claims import Part, differences, has_other_network
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -19,9 +19,8 @@ from modpm.core.formats.measurement import Measurement
 from modpm.core.formats.records import convert
 from modpm.registry.backends.directory import DirectoryRegistry
 from modpm.registry.publication.changing import yank
-from modpm.registry.publication.differences import Part
 from modpm.registry.publication.publishing import publish
-from modpm.registry.publication.version_claims import VersionCheck, check_claims, claimed_part
+from modpm.registry.publication.version_claims import Part, VersionCheck, check_claims, claimed_part
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
