@@ -53,6 +53,9 @@ class Entry(Record, frozen=True, kw_only=True):
         labels: The class of a module; all that a composition tells apart.
         metrics: How well a module recognises its class, on each split that was measured.
         measured: What a composition was measured at, without the names of the classes.
+        requires: Requirements on class modules.
+        origin: The digest of the network that a module was cut from; None of a composition.
+        signer: The key that it is signed with, as its signature says.
     """
 
     version: Text
@@ -64,6 +67,9 @@ class Entry(Record, frozen=True, kw_only=True):
     size_bytes: Count
     metrics: list[ClassMetrics] = msgspec.field(default_factory=list)
     measured: list[Measurement] = msgspec.field(default_factory=list)
+    requires: list[Text] = msgspec.field(default_factory=list)
+    origin: Digest | None = None
+    signer: Text | None = None
 
     @classmethod
     def of(cls, index: Index) -> Self | None:
@@ -78,12 +84,15 @@ class Entry(Record, frozen=True, kw_only=True):
             special = {"kind": "composition", "labels": labels, "measured": measured}
         elif isinstance(release, ModuleRelease):
             special |= {"labels": [release.label], "metrics": release.metrics}
+            special |= {"origin": release.origin}
         entry = cls(
             version=release.version,
             digest=release.digest,
             summary=release.summary,
             license=release.license,
             size_bytes=release.size_bytes,
+            requires=release.requires,
+            signer=release.signer,
             **special,
         )
         return entry._bounded()
@@ -93,7 +102,8 @@ class Entry(Record, frozen=True, kw_only=True):
         if len(canonical_json.encode(to_plain(self))) <= MAX_ENTRY_BYTES:
             return self
         labels, summary = self.labels[:_KEPT_LABELS], self.summary[:_KEPT_SUMMARY]
-        return replace(self, metrics=[], measured=[], labels=labels, summary=summary)
+        kept = replace(self, metrics=[], measured=[], labels=labels, summary=summary)
+        return replace(kept, requires=[])
 
 
 Entries = dict[str, Entry | None]

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import sqlite3
-from contextlib import closing
+from contextlib import closing, suppress
 from functools import cache
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol, TypeVar
 
 import msgspec
 
@@ -19,10 +20,10 @@ from modpm.core.formats.names import ModuleName
 from modpm.core.formats.records import convert
 from modpm.core.home import home
 from modpm.registry.backends.shards import Entry
-from modpm.registry.system.databases import with_database
+from modpm.registry.system.databases import PATIENCE_SECONDS, with_database
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from pathlib import Path
 
     from modpm.core.errors import ModpmError
@@ -30,20 +31,28 @@ if TYPE_CHECKING:
     from modpm.registry.backends.shards import Shard
 
 FOLDER = "catalogues"
-_VERSION = 1
+_VERSION = 2
 """Of the tables; those of another version are in another file."""
 
 _PATIENCE_OF_COMPLETION = 0.1
 _MAX_COMPLETIONS = 1000
+_NAME = re.compile(r"[a-z0-9-]+/(?:[a-z0-9-]+|\*)")
 _TRIGRAM, _WITH_TRIGRAMS = 3, (3, 34)
 _TABLES = """
 CREATE TABLE IF NOT EXISTS shards (
     id INTEGER PRIMARY KEY, key TEXT UNIQUE, namespace TEXT, state TEXT);
 CREATE TABLE IF NOT EXISTS modules (
     id INTEGER PRIMARY KEY, shard INTEGER, namespace TEXT, name TEXT,
-    text TEXT, labels TEXT, recall REAL, size_bytes INTEGER, entry TEXT);
+    text TEXT, labels TEXT, recall REAL, size_bytes INTEGER, license TEXT, origin TEXT,
+    signer TEXT, requires TEXT, entry TEXT);
 CREATE INDEX IF NOT EXISTS by_name ON modules (namespace, name);
 CREATE INDEX IF NOT EXISTS by_shard ON modules (shard);
+CREATE INDEX IF NOT EXISTS by_recall ON modules (recall, namespace, name);
+CREATE INDEX IF NOT EXISTS by_size ON modules (size_bytes, namespace, name);
+CREATE INDEX IF NOT EXISTS by_license ON modules (license);
+CREATE INDEX IF NOT EXISTS by_origin ON modules (origin);
+CREATE INDEX IF NOT EXISTS by_signer ON modules (signer);
+CREATE INDEX IF NOT EXISTS by_requires ON modules (requires) WHERE requires IS NOT NULL;
 """
 _WORDS = """
 CREATE VIRTUAL TABLE IF NOT EXISTS words USING fts5 (
@@ -54,13 +63,40 @@ Result = TypeVar("Result")
 
 
 class Query(NamedTuple):
-    """What a search is for; a module must meet all of it (as `search`)."""
+    """What a search is for; a module must meet all of it (as `search`).
+
+    Attributes:
+        license: The license, as it is written.
+        origin: The digest of the network it was cut from.
+        signer: The key it is signed with; the empty text for what is not signed.
+    """
 
     text: str = ""
     label: str | None = None
     namespace: str | None = None
     min_recall: float | None = None
     max_size_bytes: int | None = None
+    license: str | None = None
+    origin: str | None = None
+    signer: str | None = None
+
+
+Order = Literal["name", "recall", "size"]
+"""What comes first: the first name, the highest recall, the smallest."""
+
+_ORDERS: Mapping[Order, str] = {
+    "name": "namespace, name",
+    "recall": "recall DESC, namespace, name",
+    "size": "size_bytes, namespace, name",
+}
+Column = Literal["namespace", "license", "origin", "signer"]
+
+
+class HasCatalogue(Protocol):
+    """What can be looked through: the part of a backend that is needed for it."""
+
+    def catalogue(self, namespace: str | None, seen: Mapping[str, str]) -> list[Shard]:
+        """As `Backend.catalogue`."""
 
 
 class LocalCatalogue:
@@ -70,7 +106,7 @@ class LocalCatalogue:
         self._database = database
         database.executescript(_TABLES + (_WORDS if _has_words() else ""))
 
-    def refresh(self, backend: Backend, namespace: str | None = None) -> list[ModpmError]:
+    def refresh(self, backend: HasCatalogue, namespace: str | None = None) -> list[ModpmError]:
         """Read what has changed in the registry; return why some of it cannot be used."""
         rows = self._database.execute(
             "SELECT key, state FROM shards WHERE ? IS NULL OR namespace = ?",
@@ -91,11 +127,49 @@ class LocalCatalogue:
 
     def find(self, query: Query) -> dict[ModuleName, Entry]:
         """Return the modules that meet a query, sorted by name."""
-        conditions = list(_conditions(query))
-        wanted = " AND ".join(["entry IS NOT NULL", *(condition for condition, _ in conditions)])
+        return self.page(query, "name", -1)
+
+    def page(self, query: Query, order: Order, n: int, offset: int = 0) -> dict[ModuleName, Entry]:
+        """Return some of the modules that meet a query.
+
+        Args:
+            query: What they meet.
+            order: What comes first.
+            n: How many at most; -1 for all.
+            offset: How many that come before are left out.
+        """
+        wanted, values = _where(query)
         rows = self._database.execute(
-            f"SELECT namespace, name, entry FROM modules WHERE {wanted} ORDER BY namespace, name",  # noqa: S608 -- the conditions are ours
-            [value for _, value in conditions],
+            f"SELECT namespace, name, entry FROM modules WHERE {wanted} "  # noqa: S608 -- the words are ours
+            f"ORDER BY {_ORDERS[order]} LIMIT ? OFFSET ?",
+            (*values, n, offset),
+        )
+        return {ModuleName(space, name): _entry(text) for space, name, text in rows}
+
+    def count(self, query: Query, at_most: int) -> int:
+        """Return how many modules meet a query; counting ends at `at_most`."""
+        wanted, values = _where(query)
+        (n,) = self._database.execute(
+            f"SELECT count(*) FROM (SELECT 1 FROM modules WHERE {wanted} LIMIT ?)",  # noqa: S608 -- as above
+            (*values, at_most),
+        ).fetchone()
+        return int(n)
+
+    def values(self, column: Column, at_most: int) -> list[str]:
+        """Return what modules have in a column, each once, sorted."""
+        rows = self._database.execute(
+            f"SELECT DISTINCT {column} FROM modules "  # noqa: S608 -- as above
+            f"WHERE entry IS NOT NULL AND {column} IS NOT NULL ORDER BY {column} LIMIT ?",
+            (at_most,),
+        )
+        return [value for (value,) in rows]
+
+    def requiring(self, module: ModuleName) -> dict[ModuleName, Entry]:
+        """Return what requires a module, sorted by name."""
+        rows = self._database.execute(
+            "SELECT namespace, name, entry FROM modules WHERE requires IS NOT NULL "
+            "AND (instr(requires, ?) > 0 OR instr(requires, ?) > 0) ORDER BY namespace, name",
+            (f"\n{module}\n", f"\n{module.namespace}/*\n"),
         )
         return {ModuleName(space, name): _entry(text) for space, name, text in rows}
 
@@ -132,8 +206,8 @@ class LocalCatalogue:
         )
         entries = (shard.entries or {}).items()
         self._database.executemany(
-            "INSERT INTO modules (shard, namespace, name, text, labels, recall, size_bytes, entry) "
-            "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT INTO modules (shard, namespace, name, text, labels, recall, size_bytes, "
+            "license, origin, signer, requires, entry) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 (added.lastrowid, shard.namespace, name, *_columns(shard.namespace, name, entry))
                 for name, entry in entries
@@ -167,6 +241,31 @@ def consult(
     return found
 
 
+def opened(backend: Backend) -> tuple[LocalCatalogue, list[ModpmError]]:
+    """Return what is known of a registry, up to date, to look things up in for longer.
+
+    Args:
+        backend: The registry.
+
+    Returns:
+        The catalogue, which several threads may use one after the other, and why some of it
+        cannot be used.
+
+    Raises:
+        ModpmError: What `Backend.catalogue` raises.
+    """
+    with suppress(sqlite3.Error):
+        _, problems = consult(backend, None, lambda _known: None)  # mends what is damaged
+        return LocalCatalogue(_shared(str(_path(backend.location)))), problems
+    return in_memory(backend)
+
+
+def in_memory(shelf: HasCatalogue) -> tuple[LocalCatalogue, list[ModpmError]]:
+    """Return the catalogue of what is no registry, and why some of it cannot be used."""
+    local = LocalCatalogue(_shared(":memory:"))
+    return local, local.refresh(shelf)
+
+
 def known_names(locations: Iterable[str], prefix: str = "") -> list[str]:
     """Return names of modules that were seen in some registries, without asking these."""
 
@@ -192,8 +291,21 @@ def _path(location: str) -> Path:
     return home() / FOLDER / f"{digits[:32]}-{_VERSION}{with_words}.sqlite3"
 
 
+def _shared(place: str) -> sqlite3.Connection:
+    return sqlite3.connect(
+        place, timeout=PATIENCE_SECONDS, isolation_level=None, check_same_thread=False
+    )
+
+
+def _where(query: Query) -> tuple[str, list[str | float]]:
+    """Return what a module must meet in SQL, and the values that it is about."""
+    conditions = list(_conditions(query))
+    wanted = " AND ".join(["entry IS NOT NULL", *(condition for condition, _ in conditions)])
+    return wanted, [value for _, value in conditions]
+
+
 def _conditions(query: Query) -> Iterator[tuple[str, str | float]]:
-    """Give what a module must meet in SQL, and the value that each condition is about."""
+    """Give each thing that a module must meet, and the value that it is about."""
     words = [_storable(word) for word in query.text.casefold().split()]
     phrases = ['"{}"'.format(word.replace('"', '""')) for word in words if len(word) >= _TRIGRAM]
     if phrases and _has_words():
@@ -208,18 +320,30 @@ def _conditions(query: Query) -> Iterator[tuple[str, str | float]]:
         yield "recall >= ?", query.min_recall
     if query.max_size_bytes is not None:
         yield "size_bytes <= ?", query.max_size_bytes
+    for column in ("license", "origin", "signer"):
+        if (value := getattr(query, column)) is not None:
+            yield f"{column} = ?", _storable(value)
 
 
-def _columns(
-    namespace: str, name: str, entry: Entry | None
-) -> tuple[str | None, str | None, float | None, int | None, str | None]:
+def _columns(namespace: str, name: str, entry: Entry | None) -> tuple[str | float | None, ...]:
     if entry is None:
-        return "", None, None, None, None
+        return "", None, None, None, None, None, None, None, None
     text = f"{namespace}/{name} {' '.join(entry.labels)} {entry.summary}".casefold()
     labels = {part for label in entry.labels for part in (label, label.partition("/")[2])}
     recall = min((metrics.recall for metrics in entry.metrics), default=None)
     listed = "".join(f"\n{label}" for label in sorted(labels)) + "\n"
-    return _storable(text), listed, recall, entry.size_bytes, msgspec.json.encode(entry).decode()
+    signer = _storable(entry.signer or "")
+    required = "".join(f"\n{name}" for name in filter(None, map(_required, entry.requires)))
+    return (
+        *(_storable(text), listed, recall, entry.size_bytes, entry.license, entry.origin),
+        *(signer, f"{required}\n" if required else None, msgspec.json.encode(entry).decode()),
+    )
+
+
+def _required(requirement: str) -> str:
+    """Return the name that a requirement in canonical form begins with."""
+    name = _NAME.match(requirement)
+    return name[0] if name else ""
 
 
 def _storable(text: str) -> str:

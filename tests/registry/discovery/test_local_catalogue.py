@@ -5,13 +5,23 @@ from __future__ import annotations
 import sqlite3
 from typing import TYPE_CHECKING
 
+import msgspec
 import pytest
 
 from modpm.core.errors import ModpmError
+from modpm.core.formats.manifest import ClassMetrics
+from modpm.core.formats.names import ModuleName
+from modpm.core.formats.records import convert
 from modpm.registry.backends.opening import open_backend
 from modpm.registry.backends.shards import Entry, Shard
 from modpm.registry.discovery import local_catalogue
-from modpm.registry.discovery.local_catalogue import Query, consult, known_names
+from modpm.registry.discovery.local_catalogue import (
+    Query,
+    consult,
+    in_memory,
+    known_names,
+    opened,
+)
 from modpm.registry.system import databases as system_databases
 
 if TYPE_CHECKING:
@@ -20,7 +30,7 @@ if TYPE_CHECKING:
 
     from tests.registry.conftest import Put
 
-    from modpm.registry.discovery.local_catalogue import LocalCatalogue
+    from modpm.registry.discovery.local_catalogue import LocalCatalogue, Order
 
 
 def entry(*labels: str, summary: str = "", size_bytes: int = 7) -> Entry:
@@ -237,3 +247,89 @@ def test_names_are_completed_without_asking_a_registry(put: Put, registry: Path)
     assert known_names([location], "dig") == ["digits/cat", "digits/cow"]
     assert known_names([location], "digits/co") == ["digits/cow"]
     assert known_names([location, "elsewhere"]) == ["digits/cat", "digits/cow", "pets/dog"]
+
+
+def measured(recall: float, size_bytes: int, **fields: object) -> Entry:
+    metrics = {"split": "test", "n": 9, "n_positive": 3, "average_precision": 1.0}
+    one = convert({**metrics, "precision": 1.0, "recall": recall}, ClassMetrics)
+    return msgspec.structs.replace(entry(size_bytes=size_bytes), metrics=[one], **fields)
+
+
+ORIGIN, SIGNER = f"sha256:{'b' * 64}", f"sha256:{'c' * 64}"
+MEASURED = Shelf(
+    digits=(
+        "1",
+        {
+            "cat": measured(0.5, 30, origin=ORIGIN),
+            "cow": measured(0.9, 20, signer=SIGNER, license="CC0-1.0"),
+            "dog": entry(size_bytes=10),
+            "gone": None,
+            "pets": measured(0.7, 40, requires=["digits/cat<2", "other/*"]),
+        },
+    )
+)
+
+
+@pytest.mark.parametrize(
+    ("order", "found"),
+    [("name", "cat cow dog pets"), ("recall", "cow pets cat dog"), ("size", "dog cow cat pets")],
+)
+def test_modules_come_in_the_order_that_is_asked_for_by_pages(order: Order, found: str) -> None:
+    local, _ = in_memory(MEASURED)
+
+    for n in (1, 3, 4):
+        pages = [local.page(Query(), order, n, offset) for offset in range(0, 4, n)]
+        assert [name.name for page in pages for name in page] == found.split()
+
+
+def test_counting_ends_where_it_is_enough() -> None:
+    local, _ = in_memory(MEASURED)
+
+    assert [local.count(Query(), n) for n in (2, 9)] == [2, 4]
+    assert local.count(Query(min_recall=0.6), 9) == 2
+
+
+@pytest.mark.parametrize(
+    ("wishes", "found"),
+    [
+        ({"origin": ORIGIN}, ["digits/cat"]),
+        ({"signer": SIGNER}, ["digits/cow"]),
+        ({"signer": ""}, ["digits/cat", "digits/dog", "digits/pets"]),
+        ({"license": "CC0-1.0"}, ["digits/cow"]),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
+)
+def test_origin_signer_and_license_are_looked_for(wishes: dict[str, str], found: list[str]) -> None:
+    assert names(MEASURED, **wishes) == found
+
+
+def test_each_value_of_a_column_is_given_once() -> None:
+    local, _ = in_memory(MEASURED)
+
+    assert local.values("license", 9) == ["CC0-1.0", "MIT"]
+    assert local.values("license", 1) == ["CC0-1.0"]
+    assert local.values("origin", 9) == [ORIGIN]
+    assert local.values("signer", 9) == ["", SIGNER]
+
+
+def test_what_requires_a_module_is_found_by_its_whole_name_and_its_namespace() -> None:
+    local, _ = in_memory(MEASURED)
+
+    def requiring(name: str) -> list[str]:
+        return list(map(str, local.requiring(ModuleName.parse(name))))
+
+    assert requiring("digits/cat") == ["digits/pets"]
+    assert requiring("other/any") == ["digits/pets"]
+    assert requiring("digits/ca") == requiring("digits/pets") == []
+
+
+def test_an_opened_catalogue_is_brought_up_to_date(tmp_path: Path, put: Put, home: Path) -> None:
+    put("digits/cat")
+    backend = open_backend(str(tmp_path / "registry"))
+    local, problems = opened(backend)
+    assert (list(map(str, local.find(Query()))), problems) == (["digits/cat"], [])
+
+    put("digits/dog")
+    assert local.refresh(backend) == []
+    assert list(map(str, local.find(Query()))) == ["digits/cat", "digits/dog"]
+    assert list((home / "catalogues").iterdir())
