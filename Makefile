@@ -17,7 +17,7 @@ help:
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt \
-	  -e '.[train,onnx,plot,s3,dev]'
+	  -e '.[train,onnx,plot,s3,browse,dev]'
 	@touch $@
 
 demo: .venv/installed

@@ -54,6 +54,7 @@ VERB_GROUPS = {
         "outdated": "Show modules that have newer releases.",
         "search": "Search registries for class modules and compositions.",
         "info": "Show what a module or composition recognises, and how well.",
+        "browse": "Look for, compare and try class modules on web pages.",
         "cache": "Look after the store of downloaded files.",
     },
     "Compose and classify": {

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import click
 
 from modpm.cli.options import device_option
-from modpm.cli.output import as_text, emit, is_quiet, is_terminal, say, show, table
+from modpm.cli.output import emit, is_quiet, is_terminal, say, show, table
+from modpm.core.shown_text import as_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

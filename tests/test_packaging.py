@@ -18,9 +18,10 @@ if TYPE_CHECKING:
 def tracked_sources(repository: Path) -> set[str]:
     """Return the modules that the tree holds, as the names they install under."""
     names = set()
-    for folder in ("core", "registry", "verbs", "cli"):
-        for path in (repository / folder).rglob("*.py"):
-            names.add("modpm/" + path.relative_to(repository).as_posix())
+    for folder in ("core", "registry", "verbs", "browsing", "cli"):
+        for path in (repository / folder).rglob("*"):
+            if path.suffix in {".py", ".html", ".css", ".js", ".svg"}:
+                names.add("modpm/" + path.relative_to(repository).as_posix())
     for path in (repository / "src" / "modpm").iterdir():
         if path.is_file():
             names.add(f"modpm/{path.name}")

@@ -2,7 +2,7 @@
 
 from modpm.core.data.augmenting import augment, is_mirrorable
 from modpm.core.data.image_data import ImageData, check_trainable
-from modpm.core.data.image_files import open_image, prepare_image
+from modpm.core.data.image_files import decode_image, open_image, prepare_image
 from modpm.core.data.load import load_data
 from modpm.core.data.normalisation import default_statistics, normalise
 from modpm.core.data.splitting import carve_validation
@@ -12,6 +12,7 @@ __all__ = [
     "augment",
     "carve_validation",
     "check_trainable",
+    "decode_image",
     "default_statistics",
     "is_mirrorable",
     "load_data",

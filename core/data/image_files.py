@@ -113,12 +113,25 @@ def open_image(path: Path | str) -> Image.Image:
         )
     if not path.exists():
         raise ModpmError("there is no such image", code="image-not-found", where=str(path))
+    return decode_image(path, str(path))
+
+
+def decode_image(source: Path | BinaryIO, where: str | None) -> Image.Image:
+    """Decode an encoded image: upright, 8-bit grey or colour.
+
+    Args:
+        source: Its bytes.
+        where: What it is called in errors.
+
+    Raises:
+        ModpmError: It is no image, damaged or enormous (`bad-image`); `out-of-memory`.
+    """
     try:
-        with quiet_decoder(), refusals_of_the_decoder(), open_encoded(path) as image:
+        with quiet_decoder(), refusals_of_the_decoder(), open_encoded(source) as image:
             return to_eight_bits(upright(image)).copy()
     except BadImageError as error:
         raise ModpmError(
-            "the image cannot be used", code="bad-image", where=str(path), why=str(error)
+            "the image cannot be used", code="bad-image", where=where, why=str(error)
         ) from error
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO, Protocol
 
 from modpm.core.errors import ModpmError
 from modpm.core.formats.composition_manifest import AnyManifest, parse_manifest
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from modpm.registry.addresses import Registries
+    from modpm.registry.index import Release
 
 
 @dataclass(frozen=True)
@@ -114,11 +115,8 @@ def _catalogue(place: Project, registry: Registries) -> RegistryCatalogue:
 def _listed(requirement: Requirement, listing: Listing) -> Information:
     backend, module = listing.backend, ModuleName.parse(listing.index.name)
     release = newest_fitting(listing.index, [requirement], backend.location)
-    where = f"{MANIFEST_FILE} of {module} {release.version}"
-    with backend.open_file(module, release.version, MANIFEST_FILE) as source:
-        manifest = parse_manifest(receive(source, release.all_files[MANIFEST_FILE], where), where)
     return Information(
-        manifest=manifest,
+        manifest=listed_manifest(backend, module, release),
         digest=release.digest,
         size_bytes=release.size_bytes,
         registry=backend.location,
@@ -126,3 +124,33 @@ def _listed(requirement: Requirement, listing: Listing) -> Information:
         yanked=release.yanked,
         problem=listing.index.hidden([requirement], release.version, listing.backend.location),
     )
+
+
+class HasFiles(Protocol):
+    """Where files of releases are: the part of a backend that is needed to read one."""
+
+    def open_file(self, module: ModuleName, version: str, file: str) -> BinaryIO:
+        """As `Backend.open_file`."""
+
+
+def listed_manifest(backend: HasFiles, module: ModuleName, release: Release) -> AnyManifest:
+    """Return the manifest of a release that is listed.
+
+    Raises:
+        ModpmError: `wrong-digest`, `truncated`, or what `parse_manifest` raises.
+    """
+    data, where = listed_file(backend, module, release, MANIFEST_FILE)
+    return parse_manifest(data, where)
+
+
+def listed_file(
+    backend: HasFiles, module: ModuleName, release: Release, file: str
+) -> tuple[bytes, str]:
+    """Return the bytes of a file of a release that is listed, and what it is called in errors.
+
+    Raises:
+        ModpmError: `wrong-digest` or `truncated`.
+    """
+    where = f"{file} of {module} {release.version}"
+    with backend.open_file(module, release.version, file) as source:
+        return receive(source, release.all_files[file], where), where

@@ -102,7 +102,7 @@ def ready_distributions(paths: Iterable[str | os.PathLike[str]]) -> list[Distrib
     named = [Path(path) for path in paths]
     folders = [path for path in named if not path.is_file()]
     folders = list(
-        dict.fromkeys(f for path in folders or named for f in _distribution_folders(path))
+        dict.fromkeys(f for path in folders or named for f in distribution_folders(path))
     )
     what = f"of {len(folders)} distributions cannot be published"
     return in_threads(_ready, folders, what)
@@ -122,8 +122,12 @@ def _ready(folder: Path) -> Distribution:
     return distribution
 
 
-def _distribution_folders(path: Path) -> list[Path]:
-    """Return the folder itself, if it is a distribution, or else those in it that are."""
+def distribution_folders(path: Path) -> list[Path]:
+    """Return the folder itself, if it is a distribution, or else those in it that are.
+
+    Raises:
+        ModpmError: `not-a-distribution`, if there are none.
+    """
     folder = path.absolute()
     if not folder.is_dir():
         why = "it is a file" if folder.is_file() else "there is no such folder"

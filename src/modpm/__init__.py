@@ -8,6 +8,7 @@ from importlib import import_module
 
 TYPE_CHECKING = False  # typing's own takes longer to import than all of this
 if TYPE_CHECKING:
+    from modpm.browsing.browse import browse
     from modpm.core.composition.class_module import ClassModule
     from modpm.core.composition.classifier import Classifier
     from modpm.core.modularizing.checking import check
@@ -41,6 +42,7 @@ __all__ = [
     "ClassModule",
     "Classifier",
     "__version__",
+    "browse",
     "cache",
     "check",
     "check_versions",
@@ -81,6 +83,7 @@ __all__ = [
 _HOMES = {
     "ClassModule": "modpm.core.composition.class_module",
     "Classifier": "modpm.core.composition.classifier",
+    "browse": "modpm.browsing.browse",
     "check": "modpm.core.modularizing.checking",
     "check_versions": "modpm.verbs.releases",
     "compose": "modpm.verbs.composing",

@@ -11,8 +11,8 @@ import msgspec
 import pytest
 
 from modpm.cli.main import main
-from modpm.cli.output import as_text
 from modpm.core.formats.distribution import read_distribution, write_distribution
+from modpm.core.shown_text import as_text
 from modpm.registry.backends.directory import DirectoryRegistry
 
 if TYPE_CHECKING:

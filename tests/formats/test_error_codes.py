@@ -44,6 +44,7 @@ def trees(repository: Path) -> dict[Path, ast.AST]:
             "registry/**/*.py",
             "cli/**/*.py",
             "verbs/*.py",
+            "browsing/*.py",
             "src/modpm/*.py",
         )
         for path in sorted(repository.glob(pattern))

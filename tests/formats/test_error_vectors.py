@@ -52,6 +52,7 @@ def calls_with_a_code() -> Iterator[tuple[ast.expr, set[int]]]:
         "registry/**/*.py",
         "cli/**/*.py",
         "verbs/*.py",
+        "browsing/*.py",
         "src/modpm/*.py",
     ):
         for path in REPOSITORY.glob(pattern):

@@ -15,7 +15,7 @@ from modpm.registry.signing.trusted_keys import trust
 if TYPE_CHECKING:
     from tests.registry.conftest import Put
 
-HEAVY = ("torch", "numpy", "PIL", "huggingface_hub", "datasets")
+HEAVY = ("torch", "numpy", "PIL", "huggingface_hub", "datasets", "starlette", "jinja2", "uvicorn")
 REGISTRY = Path(__file__).parents[2] / "registry"
 WITH_A_CLIENT = {"object_store", "hub", "oci", "static"}  # imported only when they are opened
 MODULES = sorted(
