@@ -125,7 +125,7 @@ def _of_module(manifest: Manifest) -> dict[str, Any]:
             for title, form, own, whole in (
                 ("Tensors", words.size, manifest.size_bytes, origin.size_bytes),
                 ("Parameters", words.count, manifest.n_parameters, origin.n_parameters),
-                ("Multiply-accumulates an image", words.count, manifest.macs, origin.macs),
+                ("MACs an image", words.count, manifest.macs, origin.macs),
             )
         ],
         "sisters": [

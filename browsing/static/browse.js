@@ -198,10 +198,12 @@ function startList() {
   }
 
   let waiting = 0;
-  form.addEventListener("input", () => {
-    clearTimeout(waiting);
-    waiting = setTimeout(look, 60);
-  });
+  for (const kind of ["input", "change"]) {
+    form.addEventListener(kind, () => {
+      clearTimeout(waiting);
+      waiting = setTimeout(look, 60);
+    });
+  }
   form.addEventListener("submit", (event) => { event.preventDefault(); look(); });
   form.addEventListener("reset", () => setTimeout(() => {
     for (const field of all("input, select", form)) {
