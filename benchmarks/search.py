@@ -4,6 +4,7 @@ A registry is a folder of indexes without files, read as a folder and through a 
 loopback that gives ETags. Each search is a process of its own, with a home of its own for each kind
 of registry. `reindex` makes the catalogue; `first` searches with an empty home, `again` with
 nothing changed (median), `refresh` after one module was published; `all` prints every module.
+`page` is the first page of `modpm browse`, `typed` and `filtered` are its searches (medians).
 
 Usage:
     python benchmarks/search.py [--modules 10000 100000] [--namespaces 10] [-n 9] [--results FILE]
@@ -17,10 +18,12 @@ import json
 import os
 import random
 import statistics
+import subprocess
 import sys
 import tempfile
 import threading
 import time
+import urllib.request
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -145,6 +148,30 @@ def run(home: Path, *arguments: str) -> tuple[float, float]:
     return seconds, usage.ru_maxrss / 1024
 
 
+@contextmanager
+def browsed(home: Path, url: str) -> Iterator[str]:
+    """Serve the pages of a registry; give their address."""
+    process = subprocess.Popen(
+        [MODPM, "browse", "--registry", url, "--port", "0"],
+        env={**os.environ, "MODPM_HOME": str(home)},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stderr is not None
+    yield process.stderr.readline().strip()
+    process.terminate()
+    process.wait()
+    process.stderr.close()
+
+
+def seconds_of(address: str) -> float:
+    """Return how long an answer takes."""
+    begin = time.perf_counter()
+    with urllib.request.urlopen(address) as answer:  # noqa: S310 -- of this machine
+        answer.read()
+    return time.perf_counter() - begin
+
+
 class Table:
     """Prints a line for each measurement, and keeps them."""
 
@@ -188,6 +215,14 @@ def measure(
 
     search("first", 1, word)
     search("again", ARGUMENTS.n, word)
+    with browsed(home, url) as pages:
+        for what, path in (
+            ("page", ""),
+            ("typed", f"catalogue.json?q={word[:4]}"),
+            ("filtered", "catalogue.json?min_recall=0.5&license=Apache-2.0&sort=size&q=a"),
+        ):
+            middle = statistics.median(seconds_of(pages + path) for _ in range(ARGUMENTS.n))
+            table.add(n, kind, what, (middle, 0.0), None)
     change_one(folder, f"changed for {kind}")
     search("refresh", 1, word)
     search("all", 1)
