@@ -68,7 +68,7 @@ class Browser:
         self.driver.get(address)
 
     def run(self, script: str) -> Any:  # noqa: ANN401 -- whatever the page gives
-        return self.driver.execute_script(script)  # type: ignore[no-untyped-call]  # Selenium's
+        return self.driver.execute_script(script)
 
     def find(self, selector: str) -> Any:  # noqa: ANN401 -- Selenium's element
         return self.driver.find_element(By.CSS_SELECTOR, selector)
@@ -83,6 +83,9 @@ class Browser:
     def wait(self, is_so: Callable[[], object]) -> None:
         WebDriverWait(self.driver, PATIENCE_SECONDS, 0.05).until(lambda _: is_so())
 
+    def wait_for(self, names: list[str]) -> None:
+        self.wait(lambda: self.names() == names)
+
     def type(self, *keys: str) -> None:
         self.driver.switch_to.active_element.send_keys(*keys)
 
@@ -93,7 +96,7 @@ class Browser:
     def serious(self) -> list[str]:
         """Return what axe-core finds that hinders somebody."""
         self.run(self.axe)
-        found = self.driver.execute_async_script(  # type: ignore[no-untyped-call]  # Selenium's
+        found = self.driver.execute_async_script(
             "axe.run().then(arguments[0], (error) => arguments[0]({violations: [String(error)]}))"
         )
         return [
@@ -216,7 +219,7 @@ def test_the_list_follows_what_is_typed_and_chosen(browser: Browser, pages: str)
             browser.find(f"[name={name}] option[value='{value}']").click()
         else:
             field.send_keys(value)
-        browser.wait(lambda found=found: browser.names() == found)
+        browser.wait_for(found)
         browser.find("button[type=reset]").click()
         browser.wait(lambda: len(browser.names()) == 3)
     assert browser.complaints() == []
