@@ -47,9 +47,9 @@ import safetensors.numpy
 from modpm.core.formats.distribution import read_distribution, write_distribution
 from modpm.core.formats.manifest import TENSOR_FILE
 from modpm.core.formats.tensor_file import parse_header
+from modpm.core.system.threads import N_THREADS
 from modpm.registry.installing.installation import install
 from modpm.registry.publication.publishing import publish
-from modpm.registry.system.threads import N_THREADS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence

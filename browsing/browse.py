@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from modpm.core.errors import ModpmError
+from modpm.core.system.whole_files import explained
 from modpm.registry.addresses import given_address
 from modpm.registry.installing.installed import installed
 from modpm.registry.projects.project import Project
-from modpm.registry.system.errors import explained
 
 if TYPE_CHECKING:
     import os

@@ -9,7 +9,7 @@ from modpm.browsing import pages
 from modpm.browsing.listing import PAGE_SIZE, Page
 from modpm.core.errors import ModpmError
 from modpm.core.formats.names import ModuleName
-from modpm.core.formats.whole_files import is_free, whole_tree
+from modpm.core.system.whole_files import is_free, whole_tree
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from modpm.core.errors import ModpmError
 from modpm.core.formats.manifest import CARD_FILE, Manifest
 from modpm.core.shown_text import as_text
+from modpm.core.system.threads import in_threads
 from modpm.registry.backends.shards import Entry
 from modpm.registry.discovery.information import listed_file, listed_manifest
 from modpm.registry.discovery.local_catalogue import Query, in_memory, opened
 from modpm.registry.seen import Seen
-from modpm.registry.system.threads import in_threads
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -12,7 +12,7 @@ from modpm import __version__
 from modpm.cli.groups import Group
 from modpm.cli.output import report_error, say, set_quiet
 from modpm.core.errors import ModpmError
-from modpm.registry.system.waiting import listen
+from modpm.core.system.waiting import listen
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -14,10 +14,12 @@ import hashlib
 import json
 import shutil
 import time
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING, NamedTuple
 
-from modpm.core.home import home
+from modpm.core.errors import ModpmError
+from modpm.core.system.durable import locked
+from modpm.core.system.home import home
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -30,7 +32,6 @@ SPARE_BYTES = 2**30
 """How much of a disk decoded images leave free."""
 
 _LEFT_AGE_SECONDS = 24 * 60 * 60.0
-_LOCK_TIMEOUT_SECONDS = 600.0
 _VERSION = 2
 
 
@@ -103,15 +104,10 @@ def one_at_a_time(path: Path) -> Iterator[None]:
 
     Without one all decode, and each writes a whole file.
     """
-    import filelock  # noqa: PLC0415 -- not for what is kept already
-
-    lock = filelock.FileLock(path.with_suffix(".lock"), timeout=_LOCK_TIMEOUT_SECONDS)
-    with suppress(OSError, NotImplementedError, filelock.Timeout):
-        lock.acquire()
-    try:
+    with ExitStack() as held:
+        with suppress(OSError, ModpmError):
+            held.enter_context(locked(path.with_suffix(".lock")))
         yield
-    finally:
-        lock.release()
 
 
 def _files(pattern: str) -> list[Path]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from safetensors.torch import load, save
 
 from modpm.core.formats.tensor_file import parse_header
-from modpm.core.formats.whole_files import read_error, write_file
+from modpm.core.system.whole_files import read_error, write_file
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

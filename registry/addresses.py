@@ -12,7 +12,7 @@ import msgspec
 
 from modpm.core.errors import ModpmError
 from modpm.core.formats.names import normalise
-from modpm.core.home import home
+from modpm.core.system.home import home
 from modpm.registry.backends.opening import is_remote, locate, open_backend
 
 if TYPE_CHECKING:

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from modpm.core.errors import ModpmError
+from modpm.core.system.threads import in_threads
 from modpm.registry.backends.opening import is_remote
 from modpm.registry.backends.shards import DAMAGED
 from modpm.registry.seen import Seen
-from modpm.registry.system.threads import in_threads
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -9,9 +9,9 @@ from threading import Lock
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from modpm.core.errors import ModpmError
-from modpm.core.home import home
-from modpm.registry.system.databases import with_database
-from modpm.registry.system.waiting import say_once
+from modpm.core.system.databases import with_database
+from modpm.core.system.home import home
+from modpm.core.system.waiting import say_once
 
 if TYPE_CHECKING:
     import sqlite3

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from modpm.core.home import home
+from modpm.core.system.home import home
+from modpm.core.system.whole_files import explained
 from modpm.registry.signing.keys import new_key, public_key_path
-from modpm.registry.system.errors import explained
 
 if TYPE_CHECKING:
     import os

@@ -5,10 +5,10 @@ from __future__ import annotations
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
+from modpm.core.system.whole_files import explained
 from modpm.registry.addresses import publish_target
 from modpm.registry.publication.publishing import ready_distributions
 from modpm.registry.publication.version_claims import DEFAULT_BUDGET_POINTS, check_claims
-from modpm.registry.system.errors import explained
 
 if TYPE_CHECKING:
     import os

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from modpm.core.composition import saving
 from modpm.core.composition.class_module import Scorer
 from modpm.core.composition.preprocessing import Images, Preprocessing, image_batches, unit_pixels
-from modpm.core.formats.whole_files import write_file
 from modpm.core.graph import Cost
+from modpm.core.system.whole_files import write_file
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from modpm.core.composition.classifier import probabilities
 from modpm.core.errors import ModpmError
-from modpm.core.formats.whole_files import write_file
+from modpm.core.system.whole_files import write_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -19,7 +19,7 @@ from modpm.core.formats.digest import digest_bytes
 from modpm.core.formats.manifest import FileRecord, InputContract, Label, Share
 from modpm.core.formats.network_graph import Graph  # noqa: TC001 -- a record has one
 from modpm.core.formats.records import Problem, Record, problems_error, read_record, to_plain
-from modpm.core.formats.whole_files import (
+from modpm.core.system.whole_files import (
     is_free,
     read_at_most,
     read_error,

@@ -17,7 +17,7 @@ from modpm.core.formats.digest import digest_bytes, digest_file
 from modpm.core.formats.manifest import MANIFEST_FILE, TENSOR_FILE, FileRecord, Manifest
 from modpm.core.formats.release_files import SIGNATURE_FILE
 from modpm.core.formats.tensor_file import METADATA_KEY, TensorHeader, parse_header, read_header
-from modpm.core.formats.whole_files import is_free, write_folder
+from modpm.core.system.whole_files import is_free, write_folder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping

@@ -15,7 +15,7 @@ from modpm.core.errors import ModpmError
 from modpm.core.formats import canonical_json
 from modpm.core.formats.records import Problem, convert, problems_error
 from modpm.core.formats.stand_ins import stand_in
-from modpm.core.formats.whole_files import read_error
+from modpm.core.system.whole_files import read_error
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

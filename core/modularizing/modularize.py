@@ -21,13 +21,13 @@ from modpm.core.formats.release_terms import (
     checked_summary,
     checked_version,
 )
-from modpm.core.formats.whole_files import is_free, whole_tree, write_file
 from modpm.core.modularizing.calibration import AUTO
 from modpm.core.modularizing.choice import Choice, Search
 from modpm.core.modularizing.description import Describer, ReleaseDetails, files_of
 from modpm.core.modularizing.fitting import compose_all, fit_networks, measure_networks, modules_of
 from modpm.core.modularizing.modularization import Modularization, cohesion, coupling, render_report
 from modpm.core.modularizing.origin import TEST, OriginNetwork
+from modpm.core.system.whole_files import is_free, whole_tree, write_file
 from modpm.core.training.device import AUTO as AUTO_DEVICE
 from modpm.core.training.device import choose_device
 from modpm.core.training.run import Run

@@ -16,7 +16,7 @@ import torch
 from modpm.core.errors import ModpmError
 from modpm.core.formats import canonical_json
 from modpm.core.formats.digest import digest_bytes
-from modpm.core.formats.whole_files import write_file
+from modpm.core.system.whole_files import write_file
 from modpm.core.tensors import encode_tensors, load_tensors
 
 if TYPE_CHECKING:

@@ -23,7 +23,7 @@ from modpm.core.formats.digest import Digest
 from modpm.core.formats.manifest import InputContract
 from modpm.core.formats.network_graph import Graph
 from modpm.core.formats.records import Record, convert, parse_record, to_plain
-from modpm.core.formats.whole_files import is_free, read_at_most, write_file, write_folder
+from modpm.core.system.whole_files import is_free, read_at_most, write_file, write_folder
 from modpm.core.tensors import load_tensors, save_tensors
 from modpm.core.training.batches import n_steps
 from modpm.core.training.checkpoint import network_digest

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 
 from modpm.core.errors import ModpmError
-from modpm.core.formats.whole_files import write_file
 from modpm.core.graph import GraphNetwork, build
+from modpm.core.system.whole_files import write_file
 from modpm.core.tensors import send
 from modpm.core.training.batches import TrainingImages, epoch_order, seeded_generator
 from modpm.core.training.checkpoint import Checkpoint, CheckpointWriter, LossSum, read_checkpoint

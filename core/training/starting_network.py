@@ -13,10 +13,10 @@ from modpm.core.errors import ModpmError
 from modpm.core.formats import canonical_json
 from modpm.core.formats.network_graph import Graph
 from modpm.core.formats.records import convert
-from modpm.core.formats.whole_files import write_file
 from modpm.core.graph import Trace, build, read_network
 from modpm.core.kept_images import path_for
 from modpm.core.networks import ARCHITECTURES, check_network, create, load_initial_weights
+from modpm.core.system.whole_files import write_file
 from modpm.core.training.batches import seeded_generator
 from modpm.core.training.methods import find_method
 

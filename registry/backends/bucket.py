@@ -30,7 +30,7 @@ from modpm.registry.backends import plain_http, retrying, streaming
 from modpm.registry.backends.layout import REGISTRY_FILE, registry_missing
 from modpm.registry.backends.refusals import network_failed, not_authorised
 from modpm.registry.backends.web import Request, Web
-from modpm.registry.system.transfer import receive, truncated, wrong_digest
+from modpm.registry.storage.transfer import receive, truncated, wrong_digest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -15,11 +15,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from modpm.core.errors import ModpmError
 from modpm.core.formats import canonical_json
-from modpm.core.formats.whole_files import sync_folder, write_new
-from modpm.registry.backends import layout
-from modpm.registry.backends.file_registry import FileRegistry, Reading
-from modpm.registry.backends.layout import INDEX_FILE, REGISTRY_FILE
-from modpm.registry.system.durable import (
+from modpm.core.system.durable import (
     entries_below,
     exclusively,
     is_real_folder,
@@ -30,8 +26,12 @@ from modpm.registry.system.durable import (
     replace_files,
     sync_folders,
 )
-from modpm.registry.system.threads import in_threads
-from modpm.registry.system.transfer import transfer
+from modpm.core.system.threads import in_threads
+from modpm.core.system.whole_files import sync_folder, write_new
+from modpm.registry.backends import layout
+from modpm.registry.backends.file_registry import FileRegistry, Reading
+from modpm.registry.backends.layout import INDEX_FILE, REGISTRY_FILE
+from modpm.registry.storage.transfer import transfer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

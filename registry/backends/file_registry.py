@@ -14,6 +14,7 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, BinaryIO, ClassVar, NamedTuple
 
 from modpm.core.errors import ModpmError
+from modpm.core.system.threads import in_threads
 from modpm.registry.backends import layout
 from modpm.registry.backends.layout import NAMESPACES_FILE, REGISTRY_FILE
 from modpm.registry.backends.refusals import not_listed
@@ -35,7 +36,6 @@ from modpm.registry.backends.shards import (
     shard_paths,
 )
 from modpm.registry.index import Index, release_in
-from modpm.registry.system.threads import in_threads
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence

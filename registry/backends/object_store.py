@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from modpm.core.errors import ModpmError
 from modpm.core.formats.names import ModuleName
+from modpm.core.system.threads import in_threads
 from modpm.registry.backends import layout, streaming
 from modpm.registry.backends.bucket import Bucket, Document
 from modpm.registry.backends.file_registry import FileRegistry, Reading
@@ -24,7 +25,6 @@ from modpm.registry.backends.publishing_plan import (
     planned_by_module,
 )
 from modpm.registry.backends.retrying import busy, turns
-from modpm.registry.system.threads import in_threads
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence

@@ -10,10 +10,10 @@ from packaging.version import Version
 from modpm.core.errors import ModpmError
 from modpm.core.formats.composition_manifest import CompositionManifest
 from modpm.core.formats.names import ModuleName
+from modpm.core.system.threads import in_threads
 from modpm.registry.backends.protocol import Published
 from modpm.registry.backends.refusals import check_same
 from modpm.registry.index import CompositionRelease, Index, Release, release_in
-from modpm.registry.system.threads import in_threads
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence

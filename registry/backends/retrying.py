@@ -16,8 +16,8 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from modpm.core.errors import ModpmError
+from modpm.core.system.waiting import waiting
 from modpm.registry.backends.refusals import network_failed
-from modpm.registry.system.waiting import waiting
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -20,9 +20,9 @@ from modpm.core.formats.manifest import ClassMetrics, Count, Label, License, Tex
 from modpm.core.formats.measurement import Measurement
 from modpm.core.formats.names import ModuleName
 from modpm.core.formats.records import Record, check_format_version, convert, to_plain
+from modpm.core.system.threads import in_threads
 from modpm.registry.backends.layout import is_name
 from modpm.registry.index import CompositionRelease, Index, ModuleRelease
-from modpm.registry.system.threads import in_threads
 
 Look = Callable[[ModuleName], Index | None]
 

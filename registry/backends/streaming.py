@@ -7,7 +7,7 @@ import time
 from typing import TYPE_CHECKING, BinaryIO
 
 from modpm.core.errors import ModpmError
-from modpm.registry.system.waiting import waiting
+from modpm.core.system.waiting import waiting
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -11,14 +11,14 @@ from modpm.core.formats.distribution import read_distribution
 from modpm.core.formats.manifest import MANIFEST_FILE
 from modpm.core.formats.names import ModuleName
 from modpm.core.formats.requirements import Requirement
+from modpm.core.system.whole_files import explained
 from modpm.registry.catalogue import Listing, RegistryCatalogue
 from modpm.registry.pins.pinning import yanked_reasons
 from modpm.registry.projects.lockfile import Lockfile
 from modpm.registry.projects.project import Project
 from modpm.registry.projects.sources import Sources
 from modpm.registry.resolver.refusals import newest_fitting
-from modpm.registry.system.errors import explained
-from modpm.registry.system.transfer import receive
+from modpm.registry.storage.transfer import receive
 
 if TYPE_CHECKING:
     import os

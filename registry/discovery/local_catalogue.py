@@ -18,9 +18,9 @@ import msgspec
 
 from modpm.core.formats.names import ModuleName
 from modpm.core.formats.records import convert
-from modpm.core.home import home
+from modpm.core.system.databases import PATIENCE_SECONDS, with_database
+from modpm.core.system.home import home
 from modpm.registry.backends.shards import Entry
-from modpm.registry.system.databases import PATIENCE_SECONDS, with_database
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping

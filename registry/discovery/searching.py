@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from modpm.core.formats.names import ModuleName, normalise
+from modpm.core.system.whole_files import explained
 from modpm.registry.backends.shards import Entry
 from modpm.registry.discovery.local_catalogue import Query, consult, known_names
 from modpm.registry.projects.project import Project
 from modpm.registry.projects.sources import Sources
-from modpm.registry.system.errors import explained
 
 if TYPE_CHECKING:
     import os

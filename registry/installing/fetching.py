@@ -8,10 +8,10 @@ from threading import Lock
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple, TypeAlias
 
 from modpm.core.errors import ModpmError
+from modpm.core.system.threads import N_THREADS, N_THREADS_OF_COPYING, in_threads
 from modpm.registry.backends.opening import is_remote
 from modpm.registry.installing.verification import verify_stored
 from modpm.registry.storage.store import Store
-from modpm.registry.system.threads import N_THREADS, N_THREADS_OF_COPYING, in_threads
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

@@ -19,6 +19,15 @@ import msgspec
 
 from modpm.core.errors import ModpmError
 from modpm.core.formats.requirements import Requirement
+from modpm.core.system.durable import (
+    folders_between,
+    is_real_folder,
+    remove_folder,
+    replace_files,
+    sync_folders,
+)
+from modpm.core.system.threads import in_threads
+from modpm.core.system.whole_files import explained
 from modpm.registry.installing.installed import InstalledModule, is_signed
 from modpm.registry.installing.module_folders import (
     is_intact,
@@ -34,15 +43,6 @@ from modpm.registry.projects.project import Project, read
 from modpm.registry.projects.request import Bounds, Request
 from modpm.registry.storage import unsettled
 from modpm.registry.storage.store import Store
-from modpm.registry.system.durable import (
-    folders_between,
-    is_real_folder,
-    remove_folder,
-    replace_files,
-    sync_folders,
-)
-from modpm.registry.system.errors import explained
-from modpm.registry.system.threads import in_threads
 
 if TYPE_CHECKING:
     import os

@@ -9,10 +9,10 @@ import msgspec
 from modpm.core.errors import ModpmError
 from modpm.core.formats.names import ModuleName
 from modpm.core.formats.release_files import SIGNATURE_FILE
-from modpm.core.home import trust_path
+from modpm.core.system.durable import is_real_folder
+from modpm.core.system.home import trust_path
 from modpm.registry.projects.lockfile import Lockfile, Pin
 from modpm.registry.projects.project import Project
-from modpm.registry.system.durable import is_real_folder
 
 if TYPE_CHECKING:
     import os

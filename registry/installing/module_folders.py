@@ -13,14 +13,14 @@ import stat
 from typing import TYPE_CHECKING
 
 from modpm.core.errors import ModpmError
-from modpm.registry.storage.store import Store, verified_digest
-from modpm.registry.system.durable import (
+from modpm.core.system.durable import (
     entries_below,
     folders_between,
     is_real_folder,
     place,
     remove_folder,
 )
+from modpm.registry.storage.store import Store, verified_digest
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

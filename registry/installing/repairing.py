@@ -6,6 +6,8 @@ from itertools import chain
 from typing import TYPE_CHECKING
 
 from modpm.core.errors import ModpmError
+from modpm.core.system.threads import in_threads
+from modpm.core.system.whole_files import explained
 from modpm.registry.installing.fetching import fetch
 from modpm.registry.installing.installation import carry_out
 from modpm.registry.installing.module_folders import is_verified
@@ -13,8 +15,6 @@ from modpm.registry.installing.verification import damage
 from modpm.registry.pins.planning import Plan
 from modpm.registry.projects.request import Request
 from modpm.registry.projects.sources import Sources
-from modpm.registry.system.errors import explained
-from modpm.registry.system.threads import in_threads
 
 if TYPE_CHECKING:
     from modpm.registry.addresses import Registries

@@ -17,6 +17,9 @@ from modpm.core.formats.distribution import (
     verify_files,
 )
 from modpm.core.formats.manifest import MANIFEST_FILE, Manifest
+from modpm.core.system.durable import refuse_links
+from modpm.core.system.threads import in_threads
+from modpm.core.system.whole_files import explained
 from modpm.registry.index import Release
 from modpm.registry.installing.installed import InstalledModule, is_signed
 from modpm.registry.projects.lockfile import Lockfile, Pin
@@ -24,9 +27,6 @@ from modpm.registry.projects.project import PROJECT_FILE, Project
 from modpm.registry.projects.requirement_graph import RequirementGraph, lock_problems
 from modpm.registry.projects.sources import Sources
 from modpm.registry.storage.store import Store, verified_digest
-from modpm.registry.system.durable import refuse_links
-from modpm.registry.system.errors import explained
-from modpm.registry.system.threads import in_threads
 
 if TYPE_CHECKING:
     import os

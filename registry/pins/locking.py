@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from modpm.core.system.durable import replace_files
+from modpm.core.system.whole_files import explained
 from modpm.registry.pins.planning import plan
 from modpm.registry.projects.editing import Edit
 from modpm.registry.projects.lockfile import Change, Lockfile, changes_between
 from modpm.registry.projects.project import Project, read
 from modpm.registry.projects.request import Bounds, Request
-from modpm.registry.system.durable import replace_files
-from modpm.registry.system.errors import explained
 
 if TYPE_CHECKING:
     import os

@@ -9,13 +9,13 @@ from packaging.version import Version
 
 from modpm.core.errors import ModpmError
 from modpm.core.formats.requirements import Requirement
+from modpm.core.system.threads import in_threads
 from modpm.registry.backends.opening import is_remote
 from modpm.registry.backends.retrying import hurried
 from modpm.registry.pins.planning import Choice
 from modpm.registry.projects.lockfile import Lockfile, Pin
 from modpm.registry.projects.project import LOCK_FILE, PROJECT_FILE
 from modpm.registry.projects.requirement_graph import RequirementGraph, lock_problems, out_of_date
-from modpm.registry.system.threads import in_threads
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence

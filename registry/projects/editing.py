@@ -9,11 +9,11 @@ import msgspec
 
 from modpm.core.errors import ModpmError
 from modpm.core.formats.requirements import Requirement
+from modpm.core.system.durable import make_folders
+from modpm.core.system.whole_files import explained
 from modpm.registry.addresses import given_addresses
 from modpm.registry.projects.project import PROJECT_FILE
 from modpm.registry.projects.toml_file import toml_string
-from modpm.registry.system.durable import make_folders
-from modpm.registry.system.errors import explained
 
 if TYPE_CHECKING:
     import os

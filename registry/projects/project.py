@@ -19,11 +19,11 @@ import msgspec
 from modpm.core.errors import ModpmError
 from modpm.core.formats.release_files import Namespace
 from modpm.core.formats.requirements import Requirement
-from modpm.core.formats.whole_files import read_at_most, read_error
+from modpm.core.system.durable import exclusively, refuse_other_kinds
+from modpm.core.system.whole_files import read_at_most, read_error
 from modpm.registry.addresses import DEFAULT_NAME, Address, RegistryName
 from modpm.registry.projects.lockfile import Lockfile, Pin
 from modpm.registry.projects.toml_file import MAX_SIZE_BYTES, TomlFile
-from modpm.registry.system.durable import exclusively, refuse_other_kinds
 
 PROJECT_FILE = "modpm.toml"
 LOCK_FILE = "modpm.lock"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import msgspec
 
 from modpm.core.errors import ModpmError
-from modpm.core.home import named_path, user_folder
+from modpm.core.system.home import named_path, user_folder
 from modpm.registry.addresses import (
     DEFAULT_NAME,
     Address,

@@ -10,9 +10,9 @@ from packaging.version import Version
 from modpm.core.errors import ModpmError
 from modpm.core.formats.names import ModuleName
 from modpm.core.formats.requirements import Requirement, parse_version
+from modpm.core.system.whole_files import explained
 from modpm.registry.addresses import publish_target
 from modpm.registry.seen import Seen
-from modpm.registry.system.errors import explained
 
 if TYPE_CHECKING:
     import os

@@ -7,7 +7,10 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from modpm.core.home import home
+from modpm.core.system.durable import exclusively, make_folders
+from modpm.core.system.home import home
+from modpm.core.system.threads import in_threads
+from modpm.core.system.whole_files import explained
 from modpm.registry.addresses import publish_target
 from modpm.registry.backends.protocol import Published
 from modpm.registry.backends.publishing_plan import listed_index
@@ -19,9 +22,6 @@ from modpm.registry.pins.pinning import yanked_reasons
 from modpm.registry.projects.lockfile import Lockfile
 from modpm.registry.projects.project import LOCK_FILE, Project, lock_missing, read
 from modpm.registry.storage.store import Store
-from modpm.registry.system.durable import exclusively, make_folders
-from modpm.registry.system.errors import explained
-from modpm.registry.system.threads import in_threads
 
 if TYPE_CHECKING:
     import os

@@ -16,6 +16,8 @@ from modpm.core.errors import ModpmError
 from modpm.core.formats.distribution import Distribution, verify_distribution
 from modpm.core.formats.manifest import MANIFEST_FILE
 from modpm.core.formats.names import ModuleName
+from modpm.core.system.threads import in_threads
+from modpm.core.system.whole_files import explained
 from modpm.registry.addresses import publish_target
 from modpm.registry.backends.publishing_plan import is_composition, listed_index, planned
 from modpm.registry.index import release_in
@@ -29,8 +31,6 @@ from modpm.registry.signing.signature import (
 )
 from modpm.registry.signing.trusted_keys import TrustFile
 from modpm.registry.storage.store import materialise
-from modpm.registry.system.errors import explained
-from modpm.registry.system.threads import in_threads
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence

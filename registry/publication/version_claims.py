@@ -15,7 +15,7 @@ from packaging.version import Version
 from modpm.core.errors import ModpmError
 from modpm.core.formats.manifest import TENSOR_FILE, Manifest
 from modpm.core.formats.names import ModuleName
-from modpm.core.home import home
+from modpm.core.system.home import home
 from modpm.registry.addresses import Address
 from modpm.registry.backends.publishing_plan import listed_index
 from modpm.registry.installing.fetching import fetch

@@ -18,10 +18,10 @@ from nab_resolver.types import (
 
 from modpm.core.errors import ModpmError
 from modpm.core.formats.names import ModuleName
+from modpm.core.system.waiting import PATIENCE_SECONDS, say_waiting
 from modpm.registry.resolver.explanation import Explanation
 from modpm.registry.resolver.origins import ORIGIN, OriginPackage
 from modpm.registry.resolver.version_sets import VersionSet
-from modpm.registry.system.waiting import PATIENCE_SECONDS, say_waiting
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

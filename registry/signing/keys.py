@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from modpm.core.errors import ModpmError
 from modpm.core.formats.digest import digest_bytes
-from modpm.core.formats.whole_files import read_at_most, read_error
+from modpm.core.system.whole_files import read_at_most, read_error
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -17,7 +17,7 @@ from modpm.core.formats import canonical_json
 from modpm.core.formats.distribution import SIGNATURE_FILE, Distribution
 from modpm.core.formats.manifest import MANIFEST_FILE
 from modpm.core.formats.records import convert
-from modpm.core.formats.whole_files import (
+from modpm.core.system.whole_files import (
     read_at_most,
     read_error,
     sync_folder,

@@ -18,11 +18,10 @@ from modpm.core.formats.records import (
     to_plain,
 )
 from modpm.core.formats.release_files import Namespace, Text
-from modpm.core.formats.whole_files import read_at_most, write_file
-from modpm.core.home import home, trust_path
+from modpm.core.system.durable import locked
+from modpm.core.system.home import home, trust_path
+from modpm.core.system.whole_files import explained, read_at_most, write_file
 from modpm.registry.signing.keys import PublicKey, read_public_key
-from modpm.registry.system.durable import locked
-from modpm.registry.system.errors import explained
 
 FORMAT_VERSION = 1
 _LOCK_FILE = ".trust.lock"

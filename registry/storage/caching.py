@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING
 
 from modpm.core.errors import ModpmError
 from modpm.core.formats.digest import digest_file
+from modpm.core.system.durable import entries_below
+from modpm.core.system.threads import in_threads
+from modpm.core.system.whole_files import explained
 from modpm.registry.storage.store import Store
-from modpm.registry.system.durable import entries_below
-from modpm.registry.system.errors import explained
-from modpm.registry.system.threads import in_threads
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator

@@ -14,7 +14,7 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 from modpm.core.errors import ModpmError
-from modpm.registry.system.transfer import block_of_thread, read_into, truncated, wrong_digest
+from modpm.registry.storage.transfer import block_of_thread, read_into, truncated, wrong_digest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -19,11 +19,11 @@ from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
 from modpm.core.formats.digest import digest_file
-from modpm.core.formats.whole_files import sync_file
-from modpm.core.home import home
+from modpm.core.system.durable import locked, locks_in, move, refuse_links
+from modpm.core.system.home import home
+from modpm.core.system.threads import in_threads
+from modpm.core.system.whole_files import sync_file
 from modpm.registry.storage import unsettled
-from modpm.registry.system.durable import locked, locks_in, move, refuse_links
-from modpm.registry.system.threads import in_threads
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence

@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from modpm.core.formats.digest import DIGEST_PATTERN
-from modpm.core.formats.whole_files import sync_folder, write_new
-from modpm.registry.system.durable import entries_below, make_folders
+from modpm.core.system.durable import entries_below, make_folders
+from modpm.core.system.whole_files import sync_folder, write_new
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

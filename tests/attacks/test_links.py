@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple, cast
 import pytest
 
 from modpm.core.errors import ModpmError
+from modpm.core.system.durable import kind_of, remove_folder
 from modpm.registry.backends.directory import DirectoryRegistry
 from modpm.registry.installing.installation import install, sync
 from modpm.registry.installing.installed import find, installed
@@ -21,7 +22,6 @@ from modpm.registry.publication.changing import tag, yank
 from modpm.registry.publication.mirroring import mirror
 from modpm.registry.publication.publishing import publish
 from modpm.registry.storage.caching import prune, verify_store
-from modpm.registry.system.durable import kind_of, remove_folder
 
 if TYPE_CHECKING:
     from collections.abc import Callable

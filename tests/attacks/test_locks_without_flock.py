@@ -14,11 +14,11 @@ import pytest
 
 from modpm.cli.main import main
 from modpm.core.errors import ModpmError
+from modpm.core.system import durable, waiting
+from modpm.core.system.durable import locked
 from modpm.registry.installing.installation import install, sync
 from modpm.registry.storage.caching import prune
 from modpm.registry.storage.store import Store
-from modpm.registry.system import durable, waiting
-from modpm.registry.system.durable import locked
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -31,7 +31,7 @@ ANSWERS = ["ENOSYS", "ENOTSUP", "EINVAL", "ENOLCK"]
 HOLDER = """
 import sys
 from pathlib import Path
-from modpm.registry.system.durable import locked
+from modpm.core.system.durable import locked
 with locked(Path(sys.argv[1])):
     print("held", flush=True)
     sys.stdin.readline()

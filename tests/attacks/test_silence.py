@@ -17,12 +17,12 @@ from modpm.cli.main import main
 from modpm.core.errors import ModpmError
 from modpm.core.formats.distribution import read_distribution
 from modpm.core.formats.names import ModuleName
+from modpm.core.system import waiting
+from modpm.core.system.threads import in_threads
 from modpm.registry.backends import retrying, streaming
 from modpm.registry.backends.opening import open_backend
 from modpm.registry.installing.installation import install, sync
 from modpm.registry.publication.publishing import publish
-from modpm.registry.system import waiting
-from modpm.registry.system.threads import in_threads
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -14,8 +14,8 @@ from PIL import Image
 from modpm.core.data import load_data
 from modpm.core.data.decoding import Streamed
 from modpm.core.errors import ModpmError
-from modpm.core.formats import whole_files
 from modpm.core.graph import build
+from modpm.core.system import whole_files
 from modpm.core.tensors import save_tensors
 from modpm.core.training import checkpoint, session
 from modpm.core.training.checkpoint import CheckpointWriter, read_checkpoint

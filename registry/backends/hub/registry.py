@@ -10,6 +10,7 @@ from modpm.core.errors import ModpmError
 from modpm.core.formats.digest import digest_bytes
 from modpm.core.formats.manifest import MANIFEST_FILE, TENSOR_FILE
 from modpm.core.formats.names import ModuleName
+from modpm.core.system.threads import in_threads
 from modpm.registry.backends.hub.asking import NONSENSE, Hub, failed, field
 from modpm.registry.backends.hub.naming import (
     MAX_NAME_LENGTH,
@@ -28,7 +29,6 @@ from modpm.registry.backends.publishing_plan import (
 from modpm.registry.backends.refusals import not_listed
 from modpm.registry.backends.shards import Shard, scanned_module
 from modpm.registry.index import CompositionRelease, Index, release_in
-from modpm.registry.system.threads import in_threads
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

@@ -23,7 +23,7 @@ from modpm.registry.backends.hub.naming import tag_of
 from modpm.registry.backends.refusals import version_taken
 from modpm.registry.backends.retrying import busy, turns
 from modpm.registry.index import Index
-from modpm.registry.system.transfer import receive, wrong_digest
+from modpm.registry.storage.transfer import receive, wrong_digest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

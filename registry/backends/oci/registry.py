@@ -22,6 +22,7 @@ from packaging.version import Version
 from modpm.core.errors import ModpmError
 from modpm.core.formats.names import ModuleName
 from modpm.core.formats.records import to_plain
+from modpm.core.system.threads import in_threads
 from modpm.registry.backends import layout
 from modpm.registry.backends.oci import naming
 from modpm.registry.backends.oci.claims import Claims
@@ -42,7 +43,6 @@ from modpm.registry.backends.retrying import persistently
 from modpm.registry.backends.shards import scanned
 from modpm.registry.backends.web import Request, Web
 from modpm.registry.index import Index, Release, Skipped, read_entry
-from modpm.registry.system.threads import in_threads
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence

@@ -21,7 +21,7 @@ from modpm.registry.backends.shards import Entry
 from modpm.registry.discovery.local_catalogue import Query, consult
 from modpm.registry.index import CompositionRelease, ModuleRelease
 from modpm.registry.installing.installation import install
-from modpm.registry.system.transfer import receive
+from modpm.registry.storage.transfer import receive
 
 if TYPE_CHECKING:
     from collections.abc import Callable

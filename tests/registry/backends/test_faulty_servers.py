@@ -12,7 +12,7 @@ from tests.registry.backends.servers.ports import free_ports
 from modpm.core.errors import ModpmError
 from modpm.core.formats.names import ModuleName
 from modpm.registry.backends import retrying
-from modpm.registry.system.transfer import receive
+from modpm.registry.storage.transfer import receive
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

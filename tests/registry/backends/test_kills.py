@@ -22,7 +22,7 @@ from modpm.registry.installing.verification import verify
 from modpm.registry.publication.publishing import publish
 from modpm.registry.storage.caching import prune, verify_store
 from modpm.registry.storage.store import Store
-from modpm.registry.system.transfer import receive
+from modpm.registry.storage.transfer import receive
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -12,6 +12,7 @@ from modpm.core.errors import ModpmError
 from modpm.core.formats.manifest import ClassMetrics
 from modpm.core.formats.names import ModuleName
 from modpm.core.formats.records import convert
+from modpm.core.system import databases as system_databases
 from modpm.registry.backends.opening import open_backend
 from modpm.registry.backends.shards import Entry, Shard
 from modpm.registry.discovery import local_catalogue
@@ -22,7 +23,6 @@ from modpm.registry.discovery.local_catalogue import (
     known_names,
     opened,
 )
-from modpm.registry.system import databases as system_databases
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

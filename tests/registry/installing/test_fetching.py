@@ -11,6 +11,7 @@ import pytest
 
 from modpm.core.errors import ModpmError
 from modpm.core.formats.names import ModuleName
+from modpm.core.system.threads import N_THREADS_OF_COPYING
 from modpm.registry import addresses as addresses_module
 from modpm.registry.addresses import Address
 from modpm.registry.backends.directory import DirectoryRegistry
@@ -21,7 +22,6 @@ from modpm.registry.installing.fetching import fetch
 from modpm.registry.installing.verification import verify_stored
 from modpm.registry.projects.lockfile import Pin
 from modpm.registry.storage.store import Store
-from modpm.registry.system.threads import N_THREADS_OF_COPYING
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -8,7 +8,7 @@ import pytest
 
 from modpm.core.errors import ModpmError
 from modpm.core.formats.names import ModuleName
-from modpm.core.home import home as home_folder
+from modpm.core.system.home import home as home_folder
 from modpm.registry.backends.directory import DirectoryRegistry
 from modpm.registry.installing.fetching import fetch
 from modpm.registry.installing.installation import install

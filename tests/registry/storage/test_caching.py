@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 from modpm.core.errors import ModpmError
+from modpm.core.system.durable import make_folders
 from modpm.registry.installing.installation import install
 from modpm.registry.installing.verification import verify
 from modpm.registry.publication.publishing import publish
 from modpm.registry.storage import store as store_module
 from modpm.registry.storage.caching import PARTIAL_AGE_SECONDS, Share, measure, prune, verify_store
 from modpm.registry.storage.store import Store
-from modpm.registry.system.durable import make_folders
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -13,7 +13,7 @@ from modpm.core.formats.manifest import FileRecord
 from modpm.registry.storage import store as store_module
 from modpm.registry.storage.downloading import Source
 from modpm.registry.storage.store import Store, materialise, verified_digest
-from modpm.registry.system.transfer import receive
+from modpm.registry.storage.transfer import receive
 
 if TYPE_CHECKING:
     from pathlib import Path

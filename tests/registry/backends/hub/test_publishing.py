@@ -18,7 +18,7 @@ from modpm.registry.backends.hub import HubRegistry
 from modpm.registry.backends.retrying import ServerFault
 from modpm.registry.backends.web import Request, Web
 from modpm.registry.publication.changing import yank
-from modpm.registry.system.transfer import receive
+from modpm.registry.storage.transfer import receive
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -5,7 +5,7 @@ from __future__ import annotations
 import platformdirs
 import pytest
 
-from modpm.core.home import home, user_folder
+from modpm.core.system.home import home, user_folder
 
 
 @pytest.mark.parametrize("xdg", [None, "", "relative", "/xdg", "/xdg/", " /xdg"])

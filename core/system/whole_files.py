@@ -6,6 +6,7 @@ import errno
 import os
 import stat
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
@@ -13,7 +14,6 @@ from modpm.core.errors import ModpmError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
-    from pathlib import Path
 
 _FULL = ("disk-full", "free some space and run the command again")
 _DENIED = ("permission-denied", "check who owns it, or name another folder")
@@ -111,6 +111,23 @@ def write_error(error: OSError, path: Path) -> ModpmError:
         why=(error.strerror or str(error)).lower(),
         hint=hint,
     )
+
+
+@contextmanager
+def explained(doing: str) -> Iterator[None]:
+    """Turn an `OSError` into a `ModpmError`, which says what could not be done (`install`).
+
+    Raises:
+        ModpmError: `disk-full`, `permission-denied` or `cannot-write`.
+    """
+    try:
+        yield
+    except OSError as error:
+        path = os.fsdecode(error.filename) if isinstance(error.filename, str | bytes) else None
+        cause = write_error(error, Path(path or "."))
+        raise ModpmError(
+            f"cannot {doing}", code=cause.code, where=path, why=cause.why, hint=cause.hint
+        ) from error
 
 
 def read_error(error: OSError, path: Path) -> ModpmError:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from modpm.core.errors import ModpmError
-from modpm.registry.system.threads import in_threads
+from modpm.core.system.threads import in_threads
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -19,9 +19,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from modpm.core.errors import ModpmError
-from modpm.core.formats.whole_files import read_at_most, sync_folder, write_new
-from modpm.registry.system.threads import in_threads
-from modpm.registry.system.waiting import PATIENCE_SECONDS, say_waiting
+from modpm.core.system.threads import in_threads
+from modpm.core.system.waiting import PATIENCE_SECONDS, say_waiting
+from modpm.core.system.whole_files import read_at_most, sync_folder, write_new
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
