@@ -75,10 +75,18 @@ def read(
     try:
         with nullcontext() if precision is None else torch.autocast(where.type, precision):
             read_batches = batches(images, prepare, where, progress)
-            parts = [kept(network.run(batch, nodes)) for batch in read_batches]
+            parts = [kept(_values(network, batch, nodes)) for batch in read_batches]
     finally:
         network.train(was_training)
     return {name: _whole([part[name] for part in parts]) for name in parts[0]}
+
+
+def _values(network: GraphNetwork, batch: Tensor, nodes: Sequence[str]) -> dict[str, Tensor]:
+    """Return the values of nodes; of the output alone what predicting gives."""
+    output = network.graph.output
+    if tuple(nodes) == (output,):
+        return {output: network.predict(batch)}
+    return network.run(batch, nodes)
 
 
 def predict(
