@@ -32,6 +32,7 @@ from modpm.core.composition.class_module import ClassModule
 from modpm.core.composition.compose import compose_modules
 from modpm.core.graph import build, count
 from modpm.core.slicing import cuttable_convolutions
+from modpm.core.training.device import DEVICES, choose_device
 from modpm.core.training.evidence import Evidence, Ranking
 from modpm.core.training.inference import normalizing, predict
 from modpm.core.training.run import Run
@@ -86,6 +87,7 @@ def train_one(options: argparse.Namespace, method: str, lr: float, seed: int) ->
             lr=lr,
             seed=seed,
             precision=options.precision,
+            device=options.device,
             retention=options.retention,
             method=method,
             mean=RESNET20_MEAN if from_weights else None,
@@ -107,6 +109,7 @@ def cut(run: Run, options: argparse.Namespace, *, is_random: bool) -> list[Class
             output=folder,
             calibration="platt",
             measure_on=options.split,
+            device=options.device,
             namespace="cifar10",
             evidence=random_kernels(run) if is_random else None,
         )
@@ -148,13 +151,22 @@ def restricted_accuracy(scores: Tensor, labels: Tensor, classes: Sequence[int]) 
     return 100 * (predicted == labels[shown]).float().mean().item()
 
 
-def fused_accuracy(modules: Sequence[ClassModule], data: ImageData, classes: list[int]) -> float:
+def fused_accuracy(
+    modules: Sequence[ClassModule], data: ImageData, classes: list[int], device: torch.device
+) -> float:
     """Return the accuracy in percent of the fused composition of some classes."""
-    classifier = compose_modules([modules[c] for c in classes], "fused")
+    classifier = compose_modules([modules[c] for c in classes], "fused").to(device)
     chosen = torch.tensor(classes)
     shown = torch.isin(data.labels, chosen)
     scores = torch.cat([classifier.score_images(part) for part in data.images[shown].split(500)])
-    return 100 * (chosen[scores.argmax(1)] == data.labels[shown]).float().mean().item()
+    return 100 * (chosen[scores.argmax(1).cpu()] == data.labels[shown]).float().mean().item()
+
+
+def scores_of(module: ClassModule, data: ImageData, device: torch.device) -> Tensor:
+    """Return the scores of all images, (N,), computed on a device."""
+    scores = module.to(device).score_images(data.images).cpu()
+    module.cpu()
+    return scores
 
 
 def mean_accuracy(measure: Callable[[list[int]], float], seed: int) -> dict[int, float]:
@@ -163,11 +175,13 @@ def mean_accuracy(measure: Callable[[list[int]], float], seed: int) -> dict[int,
     return {size: statistics.fmean(map(measure, drawn[size])) for size in SUBSET_SIZES}
 
 
-def network_row(name: str, run: Run, data: ImageData, seed: int) -> Row:
+def network_row(name: str, run: Run, data: ImageData, options: argparse.Namespace) -> Row:
     """Measure a whole network."""
     graph, tensors = run.network()
-    outputs = predict(build(graph, tensors), data.pixels, normalizing(run.input))
+    network, device = build(graph, tensors), choose_device(options.device)
+    outputs = predict(network, data.pixels, normalizing(run.input), device=device)
     cost = count(graph, tensors)
+    seed = run.config.seed
     measured = mean_accuracy(lambda c: restricted_accuracy(outputs, data.labels, c), seed)
     return Row(name, run.config.lr, 1.0, cost.n_parameters, cost.macs, measured)
 
@@ -180,9 +194,10 @@ def module_rows(
     retention = statistics.fmean(m.manifest.kernel_retention_rate for m in modules)
     n_parameters = statistics.fmean(m.manifest.n_parameters for m in modules)
     macs = statistics.fmean(m.manifest.macs for m in modules)
-    scores = torch.stack([module.score_images(data.images) for module in modules], 1)
+    device = choose_device(options.device)
+    scores = torch.stack([scores_of(module, data, device) for module in modules], 1)
     measures: dict[str, Callable[[list[int]], float]] = {
-        "fused": lambda c: fused_accuracy(modules, data, c),
+        "fused": lambda c: fused_accuracy(modules, data, c, device),
         "independent": lambda c: restricted_accuracy(scores, data.labels, c),
     }
     kernels = "random kernels, " if is_random else ""
@@ -202,7 +217,7 @@ def module_rows(
 def rows_of(run: Run, options: argparse.Namespace) -> list[Row]:
     """Measure a network, its class modules, and modules of random kernels."""
     data = run.data("test") if options.split == "test" else run.validation_data()
-    rows = [network_row(f"{run.config.method}, whole network", run, data, run.config.seed)]
+    rows = [network_row(f"{run.config.method}, whole network", run, data, options)]
     if run.config.method != "plain":
         rows += module_rows(run, data, options)
         if run.method.evidence_type() is Ranking:
@@ -245,6 +260,7 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--retention", type=float, default=0.32, help="of the modules")
     parser.add_argument("--split", default="test", choices=["test", "held-out"])
     parser.add_argument("--precision", default="bfloat16", choices=["float32", "bfloat16"])
+    parser.add_argument("--device", default="auto", choices=DEVICES)
     parser.add_argument("--seeds", type=lambda t: [int(x) for x in t.split(",")], default=[0])
     parser.add_argument("-o", "--output", type=Path, required=True)
     return parser.parse_args()

@@ -1,11 +1,12 @@
 """How fast methods train and networks are cut, against plain work of the same network.
 
 Steps: a step of each method and a plain step of the same network take turns, each from drawing
-its images to its constraint on the weights; the ratio of each pair is of seconds an image seen,
-since views see images more than once. Modularizing: `modpm.modularize` of a run against a plain
-evaluation pass over its training images, once measured on what was held out, and once as it is by
-default, which reads the test split too, with the origin and with every module. The first step: a
-whole process from its start until a step is trained, first with nothing kept and then again.
+its images to its constraint on the weights, as they are and, where training compiles them,
+compiled; the ratio of each pair is of seconds an image seen, since views see images more than
+once. Modularizing: `modpm.modularize` of a run against a plain evaluation pass over its training
+images, once measured on what was held out, and once as it is by default, which reads the test
+split too, with the origin and with every module. The first step: a whole process from its start
+until a step is trained, first with nothing kept and then again.
 
 Usage:
     python benchmarks/speed.py step --archs resnet20,small_vgg --methods views,mwt
@@ -25,7 +26,7 @@ import tempfile
 import time
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -34,80 +35,134 @@ from modpm.core.data import ImageData
 from modpm.core.formats.manifest import InputContract
 from modpm.core.graph import build, trace
 from modpm.core.networks import create
+from modpm.core.tensors import send
 from modpm.core.training.batches import TrainingImages
-from modpm.core.training.device import AUTO, DEVICES, choose_device
+from modpm.core.training.device import AUTO, DEVICES, arithmetic, choose_device
 from modpm.core.training.inference import normalizing, predict
 from modpm.core.training.methods import find_method
 from modpm.core.training.methods.method import Task
 from modpm.core.training.optimizer import Descent
 from modpm.core.training.run import Run
+from modpm.core.training.steps import CompiledLoss, compile_options
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
+
+    from modpm.core.training.methods.method import Method
 
 CLASSES = tuple(f"class {i}" for i in range(10))
 N_IMAGES = 1000
 WARM_UP = 5
 
 
-def some_images() -> TrainingImages:
+def some_images(device: torch.device) -> TrainingImages:
     """Return random images of the size of CIFAR-10's."""
     chance = torch.Generator().manual_seed(0)
     images = torch.randint(256, (N_IMAGES, 3, 32, 32), generator=chance, dtype=torch.uint8)
     data = ImageData(images, torch.arange(N_IMAGES) % len(CLASSES), CLASSES, "random", "train")
     contract = InputContract(channels=3, height=32, width=32, mean=[0.5] * 3, std=[0.25] * 3)
-    return TrainingImages(data, contract)
+    return TrainingImages(data, contract, device)
 
 
-def stepper(name: str, arch: str, options: argparse.Namespace) -> Callable[[], tuple[float, int]]:
-    """Return a function that trains one step, and returns its seconds and the images it saw."""
-    torch.manual_seed(0)
+def precision_of(options: argparse.Namespace, device: torch.device) -> str:
+    """Return the precision that is asked for, or that training takes on a device."""
+    if options.precision != "auto":
+        return str(options.precision)
+    return "float32" if device.type == "cpu" else "bfloat16"
+
+
+def new_method(name: str, arch: str, precision: str, device: torch.device) -> Method:
+    """Return a method in the midst of training a network."""
     kind = find_method(name)
-    autocast = torch.bfloat16 if options.precision == "bfloat16" else None
+    autocast = torch.bfloat16 if precision == "bfloat16" else None
     task = Task(len(CLASSES), 0.32, kind.settings, autocast)
     network = trace(create(arch, len(CLASSES)), torch.zeros(2, 3, 32, 32))
     method = kind(build(*kind.prepare(*network, torch.Generator().manual_seed(0))), task)
     method.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks it
-    method.train()
+    method.to(device).train()
+    if method.is_to_look(0.5):
+        method.look(some_images(device))
+    return method
+
+
+def stepper(
+    name: str, arch: str, options: argparse.Namespace, compiled: dict[str, Any] | None = None
+) -> Callable[[], tuple[float, int]]:
+    """Return a function that trains some steps, and returns their seconds and the images seen."""
+    torch.manual_seed(0)
+    device = choose_device(options.device)
+    method = new_method(name, arch, precision_of(options, device), device)
+    losses = CompiledLoss(method, compiled)
     optimizer = Descent(method, 5e-4)
     optimizer.rate = 1e-3
-    images, chance = some_images(), torch.Generator().manual_seed(1)
-    if method.is_to_look(0.5):
-        method.look(images)
+    images, chance = some_images(device), torch.Generator().manual_seed(1)
 
-    def step() -> tuple[float, int]:
-        started = time.perf_counter()
+    def step() -> int:
         positions = torch.randint(N_IMAGES, (options.batch_size,), generator=chance)
         inputs = method.draw(images.batch(positions, chance), chance)
-        loss = method(*inputs)["loss"]
+        loss = losses(*(send(x, device) for x in inputs))["loss"]
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
         method.after_step(0.5, 0.5)
-        return time.perf_counter() - started, len(inputs[0])
+        return len(inputs[0])
 
-    return step
+    def several() -> tuple[float, int]:
+        started = now(options, device)
+        n_seen = sum(step() for _ in range(options.steps))
+        return now(options, device) - started, n_seen
+
+    return several
+
+
+def now(options: argparse.Namespace, device: torch.device) -> float:
+    """Return the time when the device has done what it was given."""
+    if device.type != "cpu":
+        torch.accelerator.synchronize(device)
+    return time.process_time() if options.clock == "processor" else time.perf_counter()
+
+
+def name_of(device: torch.device) -> str:
+    """Return what a device is."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"{device.type}, {torch.get_num_threads()} threads"
 
 
 def compare_steps(options: argparse.Namespace) -> None:
     """Print what a step of each method takes, and its ratio to a plain one an image seen."""
-    for arch in options.archs:
-        plain = stepper("plain", arch, options)
-        for name in options.methods:
-            step = stepper(name, arch, options)
-            pairs = [(plain(), step()) for _ in range(WARM_UP + options.n)][WARM_UP:]
-            each = [seconds / seen for _, (seconds, seen) in pairs]
-            plain_each = [seconds / seen for (seconds, seen), _ in pairs]
-            ratios = [one / other for one, other in zip(each, plain_each, strict=True)]
-            low, median, high = statistics.quantiles(ratios, n=4)
-            print(
-                f"{arch}, {name}, cpu, batch {options.batch_size}, {options.precision}, "
-                f"{torch.get_num_threads()} threads, n = {options.n}: "
-                f"{1000 * statistics.median(s for _, (s, _) in pairs):.1f} ms a step, "
-                f"{1 / statistics.median(each):.0f} images a second, plain "
-                f"{1 / statistics.median(plain_each):.0f}; ratio an image seen {median:.3f} "
-                f"(quartiles {low:.3f} to {high:.3f})"
-            )
+    device = choose_device(options.device)
+    compiled = compile_options(device, is_deterministic=False)
+    ways = [None] if compiled is None else [None, compiled]
+    with arithmetic(device, is_deterministic=False):
+        for arch, way in itertools.product(options.archs, ways):
+            plain = stepper("plain", arch, options, way)
+            for name in options.methods:
+                step = stepper(name, arch, options, way)
+                pairs = [(plain(), step()) for _ in range(WARM_UP + options.n)][WARM_UP:]
+                how = "as it is" if way is None else "compiled"
+                print(f"{arch}, {name}, {how}, {row(pairs, options, device)}", flush=True)
+
+
+def row(
+    pairs: Sequence[tuple[tuple[float, int], tuple[float, int]]],
+    options: argparse.Namespace,
+    device: torch.device,
+) -> str:
+    """Say what steps took: of each pair the plain ones, and those of a method."""
+    each = [seconds / seen for _, (seconds, seen) in pairs]
+    plain_each = [seconds / seen for (seconds, seen), _ in pairs]
+    ratios = [one / other for one, other in zip(each, plain_each, strict=True)]
+    low, median, high = statistics.quantiles(ratios, n=4)
+    a_step = 1000 * statistics.median(seconds for _, (seconds, _) in pairs) / options.steps
+    return (
+        f"{name_of(device)}, batch {options.batch_size}, {precision_of(options, device)}, "
+        f"{options.clock} time, n = {options.n} of {options.steps}: "
+        f"{a_step:.1f} ms a step, {1000 / a_step:.1f} steps and "
+        f"{1 / statistics.median(each):.0f} images a second, plain "
+        f"{1 / statistics.median(plain_each):.0f}; ratio an image seen {median:.3f} "
+        f"(quartiles {low:.3f} to {high:.3f})"
+    )
 
 
 def modularize_once(run: Run, device: str, *, measure_on: str) -> None:
@@ -136,8 +191,7 @@ def compare_modularize(options: argparse.Namespace) -> None:
         processor[name].append(time.process_time() - used)
     one, *cuts = jobs
     print(
-        f"{options.run}: {len(images)} images, {_device_name(device)}, "
-        f"{torch.get_num_threads()} threads, n = {options.n}: evaluation pass "
+        f"{options.run}: {len(images)} images, {name_of(device)}, n = {options.n}: evaluation pass "
         f"{statistics.median(seconds[one]):.1f} s, {statistics.median(processor[one]):.1f} of a "
         "processor"
     )
@@ -156,10 +210,6 @@ def _ratio(these: list[float], those: list[float]) -> str:
         return f"{ratios[0]:.2f}"
     low, median, high = statistics.quantiles(ratios, n=4, method="inclusive")
     return f"{median:.2f} (quartiles {low:.2f} to {high:.2f})"
-
-
-def _device_name(device: torch.device) -> str:
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
 
 
 FIRST_STEP = """
@@ -212,7 +262,10 @@ def main() -> None:
     step.add_argument("--archs", type=_names, default=["resnet20"])
     step.add_argument("--methods", type=_names, default=["views", "mwt"])
     step.add_argument("--batch-size", type=int, default=128)
-    step.add_argument("--precision", choices=["float32", "bfloat16"], default="float32")
+    step.add_argument("--precision", choices=["auto", "float32", "bfloat16"], default="auto")
+    step.add_argument("--device", choices=DEVICES, default="auto")
+    step.add_argument("--clock", choices=["wall", "processor"], default="wall")
+    step.add_argument("--steps", type=int, default=1, help="between two looks at the clock")
     step.add_argument("-n", type=int, default=30)
     step.set_defaults(measure=compare_steps)
     modularize = commands.add_parser("modularize")

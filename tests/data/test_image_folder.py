@@ -219,7 +219,12 @@ def test_enormous_images_are_refused_before_they_are_decoded(tmp_path: Path) -> 
     assert "2 of 8 images" in caught.value.what
 
 
-def test_images_that_do_not_fit_into_memory_are_refused(tmp_path: Path) -> None:
+def test_images_for_which_there_is_no_room_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder = _write(tmp_path / "train", n=2).parent
-    with pytest.raises(ModpmError, match="are 17 GiB"):
-        load_data(folder, "train", image_size=32_000)
+    (tmp_path / "a-file").touch()
+    monkeypatch.setenv("MODPM_HOME", str(tmp_path / "a-file"))
+    monkeypatch.setattr(decoding, "MAX_IN_MEMORY_BYTES", 6 * 1000 * 1000 * 3 - 1)
+    with pytest.raises(ModpmError, match="6 images of 1000 x 1000 are 0.0 GiB"):
+        load_data(folder, "train", image_size=1000)
