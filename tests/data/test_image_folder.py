@@ -217,14 +217,3 @@ def test_enormous_images_are_refused_before_they_are_decoded(tmp_path: Path) -> 
     with pytest.raises(ModpmError, match=r"enormous \(10000 x 9000\)") as caught:
         load_data(folder, "train")
     assert "2 of 8 images" in caught.value.what
-
-
-def test_images_for_which_there_is_no_room_are_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    folder = _write(tmp_path / "train", n=2).parent
-    (tmp_path / "a-file").touch()
-    monkeypatch.setenv("MODPM_HOME", str(tmp_path / "a-file"))
-    monkeypatch.setattr(decoding, "MAX_IN_MEMORY_BYTES", 6 * 1000 * 1000 * 3 - 1)
-    with pytest.raises(ModpmError, match="6 images of 1000 x 1000 are 0.0 GiB"):
-        load_data(folder, "train", image_size=1000)
