@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from modpm.registry.backends.shards import Shard
 
 FOLDER = "catalogues"
-_VERSION = 2
+_VERSION = 3
 """Of the tables; those of another version are in another file."""
 
 _PATIENCE_OF_COMPLETION = 0.1
@@ -47,7 +47,7 @@ CREATE TABLE IF NOT EXISTS modules (
     signer TEXT, requires TEXT, entry TEXT);
 CREATE INDEX IF NOT EXISTS by_name ON modules (namespace, name);
 CREATE INDEX IF NOT EXISTS by_shard ON modules (shard);
-CREATE INDEX IF NOT EXISTS by_recall ON modules (recall, namespace, name);
+CREATE INDEX IF NOT EXISTS by_recall ON modules (recall DESC, namespace, name);
 CREATE INDEX IF NOT EXISTS by_size ON modules (size_bytes, namespace, name);
 CREATE INDEX IF NOT EXISTS by_license ON modules (license);
 CREATE INDEX IF NOT EXISTS by_origin ON modules (origin);
@@ -307,7 +307,9 @@ def _where(query: Query) -> tuple[str, list[str | float]]:
 def _conditions(query: Query) -> Iterator[tuple[str, str | float]]:
     """Give each thing that a module must meet, and the value that it is about."""
     words = [_storable(word) for word in query.text.casefold().split()]
-    phrases = ['"{}"'.format(word.replace('"', '""')) for word in words if len(word) >= _TRIGRAM]
+    label = _storable((query.label or "").casefold())  # it is part of the text
+    long = [part for part in (*words, label) if len(part) >= _TRIGRAM]
+    phrases = ['"{}"'.format(part.replace('"', '""')) for part in long]
     if phrases and _has_words():
         yield "id IN (SELECT rowid FROM words WHERE words MATCH ?)", " ".join(phrases)
     for word in words:
