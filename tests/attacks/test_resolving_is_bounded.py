@@ -116,11 +116,11 @@ def test_a_bound_that_is_none_is_refused_before_anything_is_asked(
 ) -> None:
     before = contents(project)
 
-    for ended in (
-        run(project, "install", "n/*", "--resolve-timeout", seconds),
-        run(project, "install", "n/*", MODPM_RESOLVE_TIMEOUT=seconds),
-    ):
+    for said, ended in {
+        "--resolve-timeout": run(project, "install", "n/*", "--resolve-timeout", seconds),
+        "MODPM_RESOLVE_TIMEOUT": run(project, "install", "n/*", MODPM_RESOLVE_TIMEOUT=seconds),
+    }.items():
         assert ended.returncode == 2
-        assert "MODPM_RESOLVE_TIMEOUT" in ended.stderr
+        assert f"at: {said}" in ended.stderr
 
     assert contents(project) == before
