@@ -26,7 +26,7 @@ class Score(NamedTuple):
 
     Attributes:
         name: The module.
-        label: What it recognises.
+        label: What it recognizes.
         score: Its calibrated log-odds.
         probability: The same as a probability.
     """

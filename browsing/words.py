@@ -58,7 +58,7 @@ def listed(names: Iterable[str], n_shown: int = _SHOWN_CLASSES) -> str:
 
 
 def sentence(manifest: AnyManifest) -> str:
-    """Return what a module recognises, or a composition tells apart, in a sentence."""
+    """Return what a module recognizes, or a composition tells apart, in a sentence."""
     if not isinstance(manifest, Manifest):
         labels = manifest.composition.labels
         rejects = "" if manifest.composition.reject is None else ", or says none of the above"
@@ -68,13 +68,13 @@ def sentence(manifest: AnyManifest) -> str:
     beside = f" It was cut from a network of {listed(classes)}." if others else ""
     return (
         f"Says how likely an image shows {classes[own]}, and nothing else: one number, above 0 "
-        f"where that is more likely than not.{beside}"
+        f"where that is more likely than not if half of all images do.{beside}"
     )
 
 
 def input_kind(contract: InputContract) -> str:
     """Return what kind of image a network reads."""
-    color = "grey" if contract.channels == 1 else "color"
+    color = "gray" if contract.channels == 1 else "color"
     return f"{color}, {contract.height} \N{MULTIPLICATION SIGN} {contract.width}"
 
 

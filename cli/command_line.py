@@ -53,7 +53,7 @@ VERB_GROUPS = {
         "tree": "Show which module requires which, and why one is there.",
         "outdated": "Show modules that have newer releases.",
         "search": "Search registries for class modules and compositions.",
-        "info": "Show what a module or composition recognises, and how well.",
+        "info": "Show what a module or composition recognizes, and how well.",
         "browse": "Look for, compare and try class modules on web pages.",
         "cache": "Look after the store of downloaded files.",
     },

@@ -69,7 +69,7 @@ def command(
     project: str,
     as_json: bool,
 ) -> None:
-    """Measure a classifier, a run's network or a class module on labelled images.
+    """Measure a classifier, a run's network or a class module on labeled images.
 
     DATA is digits, a folder of parquet files, a folder of class-named folders of images, or a
     data set of the Hugging Face Hub. The label cifar10/cat meets the class `cat` of DATA; images

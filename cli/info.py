@@ -40,7 +40,7 @@ _SHOWN_DIGITS = 12
 def command(
     name: str, registry: tuple[str, ...], offline: bool, project: str, as_json: bool
 ) -> None:
-    """Show what a class module or a composition recognises, and how well.
+    """Show what a class module or a composition recognizes, and how well.
 
     NAME is a module or a composition, or that and its version (cifar10/cat==1.0.0). Shows the
     installed release, or else the one that would be installed.
@@ -88,7 +88,7 @@ def _lines(information: Information) -> Iterator[tuple[str, str]]:
 
 
 def _module_lines(manifest: Manifest, size_bytes: int) -> Iterator[tuple[str, str]]:
-    yield "recognises", manifest.label
+    yield "recognizes", manifest.label
     if manifest.summary:
         yield "summary", manifest.summary
     yield "input", _input_in_words(manifest.input)
@@ -132,10 +132,10 @@ def _measured_in_words(one: Measurement) -> str:
 
 
 def _input_in_words(contract: InputContract) -> str:
-    colour = "grey" if contract.channels == 1 else "RGB"
+    color = "gray" if contract.channels == 1 else "RGB"
     mean = ", ".join(f"{value:.4g}" for value in contract.mean)
     std = ", ".join(f"{value:.4g}" for value in contract.std)
-    return f"{colour} {contract.height} x {contract.width}, mean {mean}, std {std}"
+    return f"{color} {contract.height} x {contract.width}, mean {mean}, std {std}"
 
 
 def _score_in_words(manifest: Manifest) -> str:

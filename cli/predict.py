@@ -25,7 +25,7 @@ def command(classifier: str, images: tuple[str, ...], device: str, as_json: bool
 
     Probabilities are as if each label came equally often.
 
-    CLF is the folder of a classifier. Images may have any size and colours.
+    CLF is the folder of a classifier. Images may have any size and colors.
     """
     from modpm.verbs.judging import predict  # noqa: PLC0415 -- so that --help needs no torch
 

@@ -28,7 +28,7 @@ _SHOWN_LABELS = 3
     "search", epilog="Example: modpm search animal --class cat --min-recall 0.9 --max-size 2MB"
 )
 @click.argument("text", nargs=-1, metavar="[TEXT]...")
-@click.option("--class", "label", metavar="C", help="The class it recognises: cat, cifar10/cat.")
+@click.option("--class", "label", metavar="C", help="The class it recognizes: cat, cifar10/cat.")
 @click.option("--namespace", metavar="N", help="The namespace it is in.")
 @click.option(
     "--min-recall",

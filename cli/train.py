@@ -107,13 +107,13 @@ def _settings(
     "--mean",
     metavar="NUMBERS",
     callback=_numbers,
-    help="Normalisation: a mean for each channel, joined by commas.",
+    help="Normalization: a mean for each channel, joined by commas.",
 )
 @click.option(
     "--std",
     metavar="NUMBERS",
     callback=_numbers,
-    help="Normalisation: a standard deviation for each channel.",
+    help="Normalization: a standard deviation for each channel.",
 )
 @click.option("--skip-bad", is_flag=True, help="Leave out images that cannot be decoded.")
 @click.option(

@@ -6,7 +6,7 @@ import click
 
 from modpm.cli.groups import Group
 from modpm.cli.output import emit, say, table
-from modpm.core.formats.names import normalise
+from modpm.core.formats.names import normalize
 from modpm.verbs import trust
 
 _UNSIGNED = "(unsigned releases)"
@@ -35,7 +35,7 @@ def add(namespace: str, key: str | None, unsigned: bool) -> None:
     """
     trusted = trust.add(namespace, key, unsigned=unsigned)
     if unsigned:
-        say(f"unsigned releases of {normalise(namespace)} are accepted")
+        say(f"unsigned releases of {normalize(namespace)} are accepted")
     if trusted is not None:
         say(f"{trusted.namespace} may be signed with {trusted.key_id}")
 
@@ -51,7 +51,7 @@ def remove(namespace: str, key: str | None, unsigned: bool) -> None:
     """
     trusted = trust.remove(namespace, key, unsigned=unsigned)
     if unsigned:
-        say(f"unsigned releases of {normalise(namespace)} are accepted no longer")
+        say(f"unsigned releases of {normalize(namespace)} are accepted no longer")
     if trusted is not None:
         say(f"{trusted.namespace} may no longer be signed with {trusted.key_id}")
 

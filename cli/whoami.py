@@ -17,7 +17,7 @@ def command(*, as_json: bool) -> None:
 
     identity = whoami()
     if as_json:
-        organisations = list(identity.organisations)
-        emit({"name": identity.name, "organisations": organisations, "hub": identity.endpoint})
+        organizations = list(identity.organizations)
+        emit({"name": identity.name, "organizations": organizations, "hub": identity.endpoint})
         return
     show(identity.name)

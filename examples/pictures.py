@@ -85,7 +85,7 @@ def draw_confusions(results: dict[str, dict[str, Any]], path: Path) -> None:
 
 
 def draw_matrix(axes: Axes, values: np.ndarray, rows: list[str], columns: list[str]) -> None:
-    """Draw numbers in [0, 1] as a labelled grid."""
+    """Draw numbers in [0, 1] as a labeled grid."""
     axes.imshow(values, vmin=0, vmax=1, cmap="viridis", aspect="auto")
     axes.set_xticks(range(len(columns)), columns, rotation=60, ha="right", fontsize=7)
     axes.set_yticks(range(len(rows)), rows, fontsize=7)

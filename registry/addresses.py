@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import msgspec
 
 from modpm.core.errors import ModpmError
-from modpm.core.formats.names import normalise
+from modpm.core.formats.names import normalize
 from modpm.core.system.home import home
 from modpm.registry.backends.opening import is_remote, locate, open_backend
 
@@ -111,6 +111,6 @@ def publish_target(registry: str | os.PathLike[str] | None) -> Backend:
 
 def _name(location: str) -> str:
     try:
-        return normalise(location.rstrip("/").rpartition("/")[2])
+        return normalize(location.rstrip("/").rpartition("/")[2])
     except ModpmError:
         return "registry"

@@ -33,10 +33,10 @@ def make_network(n_classes: int) -> nn.Module:
 
 
 def picture(label: int, chance: np.random.Generator) -> Image.Image:
-    """Return an image whose colours tell its class."""
-    colour = np.array([25 * label, 255 - 25 * label, 128])
+    """Return an image whose colors tell its class."""
+    color = np.array([25 * label, 255 - 25 * label, 128])
     noise = chance.integers(-20, 20, (32, 32, 3))
-    return Image.fromarray((colour + noise).clip(0, 255).astype(np.uint8))
+    return Image.fromarray((color + noise).clip(0, 255).astype(np.uint8))
 
 
 def write_parquet(path: Path, n_images: int, chance: np.random.Generator) -> None:

@@ -12,7 +12,7 @@ import msgspec
 from modpm.core.composition.class_module import ClassModule
 from modpm.core.composition.compose import AUTO, compose_modules, rebuild
 from modpm.core.errors import ModpmError
-from modpm.core.formats.names import normalise
+from modpm.core.formats.names import normalize
 from modpm.registry.installing.installed import installed
 from modpm.verbs.loading import composition_of, load, load_members
 
@@ -143,7 +143,7 @@ def _expanded(sources: Sequence[Source], project: str | os.PathLike[str]) -> lis
 
 
 def _matching(pattern: str, project: str | os.PathLike[str]) -> Sequence[str]:
-    namespace = normalise(pattern.removesuffix("/*"))
+    namespace = normalize(pattern.removesuffix("/*"))
     present = installed(project)
     of_namespace = [m for m in present if fnmatch.fnmatchcase(str(m.name), f"{namespace}/*")]
     matching = [str(module.name) for module in of_namespace if not module.is_composition]
@@ -196,4 +196,4 @@ def _alias(text: str, module: ClassModule) -> str:
             hint="write `NAME=label` or `NAME=namespace/label`",
             exit_code=2,
         )
-    return f"{normalise(namespace, text)}/{name}"
+    return f"{normalize(namespace, text)}/{name}"

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 class LogisticRegression(Calibration):
     """A score that is a weighted sum of what a module reads, and a constant.
 
-    The weight of the logit is free, those of standardised features have a ridge.
+    The weight of the logit is free, those of standardized features have a ridge.
 
     Attributes:
         ridge: Its strength: 1 / C of scikit-learn.
@@ -128,7 +128,7 @@ class _Problems:
 def fit_logistic(
     inputs: Tensor, targets: Tensor, ridge: Tensor, start: tuple[Tensor, Tensor] | None = None
 ) -> tuple[Tensor, Tensor]:
-    """Minimise the summed cross-entropy plus half the ridge times the squared weights.
+    """Minimize the summed cross-entropy plus half the ridge times the squared weights.
 
     Args:
         inputs: Numbers of about unit scale, for each of M problems.

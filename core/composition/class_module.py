@@ -35,7 +35,7 @@ class Scorer(nn.Module):
         tensors: Every tensor that the graph names.
 
     Shapes:
-        (N, C, H, W), normalised as the contract says → (N, len(labels))
+        (N, C, H, W), normalized as the contract says → (N, len(labels))
 
     Raises:
         ModpmError: The graph or a tensor is invalid, or does not fit the labels or the contract
@@ -98,7 +98,7 @@ class ClassModule(nn.Module):
         digest: What its release is known by, where it comes from a distribution.
 
     Shapes:
-        forward: (N, C, H, W), normalised as the input contract says → (N,)
+        forward: (N, C, H, W), normalized as the input contract says → (N,)
 
     Raises:
         ModpmError: The graph or a tensor is invalid (`invalid-graph`).
@@ -133,7 +133,7 @@ class ClassModule(nn.Module):
 
     @property
     def label(self) -> str:
-        """What it recognises: `cifar10/cat`."""
+        """What it recognizes: `cifar10/cat`."""
         return self.manifest.label
 
     @property
@@ -185,7 +185,7 @@ BLOCKS = (1, 2, 4, 8)
 def probe_batch(contract: InputContract) -> Tensor:
     """Return the probe batch of an input contract (V-10).
 
-    Image i has blocks of 1, 2, 4 or 8 pixels a side, in turn, each of one colour by chance: its
+    Image i has blocks of 1, 2, 4 or 8 pixels a side, in turn, each of one color by chance: its
     bytes are those of SHAKE-256 of the seed and i. Large images are fewer.
 
     Args:

@@ -118,7 +118,7 @@ class Classifier(
         reasons: Why it was composed so, a line for each origin, where that was chosen for it.
 
     Shapes:
-        forward: (N, 3, height, width) in [0, 1], or 1 channel for grey → (N, len(labels)). Any
+        forward: (N, 3, height, width) in [0, 1], or 1 channel for gray → (N, len(labels)). Any
             size will do; images of `input_size` are not scaled where all modules agree on it.
     """
 

@@ -157,7 +157,7 @@ def evaluate(
     mapping: Mapping[str, str] | None = None,
     open_set: bool = False,
 ) -> Evaluation:
-    """Measure a classifier or a class module on labelled images.
+    """Measure a classifier or a class module on labeled images.
 
     A label meets the class of the data set that has the name of its last part; images of classes
     that no label meets are left out. A class module alone answers yes where its score is above

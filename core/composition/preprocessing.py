@@ -23,7 +23,7 @@ Images = Tensor | Image.Image | Iterable[Image.Image]
 """A batch of pixels, an image, or several images of any sizes."""
 
 LUMA = (0.299, 0.587, 0.114)
-"""Shares of red, green and blue in grey, as Pillow and JPEG have them (ITU-R BT.601)."""
+"""Shares of red, green and blue in gray, as Pillow and JPEG have them (ITU-R BT.601)."""
 
 IMAGES_AT_ONCE = 256
 """How many images are scored in one pass, so that memory does not grow with their number."""
@@ -32,13 +32,13 @@ _BATCH_RANK = 4  # images, channels, height, width
 
 
 class Preprocessing(nn.Module):
-    """Images in [0, 1] of any size and colour made what a network was trained on.
+    """Images in [0, 1] of any size and color made what a network was trained on.
 
     Args:
         contract: What an image must be.
 
     Shapes:
-        (N, 1 or 3, any height, any width) → (N, channels, height, width), normalised.
+        (N, 1 or 3, any height, any width) → (N, channels, height, width), normalized.
     """
 
     mean: Tensor
@@ -58,14 +58,14 @@ class Preprocessing(nn.Module):
         return self
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return the images in the network's colours and size, normalised."""
+        """Return the images in the network's colors and size, normalized."""
         images = images.to(torch.promote_types(images.dtype, self.mean.dtype))
-        fitted = _fitted(self._in_colours(images), *self.size)
-        normalised = (fitted - self.mean) / self.std
+        fitted = _fitted(self._in_colors(images), *self.size)
+        normalized = (fitted - self.mean) / self.std
         # Convolutions on a CPU are up to twice as fast so.
-        return normalised.contiguous(memory_format=torch.channels_last)
+        return normalized.contiguous(memory_format=torch.channels_last)
 
-    def _in_colours(self, images: Tensor) -> Tensor:
+    def _in_colors(self, images: Tensor) -> Tensor:
         if images.shape[1] == self.channels:
             return images
         if self.channels == 1:
@@ -112,7 +112,7 @@ def check_pixels(pixels: Tensor) -> Tensor:
     batch = pixels[None] if pixels.dim() == _BATCH_RANK - 1 else pixels
     if batch.dim() != _BATCH_RANK or batch.shape[1] not in (1, 3) or 0 in batch.shape[2:]:
         raise _bad_images(
-            f"their shape is {tuple(pixels.shape)}", "give (N, 3, height, width), or 1 for grey"
+            f"their shape is {tuple(pixels.shape)}", "give (N, 3, height, width), or 1 for gray"
         )
     if not batch.is_floating_point():
         if batch.dtype != torch.uint8:
@@ -126,7 +126,7 @@ def image_batches(images: Images, contracts: Sequence[InputContract]) -> Iterato
     """Give the images in parts, each as one batch for every input contract.
 
     Images are prepared for each contract by itself, as the contract's module alone would see them,
-    and pixels as the image of Pillow that has them: to be brought to another size or to grey,
+    and pixels as the image of Pillow that has them: to be brought to another size or to gray,
     numbers are rounded to bytes. Pixels that are what the contract says are left as they are.
 
     Args:

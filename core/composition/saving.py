@@ -110,7 +110,7 @@ def _input(classifier: Classifier) -> str:
     return (
         "## Input\n\n"
         f"Red, green and blue from 0 to 1, {height} by {width} pixels; every module scales and "
-        "normalises them for itself.\n"
+        "normalizes them for itself.\n"
     )
 
 

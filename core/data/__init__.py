@@ -4,7 +4,7 @@ from modpm.core.data.augmenting import augment, is_mirrorable
 from modpm.core.data.image_data import ImageData, check_trainable
 from modpm.core.data.image_files import decode_image, open_image, prepare_image
 from modpm.core.data.load import load_data
-from modpm.core.data.normalisation import default_statistics, normalise
+from modpm.core.data.normalization import default_statistics, normalize
 from modpm.core.data.splitting import carve_validation
 
 __all__ = [
@@ -16,7 +16,7 @@ __all__ = [
     "default_statistics",
     "is_mirrorable",
     "load_data",
-    "normalise",
+    "normalize",
     "open_image",
     "prepare_image",
 ]

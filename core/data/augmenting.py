@@ -46,11 +46,11 @@ def augment(
     """Pad each image, cut it out again at a random place, and mirror half of them.
 
     Args:
-        batch: Images, bytes or normalised.
+        batch: Images, bytes or normalized.
         generator: The only source of chance, of the processor: it draws the same on all devices.
         is_mirrored: Whether half of the images, drawn at random, are mirrored left to right.
         fill: What the padding shows, per channel, in the batch's own values: 0 by default, which
-            is the mean in a normalised batch; for bytes give 255 · mean for the same.
+            is the mean in a normalized batch; for bytes give 255 · mean for the same.
         padding: Pixels on each side; `default_padding` of the smaller side by default.
 
     Shapes:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
-from modpm.core.data.labelled_images import LabelledImages, import_extra, missing_split
+from modpm.core.data.labeled_images import LabeledImages, import_extra, missing_split
 from modpm.core.data.splitting import HELD_OUT_FRACTION, SPLIT_SEED, stratified_split
 
 if TYPE_CHECKING:
@@ -45,8 +45,8 @@ class _Arrays:
         return f"digit {index}"
 
 
-def open_digits(split: str) -> LabelledImages:
-    """Open the digits: 1,797 grey images of 8 x 8, classes `0` to `9`.
+def open_digits(split: str) -> LabeledImages:
+    """Open the digits: 1,797 gray images of 8 x 8, classes `0` to `9`.
 
     A quarter of each class, drawn once with a fixed seed, is the split `test`; the rest is
     `train`. Values 0 to 16 are scaled to 0 to 255.
@@ -65,4 +65,4 @@ def open_digits(split: str) -> LabelledImages:
     if indices is None:
         raise missing_split("digits", split, ("train", "test"))
     pixels = np.rint(digits.images[indices] * (255 / _WHITE)).astype(np.uint8)
-    return LabelledImages(_Arrays(pixels), labels[indices], tuple("0123456789"))
+    return LabeledImages(_Arrays(pixels), labels[indices], tuple("0123456789"))

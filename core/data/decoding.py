@@ -17,7 +17,7 @@ import torch
 
 from modpm.core.data.image_data import moments_of
 from modpm.core.data.image_files import BadImageError, refusals_of_the_decoder
-from modpm.core.data.pixels import is_grey, to_array, upright_size
+from modpm.core.data.pixels import is_gray, to_array, upright_size
 from modpm.core.errors import ModpmError
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from PIL import Image
     from torch import Tensor
 
-    from modpm.core.data.labelled_images import EncodedImages, ImagePart
+    from modpm.core.data.labeled_images import EncodedImages, ImagePart
 
 _WORTH_A_THREAD = 2**14
 """Pixels from which decoding, which runs beside other threads, outweighs opening, which cannot."""
@@ -43,7 +43,7 @@ class Form(NamedTuple):
     """What images are brought to.
 
     Attributes:
-        channels: 1 for grey, 3 for colour.
+        channels: 1 for gray, 3 for color.
         width, height: In pixels.
     """
 
@@ -65,7 +65,7 @@ class Form(NamedTuple):
 
 class _Kind(NamedTuple):
     size: tuple[int, int]
-    is_grey: bool
+    is_gray: bool
 
 
 class _Bad(NamedTuple):
@@ -151,7 +151,7 @@ class Decoding:
 
         def decode(index: int) -> tuple[int, _Kind]:
             with job.part.open(index) as image:
-                kind = _Kind(upright_size(image), is_grey(image))
+                kind = _Kind(upright_size(image), is_gray(image))
                 pixels[index - job.indices.start] = self.form.pixels_of(image)
             return index, kind
 
@@ -179,7 +179,7 @@ class Decoding:
     @property
     def notes(self) -> tuple[str, ...]:
         """What was done to the images, in sentences."""
-        n, n_grey = self._kinds.total(), sum(self._count(lambda kind: kind.is_grey))
+        n, n_gray = self._kinds.total(), sum(self._count(lambda kind: kind.is_gray))
         size = self.form.width, self.form.height
         n_resized = sum(self._count(lambda kind: kind.size != size))
         notes = []
@@ -192,10 +192,10 @@ class Decoding:
         if n_resized and not self.is_size_asked:
             shown = f"{size[0]} x {size[1]}"
             notes.append(f"{n_resized} of {n} images were resized to {shown}, the commonest size")
-        if self.form.channels == 1 and n_grey < n:
-            notes.append(f"{n - n_grey} of {n} images are in colour and were read as grey ones")
-        elif self.form.channels != 1 and n_grey:
-            notes.append(f"{n_grey} of {n} images are grey and were read as images in colour")
+        if self.form.channels == 1 and n_gray < n:
+            notes.append(f"{n - n_gray} of {n} images are in color and were read as gray ones")
+        elif self.form.channels != 1 and n_gray:
+            notes.append(f"{n_gray} of {n} images are gray and were read as images in color")
         return tuple(notes)
 
     def _count(self, is_meant: Callable[[_Kind], bool]) -> Iterator[int]:
@@ -221,7 +221,7 @@ def form_of(
     Args:
         encoded: The images.
         image_size: Width and height; without it, those that most of the images have.
-        channels: 1 or 3; without it, 1 if every image is grey, and else 3.
+        channels: 1 or 3; without it, 1 if every image is gray, and else 3.
     """
     if image_size is not None and channels is not None:
         return Form(channels, *image_size)
@@ -232,7 +232,7 @@ def form_of(
     for kind, n in kinds.items():
         sizes[kind.size] += n
     size = image_size or (sizes.most_common(1)[0][0] if sizes else (1, 1))
-    return Form(channels or (1 if all(kind.is_grey for kind in kinds) else 3), *size)
+    return Form(channels or (1 if all(kind.is_gray for kind in kinds) else 3), *size)
 
 
 class Streamed:
@@ -322,7 +322,7 @@ def _too_large(decoding: Decoding) -> ModpmError:
 def _kind_of(part: ImagePart, index: int) -> _Kind:
     """Read an image's size and mode, without decoding a pixel."""
     with part.open(index) as image:
-        return _Kind(upright_size(image), is_grey(image))
+        return _Kind(upright_size(image), is_gray(image))
 
 
 def _each(

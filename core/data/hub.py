@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from modpm.core.data.labelled_images import IMAGES_AT_ONCE, LabelledImages, import_extra
-from modpm.core.data.labelled_table import Rows, open_tables
+from modpm.core.data.labeled_images import IMAGES_AT_ONCE, LabeledImages, import_extra
+from modpm.core.data.labeled_table import Rows, open_tables
 from modpm.core.errors import ModpmError
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import httpx2
     import pyarrow as pa
 
-    from modpm.core.data.labelled_images import EncodedImages
+    from modpm.core.data.labeled_images import EncodedImages
 
 SHORT_NAMES: dict[str, tuple[str, str | None]] = {
     "cifar10": ("uoft-cs/cifar10", None),
@@ -35,7 +35,7 @@ SHORT_NAMES: dict[str, tuple[str, str | None]] = {
 _TIMEOUT_SECONDS = 10.0  # to be connected to the Hub, and for its first answer
 
 
-def open_hub_data(name: str, split: str) -> LabelledImages:
+def open_hub_data(name: str, split: str) -> LabeledImages:
     """Open one split of a data set of the Hub, downloaded once to the Hub's own cache.
 
     Args:
@@ -49,9 +49,9 @@ def open_hub_data(name: str, split: str) -> LabelledImages:
     data = _load(name)
     features = next(iter(data.values())).features.to_dict()
     tables = _Cached({split_name: one.data.table for split_name, one in data.items()})
-    labelled = open_tables(tables, features, split=split, source=name)
+    labeled = open_tables(tables, features, split=split, source=name)
     files = tuple(Path(file["filename"]) for file in data[split].cache_files)
-    return replace(labelled, files=files)
+    return replace(labeled, files=files)
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from modpm.core.formats.manifest import InputContract
 
 MAX_PIXELS = 89_478_485
-"""The number at which PIL begins to warn: 256 MiB of colour."""
+"""The number at which PIL begins to warn: 256 MiB of color."""
 
 FORMATS = ("PNG", "JPEG", "GIF", "BMP", "WEBP", "TIFF", "PPM")
 """Formats that hold nothing but pixels; PIL knows others that run an interpreter."""
@@ -98,7 +98,7 @@ def _enormous(width: int | None = None, height: int | None = None) -> str:
 
 
 def open_image(path: Path | str) -> Image.Image:
-    """Open and decode an image file that a user named: upright, 8-bit grey or colour.
+    """Open and decode an image file that a user named: upright, 8-bit gray or color.
 
     Raises:
         ModpmError: There is no such file, it is a folder, not an image, damaged or enormous.
@@ -117,7 +117,7 @@ def open_image(path: Path | str) -> Image.Image:
 
 
 def decode_image(source: Path | BinaryIO, where: str | None) -> Image.Image:
-    """Decode an encoded image: upright, 8-bit grey or colour.
+    """Decode an encoded image: upright, 8-bit gray or color.
 
     Args:
         source: Its bytes.
@@ -136,9 +136,9 @@ def decode_image(source: Path | BinaryIO, where: str | None) -> Image.Image:
 
 
 def prepare_image(image: Image.Image, contract: InputContract) -> Tensor:
-    """Return an image as a network with that input contract sees it, before normalising.
+    """Return an image as a network with that input contract sees it, before normalizing.
 
-    Any mode becomes 8-bit grey or colour; any size is scaled to cover the contract's and cut.
+    Any mode becomes 8-bit gray or color; any size is scaled to cover the contract's and cut.
 
     Shapes:
         (C, H, W), uint8.

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from modpm.core.data.image_files import open_encoded
-from modpm.core.data.labelled_images import (
+from modpm.core.data.labeled_images import (
     IMAGES_AT_ONCE,
     SPLIT_NAMES,
-    LabelledImages,
+    LabeledImages,
     canonical_split,
     missing_split,
 )
@@ -52,7 +52,7 @@ class _Files:
         return str(self.paths[index])
 
 
-def open_image_folder(folder: Path, split: str) -> LabelledImages:
+def open_image_folder(folder: Path, split: str) -> LabeledImages:
     """Open a folder of class-named folders of images.
 
     The folder holds either one folder for each split (`train`, `test`, `validation` and their
@@ -73,14 +73,14 @@ def open_image_folder(folder: Path, split: str) -> LabelledImages:
         raise missing_split(str(folder), split, ("train", "test"))
     classes = _class_names(splits.values() if splits else [folder])
     root = splits.get(split, folder)
-    paths, labels, others = _labelled_files(root, classes)
+    paths, labels, others = _labeled_files(root, classes)
     if not paths:
         raise _no_class_folders(root)
     if not splits:
         train, test = stratified_split(labels, HELD_OUT_FRACTION, SPLIT_SEED)
         indices = train if split == "train" else test
         paths, labels = [paths[index] for index in indices], labels[indices]
-    return LabelledImages(_Files(paths), labels, classes, _notes(beside, others), tuple(paths))
+    return LabeledImages(_Files(paths), labels, classes, _notes(beside, others), tuple(paths))
 
 
 def _is_hidden(name: str) -> bool:
@@ -136,7 +136,7 @@ def _class_names(roots: Iterable[Path]) -> tuple[str, ...]:
     return tuple(sorted({path.name for root in roots for path in _folders(root)}))
 
 
-def _labelled_files(
+def _labeled_files(
     root: Path, classes: tuple[str, ...]
 ) -> tuple[list[Path], np.ndarray, Counter[str]]:
     """Return the images of each class, their labels, and how many other files are beside them."""

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
     from modpm.core.data.decoding import Decoding
     from modpm.core.data.image_data import Pixels
-    from modpm.core.data.labelled_images import EncodedImages, EncodedPart
+    from modpm.core.data.labeled_images import EncodedImages, EncodedPart
 
 _TENSORS = {
     "images": "U8",

@@ -30,7 +30,7 @@ from modpm.core.kept_images import one_at_a_time, path_for
 
 if TYPE_CHECKING:
     from modpm.core.data.image_data import Pixels
-    from modpm.core.data.labelled_images import LabelledImages
+    from modpm.core.data.labeled_images import LabeledImages
 
 _HUB_ADDRESS = re.compile(r"(?:hf://|https://huggingface\.co/)datasets/([\w.-]+(?:/[\w.-]+)?)/?")
 
@@ -56,15 +56,15 @@ def load_data(
         skip_bad: Leave out images that cannot be decoded, and count them.
         image_size: Height and width to bring every image to; without it, the size that most of
             the images have. One number for both.
-        channels: 1 to read every image as a grey one, 3 as one in colour, as `prepare_image`
-            does; without it, 1 where every image of the split is grey, and else 3.
+        channels: 1 to read every image as a gray one, 3 as one in color, as `prepare_image`
+            does; without it, 1 where every image of the split is gray, and else 3.
 
     Raises:
         ModpmError: The source or the split does not exist, or images cannot be decoded.
     """
     size = _width_and_height(image_size)
-    labelled = _open(str(source), split)
-    asked = _Asked(labelled, str(source), split, size, channels)
+    labeled = _open(str(source), split)
+    asked = _Asked(labeled, str(source), split, size, channels)
     try:
         with quiet_decoder():
             return asked.data(asked.decoded(skip_bad=skip_bad))
@@ -77,13 +77,13 @@ class _Asked:
     """Images that are asked for.
 
     Attributes:
-        labelled: The images, still encoded.
+        labeled: The images, still encoded.
         source, split: What they were called.
         size: Width and height; None for those of most images.
         channels: 1 or 3; None for those that all images can do with.
     """
 
-    labelled: LabelledImages
+    labeled: LabeledImages
     source: str
     split: str
     size: tuple[int, int] | None
@@ -107,31 +107,31 @@ class _Asked:
 
     def data(self, decoded: Decoded) -> ImageData:
         """Return decoded images with their labels."""
-        labelled = self.labelled
+        labeled = self.labeled
         return ImageData(
             pixels=decoded.pixels,
-            labels=torch.from_numpy(labelled.labels)[decoded.positions],
-            classes=labelled.classes,
+            labels=torch.from_numpy(labeled.labels)[decoded.positions],
+            classes=labeled.classes,
             source=self.source,
             split=self.split,
-            n_skipped=len(labelled.images) - len(decoded.positions),
-            notes=labelled.notes + decoded.notes,
+            n_skipped=len(labeled.images) - len(decoded.positions),
+            notes=labeled.notes + decoded.notes,
             moments=decoded.moments,
             pixel_digest=decoded.digest,
         )
 
     def _path(self) -> Path | None:
-        if not self.labelled.files:
+        if not self.labeled.files:
             return None
-        return path_for(self.labelled.files, (self.size, self.channels, PIL.__version__))
+        return path_for(self.labeled.files, (self.size, self.channels, PIL.__version__))
 
     def _kept(self, path: Path, *, skip_bad: bool) -> Decoded | None:
-        found = kept(path, self.labelled.images)
-        is_whole = found is not None and len(found.positions) == len(self.labelled.images)
+        found = kept(path, self.labeled.images)
+        is_whole = found is not None and len(found.positions) == len(self.labeled.images)
         return found if is_whole or skip_bad else None
 
     def _without_a_file(self, *, skip_bad: bool) -> Decoded:
-        decoding, part = self._decoding(), self.labelled.images.in_any_order()
+        decoding, part = self._decoding(), self.labeled.images.in_any_order()
         pixels: Pixels
         if decoding.n_bytes > MAX_IN_MEMORY_BYTES and part is not None:
             for _ in decoding:  # to know which can be decoded, and what they add up to
@@ -145,8 +145,8 @@ class _Asked:
 
     def _decoding(self) -> Decoding:
         return Decoding(
-            self.labelled.images,
-            form_of(self.labelled.images, self.size, self.channels),
+            self.labeled.images,
+            form_of(self.labeled.images, self.size, self.channels),
             source=f"{self.source}, split {self.split}",
             is_size_asked=self.size is not None,
         )
@@ -165,7 +165,7 @@ def _width_and_height(image_size: int | tuple[int, int] | None) -> tuple[int, in
     return width, height
 
 
-def _open(source: str, split: str) -> LabelledImages:
+def _open(source: str, split: str) -> LabeledImages:
     if source == "digits":
         return open_digits(split)
     on_the_hub = _HUB_ADDRESS.fullmatch(source)

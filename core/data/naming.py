@@ -9,7 +9,7 @@ from pathlib import PurePath
 from typing import TYPE_CHECKING
 
 from modpm.core.errors import ModpmError
-from modpm.core.formats.names import MAX_PART_LENGTH, ModuleName, is_reserved, normalise
+from modpm.core.formats.names import MAX_PART_LENGTH, ModuleName, is_reserved, normalize
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,7 +32,7 @@ def module_names(namespace: str, classes: Sequence[str]) -> list[ModuleName]:
         ModpmError: The namespace is not a name (`invalid-name`), or two classes have one module
             name (`same-name`).
     """
-    namespace = normalise(namespace)
+    namespace = normalize(namespace)
     names = [ModuleName(namespace, _slug(name, i)) for i, name in enumerate(classes)]
     name, n = Counter(names).most_common(1)[0]
     if n > 1:

@@ -8,14 +8,14 @@ from collections import defaultdict
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from modpm.core.data.labelled_images import (
+from modpm.core.data.labeled_images import (
     IMAGES_AT_ONCE,
     SPLIT_NAMES,
-    LabelledImages,
+    LabeledImages,
     canonical_split,
     import_extra,
 )
-from modpm.core.data.labelled_table import Rows, open_tables
+from modpm.core.data.labeled_table import Rows, open_tables
 from modpm.core.errors import ModpmError
 from modpm.core.formats.stand_ins import stand_in
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    from modpm.core.data.labelled_images import EncodedImages
+    from modpm.core.data.labeled_images import EncodedImages
 
 _NUMBERED = re.compile(r"(.+)_\d+")
 _PARTIAL = "partial-"
@@ -77,7 +77,7 @@ def _several(folder: Path, data_sets: Sequence[Path]) -> ModpmError:
     )
 
 
-def open_parquet_folder(folder: Path, splits: dict[str, list[Path]], split: str) -> LabelledImages:
+def open_parquet_folder(folder: Path, splits: dict[str, list[Path]], split: str) -> LabeledImages:
     """Open one split of a folder of parquet files; its images are read as they are asked for.
 
     The columns are found by the Hub's description in the files' metadata, or by their names.
@@ -87,8 +87,8 @@ def open_parquet_folder(folder: Path, splits: dict[str, list[Path]], split: str)
     """
     split, tables = canonical_split(split), _Files(splits)
     features = _features(splits[split][0]) if split in splits else {}
-    labelled = open_tables(tables, features, split=split, source=str(folder))
-    return replace(labelled, notes=_notes(splits[split]), files=tuple(splits[split]))
+    labeled = open_tables(tables, features, split=split, source=str(folder))
+    return replace(labeled, notes=_notes(splits[split]), files=tuple(splits[split]))
 
 
 def _notes(paths: Sequence[Path]) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""An image of any mode and size as 8-bit grey or colour of the size that is asked for."""
+"""An image of any mode and size as 8-bit gray or color of the size that is asked for."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import numpy as np
 from PIL import ExifTags, Image, ImageOps
 
 _SIXTEEN_BIT_MODES = frozenset({"I", "I;16", "I;16B", "I;16L", "I;16N"})
-_GREY_MODES = _SIXTEEN_BIT_MODES | {"1", "L", "LA", "La"}
+_GRAY_MODES = _SIXTEEN_BIT_MODES | {"1", "L", "LA", "La"}
 _SIXTEEN_BIT_WHITE = 65535
 _FIRST_SIDEWAYS_ORIENTATION = 5
 
 
-def is_grey(image: Image.Image) -> bool:
-    """Say whether the image's mode has no colour."""
-    return image.mode in _GREY_MODES
+def is_gray(image: Image.Image) -> bool:
+    """Say whether the image's mode has no color."""
+    return image.mode in _GRAY_MODES
 
 
 def upright(image: Image.Image) -> Image.Image:
@@ -38,7 +38,7 @@ def _orientation(image: Image.Image) -> int:
 def to_eight_bits(image: Image.Image) -> Image.Image:
     """Return the image in mode `L` or `RGB`.
 
-    16-bit grey is scaled, not clipped; transparency is laid on white; a palette and CMYK become
+    16-bit gray is scaled, not clipped; transparency is laid on white; a palette and CMYK become
     RGB.
 
     Raises:
@@ -52,7 +52,7 @@ def to_eight_bits(image: Image.Image) -> Image.Image:
         return _on_white(image)
     if image.mode in {"L", "RGB"}:
         return image
-    return image.convert("L" if is_grey(image) else "RGB")
+    return image.convert("L" if is_gray(image) else "RGB")
 
 
 def _from_sixteen_bits(image: Image.Image) -> Image.Image:
@@ -66,7 +66,7 @@ def _from_sixteen_bits(image: Image.Image) -> Image.Image:
 def _on_white(image: Image.Image) -> Image.Image:
     background = Image.new("RGBA", image.size, "white")
     background.alpha_composite(image.convert("RGBA"))
-    return background.convert("L" if is_grey(image) else "RGB")
+    return background.convert("L" if is_gray(image) else "RGB")
 
 
 def fit(image: Image.Image, width: int, height: int) -> Image.Image:

@@ -123,7 +123,7 @@ def _results(manifest: Manifest) -> list[dict[str, Any]]:
     fields = ("precision", "recall", "average_precision")
     return [
         result(
-            f"recognising {line(manifest.label)}",
+            f"recognizing {line(manifest.label)}",
             manifest.provenance.data_set,
             metrics.split,
             {field: getattr(metrics, field) for field in fields},
@@ -140,7 +140,7 @@ def _about(manifest: Manifest) -> str:
     return (
         f"# {manifest.name} {manifest.version}\n\n"
         f"{summary}A class module of modpm: a small network "
-        f"that recognises **{plain(manifest.label)}** and nothing else.{among} For each image it "
+        f"that recognizes **{plain(manifest.label)}** and nothing else.{among} For each image it "
         "gives one score, the calibrated log-odds that the image shows its class, where half of "
         "all images do: above 0 means that the class is likelier than the rest if both come "
         "equally often. Where a share p of your images shows it, add ln(p / (1 - p)).\n"
@@ -149,10 +149,10 @@ def _about(manifest: Manifest) -> str:
 
 def _input(manifest: Manifest) -> str:
     contract = manifest.input
-    colours = "grey" if contract.channels == 1 else "red, green, blue"
+    colors = "gray" if contract.channels == 1 else "red, green, blue"
     rows = [
         ("height by width", f"{contract.height} by {contract.width} pixels"),
-        ("channels", f"{contract.channels} ({colours})"),
+        ("channels", f"{contract.channels} ({colors})"),
         ("mean", ", ".join(f"{value:.4g}" for value in contract.mean)),
         ("standard deviation", ", ".join(f"{value:.4g}" for value in contract.std)),
     ]

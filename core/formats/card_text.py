@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from huggingface_hub.repocard_data import CardData
 
 from modpm.core.errors import ModpmError
-from modpm.core.formats.names import normalise
+from modpm.core.formats.names import normalize
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -65,7 +65,7 @@ def result(task: str, data_set: str, split: str, metrics: Mapping[str, float]) -
 def class_tag(label: str) -> str | None:
     """Return the tag that a label's class is found by; None if its name has no normal form."""
     try:
-        return f"modpm-class:{normalise(label.partition('/')[2])}"
+        return f"modpm-class:{normalize(label.partition('/')[2])}"
     except ModpmError:
         return None
 

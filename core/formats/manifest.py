@@ -104,7 +104,7 @@ class InputContract(Record, frozen=True, kw_only=True):
     """What an image must be before a network sees it.
 
     Attributes:
-        channels: 1 for grey, 3 for red, green and blue.
+        channels: 1 for gray, 3 for red, green and blue.
         height, width: In pixels.
         mean, std: One per channel; a pixel in [0, 1] enters as (pixel - mean) / std.
     """
@@ -236,7 +236,7 @@ class ReleaseManifest(Record, frozen=True, kw_only=True):
 
     Attributes:
         format_version: The version of the format, which tells the kinds apart.
-        name, version: What the release is called; the name normalised, the version canonical.
+        name, version: What the release is called; the name normalized, the version canonical.
         summary: One line for people.
         license: An SPDX license expression.
         authors: Who made it.
@@ -314,7 +314,7 @@ class Manifest(ReleaseManifest, frozen=True, kw_only=True):
     """The record of one release of a class module (clauses M-1 to M-19 and M-28).
 
     Attributes:
-        label: What the module recognises: a namespace and a class (`cifar10/cat`).
+        label: What the module recognizes: a namespace and a class (`cifar10/cat`).
         origin: The modular network it was cut from.
         input: What an image must be.
         output: What the output means.
@@ -361,7 +361,7 @@ class Manifest(ReleaseManifest, frozen=True, kw_only=True):
 
 def _name_problems(manifest: ReleaseManifest) -> Iterator[Problem]:
     if str(ModuleName.parse(manifest.name)) != manifest.name:
-        yield Problem("name", "is not normalised")
+        yield Problem("name", "is not normalized")
     yield from version_problems(manifest.version, "version")
     for i, text in enumerate(manifest.requires):
         yield from _requirement_problems(text, f"requires[{i}]")

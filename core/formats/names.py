@@ -1,4 +1,4 @@
-"""The name of a module: `namespace/name`, normalised like the name of a Python project."""
+"""The name of a module: `namespace/name`, normalized like the name of a Python project."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _RESERVED = re.compile(r"con|prn|aux|nul|(com|lpt)[0-9]")
 
 
 class ModuleName(msgspec.Struct, frozen=True, order=True):
-    """A namespace and a name within it, both normalised.
+    """A namespace and a name within it, both normalized.
 
     `str` and `parse` are inverse of each other. Construct it by `parse`: that is where text
     from outside is checked, so that a `ModuleName` can be used in a path or an address.
@@ -41,13 +41,13 @@ class ModuleName(msgspec.Struct, frozen=True, order=True):
         namespace, slash, name = text.partition("/")
         if not slash:
             raise _invalid(text, "it has no namespace", where)
-        return cls(normalise(namespace, text, where), normalise(name, text, where))
+        return cls(normalize(namespace, text, where), normalize(name, text, where))
 
     def __str__(self) -> str:
         return f"{self.namespace}/{self.name}"
 
 
-def normalise(part: str, text: str | None = None, where: str | None = None) -> str:
+def normalize(part: str, text: str | None = None, where: str | None = None) -> str:
     """Return one part of a name in its normal form: lower case, one `-` for runs of `-_.`.
 
     Args:
@@ -55,7 +55,7 @@ def normalise(part: str, text: str | None = None, where: str | None = None) -> s
         text: The whole name that it is a part of, for the error.
         where: The file it stands in; None for the command line.
 
-    Source: the normalised names of Python projects (PEP 503).
+    Source: the normalized names of Python projects (PEP 503).
 
     Raises:
         ModpmError: `invalid-name`.

@@ -21,14 +21,14 @@ Name = Annotated[
     msgspec.Meta(
         pattern=r"^(?=[^/]{1,64}/[^/]{1,64}$)(?!(.*/)?(con|prn|aux|nul|(com|lpt)[0-9])(/|$))"
         r"[a-z0-9]+(-[a-z0-9]+)*/[a-z0-9]+(-[a-z0-9]+)*$(?!\n)",
-        description="a normalised module name, such as `cifar10/cat`",
+        description="a normalized module name, such as `cifar10/cat`",
     ),
 ]
 Namespace = Annotated[
     str,
     msgspec.Meta(
         pattern=r"^(?=.{1,64}$)(?!(con|prn|aux|nul|(com|lpt)[0-9])$)[a-z0-9]+(-[a-z0-9]+)*$(?!\n)",
-        description="a normalised namespace, such as `cifar10`",
+        description="a normalized namespace, such as `cifar10`",
     ),
 ]
 

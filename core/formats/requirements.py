@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from modpm.core.errors import ModpmError
-from modpm.core.formats.names import MAX_PART_LENGTH, ModuleName, normalise
+from modpm.core.formats.names import MAX_PART_LENGTH, ModuleName, normalize
 
 if TYPE_CHECKING:
     from packaging.specifiers import SpecifierSet
@@ -39,8 +39,8 @@ class Requirement(msgspec.Struct, frozen=True):
     `parse` and `str` are inverse of each other.
 
     Attributes:
-        namespace: The namespace, normalised.
-        name: The name in it, normalised; None for every name in it (`cifar10/*`).
+        namespace: The namespace, normalized.
+        name: The name in it, normalized; None for every name in it (`cifar10/*`).
         versions: The versions that satisfy it, as `SpecifierSet` writes them; nothing for any.
         tag: The tag whose release satisfies it; None unless it was asked by tag.
     """
@@ -165,7 +165,7 @@ def canonical_version(text: str, where: str | None = None) -> str:
 def _parse_name(text: str, where: str | None) -> tuple[str, str | None]:
     namespace, _, name = text.partition("/")
     if name == "*":
-        return normalise(namespace, text, where), None
+        return normalize(namespace, text, where), None
     module = ModuleName.parse(text, where)
     return module.namespace, module.name
 

@@ -1,4 +1,4 @@
-"""Folding: batch normalisations by their running statistics become part of the layers before."""
+"""Folding: batch normalizations by their running statistics become part of the layers before."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _AFFINE = {"batch_norm2d", "channel_affine"}
 def fold(graph: Graph, tensors: Mapping[str, Tensor]) -> tuple[Graph, dict[str, Tensor]]:
     """Return a network that computes the same in evaluation mode, up to rounding, in fewer nodes.
 
-    A batch normalisation, or another factor and summand for each channel, becomes part of the
+    A batch normalization, or another factor and summand for each channel, becomes part of the
     convolution or linear layer that it alone reads. It stays where the layer is read by others
     too, or where the folded numbers are too large for their type.
 

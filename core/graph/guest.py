@@ -166,7 +166,7 @@ def failure(error: BaseException, guest: Guest) -> ModpmError:
     averaging = _cumulative_norm(guest)
     if averaging is not None:
         return ModpmError(
-            "a network graph has no batch normalisation that averages over all batches",
+            "a network graph has no batch normalization that averages over all batches",
             code="unsupported-operator",
             where=where or f"layer `{averaging}`",
             why=f"`{averaging}` has `momentum=None`",
@@ -182,7 +182,7 @@ def failure(error: BaseException, guest: Guest) -> ModpmError:
 
 
 def _cumulative_norm(guest: Guest) -> str | None:
-    """Return the batch normalisation that a network cannot be recorded for, if one is there."""
+    """Return the batch normalization that a network cannot be recorded for, if one is there."""
     norms = {
         name: module
         for name, module in guest.network.named_modules()

@@ -71,7 +71,7 @@ class GraphNetwork(nn.Module):
     def predict(self, x: Tensor) -> Tensor:
         """Return the network's output, faster where it does nothing but predict.
 
-        In evaluation mode and without gradients that is by a copy of it whose batch normalisations
+        In evaluation mode and without gradients that is by a copy of it whose batch normalizations
         are folded into its convolutions (`fold`). The copy is made at the first call, and anew
         when a tensor is changed or replaced.
 
@@ -228,7 +228,7 @@ def _present(value: Tensor | None) -> Tensor:
 def build(graph: Graph, tensors: Mapping[str, Tensor]) -> GraphNetwork:
     """Make an `nn.Module` of a graph, with copies of its tensors.
 
-    Tensors that the graph does not name are left out. A batch normalisation has no
+    Tensors that the graph does not name are left out. A batch normalization has no
     `num_batches_tracked`: its momentum is a number, so nothing needs the count.
 
     Args:

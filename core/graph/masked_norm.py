@@ -1,4 +1,4 @@
-"""Batch normalisation, a mask for each image and channel, a sum and a relu, in few passes.
+"""Batch normalization, a mask for each image and channel, a sum and a relu, in few passes.
 
 `relu(mask · (weight · (y - mean) / deviation + bias) + other)` is a product and two sums for each
 number of y. As four layers it is written to memory four times, and its gradient is as well. Masks
@@ -26,10 +26,10 @@ _FORMAT = torch.channels_last
 
 @dataclass(frozen=True)
 class MaskedNorm:
-    """Computes what a batch normalisation, a product with a mask and perhaps more layers do.
+    """Computes what a batch normalization, a product with a mask and perhaps more layers do.
 
     Attributes:
-        norm: The batch normalisation, whose statistics it keeps.
+        norm: The batch normalization, whose statistics it keeps.
         has_relu: Whether a relu comes last.
     """
 
@@ -37,7 +37,7 @@ class MaskedNorm:
     has_relu: bool
 
     def __call__(self, y: Tensor, mask: Tensor, other: Tensor | None = None) -> Tensor:
-        """Return the masked, normalised values, plus others where there are some.
+        """Return the masked, normalized values, plus others where there are some.
 
         Shapes:
             y: (N, C, H, W), mask: (N, C), other: as y -> (N, C, H, W)
@@ -55,7 +55,7 @@ class MaskedNorm:
         return result
 
     def _statistics(self, y: Tensor) -> tuple[Tensor, Tensor]:
-        """Return mean and variance to normalise by, keeping the running ones in training."""
+        """Return mean and variance to normalize by, keeping the running ones in training."""
         norm = self.norm
         assert norm.running_mean is not None
         assert norm.running_var is not None
@@ -86,7 +86,7 @@ def _spread(values: Tensor) -> Tensor:
 
 
 class _MaskedNorm(torch.autograd.Function):
-    """The masked normalisation with its gradient.
+    """The masked normalization with its gradient.
 
     With t the gradient that passes the relu, n = (y - mean) · rate, and per image and channel
     S = Σ t, P = Σ t · y - mean · S:

@@ -102,7 +102,7 @@ def _only_readers(steps: Sequence[Step], wanted: Collection[int]) -> dict[int, S
 
 
 def _with_masked_norms(steps: Sequence[Step], wanted: Collection[int]) -> list[Step]:
-    """Join each batch normalisation to the mask, the sum and the relu that alone read it."""
+    """Join each batch normalization to the mask, the sum and the relu that alone read it."""
     only, joined = _only_readers(steps, wanted), {}
     gone: set[int] = set()
     taken: set[int] = set()  # two masked values may have one sum
@@ -138,7 +138,7 @@ def _is_sum_of_images(step: Step) -> bool:
 
 
 def _is_masked_norm(norm: Step, product: Step) -> bool:
-    """Whether these are a batch normalisation of images and a product with a vector."""
+    """Whether these are a batch normalization of images and a product with a vector."""
     layer = product.layer
     if not isinstance(norm.layer, UncountedBatchNorm2d) or not isinstance(layer, OfTwo):
         return False

@@ -81,7 +81,7 @@ def read_network(network: nn.Module, example_input: Tensor) -> Trace:
     Returns:
         The graph, copies of the tensors that it names, and which of them are not trained. A
         convolution, linear layer or batch
-        normalisation keeps its name and its tensors' names (`num_batches_tracked` is left out);
+        normalization keeps its name and its tensors' names (`num_batches_tracked` is left out);
         what G-3 does not allow in a name becomes `_`.
 
     Shapes:

@@ -275,7 +275,7 @@ class Translator:
             raise UntranslatableError(
                 f"its {role} is computed from the parameter `{parameter}`, which a graph would not "
                 "repeat in training",
-                "take the normalisation of weights away, for example by "
+                "take the normalization of weights away, for example by "
                 "`torch.nn.utils.parametrize.remove_parametrizations(layer, 'weight')`",
             )
         owner = self._owners.setdefault(parameter, name) if parameter else name

@@ -75,7 +75,7 @@ def verify(
 def _unalike(program: torch.export.ExportedProgram) -> dict[str, Tensor]:
     """Return a network's tensors, random where learned numbers or statistics are all alike.
 
-    Only then does it show what became of a normalisation that is still the identity, or of a
+    Only then does it show what became of a normalization that is still the identity, or of a
     branch that is still multiplied by zero.
     """
     chance, parameters = torch.Generator().manual_seed(0), program.graph_signature.parameters

@@ -91,7 +91,7 @@ def fit_scores(
 
     Args:
         readings: What each says of the same held-out training images.
-        classes: What each is to recognise.
+        classes: What each is to recognize.
         kind: The name of a calibration, or `auto`.
         device: Where networks run; scores are fitted there too if it has double precision.
     """

@@ -129,7 +129,7 @@ class Describer:
             return self._details.summary
         classes = self._origin.classes
         data_set = data_set_name(self._origin.run.config.data)
-        return f"Recognises {classes[class_index]} among the {len(classes)} classes of {data_set}."
+        return f"Recognizes {classes[class_index]} among the {len(classes)} classes of {data_set}."
 
     def _calibration(self, network: FittedNetwork) -> Calibration:
         fitted = network.fitted

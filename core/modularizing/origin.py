@@ -131,7 +131,7 @@ class OriginNetwork:
 
 
 def aligned(data: ImageData, classes: Sequence[str]) -> ImageData:
-    """Return the images of some classes, labelled by their positions among them.
+    """Return the images of some classes, labeled by their positions among them.
 
     A split may name its classes in another order, lack some, or have others, whose images are
     left out.

@@ -75,8 +75,8 @@ def create(arch: str, n_classes: int, in_channels: int = 3, width: float = 1.0) 
 
 
 def _unknown_architecture(arch: str) -> ModpmError:
-    normalised = arch.lower().replace("-", "_")
-    close = difflib.get_close_matches(normalised, ARCHITECTURES, n=1)
+    normalized = arch.lower().replace("-", "_")
+    close = difflib.get_close_matches(normalized, ARCHITECTURES, n=1)
     own = "your own network is named as `package.module:factory`"
     return ModpmError(
         f"no architecture is called `{arch}`",

@@ -48,7 +48,7 @@ def conv_stack(
     return nn.Sequential(*layers)
 
 
-def initialise_convolutions(network: nn.Module) -> None:
+def initialize_convolutions(network: nn.Module) -> None:
     """Draw every convolution's kernels as He et al. (2015, arXiv 1502.01852) do; biases zero."""
     for layer in network.modules():
         if isinstance(layer, nn.Conv2d):

@@ -9,7 +9,7 @@ from torch import nn
 from modpm.core.networks.conv_stack import (
     Stage,
     conv_stack,
-    initialise_convolutions,
+    initialize_convolutions,
     scale_channels,
 )
 
@@ -31,7 +31,7 @@ class DigitsCNN(nn.Module):
         self.features = conv_stack(DIGITS_STAGES, in_channels, width, has_bias=False)
         self.pool = nn.AdaptiveAvgPool2d(1)
         self.linear = nn.Linear(scale_channels(64, width), n_classes)
-        initialise_convolutions(self)
+        initialize_convolutions(self)
 
     def forward(self, images: Tensor) -> Tensor:
         """Return one logit for each class: (N, C, H, W) → (N, n_classes)."""

@@ -173,7 +173,7 @@ def _check_tensors(tensors: dict[str, Tensor], expected: dict[str, Tensor], path
             raise _bad(
                 path,
                 f"tensor `{name}` holds {str(tensor.dtype).removeprefix('torch.')} numbers",
-                "a network's numbers are real: quantised weights are to be dequantised first",
+                "a network's numbers are real: quantized weights are to be dequantized first",
             )
         if tensor.is_floating_point() and not torch.isfinite(tensor.to(expected[name].dtype)).all():
             raise _bad(path, f"tensor `{name}` holds values that are not finite", None)

@@ -8,7 +8,7 @@ from torch import nn
 
 from modpm.core.networks.conv_stack import (
     conv_stack,
-    initialise_convolutions,
+    initialize_convolutions,
     scale_channels,
 )
 
@@ -40,7 +40,7 @@ class ResCNN(nn.Module):
         self.residual3 = conv_stack((512, 512), n_high, width, has_bias=True)
         self.pool = nn.AdaptiveAvgPool2d(1)
         self.classifier = nn.Sequential(nn.Dropout(), nn.Linear(n_high, n_classes))
-        initialise_convolutions(self)
+        initialize_convolutions(self)
 
     def forward(self, images: Tensor) -> Tensor:
         """Return one logit for each class: (N, C, H, W) → (N, n_classes)."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from torch import nn
 from torch.nn.functional import avg_pool2d, pad, relu
 
-from modpm.core.networks.conv_stack import initialise_convolutions, scale_channels
+from modpm.core.networks.conv_stack import initialize_convolutions, scale_channels
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -103,7 +103,7 @@ class ResNet20(nn.Module):
         self.layer3 = _layer(channels[1], channels[2], 3, 2, has_projection=False)
         self.pool = nn.AdaptiveAvgPool2d(1)
         self.linear = nn.Linear(channels[2], n_classes)
-        initialise_convolutions(self)
+        initialize_convolutions(self)
 
     def forward(self, images: Tensor) -> Tensor:
         """Return one logit for each class: (N, C, H, W) → (N, n_classes)."""
@@ -136,7 +136,7 @@ class ResNet18(nn.Module):
         self.layer4 = _layer(channels[2], channels[3], 2, 2, has_projection=True)
         self.pool = nn.AdaptiveAvgPool2d(1)
         self.fc = nn.Linear(channels[3], n_classes)
-        initialise_convolutions(self)
+        initialize_convolutions(self)
 
     def forward(self, images: Tensor) -> Tensor:
         """Return one logit for each class: (N, C, H, W) → (N, n_classes)."""

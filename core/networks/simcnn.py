@@ -8,7 +8,7 @@ from torch import nn
 
 from modpm.core.networks.conv_stack import (
     conv_stack,
-    initialise_convolutions,
+    initialize_convolutions,
     scale_channels,
 )
 from modpm.core.networks.vgg import VGG16_STAGES
@@ -44,7 +44,7 @@ class SimCNN(nn.Module):
             nn.ReLU(),
             nn.Linear(n_features, n_classes),
         )
-        initialise_convolutions(self)
+        initialize_convolutions(self)
 
     def forward(self, images: Tensor) -> Tensor:
         """Return one logit for each class: (N, C, H, W) → (N, n_classes)."""

@@ -9,7 +9,7 @@ from torch import nn
 from modpm.core.networks.conv_stack import (
     Stage,
     conv_stack,
-    initialise_convolutions,
+    initialize_convolutions,
     scale_channels,
 )
 
@@ -56,7 +56,7 @@ class VGG16(nn.Module):
             nn.Dropout(),
             nn.Linear(n_features, n_classes),
         )
-        initialise_convolutions(self)
+        initialize_convolutions(self)
         for layer in self.classifier:
             if isinstance(layer, nn.Linear):
                 nn.init.normal_(layer.weight, 0.0, 0.01)
@@ -81,7 +81,7 @@ class SmallVGG(nn.Module):
         self.features = conv_stack(SMALL_VGG_STAGES, in_channels, width, has_bias=False)
         self.pool = nn.AdaptiveAvgPool2d(1)
         self.linear = nn.Linear(scale_channels(128, width), n_classes)
-        initialise_convolutions(self)
+        initialize_convolutions(self)
 
     def forward(self, images: Tensor) -> Tensor:
         """Return one logit for each class: (N, C, H, W) → (N, n_classes)."""

@@ -41,7 +41,7 @@ class MaskedNetwork(nn.Module):
 def mask_network(graph: Graph, tensors: Mapping[str, Tensor], retained: Retained) -> nn.Module:
     """Return a network in which all but the retained kernels are zero.
 
-    A kernel is zero where it leaves its convolution, or the batch normalisation that alone
+    A kernel is zero where it leaves its convolution, or the batch normalization that alone
     reads it; a linear layer's feature where it leaves the layer.
 
     Args:

@@ -76,8 +76,8 @@ def _bad(where: str, why: str) -> ModpmError:
 def mask_points(graph: Graph, retained: Retained) -> dict[str, list[int]]:
     """Return the nodes whose values are masked, with the channels that are left.
 
-    A convolution that only a batch normalisation reads is masked after it, so that the
-    normalisation's shift does not bring the kernel back.
+    A convolution that only a batch normalization reads is masked after it, so that the
+    normalization's shift does not bring the kernel back.
     """
     points = _mask_points(graph, list(retained))
     return {points[name]: list(indices) for name, indices in retained.items()}
@@ -92,8 +92,8 @@ def _mask_points(graph: Graph, layers: Sequence[str]) -> dict[str, str]:
 
 
 def _mask_point(name: str, readers: list[Node], output: str) -> str:
-    is_normalised = len(readers) == 1 and readers[0].operator == "batch_norm2d"
-    return readers[0].name if is_normalised and name != output else name
+    is_normalized = len(readers) == 1 and readers[0].operator == "batch_norm2d"
+    return readers[0].name if is_normalized and name != output else name
 
 
 def cuttable_convolutions(graph: Graph) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""Batches of training images: drawn, augmented and normalised, the same on every run."""
+"""Batches of training images: drawn, augmented and normalized, the same on every run."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import torch
 
-from modpm.core.data import augment, is_mirrorable, normalise
+from modpm.core.data import augment, is_mirrorable, normalize
 from modpm.core.data.image_data import Selected, in_chunks
 from modpm.core.tensors import send
 
@@ -89,7 +89,7 @@ class TrainingImages:
 
     Attributes:
         data: The images, labels on the processor.
-        contract: How they are normalised.
+        contract: How they are normalized.
         device: Where batches are made; the images are there as bytes if they fit.
     """
 
@@ -157,8 +157,8 @@ class TrainingImages:
             is_mirrored=is_mirrorable(self.data.classes),
             fill=[255 * value for value in mean],
         )
-        normalised = normalise(images, mean, std).contiguous(memory_format=torch.channels_last)
-        return Batch(normalised, self.data.labels[positions])
+        normalized = normalize(images, mean, std).contiguous(memory_format=torch.channels_last)
+        return Batch(normalized, self.data.labels[positions])
 
 
 def seeded_generator(seed: int, place: int, stream: int) -> torch.Generator:

@@ -34,7 +34,7 @@ class TrainingConfiguration(Record, frozen=True, kw_only=True):
         deterministic: Equal bytes on an accelerator, too, where they cost time.
         retention: Kernel retention rate of the modules that the method prepares.
         skip_bad: Images that cannot be decoded are left out.
-        mean, std: Normalisation of the images, where it is not that of the data.
+        mean, std: Normalization of the images, where it is not that of the data.
     """
 
     data: str

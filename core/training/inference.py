@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from modpm.core.data import normalise
+from modpm.core.data import normalize
 from modpm.core.data.image_data import in_chunks
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ Prepare = Callable[["Tensor"], "Tensor"]
 
 def normalizing(contract: InputContract) -> Prepare:
     """Return what normalizes images that have the size and colors of a contract."""
-    return partial(normalise, mean=contract.mean, std=contract.std)
+    return partial(normalize, mean=contract.mean, std=contract.std)
 
 
 @torch.no_grad()

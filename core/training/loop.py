@@ -250,7 +250,7 @@ def _input_contract(training: ImageData, configuration: TrainingConfiguration) -
     mean, std = configuration.mean or mean, configuration.std or std
     if not len(mean) == len(std) == channels or min(std) <= 0:
         raise ModpmError(
-            "images cannot be normalised so",
+            "images cannot be normalized so",
             code="bad-setting",
             why=f"mean {mean} and std {std} must be {channels} numbers each, std above 0",
             exit_code=2,

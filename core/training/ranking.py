@@ -176,7 +176,7 @@ def kernel_importance(
     Args:
         network: Run in evaluation mode, and left in the mode it was in.
         nodes: For each layer, the node whose value is scaled, one number for each channel.
-        images: Normalised images, in batches.
+        images: Normalized images, in batches.
         labels: The classes of all.
         n_classes: Of the network.
 

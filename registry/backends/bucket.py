@@ -28,7 +28,7 @@ from modpm.core.errors import ModpmError
 from modpm.core.formats import canonical_json
 from modpm.registry.backends import plain_http, retrying, streaming
 from modpm.registry.backends.layout import REGISTRY_FILE, registry_missing
-from modpm.registry.backends.refusals import network_failed, not_authorised
+from modpm.registry.backends.refusals import network_failed, not_authorized
 from modpm.registry.backends.web import Request, Web
 from modpm.registry.storage.transfer import receive, truncated, wrong_digest
 
@@ -93,7 +93,7 @@ class Bucket:
 
 
     Raises:
-        ModpmError: `not-authorised`, if the environment does not say enough.
+        ModpmError: `not-authorized`, if the environment does not say enough.
     """
 
     def __init__(self, url: str) -> None:
@@ -301,7 +301,7 @@ class Bucket:
             "set its credentials in the environment (for S3 AWS_ACCESS_KEY_ID, "
             "AWS_SECRET_ACCESS_KEY and AWS_REGION; AWS_SKIP_SIGNATURE=true for a public bucket)"
         )
-        return not_authorised("the object store does not let you in", self._url, why, hint)
+        return not_authorized("the object store does not let you in", self._url, why, hint)
 
 
 def _is_plain() -> bool:

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from modpm.core.errors import ModpmError
 from modpm.core.formats import canonical_json
-from modpm.core.formats.names import ModuleName, normalise
+from modpm.core.formats.names import ModuleName, normalize
 
 FORMAT_VERSION = 1
 REGISTRY_FILE = "registry.json"
@@ -55,7 +55,7 @@ def check_layout(data: bytes, location: str) -> None:
 def is_name(text: str) -> bool:
     """Tell whether a text is one part of a module name, in normal form."""
     try:
-        return normalise(text) == text
+        return normalize(text) == text
     except ModpmError:
         return False
 

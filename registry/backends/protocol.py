@@ -90,7 +90,7 @@ class Backend(Protocol):
 
         Raises:
             ModpmError: `missing-file`, `not-a-regular-file` or `registry-missing`; what the
-                network does is `network-failed`, `rate-limited`, `not-authorised`.
+                network does is `network-failed`, `rate-limited`, `not-authorized`.
         """
 
     def publish(self, distributions: Sequence[Distribution]) -> list[Published]:

@@ -16,9 +16,9 @@ def network_failed(what: str, where: str, why: str, hint: str) -> ModpmError:
     return ModpmError(what, code="network-failed", where=where, why=why, hint=hint)
 
 
-def not_authorised(what: str, where: str, why: str, hint: str) -> ModpmError:
+def not_authorized(what: str, where: str, why: str, hint: str) -> ModpmError:
     """Return the error of a server that does not accept who asks."""
-    return ModpmError(what, code="not-authorised", where=where, why=why, hint=hint)
+    return ModpmError(what, code="not-authorized", where=where, why=why, hint=hint)
 
 
 def not_listed(module: ModuleName, location: str) -> ModpmError:

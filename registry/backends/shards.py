@@ -51,7 +51,7 @@ class Entry(Record, frozen=True, kw_only=True):
 
     Attributes:
         labels: The class of a module; all that a composition tells apart.
-        metrics: How well a module recognises its class, on each split that was measured.
+        metrics: How well a module recognizes its class, on each split that was measured.
         measured: What a composition was measured at, without the names of the classes.
         requires: Requirements on class modules.
         origin: The digest of the network that a module was cut from; None of a composition.

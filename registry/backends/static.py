@@ -14,7 +14,7 @@ from modpm.core.formats.names import ModuleName
 from modpm.registry.backends import plain_http
 from modpm.registry.backends.file_registry import FileRegistry, Reading
 from modpm.registry.backends.layout import NAMESPACES_FILE
-from modpm.registry.backends.refusals import cannot_list, not_authorised
+from modpm.registry.backends.refusals import cannot_list, not_authorized
 from modpm.registry.backends.retrying import persistently
 from modpm.registry.backends.web import Request, Web
 
@@ -106,7 +106,7 @@ class StaticRegistry(FileRegistry):
             return None
         if status in _DENIED:
             hint = "registries on web servers are read without credentials"
-            raise not_authorised("the web server does not let you in", self.location, why, hint)
+            raise not_authorized("the web server does not let you in", self.location, why, hint)
         raise self._web.refused(why)
 
     def _update(self, path: str, change: Callable[[bytes | None], bytes | None]) -> None:  # noqa: ARG002 -- its base's

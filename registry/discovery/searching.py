@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from modpm.core.formats.names import ModuleName, normalise
+from modpm.core.formats.names import ModuleName, normalize
 from modpm.core.system.whole_files import explained
 from modpm.registry.backends.shards import Entry
 from modpm.registry.discovery.local_catalogue import Query, consult, known_names
@@ -76,7 +76,7 @@ def search(
     """
     place = Project.discover(project)
     sources = Sources.of(place, place.wishes(), registry)
-    space = None if namespace is None else normalise(namespace)
+    space = None if namespace is None else normalize(namespace)
     query = Query(text, label, space, min_recall, max_size_bytes)
     usable = sources.given or sources.usable
     bound = {**sources.preferred, **sources.bound}

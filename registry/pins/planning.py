@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from modpm.core.errors import ModpmError
-from modpm.core.formats.names import normalise
+from modpm.core.formats.names import normalize
 from modpm.core.formats.requirements import parse_version
 from modpm.registry.addresses import given_addresses
 from modpm.registry.projects.editing import edited
@@ -134,7 +134,7 @@ def plan_of_lock(place: Project, registries: Registries, *, frozen: bool) -> Pla
 def _moved(request: Request, given: Sequence[Address]) -> Mapping[str, str]:
     """Return the first registry that the user names, for the namespaces that move to it (W-5)."""
     texts = request.moved_namespaces
-    namespaces = [normalise(text) for text in ((texts,) if isinstance(texts, str) else texts)]
+    namespaces = [normalize(text) for text in ((texts,) if isinstance(texts, str) else texts)]
     if namespaces and not given:
         raise ModpmError(
             f"nothing says where `{namespaces[0]}` moves to",

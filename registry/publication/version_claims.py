@@ -233,7 +233,7 @@ def has_other_network(before: AnyManifest, after: AnyManifest) -> bool:
 
 def _of_modules(before: Manifest, after: Manifest) -> Iterator[Difference]:
     yield from _change("the label", before.label, after.label)
-    yield from _change("the size or colour of the input", _shape(before), _shape(after))
+    yield from _change("the size or color of the input", _shape(before), _shape(after))
     yield from _change("the preprocessing", _preprocessing(before), _preprocessing(after))
     yield from _change("the meaning of the output", before.output.kind, after.output.kind)
     old, new = before.calibration, after.calibration

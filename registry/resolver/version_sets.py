@@ -146,7 +146,7 @@ def satisfying(specifier: Specifier, versions: Sequence[Version]) -> VersionSet:
     Only the versions whose numbers begin as the specifier's do are compared one by one, by
     `packaging`, which knows of local, post- and development releases.
     """
-    start, stop = _neighbours(specifier, versions)
+    start, stop = _neighbors(specifier, versions)
     near = range(start, stop)
     inside = VersionSet.of(i for i in near if specifier.contains(versions[i], prereleases=True))
     below = (1 << start) - 1 if specifier.operator in _BELOW else 0
@@ -154,7 +154,7 @@ def satisfying(specifier: Specifier, versions: Sequence[Version]) -> VersionSet:
     return VersionSet(inside.bits | below | above)
 
 
-def _neighbours(specifier: Specifier, versions: Sequence[Version]) -> tuple[int, int]:
+def _neighbors(specifier: Specifier, versions: Sequence[Version]) -> tuple[int, int]:
     """Return the run of versions whose numbers begin as the specifier's do."""
     if specifier.operator == "===":  # compares texts
         return 0, len(versions)

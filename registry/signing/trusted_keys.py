@@ -9,7 +9,7 @@ import msgspec
 from modpm.core.errors import ModpmError
 from modpm.core.formats import canonical_json
 from modpm.core.formats.digest import Digest, parse_digest
-from modpm.core.formats.names import normalise
+from modpm.core.formats.names import normalize
 from modpm.core.formats.records import (
     Problem,
     Record,
@@ -123,10 +123,10 @@ def trust(namespace: str, key: str | None = None, *, unsigned: bool = False) -> 
         ModpmError: `usage`, if neither is asked; `invalid-name`, `bad-key`, `invalid-digest`,
             `unreadable-file`; what `TrustFile.of_user` raises.
     """
-    normalised, trusted = _named(namespace, key, unsigned=unsigned)
+    normalized, trusted = _named(namespace, key, unsigned=unsigned)
 
     def change(file: TrustFile) -> dict[str, Any]:
-        accepted = {*file.unsigned, *([normalised] if unsigned else [])}
+        accepted = {*file.unsigned, *([normalized] if unsigned else [])}
         if trusted is None:
             return {"unsigned": sorted(accepted)}
         # Of a key that is given twice, the whole one stays.
@@ -135,7 +135,7 @@ def trust(namespace: str, key: str | None = None, *, unsigned: bool = False) -> 
         return {
             "keys": [unique[which] for which in sorted(unique)],
             "unsigned": sorted(accepted),
-            "first_used": _without(file.first_used, normalised),
+            "first_used": _without(file.first_used, normalized),
         }
 
     _change(change)
@@ -158,20 +158,20 @@ def distrust(
     Raises:
         ModpmError: `not-trusted`; as `trust`.
     """
-    normalised, trusted = _named(namespace, key, unsigned=unsigned)
+    normalized, trusted = _named(namespace, key, unsigned=unsigned)
     key_id = None if trusted is None else trusted.key_id
 
     def change(file: TrustFile) -> dict[str, Any]:
-        if unsigned and normalised not in file.unsigned:
-            raise _not_trusted(f"unsigned releases of `{normalised}` are not accepted")
-        keys = [one for one in file.keys if (one.namespace, one.key_id) != (normalised, key_id)]
-        is_first = file.first_used.get(normalised) == key_id is not None
+        if unsigned and normalized not in file.unsigned:
+            raise _not_trusted(f"unsigned releases of `{normalized}` are not accepted")
+        keys = [one for one in file.keys if (one.namespace, one.key_id) != (normalized, key_id)]
+        is_first = file.first_used.get(normalized) == key_id is not None
         if key_id is not None and len(keys) == len(file.keys) and not is_first:
-            raise _not_trusted(f"the key {key_id} is not trusted with `{normalised}`")
+            raise _not_trusted(f"the key {key_id} is not trusted with `{normalized}`")
         return {
             "keys": keys,
-            "unsigned": [one for one in file.unsigned if not unsigned or one != normalised],
-            "first_used": _without(file.first_used, normalised) if is_first else file.first_used,
+            "unsigned": [one for one in file.unsigned if not unsigned or one != normalized],
+            "first_used": _without(file.first_used, normalized) if is_first else file.first_used,
         }
 
     _change(change)
@@ -223,14 +223,14 @@ def _named(namespace: str, key: str | None, *, unsigned: bool) -> tuple[str, Tru
             hint="give the file of a public key, its key id, or `--unsigned`",
             exit_code=2,
         )
-    normalised = normalise(namespace)
+    normalized = normalize(namespace)
     if key is None:
-        return normalised, None
+        return normalized, None
     if key.startswith("sha256:"):
-        return normalised, TrustedKey(namespace=normalised, key_id=parse_digest(key))
+        return normalized, TrustedKey(namespace=normalized, key_id=parse_digest(key))
     public = read_public_key(Path(key))
-    trusted = TrustedKey(namespace=normalised, key_id=public.key_id, public_key=public.pem)
-    return normalised, trusted
+    trusted = TrustedKey(namespace=normalized, key_id=public.key_id, public_key=public.pem)
+    return normalized, trusted
 
 
 def _change(change: Callable[[TrustFile], Mapping[str, Any]]) -> None:

@@ -270,34 +270,34 @@ def test_address_of_a_data_set_is_followed(address: str, monkeypatch: pytest.Mon
     assert asked == ["someone/pets"]
 
 
-# Grey and colour
+# Gray and color
 
 
 def test_images_are_read_in_the_channels_that_are_asked_for(tmp_path: Path) -> None:
     folder = write_classes(tmp_path / "d" / "train", 2).parent
-    colour, grey = load_data(folder, "train"), load_data(folder, "train", channels=1)
-    assert (colour.image_shape, grey.image_shape) == ((3, *SIZE), (1, *SIZE))
+    color, gray = load_data(folder, "train"), load_data(folder, "train", channels=1)
+    assert (color.image_shape, gray.image_shape) == ((3, *SIZE), (1, *SIZE))
     expected = np.asarray(Image.fromarray(pixels(0)).convert("L"))
-    assert np.array_equal(grey.images[0, 0].numpy(), expected)
-    assert grey.notes == ("4 of 4 images are in colour and were read as grey ones",)
+    assert np.array_equal(gray.images[0, 0].numpy(), expected)
+    assert gray.notes == ("4 of 4 images are in color and were read as gray ones",)
 
 
 def test_mixed_images_are_told(tmp_path: Path) -> None:
     write_classes(tmp_path / "train", 2)
-    Image.fromarray(pixels(0)).convert("L").save(tmp_path / "train" / "cat" / "grey.png")
+    Image.fromarray(pixels(0)).convert("L").save(tmp_path / "train" / "cat" / "gray.png")
     data = load_data(tmp_path, "train")
     assert data.image_shape == (3, *SIZE)
-    assert data.notes == ("1 of 5 images are grey and were read as images in colour",)
+    assert data.notes == ("1 of 5 images are gray and were read as images in color",)
 
 
-def test_network_of_grey_images_sees_all_as_grey_in_every_verb(tmp_path: Path) -> None:
+def test_network_of_gray_images_sees_all_as_gray_in_every_verb(tmp_path: Path) -> None:
     write_classes(tmp_path / "d" / "train", 8, mode="L")
     write_classes(tmp_path / "d" / "test", 8)
     run = train_few(tmp_path / "d", tmp_path / "run")
     assert run.input.channels == 1
     said: list[str] = []
     modularize(run, output=tmp_path / "dist", license="MIT", report=said.append)
-    assert said == ["16 of 16 images are in colour and were read as grey ones"]
+    assert said == ["16 of 16 images are in color and were read as gray ones"]
     subject = as_classifier(run)
     judged = run.data("test")
     files = sorted((tmp_path / "d" / "test").rglob("*.png"))

@@ -58,7 +58,7 @@ def repository(port: int) -> Repository:
 
 
 def asks_for_a_password(asked: Asked) -> bool:
-    return asked.authorisation != BASIC
+    return asked.authorization != BASIC
 
 
 def refused(*challenges: str) -> Answer:
@@ -77,8 +77,8 @@ def test_a_password_does_not_follow_a_redirect(log_in: Callable[[str], None]) ->
         assert body is not None
         assert body.read() == BLOB
 
-    assert BASIC in [asked.authorisation for asked in registry.asked]
-    assert [asked.authorisation for asked in store.asked] == [None]
+    assert BASIC in [asked.authorization for asked in registry.asked]
+    assert [asked.authorization for asked in store.asked] == [None]
 
 
 def test_netrc_is_for_nobody_whom_a_registry_names() -> None:
@@ -92,7 +92,7 @@ def test_netrc_is_for_nobody_whom_a_registry_names() -> None:
         with pytest.raises(ModpmError):
             StaticRegistry(f"http://127.0.0.1:{registry.port}").names()
 
-    assert {asked.authorisation for asked in [*store.asked, *registry.asked]} == {None}
+    assert {asked.authorization for asked in [*store.asked, *registry.asked]} == {None}
 
 
 def test_whom_we_are_sent_on_to_cannot_ask_for_the_password(log_in: Callable[[str], None]) -> None:
@@ -108,9 +108,9 @@ def test_whom_we_are_sent_on_to_cannot_ask_for_the_password(log_in: Callable[[st
         with pytest.raises(ModpmError) as caught:
             repository(registry.port).open_blob(digest_bytes(BLOB), 0)
 
-    assert caught.value.code == "not-authorised"
+    assert caught.value.code == "not-authorized"
     assert thief.asked
-    assert {asked.authorisation for asked in thief.asked} == {None}
+    assert {asked.authorization for asked in thief.asked} == {None}
 
 
 def test_a_realm_in_the_open_on_another_server_gets_nothing(log_in: Callable[[str], None]) -> None:
@@ -136,7 +136,7 @@ def test_a_token_is_not_asked_for_where_a_realm_sends_us_on(log_in: Callable[[st
         with pytest.raises(ModpmError):
             repository(registry.port).tags()
 
-    assert {asked.authorisation for asked in thief.asked} <= {None}
+    assert {asked.authorization for asked in thief.asked} <= {None}
 
 
 def test_a_token_to_refresh_is_not_sent_on(home: Path) -> None:
@@ -186,7 +186,7 @@ def test_nobody_leads_from_https_to_plain_text(location: str) -> None:
 @pytest.mark.parametrize("are_two_headers", [False, True])
 def test_the_first_challenge_that_can_be_answered_is(are_two_headers: bool) -> None:
     def ask(asked: Asked) -> Answer:
-        if asked.path.startswith("/token") or asked.authorisation == "Bearer T":
+        if asked.path.startswith("/token") or asked.authorization == "Bearer T":
             return 200, [], TAGS
         bearer = f'Bearer realm="http://{asked.host}/token",service="s",scope="repository:a/b:pull"'
         both = ['Basic realm="r"', bearer]

@@ -17,7 +17,7 @@ class Asked(NamedTuple):
     method: str
     path: str
     host: str
-    authorisation: str | None
+    authorization: str | None
     cookie: str | None
     content: bytes
 

@@ -61,7 +61,7 @@ def test_the_files_say_what_the_server_says(
     assert (data["macs"], data["data"], data["input"]) == (
         1155,
         ["digits"],
-        "grey, 8 \N{MULTIPLICATION SIGN} 8",
+        "gray, 8 \N{MULTIPLICATION SIGN} 8",
     )
 
 

@@ -105,7 +105,7 @@ def test_a_module_says_what_it_is_how_well_and_at_what_cost(
         *(
             "an image shows 7, and nothing else",
             "trained beside 1, 9",
-            "grey, 8 \N{MULTIPLICATION SIGN} 8",
+            "gray, 8 \N{MULTIPLICATION SIGN} 8",
         ),
         *("90.0%", "of 36 images of it", "95.0%", "on 360 images, test", "0.969"),
         *("124 bytes", "268 bytes", "46.3%", "50.0% of the kernels of digits_cnn", "2 of 4"),

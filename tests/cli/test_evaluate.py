@@ -121,7 +121,7 @@ def test_a_damaged_image_is_named_or_skipped_and_counted(tmp_path: Path, classif
 def test_images_are_judged_as_they_are_predicted_whatever_sizes_modules_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Modules of 8 and of 6 pixels, in colour and in grey, see images of 33 x 20."""
+    """Modules of 8 and of 6 pixels, in color and in gray, see images of 33 x 20."""
     modules = [
         tiny_origin().module("cat"),
         tiny_origin(seed=1, size=6, channels=1).module("dog"),

@@ -15,8 +15,8 @@ def test_a_module_is_described_in_words(run: Run, registry: Path) -> None:
     assert (outcome.code, outcome.err) == (0, "")
     assert outcome.out.splitlines()[0] == "digits/7 1.1.0"
     for words in (
-        "recognises   digits/7",
-        "input        grey 8 x 8, mean 0.25, std 0.5",
+        "recognizes   digits/7",
+        "input        gray 8 x 8, mean 0.25, std 0.5",
         "precision 0.950, recall 0.900, average precision 0.969 (360 images, 36 of the class)",
         "27 parameters",
         "digits_cnn of 3 classes, accuracy 97.5%",

@@ -161,8 +161,8 @@ def test_a_composition_can_be_asked_for_otherwise(
     new_project(folder, monkeypatch, "acme/pets", "tiny5/cat")
 
     def labels(*arguments: str) -> list[str]:
-        labelled: list[str] = run("compose", *arguments, "-o", "clf", "--json").data["labels"]
-        return labelled
+        labeled: list[str] = run("compose", *arguments, "-o", "clf", "--json").data["labels"]
+        return labeled
 
     assert labels("acme/pets") == ["tiny/tom", "tiny/dog"]
     assert labels("acme/pets", "--alias", "tiny/dog=rex") == ["tiny/tom", "tiny/rex"]

@@ -42,7 +42,7 @@ def test_bytes_numbers_in_unit_range_and_pillow_images_score_alike() -> None:
     assert torch.equal(of_bytes, module.score_images([photo()]))
 
 
-def test_preprocessing_normalises_as_the_input_contract_says() -> None:
+def test_preprocessing_normalizes_as_the_input_contract_says() -> None:
     module = tiny_origin().module("cat")
     mean, std = (torch.tensor(v).view(1, 3, 1, 1) for v in (module.input.mean, module.input.std))
     expected = (images(2).double() / 255 - mean) / std
@@ -50,22 +50,22 @@ def test_preprocessing_normalises_as_the_input_contract_says() -> None:
     torch.testing.assert_close(found, expected.float())
 
 
-def test_a_colour_image_is_grey_to_a_grey_module_as_pillow_makes_it() -> None:
+def test_a_color_image_is_gray_to_a_gray_module_as_pillow_makes_it() -> None:
     module = tiny_origin(channels=1).module("cat")
-    grey = torch.from_numpy(np.array(photo().convert("L")))[None, None]
-    assert torch.equal(module.score_images(images(1)), module.score_images(grey))
-    assert torch.equal(module.score_images(photo()), module.score_images(grey))
+    gray = torch.from_numpy(np.array(photo().convert("L")))[None, None]
+    assert torch.equal(module.score_images(images(1)), module.score_images(gray))
+    assert torch.equal(module.score_images(photo()), module.score_images(gray))
 
 
-def test_a_grey_image_is_every_colour_to_a_colour_module() -> None:
+def test_a_gray_image_is_every_color_to_a_color_module() -> None:
     module = tiny_origin().module("cat")
-    grey = images(2, channels=1)
-    assert torch.equal(module.score_images(grey), module.score_images(grey.expand(-1, 3, -1, -1)))
+    gray = images(2, channels=1)
+    assert torch.equal(module.score_images(gray), module.score_images(gray.expand(-1, 3, -1, -1)))
 
 
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("size", [(24, 24), (7, 8), (9, 5), (3, 50), (31, 17), (8, 9)])
-def test_pixels_of_any_size_and_colours_score_as_the_image_of_pillow_does(
+def test_pixels_of_any_size_and_colors_score_as_the_image_of_pillow_does(
     size: tuple[int, int], channels: int
 ) -> None:
     chance = torch.Generator().manual_seed(sum(size))

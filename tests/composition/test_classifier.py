@@ -20,11 +20,11 @@ assert_near = partial(torch.testing.assert_close, rtol=1e-4, atol=1e-4)
 
 
 def test_an_independent_module_scores_bit_for_bit_as_it_does_alone() -> None:
-    colour = [tiny_origin().module(name, tiny_origin().some(3)) for name in ("cat", "dog")]
-    grey = tiny_origin(4, channels=1, size=6).module("frog")
+    color = [tiny_origin().module(name, tiny_origin().some(3)) for name in ("cat", "dog")]
+    gray = tiny_origin(4, channels=1, size=6).module("frog")
     other = tiny_origin(5).module("bird")
     photos = [Image.effect_noise((9, 9), 80).convert("RGB") for _ in range(3)]
-    for modules in itertools.combinations([*colour, grey, other], 3):
+    for modules in itertools.combinations([*color, gray, other], 3):
         composed = compose_modules(modules, "independent")
         scores = composed.score_images(photos)
         for i, module in enumerate(modules):
@@ -178,8 +178,8 @@ def test_an_image_that_no_module_claims_is_none_of_the_above() -> None:
         assert prediction.label is None
         assert prediction.probability == pytest.approx(1.0)
         assert prediction.runner_up in {"tiny/cat", "tiny/dog"}
-        (labelled,) = compose_modules(modules, strategy).predict(images(1))
-        assert labelled.label == prediction.runner_up
+        (labeled,) = compose_modules(modules, strategy).predict(images(1))
+        assert labeled.label == prediction.runner_up
 
 
 def test_a_classifier_of_one_label_gives_the_probability_of_its_score() -> None:

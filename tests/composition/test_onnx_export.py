@@ -23,11 +23,11 @@ if TYPE_CHECKING:
 
 
 def mixed_classifier() -> Classifier:
-    """Return one with fused modules, two sizes, grey and colour, and constants of cut kernels."""
-    near, grey, dense = tiny_origin(), tiny_origin(4, channels=1, size=6), dense_origin()
+    """Return one with fused modules, two sizes, gray and color, and constants of cut kernels."""
+    near, gray, dense = tiny_origin(), tiny_origin(4, channels=1, size=6), dense_origin()
     modules = [
         near.module("cat", near.some(1)),
-        grey.module("frog", grey.some(2)),
+        gray.module("frog", gray.some(2)),
         near.module("dog", near.some(3)),
         dense.module("bird", dense.some(4), label="dense/bird", name="dense/bird"),
     ]

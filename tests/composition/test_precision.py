@@ -89,8 +89,8 @@ def test_modules_of_different_precisions_are_composed_apart_but_not_fused() -> N
 def test_a_classifier_is_brought_to_another_precision_by_to(
     dtype: torch.dtype, given: torch.dtype
 ) -> None:
-    origin, grey = tiny_origin(), tiny_origin(4, channels=1, size=6)
-    modules = [origin.module("cat"), grey.module("dog"), dense_origin().module("bird")]
+    origin, gray = tiny_origin(), tiny_origin(4, channels=1, size=6)
+    modules = [origin.module("cat"), gray.module("dog"), dense_origin().module("bird")]
     single, other = (compose_modules(modules, strategy="independent") for _ in range(2))
     other.to(dtype)
     batch = images(3) if given == torch.uint8 else images(3).to(given) / 255
@@ -99,7 +99,7 @@ def test_a_classifier_is_brought_to_another_precision_by_to(
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-def test_images_are_normalised_alike_in_every_precision(dtype: torch.dtype) -> None:
+def test_images_are_normalized_alike_in_every_precision(dtype: torch.dtype) -> None:
     contract = tiny_origin().input
     pixels = images(3).float() / 255
     expected = Preprocessing(contract)(pixels)

@@ -35,7 +35,7 @@ def test_the_probe_batch_never_changes() -> None:
     assert digest_bytes(batch.numpy().tobytes()) == GOLDEN
 
 
-def test_probe_images_are_blocks_of_one_colour() -> None:
+def test_probe_images_are_blocks_of_one_color() -> None:
     batch = probe_batch(contract(1, 16, 24))
 
     for i, side in enumerate([1, 2, 4, 8] * 4):

@@ -31,12 +31,12 @@ def released(module: ClassModule) -> ClassModule:
 
 def pool() -> list[ClassModule]:
     """Return modules of three origins, in an order in which the origins alternate."""
-    near, far, grey = tiny_origin(), tiny_origin(5), tiny_origin(4, channels=1, size=6)
+    near, far, gray = tiny_origin(), tiny_origin(5), tiny_origin(4, channels=1, size=6)
     cut = [
         near.module("cat", near.some(1)),
         far.module("cat", far.some(3)),
         near.module("dog", near.some(2)),
-        grey.module("frog", grey.some(4)),
+        gray.module("frog", gray.some(4)),
         far.module("bird", far.some(5)),
         near.module("bird", near.some(6)),
     ]

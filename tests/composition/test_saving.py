@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 
 
 def mixed_classifier(reject: float | None = 0.25) -> Classifier:
-    near, grey = tiny_origin(), tiny_origin(4, channels=1, size=6)
+    near, gray = tiny_origin(), tiny_origin(4, channels=1, size=6)
     modules = [
         near.module("cat", near.some(1)),
-        grey.module("frog"),
+        gray.module("frog"),
         near.module("dog", near.some(2)),
     ]
     return compose_modules(modules, reject=reject)

@@ -94,7 +94,7 @@ class TinyOrigin:
         network: Its architecture.
         seed: Of everything random in it.
         size: Height and width of its images.
-        channels: 3 for colour, 1 for grey.
+        channels: 3 for color, 1 for gray.
         has_generators: Whether it gets mask generators.
         namespace: Of the modules cut out of it.
     """

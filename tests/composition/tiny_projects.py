@@ -42,13 +42,13 @@ def run(*arguments: str | Path) -> Outcome:
 
 
 def tiny_modules() -> list[ClassModule]:
-    """Return modules of three origins: colour `tiny`, colour `tiny5`, and grey `tiny4`."""
-    near, far, grey = tiny_origin(), tiny_origin(5), tiny_origin(4, channels=1, size=6)
+    """Return modules of three origins: color `tiny`, color `tiny5`, and gray `tiny4`."""
+    near, far, gray = tiny_origin(), tiny_origin(5), tiny_origin(4, channels=1, size=6)
     return [
         near.module("cat", near.some(1)),
         near.module("dog", near.some(2)),
         far.module("cat", far.some(3)),
-        grey.module("frog", grey.some(4)),
+        gray.module("frog", gray.some(4)),
     ]
 
 

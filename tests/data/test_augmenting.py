@@ -87,8 +87,8 @@ def test_half_of_the_images_are_mirrored() -> None:
 
 def test_every_place_is_cut_equally_often() -> None:
     batch = torch.arange(64.0).view(1, 1, 8, 8).expand(9000, 1, 8, 8)
-    centres = augment(batch, _generator(0), is_mirrored=False)[:, 0, 4, 4]
-    counts = torch.bincount(centres.long())
+    centers = augment(batch, _generator(0), is_mirrored=False)[:, 0, 4, 4]
+    counts = torch.bincount(centers.long())
     counts = counts[counts > 0]
     assert len(counts) == 9
     assert counts.min().item() > 850  # 1,000 each; five standard deviations are 149

@@ -66,7 +66,7 @@ def test_image_and_label_belong_together(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("spelling", ["val", "valid", "Validation"])
-def test_folders_of_splits_are_recognised(tmp_path: Path, spelling: str) -> None:
+def test_folders_of_splits_are_recognized(tmp_path: Path, spelling: str) -> None:
     for name, n in (("train", 4), ("test", 3), (spelling, 2)):
         _write(tmp_path / "pets" / name, n=n)
     loaded = [load_data(tmp_path / "pets", name) for name in ("train", "test", "validation")]
@@ -195,19 +195,19 @@ def test_size_that_is_asked_for_is_given_without_a_note(tmp_path: Path) -> None:
         load_data(folder, "train", image_size=(0, 4))
 
 
-def test_grey_images_have_one_channel_only_if_all_are_grey(tmp_path: Path) -> None:
+def test_gray_images_have_one_channel_only_if_all_are_gray(tmp_path: Path) -> None:
     for name in CLASSES:
         (tmp_path / "train" / name).mkdir(parents=True)
         _random_image(1, mode="L").save(tmp_path / "train" / name / "0.png")
         sixteen_bits = np.asarray(_random_image(2, mode="L")).astype(np.uint16) * 257
         Image.fromarray(sixteen_bits).save(tmp_path / "train" / name / "1.png")
-    grey = load_data(tmp_path, "train")
-    assert grey.image_shape == (1, 5, 6)
-    assert np.array_equal(grey.images[1, 0].numpy(), np.asarray(_random_image(2, mode="L")))
+    gray = load_data(tmp_path, "train")
+    assert gray.image_shape == (1, 5, 6)
+    assert np.array_equal(gray.images[1, 0].numpy(), np.asarray(_random_image(2, mode="L")))
     _random_image(3).save(tmp_path / "train" / "ant" / "2.png")
     mixed = load_data(tmp_path, "train")
     assert mixed.image_shape == (3, 5, 6)
-    assert torch.equal(mixed.images[0], grey.images[0].expand(3, 5, 6))
+    assert torch.equal(mixed.images[0], gray.images[0].expand(3, 5, 6))
 
 
 def test_enormous_images_are_refused_before_they_are_decoded(tmp_path: Path) -> None:

@@ -246,7 +246,7 @@ def test_statistics_are_kept(photos: Path, monkeypatch: pytest.MonkeyPatch) -> N
     def fail(_pixels: object) -> None:
         pytest.fail("pixels are read")
 
-    monkeypatch.setattr("modpm.core.data.normalisation.moments_of", fail)
+    monkeypatch.setattr("modpm.core.data.normalization.moments_of", fail)
     again = load_data(photos, "train")
     assert default_statistics(again.select(part)) == expected
 

@@ -1,4 +1,4 @@
-"""Every mode of image becomes 8-bit grey or colour without losing what it shows."""
+"""Every mode of image becomes 8-bit gray or color without losing what it shows."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import ExifTags, Image
 
-from modpm.core.data.pixels import fit, is_grey, to_eight_bits, upright, upright_size
+from modpm.core.data.pixels import fit, is_gray, to_eight_bits, upright, upright_size
 
 
 def _reopened(image: Image.Image, kind: str = "PNG", **options: object) -> Image.Image:
@@ -25,11 +25,11 @@ def _ramp() -> np.ndarray:
 def test_sixteen_bits_are_scaled_and_not_clipped(kind: str) -> None:
     image = _reopened(Image.fromarray(_ramp().astype(np.uint16) * 257), kind)
     assert image.mode.startswith("I")
-    assert is_grey(image)
+    assert is_gray(image)
     assert np.array_equal(np.asarray(to_eight_bits(image)), _ramp())
 
 
-def test_sixteen_bit_portable_grey_map_is_scaled() -> None:
+def test_sixteen_bit_portable_gray_map_is_scaled() -> None:
     encoded = b"P5 2 1 65535\n" + bytes([0xFF, 0xFF, 0x80, 0x80])
     eight_bits = to_eight_bits(Image.open(BytesIO(encoded)))
     assert np.asarray(eight_bits).tolist() == [[255, 128]]
@@ -37,16 +37,16 @@ def test_sixteen_bit_portable_grey_map_is_scaled() -> None:
 
 @pytest.mark.parametrize("mode", ["RGBA", "LA"])
 def test_transparency_is_laid_on_white(mode: str) -> None:
-    n_colours = len(mode) - 1
-    clear = Image.new(mode, (2, 2), (*[7] * n_colours, 0))
-    solid = Image.new(mode, (2, 2), (*[7] * n_colours, 255))
-    half = Image.new(mode, (2, 2), (*[0] * n_colours, 128))
+    n_colors = len(mode) - 1
+    clear = Image.new(mode, (2, 2), (*[7] * n_colors, 0))
+    solid = Image.new(mode, (2, 2), (*[7] * n_colors, 255))
+    half = Image.new(mode, (2, 2), (*[0] * n_colors, 128))
     values = [np.unique(np.asarray(to_eight_bits(_reopened(i)))) for i in (clear, solid, half)]
     assert [value.tolist() for value in values] == [[255], [7], [127]]
     assert to_eight_bits(clear).mode == ("RGB" if mode == "RGBA" else "L")
 
 
-def test_transparent_colour_of_a_palette_is_laid_on_white() -> None:
+def test_transparent_color_of_a_palette_is_laid_on_white() -> None:
     image = Image.new("P", (1, 2))
     image.putpalette([10, 20, 30, 40, 50, 60])
     image.putpixel((0, 1), 1)
@@ -54,19 +54,19 @@ def test_transparent_colour_of_a_palette_is_laid_on_white() -> None:
     assert np.asarray(eight_bits).reshape(2, 3).tolist() == [[255, 255, 255], [40, 50, 60]]
 
 
-def test_palette_becomes_colour() -> None:
+def test_palette_becomes_color() -> None:
     image = Image.new("P", (1, 1))
     image.putpalette([10, 20, 30])
     assert np.asarray(to_eight_bits(_reopened(image))).ravel().tolist() == [10, 20, 30]
 
 
-def test_four_inks_become_colour() -> None:
+def test_four_inks_become_color() -> None:
     image = _reopened(Image.new("CMYK", (8, 8), (0, 255, 255, 0)), "TIFF")
     assert image.mode == "CMYK"
     assert np.asarray(to_eight_bits(image))[0, 0].tolist() == [255, 0, 0]
 
 
-def test_black_and_white_becomes_grey() -> None:
+def test_black_and_white_becomes_gray() -> None:
     image = _reopened(Image.fromarray(np.array([[True, False]])))
     assert image.mode == "1"
     assert np.asarray(to_eight_bits(image)).tolist() == [[255, 0]]

@@ -52,7 +52,7 @@ def test_cifar10_has_its_published_statistics(shared_data: Path) -> None:
     assert std == pytest.approx([0.2467, 0.2429, 0.2616], abs=1e-4)
 
 
-def test_mnist_is_grey_and_its_digits_are_named(shared_data: Path) -> None:
+def test_mnist_is_gray_and_its_digits_are_named(shared_data: Path) -> None:
     data = load_data(shared_data / "mnist", "test")
     assert data.image_shape == (1, 28, 28)
     assert data.classes == tuple("0123456789")

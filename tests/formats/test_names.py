@@ -31,7 +31,7 @@ def test_parse_and_str_are_inverse(namespace: str, name: str) -> None:
         ("mnist/7", "mnist/7"),
     ],
 )
-def test_names_are_normalised_like_python_projects(text: str, normal: str) -> None:
+def test_names_are_normalized_like_python_projects(text: str, normal: str) -> None:
     assert str(ModuleName.parse(text)) == normal
 
 

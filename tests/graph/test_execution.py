@@ -224,11 +224,11 @@ def test_joined_passes_train_as_plain_ones_do(make: Callable[[], GraphNetwork]) 
     assert len(joined._plan(("mean",), (), is_fast=True)) < len(plain._steps)
     for network in (joined, plain):
         network.train()
-        optimiser = torch.optim.SGD(network.parameters(), 0.1)
+        optimizer = torch.optim.SGD(network.parameters(), 0.1)
         for _ in range(3):
-            optimiser.zero_grad()
+            optimizer.zero_grad()
             network(batch()).square().sum().backward()
-            optimiser.step()
+            optimizer.step()
     for name, tensor in joined.state_dict().items():
         torch.testing.assert_close(tensor, plain.state_dict()[name])
 

@@ -114,7 +114,7 @@ class StochasticDepthOfNumPy(Network):
         return self.head(x + self.again(x))
 
 
-class OwnStandardisation(Network):
+class OwnStandardization(Network):
     def forward(self, x: Tensor) -> Tensor:
         weight = self.conv.weight
         weight = (weight - weight.mean((1, 2, 3), keepdim=True)) / weight.std(
@@ -250,7 +250,7 @@ class ComplexNumbers(Network):
         (StochasticDepthByBernoulli, "unsupported-operator", "aten.new_empty"),
         (StochasticDepthOfPython, "unsupported-control-flow", "draws by chance"),
         (StochasticDepthOfNumPy, "unsupported-control-flow", "draws by chance"),
-        (OwnStandardisation, "unsupported-operator", "the parameter `conv.weight`"),
+        (OwnStandardization, "unsupported-operator", "the parameter `conv.weight`"),
         (GatedByParameter, "unsupported-operator", "the parameter `linear.bias`"),
         (WithoutGradients, "unsupported-operator", "without gradients"),
         (Detached, "unsupported-operator", "gradients"),
@@ -303,14 +303,14 @@ def orthogonal(network: Network) -> None:
 
 
 @pytest.mark.parametrize(
-    "normalise",
+    "normalize",
     [weight_norm, spectral_norm, hooked_weight_norm, hooked_spectral_norm, orthogonal],
 )
-def test_a_weight_that_is_normalised_is_refused_with_the_line_that_calls_its_layer(
-    normalise: Callable[[Network], None],
+def test_a_weight_that_is_normalized_is_refused_with_the_line_that_calls_its_layer(
+    normalize: Callable[[Network], None],
 ) -> None:
     network = Ordinary()
-    normalise(network)
+    normalize(network)
     error = refusal_of(network)
     assert (error.code, error.where) == ("unsupported-operator", line_of(Ordinary))
     assert error.hint is not None
@@ -351,7 +351,7 @@ def test_a_dropout_that_is_off_in_training_is_no_node() -> None:
 
 
 class FrozenNorm(Network):
-    """A normalisation that stays in evaluation mode, as people freeze it."""
+    """A normalization that stays in evaluation mode, as people freeze it."""
 
     def train(self, mode: bool = True) -> FrozenNorm:
         super().train(mode)

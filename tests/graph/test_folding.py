@@ -1,4 +1,4 @@
-"""Networks that predict with batch normalisations folded into the layers before."""
+"""Networks that predict with batch normalizations folded into the layers before."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ def test_a_layer_takes_in_what_follows_it_with_or_without_constants_of_its_own(
     assert operators(folded) == ["conv2d"]
 
 
-def test_a_normalisation_stays_where_its_layer_is_read_otherwise_or_is_none() -> None:
+def test_a_normalization_stays_where_its_layer_is_read_otherwise_or_is_none() -> None:
     twice = graph_of(conv("c"), norm("n", "c"), Node("s", "add", ("c", "n")))
     before = graph_of(norm("n", "x"), Node("r", "relu", ("n",)), conv("c", "r"))
     after = graph_of(conv("c"), Node("r", "relu", ("c",)), norm("n", "r"))

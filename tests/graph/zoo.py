@@ -25,7 +25,7 @@ def conv_bn(
 
 
 class Bottleneck(nn.Module):
-    """DenseNet: normalise, activate, convolve; then join to what was there."""
+    """DenseNet: normalize, activate, convolve; then join to what was there."""
 
     def __init__(self, inputs: int, growth: int) -> None:
         super().__init__()
@@ -585,7 +585,7 @@ class LayerNormOfChannels(nn.Module):
 
 
 class VectorNorm(nn.Module):
-    """A classifier of several layers with batch normalisation of vectors."""
+    """A classifier of several layers with batch normalization of vectors."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -653,7 +653,7 @@ ZOO: dict[str, Callable[[], nn.Module]] = {
 
 
 def create(name: str) -> nn.Module:
-    """Return a network in double precision whose normalisations are not trivial."""
+    """Return a network in double precision whose normalizations are not trivial."""
     torch.manual_seed(0)
     network = ZOO[name]().double()
     for layer in network.modules():

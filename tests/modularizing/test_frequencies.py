@@ -8,7 +8,7 @@ import pytest
 import torch
 from tests.modularizing.test_metrics import naive_mean
 
-from modpm.core.data import normalise
+from modpm.core.data import normalize
 from modpm.core.modularizing.modularization import cohesion
 from modpm.core.modularizing.origin import aligned
 from modpm.core.training import inference
@@ -34,7 +34,7 @@ def test_streamed_counts_are_those_of_one_pass_over_each_class(
         images = data.images[data.labels == i]
         assert int(found.n_samples[i]) == len(images)
         with torch.inference_mode():
-            prepared = normalise(images, origin.contract.mean, origin.contract.std)
+            prepared = normalize(images, origin.contract.mean, origin.contract.std)
             masks = origin.network.run(prepared, tuple(nodes.values()))
         for conv, node in nodes.items():
             assert torch.equal(found.counts[conv][i], (masks[node] > 0).sum(0))

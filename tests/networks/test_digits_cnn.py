@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch.nn.functional import cross_entropy
 
-from modpm.core.data import default_statistics, load_data, normalise
+from modpm.core.data import default_statistics, load_data, normalize
 from modpm.core.networks import create
 
 
@@ -13,15 +13,15 @@ def test_digits_cnn_learns_the_digits_in_eight_epochs() -> None:
     torch.manual_seed(0)
     train, test = load_data("digits", "train"), load_data("digits", "test")
     mean, std = default_statistics(train)
-    images = normalise(train.images, mean, std)
+    images = normalize(train.images, mean, std)
     network = create("digits_cnn", 10, in_channels=1)
-    optimiser = torch.optim.SGD(network.parameters(), lr=0.05, momentum=0.9, nesterov=True)
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.05, momentum=0.9, nesterov=True)
     for _ in range(8):
         for part in torch.randperm(len(train)).chunk(20):
-            optimiser.zero_grad()
+            optimizer.zero_grad()
             torch.autograd.backward(cross_entropy(network(images[part]), train.labels[part]))
-            optimiser.step()
+            optimizer.step()
     with torch.inference_mode():
-        predicted = network.eval()(normalise(test.images, mean, std)).argmax(1)
+        predicted = network.eval()(normalize(test.images, mean, std)).argmax(1)
     # Measured 0.989 with ten epochs; 450 images, so three standard deviations are 0.015.
     assert (predicted == test.labels).float().mean() >= 0.97

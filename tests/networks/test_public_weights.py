@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 import torch
 
-from modpm.core.data import load_data, normalise
+from modpm.core.data import load_data, normalize
 from modpm.core.networks import create, load_initial_weights
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ def _is_right(shared_data: Path, data: ImageData) -> Tensor:
     load_initial_weights(network, shared_data / "weights" / "resnet20-cifar10.safetensors")
     with torch.inference_mode():
         images = data.images.contiguous(memory_format=torch.channels_last)
-        parts = [normalise(images[i : i + 500], MEAN, STD) for i in range(0, len(data), 500)]
+        parts = [normalize(images[i : i + 500], MEAN, STD) for i in range(0, len(data), 500)]
         predicted = [network(part).argmax(1) for part in parts]
     return torch.cat(predicted) == data.labels
 

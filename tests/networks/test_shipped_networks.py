@@ -49,9 +49,7 @@ def test_network_has_the_layers_of_its_paper(arch: str) -> None:
 @pytest.mark.parametrize("arch", ARCHITECTURES)
 @pytest.mark.parametrize("size", [8, 28, 32, 40])
 @pytest.mark.parametrize("in_channels", [1, 3])
-def test_network_takes_images_of_any_size_and_colour(
-    arch: str, size: int, in_channels: int
-) -> None:
+def test_network_takes_images_of_any_size_and_color(arch: str, size: int, in_channels: int) -> None:
     network = create(arch, 7, in_channels, width=0.05)
     check_network(network, (in_channels, size, size + 3), 7)
 

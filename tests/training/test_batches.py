@@ -45,7 +45,7 @@ def test_batches_of_equal_chance_are_equal() -> None:
     assert first.labels.tolist() == [1, 1, 0, 1, 1]
 
 
-def test_batches_are_normalised_and_channels_last() -> None:
+def test_batches_are_normalized_and_channels_last() -> None:
     images = some_images().batch(torch.arange(20), seeded_generator(0, 0, 1)).images
     assert images.shape == (20, 3, 8, 8)
     assert images.is_contiguous(memory_format=torch.channels_last)

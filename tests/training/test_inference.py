@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from modpm.core.data import normalise
+from modpm.core.data import normalize
 from modpm.core.formats.manifest import InputContract
 from modpm.core.graph import GraphNetwork, build, trace
 from modpm.core.networks import create
@@ -42,7 +42,7 @@ def test_batches_give_what_all_images_at_once_give(
     assert told == [(7, 17), (14, 17), (17, 17)]
     assert all(torch.equal(network.state_dict()[name], was) for name, was in before.items())
     with torch.no_grad():
-        expected = network.eval().run(normalise(images, CONTRACT.mean, CONTRACT.std), names)
+        expected = network.eval().run(normalize(images, CONTRACT.mean, CONTRACT.std), names)
     network.train()
     for name in names:
         torch.testing.assert_close(values[name], expected[name], rtol=ROUNDED, atol=ROUNDED)
@@ -54,7 +54,7 @@ def test_batches_give_what_all_images_at_once_give(
 def test_an_output_is_what_predicting_gives(network: GraphNetwork) -> None:
     outputs = predict(network, some_images(9), normalizing(CONTRACT))
     with torch.no_grad():
-        batch = normalise(some_images(9), CONTRACT.mean, CONTRACT.std)
+        batch = normalize(some_images(9), CONTRACT.mean, CONTRACT.std)
         predicted = network.eval().predict(batch)
         unfolded = network(batch)
     network.train()

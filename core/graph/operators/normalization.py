@@ -1,4 +1,4 @@
-"""Normalisations by the batch, by groups of channels and by all channels of a pixel."""
+"""Normalizations by the batch, by groups of channels and by all channels of a pixel."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 
 
 class UncountedBatchNorm(nn.modules.batchnorm._BatchNorm):  # noqa: SLF001 - torch names no base of the two
-    """A batch normalisation without its batch counter, which a fixed momentum never reads.
+    """A batch normalization without its batch counter, which a fixed momentum never reads.
 
     Attributes:
         n_trainings: How often it was put to training, where it changes its running statistics
@@ -73,11 +73,11 @@ class UncountedBatchNorm(nn.modules.batchnorm._BatchNorm):  # noqa: SLF001 - tor
 
 
 class UncountedBatchNorm1d(UncountedBatchNorm, nn.BatchNorm1d):
-    """Batch normalisation of vectors."""
+    """Batch normalization of vectors."""
 
 
 class UncountedBatchNorm2d(UncountedBatchNorm, nn.BatchNorm2d):
-    """Batch normalisation of images."""
+    """Batch normalization of images."""
 
 
 def _batch_norm_layer(node: Node, shapes: Shapes) -> nn.Module:
@@ -95,7 +95,7 @@ def _batch_norm_layer(node: Node, shapes: Shapes) -> nn.Module:
 def _batch_norm(t: Translator, a: Arguments) -> View:
     mean, variance, value = a["running_mean"], a["running_var"], t.node_value(a["input"])
     if mean is None or variance is None:
-        raise UntranslatableError("it normalises by the batch, also in evaluation mode")
+        raise UntranslatableError("it normalizes by the batch, also in evaluation mode")
     if not a["training"]:
         return _frozen_batch_norm(t, a, value)
     return t.emit(
@@ -107,7 +107,7 @@ def _batch_norm(t: Translator, a: Arguments) -> View:
 
 
 def _frozen_batch_norm(t: Translator, a: Arguments, value: View) -> View:
-    """Express a normalisation by the running statistics in training too: one product and sum."""
+    """Express a normalization by the running statistics in training too: one product and sum."""
     rate = (a["running_var"].tensor + a["eps"]).rsqrt()
     weight, bias = a["weight"] or Constant(torch.ones_like(rate)), a["bias"]
     scale = weight.computed(weight.tensor * rate)
@@ -129,7 +129,7 @@ class GroupNorm(Affine):
         self.n_groups, self.eps = n_groups, eps
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return the normalised groups."""
+        """Return the normalized groups."""
         return F.group_norm(x, self.n_groups, self.weight, self.bias, self.eps)
 
 
@@ -157,7 +157,7 @@ class ChannelNorm(Affine):
         self.eps = eps
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return the normalised channels."""
+        """Return the normalized channels."""
         channels_last = x.movedim(1, -1)
         shape = channels_last.shape[-1:]
         normal = F.layer_norm(channels_last, shape, self.weight, self.bias, self.eps)

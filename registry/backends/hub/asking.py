@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     import httpx2
 
-BAD, UNAUTHORISED, FORBIDDEN, MISSING, CONFLICT, STALE = 400, 401, 403, 404, 409, 412
+BAD, UNAUTHORIZED, FORBIDDEN, MISSING, CONFLICT, STALE = 400, 401, 403, 404, 409, 412
 
 NONSENSE = "its answer cannot be understood"
 
@@ -65,7 +65,7 @@ class DeniedError(RefusalError):
     """What the Hub does not do for who asks."""
 
     words = (
-        *("the Hub does not allow this", "not-authorised"),
+        *("the Hub does not allow this", "not-authorized"),
         "log in with `modpm login`, with a token that may do this",
     )
 
@@ -86,7 +86,7 @@ class Hub:
         """Return the Hub of `HF_ENDPOINT`, as the user whose token huggingface_hub keeps.
 
         Raises:
-            ModpmError: `not-authorised`, if there should be a token and is none;
+            ModpmError: `not-authorized`, if there should be a token and is none;
                 `insecure-http`; `invalid-environment`.
         """
         is_nobody = constants.HF_HUB_DISABLE_IMPLICIT_TOKEN
@@ -101,7 +101,7 @@ class Hub:
 
         Raises:
             MissingError: Code `missing-file`.
-            RefusalError: Any other answer that is an error: `not-authorised` or `network-failed`.
+            RefusalError: Any other answer that is an error: `not-authorized` or `network-failed`.
             ModpmError: `network-failed`, `rate-limited`.
         """
         return persistently(partial(self._ask_once, request, where, is_known=is_known), where)
@@ -183,7 +183,7 @@ def kept_token(where: str) -> str | None:
     except Exception:  # noqa: BLE001 -- a server may be asked for it, by the library's own means
         why = "no token was given for `HF_OIDC_RESOURCE`"
     # Not where it was caught: what the library raises may hold a token.
-    raise DeniedError(UNAUTHORISED, where, why)
+    raise DeniedError(UNAUTHORIZED, where, why)
 
 
 def field(answer: object, name: str, where: str) -> Any:  # noqa: ANN401 -- any value
@@ -218,9 +218,9 @@ def _refusal(response: httpx2.Response, where: str, told: str) -> RefusalError:
     # Who is not known is told so of a repository that is missing, too.
     is_reading = response.request.method in {"GET", "HEAD"} and "/whoami" not in str(response.url)
     is_wrong_token = response.headers.get("X-Error-Message") == _WRONG_TOKEN
-    if not error_code and status == UNAUTHORISED and is_reading and not is_wrong_token:
+    if not error_code and status == UNAUTHORIZED and is_reading and not is_wrong_token:
         error_code = "RepoNotFound"
     if error_code in _NOT_THERE:
         return MissingError(status, where, _NOT_THERE[error_code])
-    kind = DeniedError if status in {UNAUTHORISED, FORBIDDEN} else RefusalError
+    kind = DeniedError if status in {UNAUTHORIZED, FORBIDDEN} else RefusalError
     return kind(status, where, told)

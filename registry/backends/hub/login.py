@@ -11,15 +11,15 @@ from huggingface_hub import get_token
 from modpm.core.errors import ModpmError
 from modpm.registry.backends.hub.asking import Hub, RefusalError, endpoint, field, kept_token
 
-_ORGANISATIONS_PREFIX = "api_org"
+_ORGANIZATIONS_PREFIX = "api_org"
 
 
 @dataclass(frozen=True)
 class Identity:
-    """Who is logged in, with the organisations that the user belongs to, sorted."""
+    """Who is logged in, with the organizations that the user belongs to, sorted."""
 
     name: str
-    organisations: tuple[str, ...]
+    organizations: tuple[str, ...]
     endpoint: str
 
 
@@ -30,11 +30,11 @@ def login(token: str) -> Identity:
         token: The token; it is shown nowhere.
 
     Raises:
-        ModpmError: `not-authorised`, if the Hub does not know the token; `network-failed`,
+        ModpmError: `not-authorized`, if the Hub does not know the token; `network-failed`,
             `rate-limited`.
     """
-    if not token.strip() or token.startswith(_ORGANISATIONS_PREFIX):
-        raise _not_a_token("it is empty" if not token.strip() else "it is an organisation's")
+    if not token.strip() or token.startswith(_ORGANIZATIONS_PREFIX):
+        raise _not_a_token("it is empty" if not token.strip() else "it is an organization's")
     identity = _identity(token.strip())
     failure = None
     try:
@@ -61,13 +61,13 @@ def whoami() -> Identity:
     """Return who is logged in.
 
     Raises:
-        ModpmError: `not-authorised`, if nobody is; `network-failed`, `rate-limited`.
+        ModpmError: `not-authorized`, if nobody is; `network-failed`, `rate-limited`.
     """
     token = kept_token(endpoint())
     if token is None:
         raise ModpmError(
             "nobody is logged in to the Hub",
-            code="not-authorised",
+            code="not-authorized",
             where=endpoint(),
             hint="log in with `modpm login`",
         )
@@ -81,15 +81,15 @@ def _identity(token: str) -> Identity:
     except RefusalError as refusal:
         raise _not_a_token(refusal.why or "it is refused") from None
     name = str(field(answer, "name", place))
-    organisations = answer.get("orgs") or []
-    names = sorted(str(field(each, "name", place)) for each in organisations)
+    organizations = answer.get("orgs") or []
+    names = sorted(str(field(each, "name", place)) for each in organizations)
     return Identity(name, tuple(names), place)
 
 
 def _not_a_token(why: str) -> ModpmError:
     return ModpmError(
         "the Hub does not accept this token",
-        code="not-authorised",
+        code="not-authorized",
         where=endpoint(),
         why=why,
         hint=f"make one that may write at {endpoint()}/settings/tokens",

@@ -18,7 +18,7 @@ _OWNER = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,94}[A-Za-z0-9])?")
 
 
 def owner_of(location: str) -> str:
-    """Return the user or organisation whose repositories a registry, `hf://OWNER`, is.
+    """Return the user or organization whose repositories a registry, `hf://OWNER`, is.
 
     Raises:
         ModpmError: `unknown-registry-kind`.
@@ -26,7 +26,7 @@ def owner_of(location: str) -> str:
     owner = location.partition("://")[2]
     if _OWNER.fullmatch(owner) is None or "--" in owner or ".." in owner:
         raise ModpmError(
-            f"`{location[:200]}` names no user or organisation of the Hub",
+            f"`{location[:200]}` names no user or organization of the Hub",
             code="unknown-registry-kind",
             hint="write `hf://ORG`; each of its modules is a repository there",
             exit_code=2,

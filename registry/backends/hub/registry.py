@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 
 class HubRegistry:
-    """The modules that a user or organisation has on the Hub, at `hf://OWNER`.
+    """The modules that a user or organization has on the Hub, at `hf://OWNER`.
 
     The endpoint is that of `HF_ENDPOINT` and the token that of huggingface_hub's own store, both
     as they are when the registry is opened.
@@ -108,7 +108,7 @@ class HubRegistry:
 
         Raises:
             ModpmError: `version-taken`, `invalid-name`, `invalid-card`, `busy`, `truncated`,
-                `wrong-digest`; what the Hub does is `not-authorised`, `rate-limited`,
+                `wrong-digest`; what the Hub does is `not-authorized`, `rate-limited`,
                 `network-failed`.
         """
         for distribution in distributions:

@@ -14,7 +14,7 @@ from urllib.parse import urlencode, urlsplit
 
 from modpm.core.formats import canonical_json
 from modpm.registry.backends import plain_http
-from modpm.registry.backends.refusals import not_authorised
+from modpm.registry.backends.refusals import not_authorized
 from modpm.registry.backends.web import Request, origin_of
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ class Credentials:
 
 
         Raises:
-            ModpmError: `not-authorised`, if the stored credentials cannot be read.
+            ModpmError: `not-authorized`, if the stored credentials cannot be read.
             ServerFault: The server of tokens cannot be reached.
         """
         for challenge in (each for header in challenges for each in parse(header)):
@@ -193,4 +193,4 @@ def _host_of(key: str) -> str:
 def _unreadable(host: str) -> ModpmError:
     why = "Docker's `config.json`, or the helper that it names, is damaged"
     hint = "run `docker login` or `oras login` again"
-    return not_authorised("the stored credentials cannot be read", f"oci://{host}", why, hint)
+    return not_authorized("the stored credentials cannot be read", f"oci://{host}", why, hint)

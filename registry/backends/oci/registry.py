@@ -33,7 +33,7 @@ from modpm.registry.backends.oci.server import (
     NOT_ALLOWED,
     NOT_FOUND,
     OK,
-    UNAUTHORISED,
+    UNAUTHORIZED,
     Endpoint,
     Server,
 )
@@ -180,7 +180,7 @@ class OciRegistry:
                     raise self._no_catalogue()
                 yield from filter(None, (self._module_of(name, namespace) for name in page))
         except ModpmError as error:
-            if error.code in {"not-authorised", "read-only-registry"}:
+            if error.code in {"not-authorized", "read-only-registry"}:
                 raise self._no_catalogue() from None
             raise
 
@@ -293,7 +293,7 @@ class OciRegistry:
     @cached_property
     def _answers(self) -> bool:
         """Whether the server speaks the OCI distribution protocol."""
-        accepted = (OK, UNAUTHORISED, FORBIDDEN, NOT_FOUND, NOT_ALLOWED)
+        accepted = (OK, UNAUTHORIZED, FORBIDDEN, NOT_FOUND, NOT_ALLOWED)
         ask = partial(self._server.ask, Request("GET", "/v2/"), *accepted)
         response = persistently(ask, self.location)
         response.close()

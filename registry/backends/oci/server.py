@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Self
 from modpm.core.errors import ModpmError
 from modpm.registry.backends import plain_http
 from modpm.registry.backends.oci.credentials import Credentials
-from modpm.registry.backends.refusals import network_failed, not_authorised
+from modpm.registry.backends.refusals import network_failed, not_authorized
 from modpm.registry.backends.web import NotEncryptedFault, Request, Web, origin_of
 
 if TYPE_CHECKING:
     import httpx2
 
 OK, CREATED, ACCEPTED, PARTIAL_CONTENT = 200, 201, 202, 206
-UNAUTHORISED, FORBIDDEN, NOT_FOUND, NOT_ALLOWED = 401, 403, 404, 405
+UNAUTHORIZED, FORBIDDEN, NOT_FOUND, NOT_ALLOWED = 401, 403, 404, 405
 
 _OTHER_NAMES = {"docker.io": "registry-1.docker.io", "index.docker.io": "registry-1.docker.io"}
 
@@ -61,7 +61,7 @@ class Server:
         self.scheme = endpoint.scheme
         self.web = web or Web(self.location)
         self._credentials = Credentials(self.web, endpoint)
-        self._authorisation: dict[str, str] = {}
+        self._authorization: dict[str, str] = {}
 
     @property
     def location(self) -> str:
@@ -77,16 +77,16 @@ class Server:
 
         Raises:
             ServerFault: Asking again may help.
-            ModpmError: `network-failed`, `not-authorised`, `read-only-registry`.
+            ModpmError: `network-failed`, `not-authorized`, `read-only-registry`.
         """
         request = replace(request, url=self.url(request.url))
         response = self._send(request)
-        if response.status_code in {UNAUTHORISED, FORBIDDEN} and self._is_ours(str(response.url)):
+        if response.status_code in {UNAUTHORIZED, FORBIDDEN} and self._is_ours(str(response.url)):
             # Whom we were sent on to is not asked who he wants to hear from.
             answer = self._credentials.answer(response.headers.get_list("WWW-Authenticate"))
             if answer is not None:
                 response.close()
-                self._authorisation = answer
+                self._authorization = answer
                 response = self._send(request)
         if response.status_code in accepted:
             return response
@@ -111,13 +111,13 @@ class Server:
 
     def _send(self, request: Request) -> httpx2.Response:
         is_ours = self._is_ours(request.url)
-        own = self._authorisation if is_ours else {}
+        own = self._authorization if is_ours else {}
         try:
             return self.web.ask(replace(request, headers={**request.headers, **own}))
         except NotEncryptedFault:
             if not (is_ours and plain_http.may_be(self.host)):
                 raise
-        self._authorisation, self.scheme = {}, "http"
+        self._authorization, self.scheme = {}, "http"
         self._credentials = Credentials(self.web, replace(self._endpoint, scheme="http"))
         return self._send(replace(request, url=f"http{request.url.removeprefix('https')}"))
 
@@ -128,13 +128,13 @@ class Server:
     def _refusal(self, response: httpx2.Response) -> ModpmError:
         status = response.status_code
         why = self.web.told(response)
-        if status in {UNAUTHORISED, FORBIDDEN}:
+        if status in {UNAUTHORIZED, FORBIDDEN}:
             hint = (
                 f"run `docker login {self.host}` or `oras login {self.host}`; the name may also be "
                 "wrong, or your account may not do this"
             )
             what = "the registry does not accept these credentials"
-            return not_authorised(what, self.location, why, hint)
+            return not_authorized(what, self.location, why, hint)
         if status == NOT_ALLOWED:
             what, hint = "the registry does not allow this", "it may be read-only; ask its keeper"
             where = self.location

@@ -46,7 +46,7 @@ class Account(NamedTuple):
     """Who a token belongs to, and where it may write."""
 
     name: str
-    organisations: tuple[str, ...]
+    organizations: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -309,7 +309,7 @@ class _Hub(_Answering):
     def store(self, path: str) -> None:
         """Take or give a large file, knowing only what the address says."""
         if "Authorization" in self.headers:
-            raise Refused(400, "only one way to authorise is allowed")
+            raise Refused(400, "only one way to authorize is allowed")
         name, _, oid = path.removeprefix("/storage/").rpartition("/")
         repository = self.hub.repositories.get(name)
         if repository is None or self.one("signature", "") != _signature(name, oid):
@@ -329,11 +329,11 @@ class _Hub(_Answering):
     def whoami(self, account: Account | None) -> None:
         if account is None:
             raise Refused(401, "Invalid username or password.")
-        organisations = [{"name": name, "type": "org"} for name in account.organisations]
+        organizations = [{"name": name, "type": "org"} for name in account.organizations]
         token = {"displayName": "test", "role": "write"}
         auth = {"type": "access_token", "accessToken": token}
         self.answer_json(
-            {"type": "user", "name": account.name, "orgs": organisations, "auth": auth}
+            {"type": "user", "name": account.name, "orgs": organizations, "auth": auth}
         )
 
     def create_repository(self, account: Account | None) -> None:
@@ -570,7 +570,7 @@ def _signature(name: str, oid: str) -> str:
 
 
 def _belongs(account: Account | None, owner: str) -> bool:
-    return account is not None and owner in {account.name, *account.organisations}
+    return account is not None and owner in {account.name, *account.organizations}
 
 
 def _described(repository: Repository, revision: str) -> Json:

@@ -538,7 +538,7 @@ def test_wrong_credentials_are_refused_without_a_word_of_them(
     ):
         with pytest.raises(ModpmError) as caught:
             work()
-        assert caught.value.code == "not-authorised"
+        assert caught.value.code == "not-authorized"
         assert secret not in str(caught.value)
         assert secret not in repr(caught.value.__context__)
         assert secret not in repr(caught.value.__cause__)

@@ -242,7 +242,7 @@ def test_credentials_that_are_not_there_are_asked_for(
 
     with pytest.raises(ModpmError) as caught:
         ObjectStoreRegistry(store.url).names()
-    assert caught.value.code == "not-authorised"
+    assert caught.value.code == "not-authorized"
 
 
 def test_a_store_of_azure_asks_for_the_account(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -250,7 +250,7 @@ def test_a_store_of_azure_asks_for_the_account(monkeypatch: pytest.MonkeyPatch) 
 
     with pytest.raises(ModpmError) as caught:
         Bucket("az://modules/cats")
-    assert caught.value.code == "not-authorised"
+    assert caught.value.code == "not-authorized"
     assert "account" in str(caught.value).lower()
 
 

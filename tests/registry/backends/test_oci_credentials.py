@@ -128,7 +128,7 @@ def test_who_gets_no_token_is_told_without_the_password(
 
     error = error_of(lambda: OciRegistry(f"oci://{server.host}/modules").index(CAT))
 
-    assert error.code == "not-authorised"
+    assert error.code == "not-authorized"
     assert SECRET not in str(error)
     assert BASIC[10:30] not in str(error)
 
@@ -139,7 +139,7 @@ def test_credentials_that_cannot_be_read_are_an_error(
     log_in(server.host, BASIC)
     (tmp_path / "config.json").write_text("{", encoding="utf-8")
 
-    assert error_of(lambda: OciRegistry(f"oci://{server.host}").index(CAT)).code == "not-authorised"
+    assert error_of(lambda: OciRegistry(f"oci://{server.host}").index(CAT)).code == "not-authorized"
 
 
 def test_a_password_is_not_sent_in_the_open_because_a_server_asks_for_it(

@@ -257,7 +257,7 @@ def test_a_server_that_wants_to_know_who_asks_is_explained(status: int) -> None:
     proxy.inflict(Fault("status", status=status))
     try:
         reader = StaticRegistry(f"http://127.0.0.1:{proxy.port}")
-        assert code_of(lambda: reader.index(CAT)) == "not-authorised"
+        assert code_of(lambda: reader.index(CAT)) == "not-authorized"
     finally:
         proxy.stop()
 

@@ -194,9 +194,9 @@ def test_a_file_that_just_ends_is_not_asked_for_again_and_again(part: Path) -> N
 
 
 def test_an_error_that_is_no_cut_is_passed_on(part: Path) -> None:
-    registry = Registry(lengths=[10], error=ModpmError("no", code="not-authorised"))
+    registry = Registry(lengths=[10], error=ModpmError("no", code="not-authorized"))
 
-    assert refused(part, registry).code == "not-authorised"
+    assert refused(part, registry).code == "not-authorized"
     assert registry.offsets == [0]
 
 

@@ -19,7 +19,7 @@ TOKEN = "hf_token-of-alice"  # noqa: S105 -- the server's own
 
 @pytest.fixture
 def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[HubServer]:
-    """Return a Hub on which Alice, of the organisation `acme`, is logged in."""
+    """Return a Hub on which Alice, of the organization `acme`, is logged in."""
     with running_hub() as server:
         server.accounts[TOKEN] = Account("alice", ("acme",))
         monkeypatch.setenv("HF_ENDPOINT", server.url)

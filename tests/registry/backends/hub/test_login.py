@@ -84,7 +84,7 @@ def test_a_token_goes_into_the_hubs_store_and_nowhere_else(desk: Desk) -> None:
     assert outcomes[0].out == ""
     assert outcomes[0].err.endswith(" as alice\n")
     assert outcomes[1].out == "alice\n"
-    assert json.loads(outcomes[2].out)["organisations"] == ["acme", "zoo"]
+    assert json.loads(outcomes[2].out)["organizations"] == ["acme", "zoo"]
     assert (desk.hub_home / "token").read_text() == TOKEN
     assert not any(TOKEN in outcome.out + outcome.err for outcome in outcomes)
     assert not desk.has(TOKEN)

@@ -327,7 +327,7 @@ def test_strangers_are_refused_and_their_token_is_not_said_back(
     monkeypatch.setenv("HF_TOKEN", "hf_of-bob")
     with pytest.raises(ModpmError) as caught:
         acme().publish([make_distribution("digits/cat")])
-    assert caught.value.code == "not-authorised"
+    assert caught.value.code == "not-authorized"
     assert "modpm login" in str(caught.value.hint)
     assert "(your token)" in str(caught.value.why)
     error: BaseException | None = caught.value

@@ -121,7 +121,7 @@ def test_wrong_tokens_are_refused(
     monkeypatch.setenv("HF_TOKEN", TOKEN)
 
     error = error_of(read)
-    assert error.code == "not-authorised"
+    assert error.code == "not-authorized"
     assert "modpm login" in str(error.hint)
 
 
@@ -147,7 +147,7 @@ def test_what_is_gated_needs_its_owner(
     hub.repositories["acme/digits.cat"].is_gated = True
     monkeypatch.delenv("HF_TOKEN")
 
-    assert error_of(READS["index"]).code == "not-authorised"
+    assert error_of(READS["index"]).code == "not-authorized"
 
 
 @each_read

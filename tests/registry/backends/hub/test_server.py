@@ -114,7 +114,7 @@ def test_the_real_client_gets_along_with_the_server(server: HubServer, tmp_path:
     [
         ("GET", "/api/datasets", 404),
         ("PATCH", "/api/models", 501),
-        ("GET", "/api/models?colour=red", 400),
+        ("GET", "/api/models?color=red", 400),
         ("POST", "/api/repos/create", 400),
         ("GET", "/storage/acme/x/00", 403),
         ("GET", "/acme/none/resolve/main/README.md", 401),

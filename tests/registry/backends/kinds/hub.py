@@ -12,7 +12,7 @@ TOKEN, STRANGERS_TOKEN = "hf_the-token-of-a-member", "hf_a-token-that-nobody-gav
 
 
 class Hub(Kind):
-    """The Hub; a registry is an organisation."""
+    """The Hub; a registry is an organization."""
 
     name = "hub"
     is_http = True

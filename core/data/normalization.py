@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from modpm.core.data.image_data import ImageData
 
 
-def normalise(images: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
+def normalize(images: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
     """Return (pixel / 255 - mean) / std, per channel.
 
     Shapes:

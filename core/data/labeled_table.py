@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from modpm.core.data.image_files import BadImageError, open_encoded
-from modpm.core.data.labelled_images import LabelledImages, import_extra, missing_split
+from modpm.core.data.labeled_images import LabeledImages, import_extra, missing_split
 from modpm.core.errors import ModpmError
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-    from modpm.core.data.labelled_images import EncodedImages
+    from modpm.core.data.labeled_images import EncodedImages
 
 _IMAGE_NAMES = ("image", "img")
 _LABEL_NAMES = ("label", "fine_label", "labels", "class")
@@ -101,7 +101,7 @@ def _from_numbers(numbers: list[Any]) -> Image.Image:
 
 def open_tables(
     tables: Tables, features: Mapping[str, Any], *, split: str, source: str
-) -> LabelledImages:
+) -> LabeledImages:
     """Open one split of a data set that is one table a split.
 
     Labels are names of classes, or numbers: positions among the names that the Hub's description
@@ -135,7 +135,7 @@ def open_tables(
         classes = tuple(str(int(k)) if isinstance(k, int) else str(k) for k in kinds)
         position = {kind: index for index, kind in enumerate(kinds)}
     labels = _labels(values, position, len(classes), source=f"{source}, split {split}")
-    return LabelledImages(tables.images(split, image), labels, classes)
+    return LabeledImages(tables.images(split, image), labels, classes)
 
 
 def _description(features: Mapping[str, Any], name: str) -> Mapping[str, Any]:
@@ -251,6 +251,6 @@ def _labels(
             code="bad-labels",
             where=f"{source}, row {wrong[0]}",
             why=f"its label is {values[wrong[0]]}; there are {n_classes} classes",
-            hint="take a split that is labelled" if len(wrong) == len(labels) else None,
+            hint="take a split that is labeled" if len(wrong) == len(labels) else None,
         )
     return labels

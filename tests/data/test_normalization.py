@@ -1,30 +1,30 @@
-"""Normalising is the formula, and its statistics are those of the pixels."""
+"""Normalizing is the formula, and its statistics are those of the pixels."""
 
 from __future__ import annotations
 
 import pytest
 import torch
 
-from modpm.core.data import ImageData, default_statistics, normalise
+from modpm.core.data import ImageData, default_statistics, normalize
 
 MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
 
 
 @pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
-def test_normalising_can_be_undone(memory_format: torch.memory_format) -> None:
+def test_normalizing_can_be_undone(memory_format: torch.memory_format) -> None:
     images = torch.randint(256, (3, 3, 5, 4), dtype=torch.uint8)
     images = images.contiguous(memory_format=memory_format)
-    normalised = normalise(images, MEAN, STD)
-    assert normalised.dtype == torch.float32
-    assert normalised.is_contiguous(memory_format=memory_format)
+    normalized = normalize(images, MEAN, STD)
+    assert normalized.dtype == torch.float32
+    assert normalized.is_contiguous(memory_format=memory_format)
     mean, std = torch.tensor(MEAN).view(3, 1, 1), torch.tensor(STD).view(3, 1, 1)
-    assert torch.equal(((normalised * std + mean) * 255).round().to(torch.uint8), images)
+    assert torch.equal(((normalized * std + mean) * 255).round().to(torch.uint8), images)
 
 
-def test_normalising_leaves_its_input_alone() -> None:
+def test_normalizing_leaves_its_input_alone() -> None:
     images = torch.randint(256, (2, 1, 3, 3), dtype=torch.uint8)
     before = images.clone()
-    normalise(images, [0.5], [0.5])
+    normalize(images, [0.5], [0.5])
     assert torch.equal(images, before)
 
 

@@ -70,7 +70,7 @@ class EncodedImages(Protocol):
 
 
 @dataclass(frozen=True)
-class LabelledImages:
+class LabeledImages:
     """Encoded images, one label for each (a position in `classes`).
 
     Attributes:
