@@ -30,7 +30,7 @@ from modpm.registry.storage.store import Store, verified_digest
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from modpm.core.formats.composition_manifest import AnyManifest, ComposedModule
     from modpm.core.formats.names import ModuleName
@@ -273,22 +273,23 @@ def check_members(lock: Lockfile, manifest_of: Callable[[Pin], AnyManifest]) -> 
         ModpmError: `broken-composition`, naming every module that is not what it must be;
             `no-common-origin`.
     """
-    lines = list(origin_problems(lock, manifest_of))
-    if lines:
-        raise ModpmError(
-            "what is locked is not of one origin",
-            code="no-common-origin",
-            why="\n".join(lines),
-            hint="run `modpm lock`; if the registry lists them as of one origin, do not trust it",
-        )
-    lines = list(member_problems(lock.pins, manifest_of))
-    if lines:
-        raise ModpmError(
-            "the class modules of a composition are not those that it names",
-            code="broken-composition",
-            why="\n".join(lines),
-            hint="ask who published it; a release never changes, and neither does what it names",
-        )
+    _refuse(
+        origin_problems(lock, manifest_of),
+        "what is locked is not of one origin",
+        "no-common-origin",
+        "run `modpm lock`; if the registry lists them as of one origin, do not trust it",
+    )
+    _refuse(
+        member_problems(lock.pins, manifest_of),
+        "the class modules of a composition are not those that it names",
+        "broken-composition",
+        "ask who published it; a release never changes, and neither does what it names",
+    )
+
+
+def _refuse(problems: Iterable[str], what: str, code: str, hint: str) -> None:
+    if lines := list(problems):
+        raise ModpmError(what, code=code, why="\n".join(lines), hint=hint)
 
 
 def origin_problems(lock: Lockfile, manifest_of: Callable[[Pin], AnyManifest]) -> Iterator[str]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
+from tests.graph.zoo import CONV
 from tests.slicing.random_networks import SIZE, Network, networks, random_tensors
 from torch import Tensor, nn
 
@@ -19,17 +20,8 @@ from modpm.core.networks.architectures import ARCHITECTURES
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from modpm.core.formats.network_graph import AttributeValue
 
 NORM_ROLES = ("weight", "bias", "running_mean", "running_var")
-CONV: dict[str, AttributeValue] = {
-    "n_kernels": 4,
-    "kernel_size": [3, 3],
-    "stride": [1, 1],
-    "padding": [1, 1],
-    "dilation": [1, 1],
-    "groups": 1,
-}
 
 
 def conv(name: str, source: str = "x", *, roles: tuple[str, ...] = ("weight",)) -> Node:

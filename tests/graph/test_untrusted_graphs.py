@@ -10,7 +10,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.graph.zoo import create, images
+from tests.graph.zoo import CONV, create, images
 
 from modpm.core.errors import ModpmError
 from modpm.core.formats.records import convert
@@ -31,14 +31,6 @@ if TYPE_CHECKING:
 
     from modpm.core.formats.network_graph import AttributeValue
 
-CONV: dict[str, AttributeValue] = {
-    "n_kernels": 4,
-    "kernel_size": [3, 3],
-    "stride": [1, 1],
-    "padding": [1, 1],
-    "dilation": [1, 1],
-    "groups": 1,
-}
 TENSORS = {"weight": "conv.weight", "bias": "conv.bias"}
 
 

@@ -12,7 +12,17 @@ from torch import Tensor, nn
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from modpm.core.formats.network_graph import AttributeValue
+
 CHANNELS, SIZE, CLASSES = 3, 16, 5
+CONV: dict[str, AttributeValue] = {
+    "n_kernels": 4,
+    "kernel_size": [3, 3],
+    "stride": [1, 1],
+    "padding": [1, 1],
+    "dilation": [1, 1],
+    "groups": 1,
+}
 
 
 def conv_bn(
