@@ -337,7 +337,7 @@ function startPicture() {
     }
     const isNone = scores.every((one) => one.score <= 0);
     output.replaceChildren(
-      make("p", isNone ? "None of the above: no module finds its class more likely than not." : `Most likely: ${scores[0].label}.`, { class: "lead" }),
+      make("p", isNone ? "None of the above: no score is above 0." : `Most likely: ${scores[0].label}.`, { class: "lead" }),
       table,
     );
   }
