@@ -43,7 +43,7 @@ def export(listing: Listing, folder: Path, report: Callable[[str], None]) -> int
     with whole_tree(folder) as new:
         for name in pages.STATIC:
             _write(new / "static" / name, pages.static_file(name))
-        # What has no page is not listed: no link leads nowhere.
+        # What cannot be shown is not listed.
         rows = [row for row in listing.rows() if _write_module(site, new, row, report)]
         first = Page(rows[:PAGE_SIZE], len(rows), 1)
         for digest in {row["origin"] for row in rows} - {None}:
@@ -57,12 +57,13 @@ def export(listing: Listing, folder: Path, report: Callable[[str], None]) -> int
 
 def _write_module(site: pages.Site, folder: Path, row: Row, report: Callable[[str], None]) -> bool:
     name = ModuleName(row["namespace"], row["name"])
+    at = folder / "m" / name.namespace / f"{name.name}.html"
     try:
         module = site.listing.module(name)
     except ModpmError as error:
         report(f"`{name}` is left out: {error.what}")
+        _write(at, pages.error_page(site, error, "../../").encode())  # others may lead to it
         return False
-    at = folder / "m" / name.namespace / f"{name.name}.html"
     _write(at, pages.module_page(site, module).encode())
     _write(at.with_suffix(".json"), json.dumps(pages.module_data(module)).encode())
     return True

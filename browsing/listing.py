@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 import time
 from dataclasses import dataclass, field
 from threading import Lock
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 
 PAGE_SIZE = 50
 MAX_COUNTED, MAX_CHOICES, MAX_OF_AN_ORIGIN = 10_000, 200, 64
-MAX_README_BYTES = 1024 * 1024
+MAX_README_BYTES = 128 * 1024
 _FRESH_SECONDS, _KEPT_MANIFESTS = 15.0, 64
 Row = dict[str, Any]
 """A module as scripts of a page and its templates read it; all texts may be shown."""
@@ -140,6 +141,8 @@ class Listing:
                 self.problems = self._catalogue.refresh(self._shelf)
             except ModpmError as error:
                 self.problems = [error]
+            except sqlite3.Error as error:
+                self.problems = [_not_kept(error)]
             self._choices = None
             self._read_at = time.monotonic()
 
@@ -153,10 +156,10 @@ class Listing:
             found = self._catalogue.page(query, order, PAGE_SIZE, offset)
         return Page(_rows(found), n, max(1, number))
 
-    def rows(self, query: Query | None = None, n: int = -1) -> list[Row]:
-        """Return all modules that meet a query, or the first of them, by name."""
+    def rows(self) -> list[Row]:
+        """Return all modules, by name."""
         with self._lock:
-            return _rows(self._catalogue.page(query or Query(), "name", n))
+            return _rows(self._catalogue.find(Query()))
 
     def choices(self) -> dict[str, list[str]]:
         """Return what modules can be chosen by: namespaces, licenses, origins, signers."""
@@ -270,6 +273,15 @@ class Listing:
         except ModpmError as error:
             return None, [error]
         return data.decode(errors="replace"), []
+
+
+def _not_kept(error: sqlite3.Error) -> ModpmError:
+    return ModpmError(
+        "what is known of the catalogue cannot be brought up to date",
+        code="cannot-write",
+        why=str(error),
+        hint="what is shown was there a while ago",
+    )
 
 
 def _unknown(what: str, where: str) -> ModpmError:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
+from shlex import quote
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -13,7 +14,6 @@ from markupsafe import Markup
 from modpm.browsing import words
 from modpm.browsing.listing import MAX_COUNTED, Listing
 from modpm.browsing.readme import render
-from modpm.core.formats.composition_manifest import CompositionManifest
 from modpm.core.formats.manifest import Manifest
 from modpm.core.shown_text import as_text
 from modpm.registry.discovery.local_catalogue import Query
@@ -36,6 +36,7 @@ STATIC = {"browse.js": "text/javascript", "icon.svg": "image/svg+xml", "style.cs
 """Files that pages load, and their types."""
 
 MAX_COMPARED = 32
+MAX_PROBLEMS = 20
 
 
 @dataclass(frozen=True)
@@ -146,7 +147,7 @@ def module_data(module: Module) -> Row:
             "data": [as_text(manifest.provenance.data_set)],
             "tensors_bytes": manifest.size_bytes,
         }
-    elif isinstance(manifest, CompositionManifest):
+    else:
         measured = dict.fromkeys(one.data_set for one in manifest.composition.measured)
         own = {
             "macs": manifest.composition.macs,
@@ -200,9 +201,15 @@ def basket_page(site: Site) -> str:
     return _page(site, "basket.html")
 
 
-def error_page(site: Site, error: ModpmError) -> str:
-    """Return a page that says what is wrong."""
-    return _page(site, "error.html", root=None, error=error)
+def error_page(site: Site, error: ModpmError, root: str | None = None) -> str:
+    """Return a page that says what is wrong.
+
+    Args:
+        site: What all pages say.
+        error: What is.
+        root: The way to the first page; None for any address of a server.
+    """
+    return _page(site, "error.html", root=root, error=error)
 
 
 def static_file(name: str) -> bytes:
@@ -211,13 +218,16 @@ def static_file(name: str) -> bytes:
 
 
 def _page(site: Site, template: str, root: str | None = "", **values: Any) -> str:  # noqa: ANN401 -- whatever templates show
+    is_registry = site.listing.kind == "registry"
     everywhere = {
         "site": site,
         "listing": site.listing,
         "problems": site.listing.problems,
+        "max_problems": MAX_PROBLEMS,
         "root": "/" if root is None else root,
+        "option": f" --registry {quote(site.listing.location)}" if is_registry else "",
         "policy": POLICY,
-        "listed_times": site.listing.kind == "registry",
+        "listed_times": is_registry,
         "newline": Markup("\n"),
     }
     return _environment().get_template(template).render({**everywhere, **values})

@@ -44,6 +44,8 @@ def render(text: str) -> Markup:
         url_schemes={"http", "https", "mailto"},
         link_rel="noopener noreferrer nofollow",
     )
+    # Characters that steer a terminal or the direction of text may have been entities until now.
+    cleaned = "\n".join(map(as_text, cleaned.split("\n")))
     # A wide table or a long line scrolls in a box of its own, which the keyboard reaches.
     boxed = re.sub(
         r"<(table|pre)>",

@@ -13,7 +13,7 @@ from modpm.registry.installing.installed import installed
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Collection
+    from collections.abc import Collection, Sequence
 
     from modpm.core.composition.class_module import ClassModule
 
@@ -67,6 +67,8 @@ class Scorer:
             found = [
                 self._score(name, one, one.score_images(image).item()) for name, one in modules
             ]
+        if not all(math.isfinite(one.score) for one in found):
+            raise _no_number(found)
         return sorted(found, key=lambda one: -one.score)
 
     def _modules(self, names: Collection[str]) -> list[tuple[str, ClassModule]]:
@@ -91,6 +93,17 @@ class Scorer:
 
 def _probability(score: float) -> float:
     return 1 / (1 + math.exp(-score)) if score > -700 else 0.0  # noqa: PLR2004 -- what exp can take
+
+
+def _no_number(found: Sequence[Score]) -> ModpmError:
+    names = [one.name for one in found if not math.isfinite(one.score)]
+    return ModpmError(
+        "a module gives no score of this picture",
+        code="score-not-finite",
+        where=", ".join(names),
+        why="its arithmetic overflows",
+        hint="take it out of the basket, and tell who published it",
+    )
 
 
 def _nothing_to_ask(project: str | os.PathLike[str]) -> ModpmError:

@@ -105,7 +105,8 @@ def layers(retained: dict[str, RetainedKernels]) -> list[Layer]:
 
 def _numbers(name: str) -> list[tuple[int, str]]:
     """Return what sorts `conv10` after `conv9`."""
-    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", name)]
+    parts = re.split(r"([0-9]+)", name)
+    return [(len(part), part) if i % 2 else (-1, part) for i, part in enumerate(parts)]
 
 
 def _drawn(kernels: Sequence[int]) -> str:

@@ -326,7 +326,7 @@ function startPicture() {
 
   function showScores(scores) {
     const table = make("table", undefined, { class: "scores" });
-    table.append(make("caption", "How likely the picture shows each class", { class: "hidden" }));
+    table.append(make("caption", "How likely the picture shows each class, if half of all pictures did", { class: "hidden" }));
     for (const [i, one] of scores.entries()) {
       const line = table.insertRow();
       if (i === 0 && one.score > 0) line.className = "best";

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol, TypeVar
 
 import msgspec
 
+from modpm.core.errors import ModpmError
 from modpm.core.formats.names import ModuleName
 from modpm.core.formats.records import convert
 from modpm.core.system.databases import PATIENCE_SECONDS, with_database
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
     from pathlib import Path
 
-    from modpm.core.errors import ModpmError
     from modpm.registry.backends.protocol import Backend
     from modpm.registry.backends.shards import Shard
 
@@ -36,6 +36,8 @@ _VERSION = 3
 
 _PATIENCE_OF_COMPLETION = 0.1
 _MAX_COMPLETIONS = 1000
+_MAX_REQUIRING = 200
+_MAX_WORDS = 200
 _NAME = re.compile(r"[a-z0-9-]+/(?:[a-z0-9-]+|\*)")
 _TRIGRAM, _WITH_TRIGRAMS = 3, (3, 34)
 _TABLES = """
@@ -165,11 +167,12 @@ class LocalCatalogue:
         return [value for (value,) in rows]
 
     def requiring(self, module: ModuleName) -> dict[ModuleName, Entry]:
-        """Return what requires a module, sorted by name."""
+        """Return the first of what requires a module, sorted by name."""
         rows = self._database.execute(
             "SELECT namespace, name, entry FROM modules WHERE requires IS NOT NULL "
-            "AND (instr(requires, ?) > 0 OR instr(requires, ?) > 0) ORDER BY namespace, name",
-            (f"\n{module}\n", f"\n{module.namespace}/*\n"),
+            "AND (instr(requires, ?) > 0 OR instr(requires, ?) > 0) "
+            "ORDER BY namespace, name LIMIT ?",
+            (f"\n{module}\n", f"\n{module.namespace}/*\n", _MAX_REQUIRING),
         )
         return {ModuleName(space, name): _entry(text) for space, name, text in rows}
 
@@ -306,7 +309,14 @@ def _where(query: Query) -> tuple[str, list[str | float]]:
 
 def _conditions(query: Query) -> Iterator[tuple[str, str | float]]:
     """Give each thing that a module must meet, and the value that it is about."""
-    words = [_storable(word) for word in query.text.casefold().split()]
+    words = [_storable(word) for word in dict.fromkeys(query.text.casefold().split())]
+    if len(words) > _MAX_WORDS:
+        raise ModpmError(
+            f"a search for {len(words):,} words is not possible",
+            code="usage",
+            hint=f"look for at most {_MAX_WORDS}",
+            exit_code=2,
+        )
     label = _storable((query.label or "").casefold())  # it is part of the text
     long = [part for part in (*words, label) if len(part) >= _TRIGRAM]
     phrases = ['"{}"'.format(part.replace('"', '""')) for part in long]

@@ -97,3 +97,19 @@ def test_a_module_that_cannot_be_shown_is_left_out_and_told(registry: Path, tmp_
     rows = json.loads((tmp_path / "site" / "catalogue.json").read_bytes())["rows"]
     assert [row["name"] for row in rows] == ["7", "pair"]
     assert "m/digits/8" not in (tmp_path / "site" / "index.html").read_text()
+
+
+def test_what_leads_to_a_module_that_is_left_out_leads_to_why(
+    registry: Path, tmp_path: Path
+) -> None:
+    manifest = next((registry / "pets" / "pair").rglob("manifest.json"))
+    manifest.write_bytes(manifest.read_bytes() + b" ")
+
+    said: list[str] = []
+
+    browse(registry=registry, export=tmp_path / "site", report=said.append)
+
+    assert "m/pets/pair.html" in (tmp_path / "site" / "m" / "digits" / "7.html").read_text()
+    page = (tmp_path / "site" / "m" / "pets" / "pair.html").read_text()
+    assert 'href="../../index.html"' in page
+    assert said[0].partition(": ")[2] in page

@@ -5,12 +5,14 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+import msgspec
 import pytest
 from tests.browsing.conftest import listing_of, listing_of_folder
 
 from modpm.browsing import browse as verb
 from modpm.browsing.browse import browse
 from modpm.browsing.readme import render
+from modpm.browsing.words import layers
 from modpm.core.errors import ModpmError
 from modpm.registry.installing.installation import install
 from modpm.registry.publication.changing import yank
@@ -203,7 +205,7 @@ HOSTILE_README = """---
 license: mit
 ---
 
-# A card <script>alert(1)</script>
+# A card <script>alert(1)</script>&#x202e;&#8203;
 
 [click](javascript:alert(1)) [data](data:text/html,x) <img src=x onerror=alert(1)>
 ![tracked](https://evil.example/pixel.png) <iframe src="https://evil.example"></iframe>
@@ -327,3 +329,40 @@ def test_without_the_extra_the_line_that_brings_it_is_said(
     assert raised.value.code == "missing-extra"
     assert "`nh3`" in raised.value.what
     assert raised.value.hint == "pip install 'modpm[browse]'"
+
+
+def test_a_module_that_lies_of_its_origin_hides_no_other(
+    make: Make, golden: Manifest, dist: Path, client_of: Client
+) -> None:
+    make("digits/7")
+    origin = msgspec.structs.replace(golden.origin, classes=["a", "b", "c", "d", "e", "f"])
+    output = msgspec.structs.replace(golden.output, class_index=5)
+    make("evil/f", label="evil/f", origin=origin, output=output)
+
+    page = client_of(listing_of_folder(dist)).get(f"/o/{golden.origin.digest[7:]}.html")
+
+    assert page.status_code == 200
+    assert 'href="../m/digits/7.html"' in page.text
+    assert 'href="../m/evil/f.html"' in page.text
+
+
+def test_layers_are_ordered_by_their_numbers_whatever_digits_they_have(golden: Manifest) -> None:
+    kept = next(iter(golden.retained.values()))
+    names = ["conv1²", "conv9", "conv10", f"conv{'1' * 5000}"]
+    assert [layer.name for layer in layers(dict.fromkeys(reversed(names), kept))] == names
+
+
+def test_a_registry_stands_quoted_in_what_is_copied(
+    make: Make, dist: Path, tmp_path: Path, client_of: Client
+) -> None:
+    make("digits/7")
+    publish([dist], registry=tmp_path / "my modules; echo hi")
+
+    page = client_of(listing_of(tmp_path / "my modules; echo hi")).get("/m/digits/7.html").text
+
+    assert "&#39;" in page.partition("--registry ")[2][:5]
+
+
+def test_a_search_of_too_many_words_is_refused_in_words(client: TestClient) -> None:
+    answer = client.get("/catalogue.json", params={"q": " ".join(map(str, range(1000)))})
+    assert "1,000 words" in answer.json()["error"]
