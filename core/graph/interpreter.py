@@ -73,17 +73,21 @@ class GraphNetwork(nn.Module):
 
         In evaluation mode and without gradients that is by a copy of it whose batch normalizations
         are folded into its convolutions (`fold`). The copy is made at the first call, and anew
-        when a tensor is changed or replaced.
+        when a tensor is changed or replaced, or the network was put to training. Not seen are
+        writes past torch's count of changes, such as `.data.mul_()` or through numpy's arrays,
+        and steps of a fused optimizer in evaluation mode; hooks of layers are not called.
 
         Shapes:
             x: as for `forward`.
         """
         network = self
-        if not (self.training or torch.is_grad_enabled() or is_recorded()):
-            if self._folded is None or not self._folded.is_current:
-                self._folded = self._fold()
-            if self._folded is not None:
-                network = self._folded.network
+        is_trained = any(layer.training for layer in self.modules())
+        if not (is_trained or torch.is_grad_enabled() or is_recorded()):
+            folded = self._folded  # another thread may forget it
+            if folded is None or not folded.is_current:
+                folded = self._folded = self._fold()
+            if folded is not None:
+                network = folded.network
                 x = x.contiguous(memory_format=torch.channels_last)
         output: Tensor = network(x)
         return output
@@ -100,13 +104,18 @@ class GraphNetwork(nn.Module):
         tensors = [tensor for *_, tensor in places]
         norms = [layer for layer in self.modules() if isinstance(layer, UncountedBatchNorm)]
         is_fixed = not any(tensor.is_inference() or tensor.is_meta for tensor in tensors)
-        if not is_fixed or any(norm.training for norm in norms):
+        if not is_fixed:
             return None
         with torch.inference_mode(mode=False):  # so that the copy serves outside of it, too
             copy = build(*fold(self.graph, self.state_dict())).eval()
         copy.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks it
         owners = [place[:2] for place in places]
         return _Folded(copy, owners, tensors, norms, _versions(tensors, norms))
+
+    def train(self, mode: bool = True) -> Self:
+        """Put the network to training, or to evaluation: steps in between may go uncounted."""
+        self._folded = None
+        return super().train(mode)
 
     def _apply(self, *args: Any, **kwargs: Any) -> Self:  # noqa: ANN401 - passed through as given
         """Convert or move all tensors, which torch does without changing their versions."""
@@ -188,14 +197,15 @@ class _Folded(NamedTuple):
         owners: Where each tensor of the other stands, and by which name.
         tensors: These tensors.
         norms: Layers that change some of them when they are trained.
-        versions: How often each tensor was changed, and each of these layers put to training.
+        versions: How often each tensor was changed and where its numbers are, and how often each
+            of these layers was put to training.
     """
 
     network: GraphNetwork
     owners: Sequence[tuple[Mapping[str, Tensor | None], str]]
     tensors: list[Tensor]
     norms: list[UncountedBatchNorm]
-    versions: list[int]
+    versions: list[tuple[int, int]]
 
     @property
     def is_current(self) -> bool:
@@ -205,9 +215,11 @@ class _Folded(NamedTuple):
         return is_same and _versions(self.tensors, self.norms) == self.versions
 
 
-def _versions(tensors: Sequence[Tensor], norms: Sequence[UncountedBatchNorm]) -> list[int]:
-    counts = [tensor._version for tensor in tensors]  # noqa: SLF001 - torch tells it nowhere else
-    return [*counts, *(norm.n_trainings for norm in norms)]
+def _versions(
+    tensors: Sequence[Tensor], norms: Sequence[UncountedBatchNorm]
+) -> list[tuple[int, int]]:
+    counts = [(tensor._version, tensor.data_ptr()) for tensor in tensors]  # noqa: SLF001 - torch tells it nowhere else
+    return [*counts, *((norm.n_trainings, 0) for norm in norms)]
 
 
 def _child(parent: nn.Module, name: str, new: nn.Module) -> nn.Module:

@@ -172,9 +172,30 @@ def train_statistics(network: GraphNetwork) -> None:
     network.get_submodule("n").eval()
 
 
-@pytest.mark.parametrize(
-    "change", [halve_in_place, load_other, assign_other, round_to_half, train, train_statistics]
-)
+def give_other_numbers(network: GraphNetwork) -> None:
+    for parameter in network.parameters():
+        parameter.data = parameter.data / 2
+
+
+def train_by_a_fused_optimizer(network: GraphNetwork) -> None:
+    parameters = [p for p in network.parameters() if p.is_floating_point()]
+    optimizer = torch.optim.AdamW(parameters, lr=0.1, fused=True)
+    network.train()
+    for norm in (network.get_submodule(name) for name in "mn"):
+        norm.training = False  # its statistics are as they were
+    with torch.enable_grad():
+        network(images()).square().sum().backward()
+    optimizer.step()
+    network.eval()
+
+
+CHANGES = [
+    *(halve_in_place, load_other, assign_other, round_to_half, train, train_statistics),
+    *(give_other_numbers, train_by_a_fused_optimizer),
+]
+
+
+@pytest.mark.parametrize("change", CHANGES)
 def test_a_network_predicts_by_what_its_tensors_are_now(
     change: Callable[[GraphNetwork], None],
 ) -> None:
