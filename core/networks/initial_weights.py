@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from pickle import UnpicklingError
@@ -70,6 +71,7 @@ def _is_pickle(path: Path) -> bool:
 def _unpickled(path: Path) -> dict[str, Tensor]:
     """Read a checkpoint by the reader of torch that makes nothing but tensors and plain values."""
     try:
+        _refuse_compression(path)
         with path.open("rb") as file:  # by its name torch might take it for another format
             found: object = torch.load(file, map_location="cpu", weights_only=True)
     except UnpicklingError as error:
@@ -86,10 +88,28 @@ def _unpickled(path: Path) -> dict[str, Tensor]:
     inner = [found[key] for key in _STATE if key in found] if isinstance(found, Mapping) else []
     weights = next((state for state in inner if isinstance(state, Mapping)), found)
     if not isinstance(weights, Mapping) or not all(
-        isinstance(name, str) and isinstance(value, Tensor) for name, value in weights.items()
+        isinstance(name, str) and _is_plain(value) for name, value in weights.items()
     ):
         raise _bad(path, "the checkpoint holds no weights", "it has no `state_dict` of tensors")
     return dict(weights)
+
+
+def _refuse_compression(path: Path) -> None:
+    """Refuse a checkpoint whose files are larger than it: torch compresses none.
+
+    Raises:
+        ValueError: They are.
+    """
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            if sum(file.file_size for file in archive.infolist()) > path.stat().st_size:
+                raise ValueError("its files are compressed, which those of torch are not")
+
+
+def _is_plain(value: object) -> bool:
+    if not isinstance(value, Tensor) or value.is_nested:
+        return False
+    return value.device.type == "cpu" and value.layout is torch.strided
 
 
 def _read(path: Path) -> dict[str, Tensor]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from typing import TYPE_CHECKING
 
 import pytest
@@ -275,3 +276,29 @@ def test_numbers_that_the_network_cannot_hold_are_refused(tmp_path: Path) -> Non
     tensors = {name: tensor.double() for name, tensor in _tensors().items()}
     tensors["conv1.weight"] *= 1e300
     assert "`conv1.weight`" in str(_refusal(tensors, tmp_path / "w.safetensors"))
+
+
+def test_a_compressed_checkpoint_is_refused_before_it_is_unpacked(tmp_path: Path) -> None:
+    torch.save({"weight": torch.zeros(1000, 1000)}, tmp_path / "w.pth")
+    with (
+        zipfile.ZipFile(tmp_path / "w.pth") as whole,
+        zipfile.ZipFile(tmp_path / "small.pth", "w", zipfile.ZIP_DEFLATED) as small,
+    ):
+        for name in whole.namelist():
+            small.writestr(name, whole.read(name))
+    with pytest.raises(ModpmError, match="compressed") as caught:
+        load_initial_weights(nn.Linear(1000, 1000, bias=False), tmp_path / "small.pth")
+    assert caught.value.code == "bad-weights"
+    with torch.no_grad():
+        loaded = nn.Linear(1000, 1000, bias=False)
+    load_initial_weights(loaded, tmp_path / "w.pth")
+    assert not loaded.weight.any()
+
+
+@pytest.mark.parametrize("kind", ["meta", "sparse"])
+def test_tensors_without_numbers_of_their_own_are_refused(tmp_path: Path, kind: str) -> None:
+    weight = torch.ones(2, 2, device="meta") if kind == "meta" else torch.eye(2).to_sparse()
+    torch.save({"weight": weight}, tmp_path / "w.pth")
+    with pytest.raises(ModpmError) as caught:
+        load_initial_weights(nn.Linear(2, 2, bias=False), tmp_path / "w.pth")
+    assert caught.value.code == "bad-weights"
