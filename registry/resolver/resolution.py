@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from functools import reduce
+from heapq import heapify, heappop, heappush
 from typing import TYPE_CHECKING
 
 from modpm.core.formats.names import ModuleName
@@ -78,8 +79,14 @@ def first_choices(shelves: Shelves, roots: Roots) -> dict[ModuleName, int] | Non
     """
     left = {module: reduce(VersionSet.__and__, sets.values()) for module, sets in roots.items()}
     chosen: dict[ModuleName, int] = {}
-    while waiting := left.keys() - chosen.keys():
-        module = min(waiting, key=lambda m: (m not in roots, not shelves.is_locked(m), str(m)))
+
+    def place(module: ModuleName) -> tuple[bool, bool, str, ModuleName]:
+        return module not in roots, not shelves.is_locked(module), str(module), module
+
+    waiting = [place(module) for module in left]
+    heapify(waiting)
+    while waiting:
+        *_, module = heappop(waiting)
         package = shelves.package(module)
         version = package.preferred(left[module])
         if version is None or package.obstacle(version) is not None:
@@ -87,6 +94,8 @@ def first_choices(shelves: Shelves, roots: Roots) -> dict[ModuleName, int] | Non
         chosen[module] = version
         for name, needed in package.needs(version).items():
             other = ModuleName(*name.split("/"))
+            if other not in left:
+                heappush(waiting, place(other))
             left[other] = left.get(other, needed) & needed
             if left[other].is_empty or chosen.get(other, left[other].last) not in left[other]:
                 return None
