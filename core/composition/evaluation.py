@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from modpm.core.composition.classifier import Classifier
     from modpm.core.data import ImageData
+    from modpm.core.data.image_data import Pixels
     from modpm.core.graph import GraphNetwork
 
 
@@ -202,7 +203,7 @@ def _evaluate_classifier(
 ) -> Evaluation:
     data, labels = prepared[0], [classifier.labels[i] for i in outputs]
     chosen = _images_of(judged, data)
-    images = [one.pixels[chosen] for one in prepared]
+    images = [one.select(chosen).pixels for one in prepared]
     scores = classifier_scores(classifier, images)[:, outputs]
     decisions = classifier.decide(scores)
     return _tally(
@@ -210,7 +211,7 @@ def _evaluate_classifier(
     )
 
 
-def classifier_scores(classifier: Classifier, images: Sequence[Tensor]) -> Tensor:
+def classifier_scores(classifier: Classifier, images: Sequence[Pixels]) -> Tensor:
     """Return the scores of images, from one pass of each of a classifier's networks over them.
 
     Args:
@@ -228,7 +229,7 @@ def classifier_scores(classifier: Classifier, images: Sequence[Tensor]) -> Tenso
     return torch.cat(parts, 1)[:, classifier.order.cpu()]
 
 
-def _scores(network: GraphNetwork, preprocessing: nn.Module, images: Tensor) -> Tensor:
+def _scores(network: GraphNetwork, preprocessing: nn.Module, images: Pixels) -> Tensor:
     return predict(network, images, lambda pixels: preprocessing(unit_pixels(pixels)))
 
 
@@ -237,7 +238,7 @@ def _evaluate_module(
 ) -> Evaluation:
     chosen = _images_of(kept_classes, data)
     truth = data.labels[chosen]
-    scores = _scores(module.network, module.preprocessing, data.pixels[chosen]).squeeze(1)
+    scores = _scores(module.network, module.preprocessing, data.select(chosen).pixels).squeeze(1)
     decisions = torch.where(scores > 0, 0, NONE_OF_THE_ABOVE)
     return _tally(
         data,

@@ -246,8 +246,6 @@ class Streamed:
 
     def __init__(self, part: ImagePart, positions: Tensor, form: Form) -> None:
         self._part, self._positions, self._form = part, positions, form
-        # For good, since threads share the filters: PIL's warnings of odd metadata.
-        warnings.filterwarnings("ignore", module=r"PIL\.")
 
     @property
     def shape(self) -> torch.Size:
@@ -263,6 +261,8 @@ class Streamed:
         Raises:
             ModpmError: One cannot be decoded any more (`data-changed`).
         """
+        # For good, since threads share the filters: PIL's warnings of odd metadata.
+        warnings.filterwarnings("ignore", module=r"PIL\.")
         positions = self._positions[which].tolist()
         pixels = np.empty((len(positions), *self._form.shape), np.uint8)
         for i, image in enumerate(_decoders().map(self._decoded, positions)):
@@ -286,6 +286,10 @@ class Streamed:
 @cache
 def _decoders() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="decoding")
+
+
+if hasattr(os, "register_at_fork"):  # a child has none of the threads
+    os.register_at_fork(after_in_child=_decoders.cache_clear)
 
 
 def decoded_in_memory(decoding: Decoding) -> NDArray[np.uint8]:

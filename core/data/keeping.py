@@ -87,16 +87,22 @@ def kept(path: Path, encoded: EncodedImages) -> Decoded | None:
         with safe_open(path, "pt") as file:
             images, positions, moments, files, starts, record = map(file.get_tensor, _TENSORS)
         said = json.loads(record.numpy().tobytes())
+        n, form = len(positions), Form(**said["form"])
+        first, end = positions.new_tensor([-1]), positions.new_tensor([len(encoded)])
+        steps = torch.diff(positions, prepend=first, append=end)  # ascending, and images there are
+        are_whole = len(images) in {0, n} and images.shape[1:] == form.shape
+        if not (are_whole and moments.shape == (n, form.channels, 2) and bool((steps > 0).all())):
+            return None
         pixels: Pixels = images
-        if len(images) < len(positions):
+        if len(images) < n:
             part = encoded.in_any_order() or _KeptFiles(files.numpy(), starts.tolist())
-            pixels = Streamed(part, positions, Form(**said["form"]))
+            pixels = Streamed(part, positions, form)
         found = Decoded(pixels, positions, moments, said["digest"], tuple(said["notes"]))
         written = path.stat().st_mtime_ns
         if written != said["written"] and _is_damaged(found):
             return None
         os.utime(path, ns=(time.time_ns(), said["written"]))  # was used now
-    except (OSError, RuntimeError, SafetensorError, ValueError, KeyError, TypeError):
+    except (OSError, RuntimeError, SafetensorError, ValueError, KeyError, TypeError, OverflowError):
         return None
     return found
 

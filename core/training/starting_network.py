@@ -11,12 +11,13 @@ import torch
 
 from modpm.core.errors import ModpmError
 from modpm.core.formats import canonical_json
+from modpm.core.formats.digest import digest_bytes
 from modpm.core.formats.network_graph import Graph
 from modpm.core.formats.records import convert
 from modpm.core.graph import Trace, build, read_network
 from modpm.core.kept_images import path_for
 from modpm.core.networks import ARCHITECTURES, check_network, create, load_initial_weights
-from modpm.core.system.whole_files import write_file
+from modpm.core.system.whole_files import read_at_most, write_file
 from modpm.core.training.batches import seeded_generator
 from modpm.core.training.methods import find_method
 
@@ -119,12 +120,16 @@ def _sources() -> list[Path]:
 
 def _kept_graph(path: Path) -> Graph | None:
     try:
-        return convert(canonical_json.decode(path.read_bytes(), str(path)), Graph)
-    except (OSError, ModpmError, msgspec.ValidationError):
+        said, _, encoded = read_at_most(path, canonical_json.MAX_SIZE_BYTES).partition(b"\n")
+        if said.decode() != digest_bytes(encoded):
+            return None
+        return convert(canonical_json.decode(encoded, str(path)), Graph)
+    except (OSError, ValueError, ModpmError, msgspec.ValidationError):
         return None
 
 
 def _keep_graph(path: Path, graph: Graph) -> None:
     with suppress(OSError, ModpmError):  # a home that cannot be written to is done without
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_file(path, canonical_json.encode(msgspec.to_builtins(graph)))
+        encoded = canonical_json.encode(msgspec.to_builtins(graph))
+        write_file(path, digest_bytes(encoded).encode() + b"\n" + encoded)

@@ -147,6 +147,48 @@ def test_damaged_file_is_made_anew(photos: Path, damage: str) -> None:
     assert path.stat().st_size == len(whole)
 
 
+@pytest.mark.parametrize("lie", ["turned", "before", "beyond"])
+def test_file_that_lies_of_which_images_it_has_is_made_anew(photos: Path, lie: str) -> None:
+    first = load_data(photos, "train")
+    (path,) = files()
+    true = np.arange(len(first), dtype="<i8")
+    told = {"turned": true[::-1].copy(), "before": true - 1, "beyond": true + 1}[lie]
+    status, whole = path.stat(), path.read_bytes()
+    assert whole.count(true.tobytes()) >= 1
+    path.unlink()  # it is mapped into memory
+    path.write_bytes(whole.replace(true.tobytes(), told.tobytes()))
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    assert_alike(first, load_data(photos, "train"))
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+def test_a_forked_process_reads_images_that_are_decoded_as_they_are_read(
+    photos: Path,
+) -> None:
+    code = f"""
+import os
+from pathlib import Path
+from modpm.core import kept_images
+from modpm.core.data import load_data
+kept_images.MAX_KEPT_BYTES = 0
+data = load_data({str(photos)!r}, "train")
+data.pixels[:]
+child = os.fork()
+if child == 0:
+    data.pixels[:]
+    os._exit(7)
+print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", code],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    assert done.stdout.strip() == "7"
+
+
 def test_file_that_was_copied_whole_is_used(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = load_data(photos, "train")
     (path,) = files()

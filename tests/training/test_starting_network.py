@@ -86,6 +86,16 @@ def test_damaged_graph_is_traced_again(damage: bytes) -> None:
     assert path.read_bytes() != damage
 
 
+@pytest.mark.parametrize("other", [b'"tanh"', b'"nonsense"'])
+def test_graph_that_is_another_is_traced_again(other: bytes) -> None:
+    first = started()
+    (path,) = kept_images.folder().glob("*.graph")
+    whole = path.read_bytes()
+    assert b'"relu"' in whole
+    path.write_bytes(whole.replace(b'"relu"', other))
+    assert_alike(first, started())
+
+
 def test_network_of_a_user_is_traced_each_time(monkeypatch: pytest.MonkeyPatch) -> None:
     own = "modpm.core.networks.digits:DigitsCNN"
     started(own)
