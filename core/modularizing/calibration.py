@@ -147,14 +147,18 @@ def _measured(calibrator: Calibrator, scores: Tensor, is_class: Tensor) -> Fitte
 def is_clearly_better(one: FittedScore, other: FittedScore, is_class: Tensor) -> bool:
     """Whether a score is better than another on held-out images by more than its standard error.
 
+    It never is where the class or the rest has one image alone, of which none can be estimated.
+
     Shapes:
         is_class: (N,), boolean.
     """
     gains = _log_losses(other.held_out_scores, is_class) - _log_losses(
         one.held_out_scores, is_class
     )
-    sides = [gains[side] for side in (is_class, ~is_class) if len(gains[side]) > 1]
-    variance = sum(float(side.var()) / len(side) for side in sides) / max(1, len(sides)) ** 2
+    sides = [gains[is_class], gains[~is_class]]
+    if min(map(len, sides)) <= 1:
+        return False
+    variance = sum(float(side.var()) / len(side) for side in sides) / len(sides) ** 2
     return balanced_mean(gains, is_class) > math.sqrt(variance)
 
 

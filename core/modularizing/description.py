@@ -37,7 +37,6 @@ if TYPE_CHECKING:
     from modpm.core.graph import Graph, Node
     from modpm.core.modularizing.fitting import FittedNetwork
     from modpm.core.modularizing.origin import OriginNetwork
-    from modpm.core.training.configuration import TrainingConfiguration
     from modpm.core.training.evidence import Criterion
 
 
@@ -113,7 +112,7 @@ class Describer:
             modularizer=Modularizer(
                 method=config.method,
                 threshold=criterion.threshold,
-                parameters=_parameters(config, criterion, network),
+                parameters=self._parameters(criterion, network),
             ),
             metrics=list(metrics),
             composed=msgspec.UNSET if composed is None else composed,
@@ -152,16 +151,14 @@ class Describer:
             versions=record.versions,
         )
 
-
-def _parameters(
-    config: TrainingConfiguration, criterion: Criterion, network: FittedNetwork
-) -> dict[str, float]:
-    parameters = dict(config.settings)
-    if criterion.retention is not None:
-        parameters["retention"] = criterion.retention
-    if network.is_anew:
-        parameters["statistics_images"] = N_STATISTICS_IMAGES
-    return parameters
+    def _parameters(self, criterion: Criterion, network: FittedNetwork) -> dict[str, float]:
+        record = self._origin.run.record
+        parameters = dict(record.configuration.settings)
+        if criterion.retention is not None:
+            parameters["retention"] = criterion.retention
+        if network.is_anew:
+            parameters["statistics_images"] = min(N_STATISTICS_IMAGES, record.n_training)
+        return parameters
 
 
 def _logit_calibration(origin: OriginNetwork) -> tuple[float, float]:

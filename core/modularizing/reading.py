@@ -232,9 +232,13 @@ def take_statistics(
         for norm in norms:
             norm.train()
         prepare, images = normalizing(origin.contract), _some(origin.run.training_data())
-        for n_before, batch in enumerate(batches(images, prepare, origin.device)):
+        n_seen = 0
+        for batch in batches(images, prepare, origin.device):
+            if len(batch) == 1:
+                continue  # one value may have no variance
+            n_seen += len(batch)
             for norm in norms:
-                norm.momentum = 1 / (n_before + 1)  # so that all batches count alike
+                norm.momentum = len(batch) / n_seen  # so that all images count alike
             network.run(batch, outputs)
     return [{name: _statistics(norm) for name, norm in own.items()} for own in layers]
 

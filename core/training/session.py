@@ -17,7 +17,6 @@ from modpm.core.tensors import send
 from modpm.core.training.batches import TrainingImages, epoch_order, seeded_generator
 from modpm.core.training.checkpoint import Checkpoint, CheckpointWriter, LossSum, read_checkpoint
 from modpm.core.training.inference import normalizing, predict
-from modpm.core.training.methods import find_method
 from modpm.core.training.methods.method import Losses, Method, Recipe, Task
 from modpm.core.training.optimizer import (
     Descent,
@@ -33,7 +32,6 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from modpm.core.data import ImageData
-    from modpm.core.training.configuration import TrainingConfiguration
 
 _ORDER, _FIRST_PROCESS = 0, 2  # streams of chance: of an epoch's order, and of a step
 
@@ -73,9 +71,9 @@ def create_method(run: Run, network: GraphNetwork) -> Method:
     return run.method(network, task)
 
 
-def recipe_of(config: TrainingConfiguration) -> Recipe:
+def recipe_of(run: Run) -> Recipe:
     """Return how the steps of a run are taken, but for what its user has said."""
-    return find_method(config.method).recipe(is_trained=config.init is not None)
+    return run.method.recipe(is_trained=run.config.init is not None)
 
 
 @dataclass(frozen=True)
@@ -122,7 +120,7 @@ def open_session(run: Run, accelerator: Any) -> Session:  # noqa: ANN401 -- acce
     # Convolutions on a CPU are twice as fast so.
     method.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks it
     method.to(device)
-    optimizer = Descent(method, recipe_of(run.config).weight_decay)
+    optimizer = Descent(method, recipe_of(run).weight_decay)
     shared: nn.Module = method
     if accelerator.num_processes > 1:
         shared = accelerator.prepare(method)
@@ -216,7 +214,7 @@ def _train_step(session: Session, positions: Tensor, step: int) -> Losses:
     process = accelerator.process_index
     chance = seeded_generator(config.seed, step, _FIRST_PROCESS + process)
     torch.manual_seed(chance.initial_seed())  # what dropout draws from
-    warm_up = recipe_of(config).warm_up
+    warm_up = recipe_of(run).warm_up
     session.optimizer.rate = learning_rate(step, n_total, config.lr, warm_up)
     _look(session, step / n_total)
     inputs = method.draw(session.images.batch(_mine(session, positions), chance), chance)

@@ -97,6 +97,17 @@ def test_statistics_are_those_of_training_images(
         torch.testing.assert_close(own[norms[0].name].variance, variance, rtol=0.1, atol=1e-3)
 
 
+def test_one_image_alone_in_a_batch_gives_no_statistics(
+    origin: OriginNetwork, networks: list[CutNetwork], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = []
+    for n in (100, 101):
+        monkeypatch.setattr(reading, "N_STATISTICS_IMAGES", n)
+        found.append(take_statistics(networks[:1], origin)[0])
+    for name, statistics in found[0].items():
+        assert torch.equal(found[1][name].mean, statistics.mean)
+
+
 def fitted(scores: torch.Tensor) -> FittedScore:
     is_class = torch.arange(len(scores)) % 2 == 0
     calibrator = fit("platt", torch.zeros(len(scores), 0), scores, is_class)
@@ -124,6 +135,14 @@ def test_a_score_is_clearly_better_beyond_its_standard_error() -> None:
     assert is_clearly_better(better, other, is_class)
 
 
+def test_no_score_is_clearly_better_by_one_image_of_a_class() -> None:
+    scores = torch.linspace(-1, 1, 100)
+    better, other = fitted(2 * scores), fitted(scores)
+    assert is_clearly_better(better, other, scores > 0)
+    assert not is_clearly_better(better, other, scores == 1)
+    assert not is_clearly_better(better, other, scores > -1)
+
+
 def made_with(
     run: Run, folder: Path, monkeypatch: pytest.MonkeyPatch, *, is_better: bool
 ) -> Modularization:
@@ -142,7 +161,8 @@ def test_fused_modules_keep_the_statistics_of_their_origin(
         for strategy in ("fused", "independent"):
             scores[name, strategy] = compose_modules(modules, strategy).score_images(images)
         said = [m.modularizer.parameters.get("statistics_images") for m in made.manifests]
-        assert said == [None if name == "kept" else reading.N_STATISTICS_IMAGES] * 10
+        n = min(reading.N_STATISTICS_IMAGES, small_run.record.n_training)
+        assert said == [None if name == "kept" else n] * 10
     assert torch.equal(scores["kept", "fused"], scores["anew", "fused"])
     assert not torch.allclose(scores["kept", "independent"], scores["anew", "independent"])
     composed = anew.manifests[0].composed, kept.manifests[0].composed

@@ -172,7 +172,7 @@ def _packed(bits: Tensor) -> Tensor:
     """
     padded = F.pad(bits, (0, -bits.shape[1] % 8))
     places = torch.tensor([128, 64, 32, 16, 8, 4, 2, 1], dtype=torch.uint8, device=bits.device)
-    return (padded.view(len(bits), -1, 8) * places).sum(2, dtype=torch.uint8)
+    return (padded.view(len(bits), padded.shape[1] // 8, 8) * places).sum(2, dtype=torch.uint8)
 
 
 def cohesion_loss(masks: Masks, labels: Tensor) -> Tensor:
