@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import importlib
 import inspect
 import sys
-from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,9 +11,10 @@ from torch import nn
 
 from modpm.core.errors import ModpmError
 from modpm.core.graph.guest import said, user_place
+from modpm.core.named_classes import guest, import_of_user
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from types import ModuleType
 
 
@@ -43,7 +42,7 @@ def create_from_factory(arch: str, n_classes: int, in_channels: int, width: floa
             exit_code=2,
         )
     try:
-        with _guest():
+        with guest():
             network = factory(**accepted)
     except (Exception, SystemExit) as error:  # a user's code may raise anything
         raise _failed(arch, f"calling `{arch}` failed", error) from error
@@ -89,12 +88,8 @@ def _import_factory(arch: str) -> Callable[..., object]:
 
 
 def _import_module(arch: str, module_name: str) -> ModuleType:
-    folder = str(Path.cwd())
-    if folder not in sys.path:
-        sys.path.insert(0, folder)  # as `python -m` does
     try:
-        with _guest():
-            return importlib.import_module(module_name)
+        return import_of_user(module_name)
     except ModuleNotFoundError as error:
         if error.name is None or not f"{module_name}.".startswith(f"{error.name}."):
             raise _failed(arch, f"importing `{module_name}` failed", error) from error
@@ -102,22 +97,10 @@ def _import_module(arch: str, module_name: str) -> ModuleType:
             f"there is no module `{module_name}`",
             code="factory-module-not-found",
             where=f"--arch {arch}",
-            why=f"neither the working directory {folder} nor the Python environment has it",
+            why=f"neither the working directory {Path.cwd()} nor the Python environment has it",
         ) from error
     except (Exception, SystemExit) as error:  # a user's code may raise anything
         raise _failed(arch, f"importing `{module_name}` failed", error) from error
-
-
-@contextmanager
-def _guest() -> Iterator[None]:
-    """Let a user's code see no arguments of ours, and print to where errors go."""
-    arguments = sys.argv
-    sys.argv = arguments[:1]
-    try:
-        with redirect_stdout(sys.stderr):
-            yield
-    finally:
-        sys.argv = arguments
 
 
 def _accepted_arguments(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -35,6 +36,39 @@ def test_what_is_no_method_is_refused(name: str) -> None:
         find_method(name)
     assert refusal.value.code == "unknown-method"
     assert refusal.value.exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "code", "why"),
+    [
+        (".relative:Toy", "", None),
+        ("raising:Toy", "raise ValueError('mine')", "ValueError: mine"),
+        ("leaving:Toy", "raise SystemExit(3)", "SystemExit: 3"),
+        (
+            "lacking:Toy",
+            "from modpm.core.training.methods.method import Method as Toy",
+            "it has no evidence, evidence_type, loss",
+        ),
+    ],
+)
+def test_a_class_of_a_user_is_refused_in_words(
+    name: str, code: str, why: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)  # where it is found, as a factory is
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    (tmp_path / f"{name.partition(':')[0].strip('.')}.py").write_text(code)
+    with pytest.raises(ModpmError) as refusal:
+        find_method(name)
+    assert (refusal.value.code, refusal.value.why) == ("unknown-method", why)
+
+
+def test_methods_that_are_shipped_look_for_nothing_in_the_working_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("views", "mwt", "plain"):
+        find_method(name)
+    assert str(tmp_path) not in sys.path
 
 
 def test_another_package_names_its_method(monkeypatch: pytest.MonkeyPatch) -> None:
