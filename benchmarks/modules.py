@@ -25,9 +25,9 @@ import torch
 from torch import Tensor
 
 from modpm.core.calibrations import HEAD
+from modpm.core.calibrations.scores import Calibrator
 from modpm.core.composition.class_module import ClassModule
 from modpm.core.graph import GraphNetwork, build, count, infer_shapes, trace
-from modpm.core.modularizing.calibration import Calibrator
 from modpm.core.modularizing.cutting import cut, kernel_retention_rate, with_score
 from modpm.core.networks import create
 from modpm.core.slicing import cuttable_convolutions

@@ -258,22 +258,13 @@ def with_scores(
     """
     calibrations = [module.manifest.calibration for module in modules]
     like = next(iter(tensors.values()))
-    name = _free_name(graph)
+    name = graph.free_name("score")
     roles = {"weight": f"{name}.weight", "bias": f"{name}.bias"}
     scores = Node(name, "channel_affine", (graph.output,), {}, roles)
     slopes = like.new_tensor([calibration.slope for calibration in calibrations])
     intercepts = like.new_tensor([calibration.intercept for calibration in calibrations])
     scored = Graph(graph.input, graph.input_shape, (*graph.nodes, scores), name)
     return scored, {**tensors, roles["weight"]: slopes, roles["bias"]: intercepts}
-
-
-def _free_name(graph: Graph) -> str:
-    """Return a name that no layer of the graph is in the way of."""
-    taken = {graph.input, *(node.name.split(".")[0] for node in graph.nodes)}
-    name = "score"
-    while name in taken:
-        name += "_"
-    return name
 
 
 def _common_origin(modules: Sequence[ClassModule]) -> Origin:

@@ -60,6 +60,16 @@ class Graph(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
                 live.update(node.inputs)
         return live
 
+    def free_name(self, wanted: str) -> str:
+        """Return a name that no node and no path begins with: the one wanted, or `_` after it."""
+        names = {self.input}
+        for node in self.nodes:
+            names |= {node.name, *node.inputs, *node.tensors.values()}
+        taken = names | {name.split(".")[0] for name in names}
+        while wanted in taken:
+            wanted += "_"
+        return wanted
+
     def kernels(self) -> dict[str, int]:
         """Return how many kernels each convolution has, in execution order."""
         return {

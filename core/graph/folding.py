@@ -38,7 +38,7 @@ def fold(graph: Graph, tensors: Mapping[str, Tensor]) -> tuple[Graph, dict[str, 
     """
     readers = Counter([graph.output, *(name for node in graph.nodes for name in node.inputs)])
     nodes: dict[str, Node] = {}
-    new, free = dict(tensors), _free_name(graph)
+    new, free = dict(tensors), graph.free_name("folded")
     for node in graph.nodes:
         layer = nodes.get(node.inputs[0])
         nodes[node.name] = node
@@ -71,13 +71,3 @@ def _folded(layer: Node, affine: Node, tensors: Mapping[str, Tensor]) -> dict[st
     bias = own.get("bias", zeros) + own.get("offset", zeros)
     rows = scale.view(-1, *(1,) * (weight.dim() - 1))
     return {"weight": (weight * rows).to(dtype), "bias": (bias * scale + shift).to(dtype)}
-
-
-def _free_name(graph: Graph) -> str:
-    """Return a name that no layer and no node is below."""
-    names = [name for node in graph.nodes for name in (node.name, *node.tensors.values())]
-    taken = {graph.input, *(name.split(".")[0] for name in names)}
-    name = "folded"
-    while name in taken:
-        name += "_"
-    return name

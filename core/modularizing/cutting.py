@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from modpm.core.modularizing.calibration import Calibrator
+    from modpm.core.calibrations.scores import Calibrator
 
 Retained = dict[str, list[int]]
 
@@ -224,10 +224,10 @@ def with_score(network: CutNetwork, calibrator: Calibrator) -> ScoredNetwork:
     features, nodes = None, list(network.graph.nodes)
     if calibrator.reads_features:
         nodes = list(network.with_features.nodes)
-        source = features = _free_name(network.graph, "head_inputs")
+        source = features = network.graph.free_name("head_inputs")
         read = (node.name for node in network.features)
         nodes.append(Node(source, "cat", (*read, logit)))
-    score = _free_name(network.graph, "score")
+    score = network.graph.free_name("score")
     n_read = infer_shapes(replace(network.graph, nodes=tuple(nodes)))[source][0]
     added, fitted = calibrator.nodes(source, n_read, score)
     nodes += added
@@ -239,17 +239,3 @@ def with_score(network: CutNetwork, calibrator: Calibrator) -> ScoredNetwork:
         logit,
         features,
     )
-
-
-def _free_name(graph: Graph, wanted: str) -> str:
-    """Return a name that neither a node nor a part of a layer's path has."""
-    taken = {part for node in graph.nodes for part in _paths(node)}
-    name = wanted
-    while name in taken:
-        name += "_"
-    return name
-
-
-def _paths(node: Node) -> Sequence[str]:
-    names = [node.name, *node.inputs, *node.tensors.values()]
-    return [*names, *(name.split(".")[0] for name in names)]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import msgspec
 import torch
 
+from modpm.core.calibrations.scores import fit_common_platt, stratified_folds
 from modpm.core.data.naming import data_set_name
 from modpm.core.formats.card import render_card
 from modpm.core.formats.manifest import (
@@ -25,7 +26,6 @@ from modpm.core.formats.manifest import (
     RetainedKernels,
 )
 from modpm.core.formats.release_terms import license_text
-from modpm.core.modularizing.calibration import fit_common_platt, stratified_folds
 from modpm.core.modularizing.origin import HELD_OUT, N_DIGITS
 from modpm.core.modularizing.reading import N_STATISTICS_IMAGES
 from modpm.core.tensors import encode_tensors

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from modpm.core.calibrations.scores import FittedScore, fit_scores, is_clearly_better
 from modpm.core.composition.class_module import ClassModule
 from modpm.core.composition.evaluation import average_precision
 from modpm.core.composition.fused import fuse
 from modpm.core.formats.manifest import ClassMetrics, ComposedAccuracy
 from modpm.core.graph import Cost, count
-from modpm.core.modularizing.calibration import FittedScore, fit_scores, is_clearly_better
 from modpm.core.modularizing.cutting import (
     ScoredNetwork,
     cut,

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from modpm.core.calibrations import find_calibration
+from modpm.core.calibrations.scores import AUTO
 from modpm.core.composition.fused import obstacle
 from modpm.core.data.naming import default_namespace, module_names
 from modpm.core.errors import ModpmError
@@ -21,7 +22,6 @@ from modpm.core.formats.release_terms import (
     checked_summary,
     checked_version,
 )
-from modpm.core.modularizing.calibration import AUTO
 from modpm.core.modularizing.choice import Choice, Search
 from modpm.core.modularizing.description import Describer, ReleaseDetails, files_of
 from modpm.core.modularizing.fitting import compose_all, fit_networks, measure_networks, modules_of

@@ -15,6 +15,7 @@ from msgspec.structs import replace
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from modpm.core.calibrations.scores import Readings
 from modpm.core.formats.network_graph import Graph, Node
 from modpm.core.graph import build
 from modpm.core.graph.operators.definition import layer_name
@@ -151,24 +152,6 @@ def _renamed(node: Node, index: int, shared: Collection[str]) -> Node:
         node.attributes,
         {role: _own(index, name) for role, name in node.tensors.items()},
     )
-
-
-@dataclass(frozen=True)
-class Readings:
-    """What a cut network says of images.
-
-    Attributes:
-        features: The values that a head reads, side by side.
-        logits: The logit of the class.
-        labels: The class that each image shows.
-
-    Shapes:
-        features: (N, D); logits: (N,); labels: (N,)
-    """
-
-    features: Tensor
-    logits: Tensor
-    labels: Tensor
 
 
 def read_cuts(cuts: Sequence[CutNetwork], data: ImageData, origin: OriginNetwork) -> list[Readings]:

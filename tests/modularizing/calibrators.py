@@ -8,8 +8,8 @@ import torch
 
 from modpm.core.calibrations import find_calibration
 from modpm.core.calibrations.calibration import Calibration, Examples, Fitted
+from modpm.core.calibrations.scores import Calibrator
 from modpm.core.formats.network_graph import Node
-from modpm.core.modularizing.calibration import Calibrator
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -13,19 +13,19 @@ from torch import Tensor
 
 from modpm.core import named_classes
 from modpm.core.calibrations import HEAD, PLATT, find_calibration
+from modpm.core.calibrations import scores as calibration
 from modpm.core.calibrations.calibration import Calibration
 from modpm.core.calibrations.logistic import fit_logistic, smoothed_targets
-from modpm.core.errors import ModpmError
-from modpm.core.modularizing import calibration
-from modpm.core.modularizing.calibration import (
+from modpm.core.calibrations.scores import (
     AUTO,
     FittedScore,
+    Readings,
     balanced_mean,
     fit_common_platt,
     fit_scores,
     stratified_folds,
 )
-from modpm.core.modularizing.reading import Readings
+from modpm.core.errors import ModpmError
 
 NONE = torch.zeros(0)
 

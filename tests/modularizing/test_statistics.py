@@ -9,11 +9,11 @@ import pytest
 import torch
 from tests.modularizing.calibrators import fit
 
+from modpm.core.calibrations.scores import FittedScore, is_clearly_better
 from modpm.core.composition.class_module import ClassModule
 from modpm.core.composition.compose import compose_modules
 from modpm.core.graph import build
 from modpm.core.modularizing import fitting, reading
-from modpm.core.modularizing.calibration import FittedScore, is_clearly_better
 from modpm.core.modularizing.cutting import (
     CutNetwork,
     Statistics,

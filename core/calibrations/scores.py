@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
     from modpm.core.calibrations.calibration import Fitted
     from modpm.core.formats.network_graph import Node
-    from modpm.core.modularizing.reading import Readings
 
 AUTO = "auto"
 """For each class, the shipped calibration that is better at images it was not fitted on."""
@@ -30,6 +29,24 @@ N_NUMBERS = 2**25
 """How many numbers of modules are fitted to at once, in double precision."""
 
 _PROCESSOR = torch.device("cpu")
+
+
+@dataclass(frozen=True)
+class Readings:
+    """What a cut network says of images.
+
+    Attributes:
+        features: The values that a head reads, side by side.
+        logits: The logit of the class.
+        labels: The class that each image shows.
+
+    Shapes:
+        features: (N, D); logits: (N,); labels: (N,)
+    """
+
+    features: Tensor
+    logits: Tensor
+    labels: Tensor
 
 
 @dataclass(frozen=True)
