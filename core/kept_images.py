@@ -106,7 +106,7 @@ def one_at_a_time(path: Path) -> Iterator[None]:
     """
     with ExitStack() as held:
         with suppress(OSError, ModpmError):
-            held.enter_context(locked(path.with_suffix(".lock")))
+            held.enter_context(locked(path.with_suffix(".lock"), is_kept=False))
         yield
 
 

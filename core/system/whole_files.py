@@ -204,15 +204,14 @@ def whole_tree(folder: Path) -> Iterator[Path]:
     Raises:
         ModpmError: `disk-full`, `permission-denied` or `cannot-write`.
     """
-    from shutil import rmtree  # noqa: PLC0415 -- verbs that only read need none
-
     folder = folder.absolute()
     temporary = folder.with_name(f".{folder.name}.{uuid4().hex}.new")
     try:
         temporary.mkdir(parents=True)
         yield temporary
         temporary.rename(folder)
+        sync_folder(folder.parent)
     except OSError as error:
         raise write_error(error, folder) from error
     finally:
-        rmtree(temporary, ignore_errors=True)
+        _remove_folder(temporary)

@@ -285,7 +285,7 @@ def _measures(session: Session) -> dict[str, float]:
     mine = _share(run.validation_data(), accelerator.process_index, accelerator.num_processes)
     held_out = TrainingImages(mine, run.input, accelerator.device)
     prepare, precision = normalizing(run.input), method.task.autocast
-    outputs = predict(method.network, held_out.pixels, prepare, precision=precision)
+    outputs = predict(method.network, mine.pixels, prepare, precision=precision)
 
     def total(numbers: Tensor) -> Tensor:
         added: Tensor = accelerator.reduce(numbers.to(accelerator.device), "sum")
