@@ -12,6 +12,7 @@ from PIL import Image
 from tests.browsing.conftest import TOKEN, listing_of
 
 from modpm.browsing import server
+from modpm.browsing.scoring import Scorer
 from modpm.registry.installing.installation import install
 from modpm.verbs.loading import load
 
@@ -113,7 +114,10 @@ def test_where_nothing_is_installed_it_is_said_how(client: TestClient) -> None:
 
 @pytest.mark.usefixtures("installed")
 @pytest.mark.parametrize("token", ["", "another"])
-def test_nothing_is_done_without_the_token_of_the_page(client: TestClient, token: str) -> None:
+def test_nothing_is_done_without_the_token_of_the_page(
+    client: TestClient, token: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Scorer, "scores", lambda *_: pytest.fail("a picture is judged"))
     answer = judge(client, token=token)
 
     assert answer.status_code == 403
