@@ -112,14 +112,8 @@ def session_of(method: Method) -> Session:
     accelerator = SimpleNamespace(
         device=META, process_index=0, num_processes=1, backward=lambda loss: loss.backward()
     )
-    config = SimpleNamespace(
-        seed=0,
-        epochs=2,
-        lr=0.1,
-        init=None,
-        method=f"{type(method).__module__}:{type(method).__name__}",
-    )
-    run: Any = SimpleNamespace(config=config, n_steps=2 * EVERY)
+    config = SimpleNamespace(seed=0, epochs=2, lr=0.1, init=None)
+    run: Any = SimpleNamespace(config=config, method=type(method), n_steps=2 * EVERY)
     losses = CompiledLoss(method, None)
     steps = Descent(method, 5e-4)
     return Session(run, accelerator, method, losses, steps, images(META), 0, {}, 0.0)
