@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections import Counter
 from dataclasses import dataclass
@@ -18,13 +19,15 @@ from modpm.core.data.labeled_images import (
     canonical_split,
     missing_split,
 )
-from modpm.core.data.splitting import HELD_OUT_FRACTION, SPLIT_SEED, stratified_split
+from modpm.core.data.splitting import HELD_OUT_FRACTION, deal
 from modpm.core.errors import ModpmError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from PIL import Image
+
+_SAMPLE_BYTES, _N_SAMPLES = 4096, 8  # of a file that is larger than these together
 
 _SUFFIXES = frozenset(
     {".png", ".jpg", ".jpeg", ".gif", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm"}
@@ -57,9 +60,10 @@ def open_image_folder(folder: Path, split: str) -> LabeledImages:
 
     The folder holds either one folder for each split (`train`, `test`, `validation` and their
     usual spellings) with the class-named folders in each, or the class-named folders themselves;
-    then a quarter of each class, drawn once with a fixed seed, is the split `test`. Classes are
-    all names found in any split, sorted. Hidden folders are left alone, and so are files without
-    the suffix of an image and folders beside those of splits, which the notes tell.
+    then about a quarter of each class is the split `test`: what is in a file says which split it
+    is in, so that another file moves none, and copies of one are together. Classes are all names
+    found in any split, sorted. Hidden folders are left alone, and so are files without the suffix
+    of an image and folders beside those of splits, which the notes tell.
 
     Raises:
         ModpmError: The split does not exist, there are no class-named folders or no images, or
@@ -77,10 +81,33 @@ def open_image_folder(folder: Path, split: str) -> LabeledImages:
     if not paths:
         raise _no_class_folders(root)
     if not splits:
-        train, test = stratified_split(labels, HELD_OUT_FRACTION, SPLIT_SEED)
+        places = np.array([_place(path) for path in paths])
+        train, test = deal(places, labels, HELD_OUT_FRACTION)
         indices = train if split == "train" else test
         paths, labels = [paths[index] for index in indices], labels[indices]
     return LabeledImages(_Files(paths), labels, classes, _notes(beside, others), tuple(paths))
+
+
+def _place(path: Path) -> float:
+    """Return a number from 0 to 1 that a file has by what is in it, of a large one in samples."""
+    try:
+        with path.open("rb") as file:
+            n_bytes = file.seek(0, os.SEEK_END)
+            digest = hashlib.sha256(str(n_bytes).encode())
+            for start in _sampled(n_bytes):
+                file.seek(start)
+                digest.update(file.read(_SAMPLE_BYTES))
+    except OSError:  # which decoding will tell
+        return 1.0
+    return int.from_bytes(digest.digest()[:6], "big") / 2**48
+
+
+def _sampled(n_bytes: int) -> Iterable[int]:
+    """Return where samples of a file start, the last of which ends with it."""
+    last = n_bytes - _SAMPLE_BYTES
+    if n_bytes <= _N_SAMPLES * _SAMPLE_BYTES:
+        return range(0, n_bytes, _SAMPLE_BYTES)
+    return [last * i // (_N_SAMPLES - 1) for i in range(_N_SAMPLES)]
 
 
 def _is_hidden(name: str) -> bool:

@@ -40,6 +40,28 @@ def stratified_split(
     return np.flatnonzero(~is_held_out), np.flatnonzero(is_held_out)
 
 
+def deal(
+    places: NDArray[np.float64], labels: NDArray[np.int64], fraction: float
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Divide positions by a place from 0 to 1 that each has by itself: below the fraction or not.
+
+    So another image moves none from one part to the other, and equal ones are together. Where a
+    class would have too few in a part, those nearest to it are in it: one image at least in the
+    second, and half of all in the first, or as many as training needs.
+
+    Shapes:
+        places, labels: (N,) → two ascending arrays of positions, together 0 to N - 1.
+    """
+    is_held_out = np.zeros(len(labels), dtype=bool)
+    for label in np.unique(labels):
+        members = np.flatnonzero(labels == label)
+        own = np.unique(places[members])
+        if len(own) > 1:
+            n_kept = min(max(N_HELD_OUT + 1, len(own) // 2), len(own) - 1)
+            is_held_out[members] = places[members] < min(max(fraction, own[1]), own[-n_kept])
+    return np.flatnonzero(~is_held_out), np.flatnonzero(is_held_out)
+
+
 def carve_validation(data: ImageData, fraction: float, seed: int) -> tuple[ImageData, ImageData]:
     """Hold out a fraction of each class of the training data.
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from modpm.core.data import ImageData, carve_validation
-from modpm.core.data.splitting import stratified_split
+from modpm.core.data.splitting import deal, stratified_split
 from modpm.core.errors import ModpmError
 
 
@@ -19,7 +19,7 @@ def _data(labels: list[int], classes: tuple[str, ...]) -> ImageData:
 
 
 @given(
-    labels=st.lists(st.integers(0, 4), min_size=1, max_size=60),
+    labels=st.lists(st.integers(0, 4), min_size=1, max_size=40),
     fraction=st.floats(0.01, 0.99),
     seed=st.integers(0, 2**32 - 1),
 )
@@ -45,6 +45,34 @@ def test_split_never_changes_between_versions() -> None:
     # Written down once: a published fingerprint or accuracy must stay reproducible.
     _, held_out = stratified_split(np.arange(24) % 3, 0.25, seed=7)
     assert held_out.tolist() == [5, 6, 10, 11, 15, 16]
+
+
+@given(
+    some=st.lists(st.tuples(st.integers(0, 3), st.integers(0, 30)), min_size=1, max_size=40),
+    another=st.tuples(st.integers(0, 3), st.integers(0, 30)),
+)
+def test_another_image_moves_none_of_a_class_that_has_enough_in_both_parts(
+    some: list[tuple[int, int]], another: tuple[int, int]
+) -> None:
+    def dealt(images: list[tuple[int, int]]) -> list[bool]:
+        labels, places = (np.array(column) for column in zip(*images, strict=True))
+        train, test = deal(places / 31, labels, 0.25)
+        assert sorted([*train, *test]) == list(range(len(images)))
+        for label in range(4):
+            own = [{images[i][1] for i in part if images[i][0] == label} for part in (train, test)]
+            assert not own[0] & own[1]  # copies are together
+            assert len(own[1]) >= min(1, len(own[0] | own[1]) - 1)
+            n = len(own[0] | own[1])
+            assert len(own[0]) >= min(max(3, n // 2), n - 1)
+        return [i in test for i in range(len(images))]
+
+    before, after = dealt(some), dealt([*some, another])
+    for (label, place), was_test, is_test in zip(some, before, after, strict=False):
+        own = {other for its_label, other in some if its_label == label}
+        n_test = sum(other / 31 < 0.25 for other in own)
+        has_enough = n_test >= 1 and len(own) - n_test > max(3, len(own) / 2)
+        assert is_test == was_test or not (has_enough or label != another[0])
+        assert was_test == (place / 31 < 0.25) or not has_enough
 
 
 def test_validation_has_every_class_and_no_image_of_training() -> None:
