@@ -15,7 +15,7 @@ from modpm.cli.options import (
     project_option,
     resolve_timeout_option,
 )
-from modpm.registry.installing.updating import remove
+from modpm.registry.installing.installation import remove
 
 
 @click.command("remove", epilog='Example: modpm remove cifar10/cat "mnist/*"')

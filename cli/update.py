@@ -10,7 +10,7 @@ from modpm.cli.completion import installed_names
 from modpm.cli.installation_report import report_installation
 from modpm.cli.options import Choosing, choosing_options
 from modpm.cli.progress_bar import download_bar
-from modpm.registry.installing.updating import update
+from modpm.registry.installing.installation import update
 
 
 @click.command("update", epilog="Example: modpm update cifar10/cat")

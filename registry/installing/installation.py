@@ -40,7 +40,7 @@ from modpm.registry.pins.planning import Plan, plan, plan_of_lock
 from modpm.registry.projects.editing import Edit
 from modpm.registry.projects.lockfile import Change, changes_between
 from modpm.registry.projects.project import Project, read
-from modpm.registry.projects.request import Bounds, Request
+from modpm.registry.projects.request import Bounds, Request, parse_selection
 from modpm.registry.storage import unsettled
 from modpm.registry.storage.store import Store
 
@@ -137,18 +137,13 @@ def install(
         moved_namespaces=move_namespace,
         bounds=Bounds.of(exclude_newer, resolve_timeout),
         locked=locked,
+        frozen=frozen,
         offline=offline,
         dry_run=dry_run,
         save=save,
     )
-    place = Project.discover(project)
-
-    def make_plan() -> Plan:
-        if frozen:
-            return plan_of_lock(place, registry, frozen=True)
-        return plan(place, request)
-
-    return carry_out(place, make_plan, request, progress)
+    make_plan = plan_of_lock if frozen else plan
+    return carry_out(Project.discover(project), request, progress, make_plan)
 
 
 def sync(
@@ -175,8 +170,83 @@ def sync(
             `fetch` raises, and what `verify_distribution` raises for what a registry gives.
     """
     place = Project.discover(project)
-    request = Request(offline=offline, dry_run=dry_run)
-    return carry_out(place, lambda: plan_of_lock(place, registry, frozen=frozen), request, progress)
+    request = Request(registries=registry, frozen=frozen, offline=offline, dry_run=dry_run)
+    return carry_out(place, request, progress, plan_of_lock)
+
+
+def update(
+    names: Sequence[str] = (),
+    project: str | os.PathLike[str] = ".",
+    registry: Registries = None,
+    *,
+    same_origin: bool | None = None,
+    offline: bool = False,
+    dry_run: bool = False,
+    move_namespace: str | Sequence[str] = (),
+    exclude_newer: str | None = None,
+    resolve_timeout: float | None = None,
+    progress: Progress | None = None,
+) -> Installation:
+    """Move modules to the newest releases that `modpm.toml` allows, and install them (W-6).
+
+    Args:
+        names: Modules, or namespaces (`cifar10/*`), to move; all others stay where they may.
+            None to move everything.
+        project: A folder in the project.
+        registry: As for `install`; modules that are named move to it.
+        same_origin: As for `install`.
+        offline: Open no registry: there is nothing to move to then.
+        dry_run: Change nothing.
+        move_namespace: As for `install`.
+        exclude_newer: As for `install`.
+        resolve_timeout: As for `install`.
+        progress: As for `install`.
+
+    Raises:
+        ModpmError: `not-locked`, or as `install`.
+    """
+    moving = parse_selection(names)
+    request = Request(
+        Edit(same_origin=same_origin),
+        registry,
+        moving,
+        moves_all=not moving,
+        resolves=True,
+        moved_namespaces=move_namespace,
+        bounds=Bounds.of(exclude_newer, resolve_timeout),
+        offline=offline,
+        dry_run=dry_run,
+    )
+    return carry_out(Project.discover(project), request, progress)
+
+
+def remove(
+    names: Sequence[str],
+    project: str | os.PathLike[str] = ".",
+    *,
+    offline: bool = False,
+    dry_run: bool = False,
+    resolve_timeout: float | None = None,
+) -> Installation:
+    """Take requirements out of `modpm.toml`, and install what is left.
+
+    No registry is asked while `modpm.lock` is in step with `modpm.toml`.
+
+    Args:
+        names: Modules, or namespaces (`cifar10/*`), as `modpm.toml` asks for them.
+        project: A folder in the project.
+        offline: Open no registry.
+        dry_run: Change nothing.
+        resolve_timeout: As for `install`.
+
+    Raises:
+        ModpmError: `not-asked`, or as `install`.
+    """
+    removed = parse_selection(names)
+    edit = Edit(remove=removed)
+    bounds = Bounds.of(resolve_timeout=resolve_timeout)
+    request = Request(edit, bounds=bounds, offline=offline, dry_run=dry_run)
+    return carry_out(Project.discover(project), request)
 
 
 def _takes_nothing() -> ModpmError:
@@ -192,9 +262,9 @@ def _takes_nothing() -> ModpmError:
 
 def carry_out(
     place: Project,
-    make_plan: Callable[[], Plan],
     request: Request,
     progress: Progress | None = None,
+    make_plan: Callable[[Project, Request], Plan] = plan,
     *,
     holds: Callable[[Path, Pin], bool] = is_intact,
 ) -> Installation:
@@ -205,7 +275,7 @@ def carry_out(
     with explained("install"):
         Store.of_user().settle()
         while True:
-            chosen = make_plan()
+            chosen = make_plan(place, request)
             before = place.installed_or_nothing()
             # What is said of a release in other words than before is read again, whole.
             known = set(before.pins)

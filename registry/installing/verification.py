@@ -21,9 +21,13 @@ from modpm.core.system.durable import refuse_links
 from modpm.core.system.threads import in_threads
 from modpm.core.system.whole_files import explained
 from modpm.registry.index import Release
+from modpm.registry.installing.installation import carry_out
 from modpm.registry.installing.installed import InstalledModule, is_signed
+from modpm.registry.installing.module_folders import is_verified
+from modpm.registry.pins.planning import Plan
 from modpm.registry.projects.lockfile import Lockfile, Pin
 from modpm.registry.projects.project import PROJECT_FILE, Project
+from modpm.registry.projects.request import Request
 from modpm.registry.projects.requirement_graph import RequirementGraph, lock_problems
 from modpm.registry.projects.sources import Sources
 from modpm.registry.storage.store import Store, verified_digest
@@ -72,9 +76,7 @@ def verify(
     """
     place = Project.discover(project)
     if repair:
-        from modpm.registry.installing.repairing import repaired  # noqa: PLC0415 -- checks by this
-
-        for problem in repaired(place, registry, offline=offline, progress=progress):
+        for problem in _repaired(place, registry, offline=offline, progress=progress):
             on_problem(problem)
     with explained("verify"):
         installed = place.installed() or Lockfile((), ())
@@ -100,6 +102,43 @@ def verify(
         )
     check_signatures(place.lock() or installed, place.module_path)
     return [InstalledModule.of(pin, place) for pin in installed.pins]
+
+
+def _repaired(
+    place: Project, registry: Registries, *, offline: bool, progress: Progress | None
+) -> list[str]:
+    """Read every byte that is installed, replace what is not as it was published, and return it.
+
+    What is installed stays the same releases. Where the record of it is damaged, `modpm.lock` is
+    installed.
+    """
+    from modpm.registry.installing.fetching import fetch  # noqa: PLC0415 -- it verifies by this
+
+    lock = _lock_of(place)
+    if lock is None:
+        return []
+    with explained("repair"):
+        usable = Sources.of(place, place.wishes(), registry).helping
+        found = in_threads(lambda pin: damage(place, pin), lock.pins, "files cannot be read")
+        damaged = [pin for pin, problems in zip(lock.pins, found, strict=True) if problems]
+        fetch(damaged, usable, place.root, offline=offline, progress=progress)
+
+    def make_plan(place: Project, _request: Request) -> Plan:
+        before = place.files()
+        same = _lock_of(place) or lock
+        return Plan(same, files_before=before, toml=before[0] or b"", addresses=usable)
+
+    request = Request(offline=offline)
+    outcome = carry_out(place, request, progress, make_plan, holds=is_verified)
+    unrecorded = (f"{change.name}: was not recorded as installed" for change in outcome.changes)
+    return [*chain.from_iterable(found), *unrecorded]
+
+
+def _lock_of(place: Project) -> Lockfile | None:
+    try:
+        return place.installed() or place.lock()
+    except ModpmError:
+        return place.lock()
 
 
 def _no_project(place: Project) -> ModpmError:

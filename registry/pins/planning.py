@@ -13,6 +13,7 @@ from modpm.registry.addresses import given_addresses
 from modpm.registry.projects.editing import edited
 from modpm.registry.projects.lockfile import Lockfile
 from modpm.registry.projects.project import PROJECT_FILE, lock_missing
+from modpm.registry.projects.request import check_asked, check_locked
 from modpm.registry.projects.requirement_graph import lock_problems, other_pins, out_of_date
 from modpm.registry.projects.sources import Sources
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
     from modpm.core.formats.names import ModuleName
     from modpm.core.formats.requirements import Requirement
-    from modpm.registry.addresses import Address, Registries
+    from modpm.registry.addresses import Address
     from modpm.registry.index import Release
     from modpm.registry.projects.editing import Edit
     from modpm.registry.projects.project import Project
@@ -72,17 +73,20 @@ def plan(place: Project, request: Request) -> Plan:
     """Choose what is to be installed.
 
     Raises:
-        ModpmError: `nothing-asked`; `lock-out-of-date` or `lock-missing`, if the lockfile may
+        ModpmError: `not-locked` or `not-asked`, for what is to move or to go; `nothing-asked`;
+            `lock-out-of-date` or `lock-missing`, if the lockfile may
             not change and has to; `offline`, if a registry has to be asked and may not; what
             `chosen_pins` and the readers of `modpm.toml`, `modpm.lock` and indexes raise.
     """
     from modpm.registry.pins.pinning import chosen_pins  # noqa: PLC0415 -- not to sync
 
-    before = place.files()
+    before, lock = place.files(), place.lock()
+    toml = before[0] or b""
+    old = place.parse_wishes(toml)
+    check_asked(request.edit.remove, old, place)
+    check_locked(request.moving, lock, place)
     if before[0] is None and not request.edit.add:
         raise _nothing_asked(place.root)
-    toml = before[0] or b""
-    old, lock = place.parse_wishes(toml), place.lock()
     given = given_addresses(request.registries, place.root, old.registries)
     edit = request.edit.keeping(old)
     edit = msgspec.structs.replace(edit, registries=given, namespaces=_moved(request, given))
@@ -114,8 +118,8 @@ def plan(place: Project, request: Request) -> Plan:
     )
 
 
-def plan_of_lock(place: Project, registries: Registries, *, frozen: bool) -> Plan:
-    """Take `modpm.lock` as it is; where it is frozen, whatever `modpm.toml` asks for.
+def plan_of_lock(place: Project, request: Request) -> Plan:
+    """Take `modpm.lock` as it is.
 
     Raises:
         ModpmError: `lock-missing`; `lock-out-of-date`, unless the lockfile is frozen; what the
@@ -123,8 +127,8 @@ def plan_of_lock(place: Project, registries: Registries, *, frozen: bool) -> Pla
     """
     before = place.files()
     lock, wishes = place.locked(), place.parse_wishes(before[0] or b"")
-    sources = Sources.of(place, wishes, registries)
-    problems = [] if frozen else lock_problems(lock, wishes, sources)
+    sources = Sources.of(place, wishes, request.registries)
+    problems = [] if request.frozen else lock_problems(lock, wishes, sources)
     if problems:
         raise out_of_date(place, problems)
     toml = before[0] or b""

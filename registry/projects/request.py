@@ -12,7 +12,6 @@ import msgspec
 from modpm.core.errors import ModpmError
 from modpm.core.formats.requirements import Requirement
 from modpm.registry.projects.editing import Edit
-from modpm.registry.projects.lockfile import Lockfile
 from modpm.registry.projects.project import PROJECT_FILE
 from modpm.registry.projects.requirement_graph import RequirementGraph, not_locked
 
@@ -20,7 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
     from modpm.registry.addresses import Registries
-    from modpm.registry.projects.project import Project
+    from modpm.registry.projects.lockfile import Lockfile
+    from modpm.registry.projects.project import Project, Wishes
 
 _TIMEOUT_VARIABLE = "MODPM_RESOLVE_TIMEOUT"
 _DEFAULT_SECONDS = 20.0
@@ -69,6 +69,7 @@ class Request(msgspec.Struct, frozen=True):
         resolves: Registries are asked even if the lockfile meets everything.
         moved_namespaces: Namespaces that are to belong to the first of the registries.
         locked: Fail if `modpm.lock` would have to change.
+        frozen: Take `modpm.lock` as it is, whatever `modpm.toml` asks for.
         save: Write `modpm.toml` and `modpm.lock`.
     """
 
@@ -80,6 +81,7 @@ class Request(msgspec.Struct, frozen=True):
     moved_namespaces: str | Sequence[str] = ()
     bounds: Bounds = _DEFAULT_BOUNDS
     locked: bool = False
+    frozen: bool = False
     offline: bool = False
     dry_run: bool = False
     save: bool = True
@@ -143,28 +145,28 @@ def parse_selection(names: str | Sequence[str]) -> tuple[Requirement, ...]:
     return tuple(_parse(text) for text in texts)
 
 
-def check_asked(selection: Sequence[Requirement], place: Project) -> None:
+def check_asked(selection: Sequence[Requirement], wishes: Wishes, place: Project) -> None:
     """Check that `modpm.toml` asks for each, in these words.
 
     Raises:
         ModpmError: `not-asked`, saying who else requires it.
     """
-    asked = {(r.namespace, r.name): r for r in place.wishes().all_requirements()}
+    asked = {(r.namespace, r.name): r for r in wishes.all_requirements()}
     for one in selection:
         if (one.namespace, one.name) not in asked:
             raise _not_asked(one, asked.values(), place)
 
 
-def check_locked(selection: Sequence[Requirement], place: Project) -> None:
+def check_locked(selection: Sequence[Requirement], lock: Lockfile | None, place: Project) -> None:
     """Check that `modpm.lock` has each of them.
 
     Raises:
         ModpmError: `not-locked`.
     """
-    lock = place.lock() or Lockfile((), ())
+    locked = [pin.module for pin in lock.pins] if lock is not None else []
     for one in selection:
-        if not any(one.is_on(pin.module) for pin in lock.pins):
-            raise not_locked(str(one), [pin.module for pin in lock.pins], place)
+        if not any(map(one.is_on, locked)):
+            raise not_locked(str(one), locked, place)
 
 
 def _parse(text: str) -> Requirement:

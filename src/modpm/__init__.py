@@ -18,9 +18,8 @@ if TYPE_CHECKING:
     from modpm.registry.discovery.information import info
     from modpm.registry.discovery.outdated import outdated
     from modpm.registry.discovery.searching import search
-    from modpm.registry.installing.installation import install, sync
+    from modpm.registry.installing.installation import install, remove, sync, update
     from modpm.registry.installing.installed import installed
-    from modpm.registry.installing.updating import remove, update
     from modpm.registry.installing.verification import verify
     from modpm.registry.pins.locking import lock
     from modpm.registry.projects.editing import init
@@ -104,7 +103,7 @@ _HOMES = {
     "predict": "modpm.verbs.judging",
     "publish": "modpm.registry.publication.publishing",
     "reindex": "modpm.registry.publication.changing",
-    "remove": "modpm.registry.installing.updating",
+    "remove": "modpm.registry.installing.installation",
     "search": "modpm.registry.discovery.searching",
     "sync": "modpm.registry.installing.installation",
     "tag": "modpm.registry.publication.changing",
@@ -112,7 +111,7 @@ _HOMES = {
     "tree": "modpm.registry.projects.requirement_graph",
     "untag": "modpm.registry.publication.changing",
     "unyank": "modpm.registry.publication.changing",
-    "update": "modpm.registry.installing.updating",
+    "update": "modpm.registry.installing.installation",
     "verify": "modpm.registry.installing.verification",
     "whoami": "modpm.registry.backends.hub.login",
     "yank": "modpm.registry.publication.changing",

@@ -13,9 +13,8 @@ import pytest
 from modpm.core.errors import ModpmError
 from modpm.core.system.durable import kind_of, remove_folder
 from modpm.registry.backends.directory import DirectoryRegistry
-from modpm.registry.installing.installation import install, sync
+from modpm.registry.installing.installation import install, remove, sync, update
 from modpm.registry.installing.installed import find, installed
-from modpm.registry.installing.updating import remove, update
 from modpm.registry.installing.verification import verify
 from modpm.registry.pins.locking import lock
 from modpm.registry.publication.changing import tag, yank

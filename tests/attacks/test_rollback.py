@@ -23,8 +23,7 @@ from modpm.cli.main import main
 from modpm.core.errors import ModpmError
 from modpm.core.formats.names import ModuleName
 from modpm.registry.backends.directory import DirectoryRegistry
-from modpm.registry.installing.installation import install, sync
-from modpm.registry.installing.updating import update
+from modpm.registry.installing.installation import install, sync, update
 from modpm.registry.pins.locking import lock
 from modpm.registry.publication.changing import tag, untag, unyank, yank
 from modpm.registry.publication.publishing import publish

@@ -9,9 +9,8 @@ import pytest
 from tests.registry.owners import made_key
 
 from modpm.core.errors import ModpmError
-from modpm.registry.installing.installation import install, sync
+from modpm.registry.installing.installation import install, remove, sync
 from modpm.registry.installing.installed import installed
-from modpm.registry.installing.updating import remove
 from modpm.registry.installing.verification import verify
 from modpm.registry.publication.publishing import publish
 from modpm.registry.signing.trusted_keys import TrustFile, distrust, trust

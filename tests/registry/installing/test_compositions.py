@@ -17,9 +17,8 @@ from modpm.registry.discovery.information import info
 from modpm.registry.discovery.outdated import outdated
 from modpm.registry.discovery.searching import search
 from modpm.registry.index import CompositionRelease, Index, ModuleRelease
-from modpm.registry.installing.installation import install, sync
+from modpm.registry.installing.installation import install, remove, sync
 from modpm.registry.installing.installed import installed
-from modpm.registry.installing.updating import remove
 from modpm.registry.installing.verification import verify
 from modpm.registry.projects.requirement_graph import tree
 from modpm.registry.publication.changing import tag, yank

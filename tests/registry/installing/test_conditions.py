@@ -10,8 +10,7 @@ from tests.registry.outcomes import present, refused
 from tests.registry.owners import made_key
 
 from modpm.registry.addresses import Address
-from modpm.registry.installing.installation import install, sync
-from modpm.registry.installing.updating import remove, update
+from modpm.registry.installing.installation import install, remove, sync, update
 from modpm.registry.pins.locking import lock
 from modpm.registry.projects.project import Project
 from modpm.registry.publication.publishing import publish

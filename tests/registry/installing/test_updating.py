@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 from tests.registry.outcomes import present, refused
 
-from modpm.registry.installing.installation import install, sync
-from modpm.registry.installing.updating import remove, update
+from modpm.registry.installing.installation import install, remove, sync, update
 from modpm.registry.pins.locking import lock
 from modpm.registry.projects.project import Project
 from modpm.registry.seen import rollbacks_accepted

@@ -9,8 +9,7 @@ import pytest
 
 from modpm.core.errors import ModpmError
 from modpm.registry.discovery.outdated import outdated
-from modpm.registry.installing.installation import install
-from modpm.registry.installing.updating import update
+from modpm.registry.installing.installation import install, update
 from modpm.registry.pins.locking import lock
 from modpm.registry.projects.request import Bounds
 
