@@ -200,13 +200,15 @@ class Run:
 
     @cached_property
     def findings(self) -> dict[str, Tensor]:
-        """What the method has found of the kernels while it trained.
+        """What the method has found of the kernels while it trained: layer after layer.
 
         Raises:
             ModpmError: It cannot be read (`damaged-run`).
         """
         path = self.folder / "findings.safetensors"
-        return load_tensors(path) if path.is_file() else {}
+        found = load_tensors(path) if path.is_file() else {}
+        # Which of equal layers keeps more goes by their order, while it trains and when it is cut.
+        return {name: found[name] for name in self.graph.kernels() if name in found} | found
 
     def digest(self) -> str:
         """Return what names the trained network, as manifests name their origin."""

@@ -54,8 +54,10 @@ def assert_equal(left: dict[str, torch.Tensor], right: dict[str, torch.Tensor]) 
 
 @settings(max_examples=50, deadline=None)
 @given(TENSORS)
-def test_what_is_encoded_is_decoded(tensors: dict[str, torch.Tensor]) -> None:
-    assert_equal(decode_tensors(encode_tensors(tensors)), tensors)
+def test_what_is_encoded_is_decoded_by_name_in_order(tensors: dict[str, torch.Tensor]) -> None:
+    decoded = decode_tensors(encode_tensors(tensors))
+    assert_equal(decoded, tensors)
+    assert [*decoded] == sorted(tensors)
 
 
 @settings(max_examples=50, deadline=None)

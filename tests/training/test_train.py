@@ -15,6 +15,7 @@ from modpm.core.data import load_data
 from modpm.core.data.decoding import Streamed
 from modpm.core.errors import ModpmError
 from modpm.core.graph import build
+from modpm.core.slicing import cuttable_convolutions
 from modpm.core.system import whole_files
 from modpm.core.tensors import save_tensors
 from modpm.core.training import checkpoint, session
@@ -137,6 +138,13 @@ def holds_nothing_outside_modules(run: Run) -> bool:
     masks = weights_in_modules(graph, ranking.masks(Criterion(retention=run.config.retention)))
     assert not all(mask.all() for mask in masks.values())
     return all(torch.equal(tensors[name] * mask, tensors[name]) for name, mask in masks.items())
+
+
+def test_what_is_found_of_layers_is_in_their_order_whatever_their_names(tmp_path: Path) -> None:
+    run = train("digits", "small_vgg", output=tmp_path, **SMALL | {"epochs": 2, "width": 0.125})
+    layers = [*cuttable_convolutions(run.graph)]
+    assert layers != sorted(layers)
+    assert [*Run.open(tmp_path).findings] == layers
 
 
 @often
