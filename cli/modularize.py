@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from modpm.cli.options import device_option
+from modpm.cli.options import device_option, names, numbers
 from modpm.cli.output import emit, is_quiet, is_terminal, say, show, table
 from modpm.core.shown_text import as_text
 
@@ -21,9 +21,64 @@ if TYPE_CHECKING:
 
 @click.command(
     "modularize",
-    epilog="Example: modpm modularize runs/cifar10 --threshold auto --budget 1 -o dist/cifar10",
+    epilog="Example: modpm modularize runs/cifar10 --threshold auto --budget 1 -o dist/cifar10, "
+    "or: modpm modularize resnet20.safetensors --arch resnet20 --data cifar10 "
+    "--mean 0.485,0.456,0.406 --std 0.229,0.224,0.225 --effort none -o dist/cifar10",
 )
-@click.argument("run", metavar="RUN", type=click.Path(path_type=Path))
+@click.argument("network", metavar="NETWORK", type=click.Path(path_type=Path))
+@click.option("--data", metavar="DATA", help="For weights: what `train` takes as DATA.")
+@click.option("--arch", help="For weights: what they are of, as `train` takes it.")
+@click.option(
+    "--width",
+    default=1.0,
+    show_default=True,
+    help="For weights: factor on the channels of every layer.",
+)
+@click.option(
+    "--classes",
+    metavar="NAMES",
+    callback=names,
+    show_default="those of the data in their order",
+    help="For weights: the classes in the order of the outputs, joined by commas.",
+)
+@click.option(
+    "--mean",
+    metavar="NUMBERS",
+    callback=numbers,
+    help="For weights: what images were normalized by, a mean for each channel, joined by commas.",
+)
+@click.option(
+    "--std",
+    metavar="NUMBERS",
+    callback=numbers,
+    help="For weights: a standard deviation for each channel.",
+)
+@click.option(
+    "--image-size",
+    type=int,
+    metavar="N",
+    show_default="that of most images",
+    help="For weights: height and width of images.",
+)
+@click.option(
+    "--val-fraction",
+    default=0.1,
+    show_default=True,
+    help="For weights: share of the training images that scores are fitted on.",
+)
+@click.option(
+    "--seed", default=0, show_default=True, help="For weights: what these are drawn with."
+)
+@click.option(
+    "--skip-bad", is_flag=True, help="For weights: leave out images that cannot be decoded."
+)
+@click.option(
+    "--effort",
+    type=click.Choice(["none"]),
+    show_default="what a run has found, or none",
+    help="How kernels are found. none: by how much they matter to the margin of a class; the "
+    "weights stay as they are.",
+)
 @click.option(
     "--threshold",
     metavar="SHARE|auto",
@@ -85,7 +140,18 @@ if TYPE_CHECKING:
 @click.option("--json", "as_json", is_flag=True, help="Print what was made as JSON.")
 def command(
     *,
-    run: Path,
+    network: Path,
+    data: str | None,
+    arch: str | None,
+    width: float,
+    classes: list[str] | None,
+    mean: list[float] | None,
+    std: list[float] | None,
+    image_size: int | None,
+    val_fraction: float,
+    seed: int,
+    skip_bad: bool,
+    effort: str | None,
     threshold: str | None,
     retention: float | None,
     budget: float,
@@ -102,14 +168,26 @@ def command(
 ) -> None:
     """Cut a trained network into one class module for each class.
 
-    RUN is the folder of a finished run. DIST gets a distribution for each class, ready to
+    NETWORK is the folder of a finished run, or a file of ordinary weights: .safetensors, or a
+    .pth of tensors alone. DIST gets a distribution for each class, ready to
     be published, and modules.json with everything that was measured.
     """
     from modpm.core.modularizing.modularize import modularize  # noqa: PLC0415 -- torch is not for `--help`
 
     with _progress() as progress:
         made = modularize(
-            run,
+            network,
+            data=data,
+            arch=arch,
+            width=width,
+            classes=classes,
+            mean=mean,
+            std=std,
+            image_size=image_size,
+            val_fraction=val_fraction,
+            seed=seed,
+            skip_bad=skip_bad,
+            effort=effort,
             output=output,
             threshold=threshold,
             retention=retention,

@@ -33,6 +33,21 @@ def _allow_http(ctx: click.Context, _param: click.Parameter, is_allowed: bool) -
         ctx.with_resource(allowed_everywhere())
 
 
+def numbers(
+    _ctx: click.Context, _parameter: click.Parameter, value: str | None
+) -> list[float] | None:
+    """Read one number for each channel, joined by commas."""
+    try:
+        return None if value is None else [float(part) for part in value.split(",")]
+    except ValueError as error:
+        raise click.BadParameter(f"{value!r} is not numbers such as 0.5,0.5,0.5") from error
+
+
+def names(_ctx: click.Context, _parameter: click.Parameter, value: str | None) -> list[str] | None:
+    """Read names, joined by commas."""
+    return None if value is None else [name.strip() for name in value.split(",")]
+
+
 device_option = click.option(
     "--device",
     type=click.Choice(["auto", "cpu", "cuda", "mps"]),

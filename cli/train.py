@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
-from modpm.cli.options import device_option
+from modpm.cli.options import device_option, numbers
 from modpm.cli.output import emit, is_quiet, is_terminal, say
 
 if TYPE_CHECKING:
@@ -16,16 +16,6 @@ if TYPE_CHECKING:
 
     from modpm.core.training.run import Run
     from modpm.core.training.session import Progress
-
-
-def _numbers(
-    _ctx: click.Context, _parameter: click.Parameter, value: str | None
-) -> list[float] | None:
-    """Read one number for each channel, joined by commas."""
-    try:
-        return None if value is None else [float(part) for part in value.split(",")]
-    except ValueError as error:
-        raise click.BadParameter(f"{value!r} is not numbers such as 0.5,0.5,0.5") from error
 
 
 def _settings(
@@ -106,13 +96,13 @@ def _settings(
 @click.option(
     "--mean",
     metavar="NUMBERS",
-    callback=_numbers,
+    callback=numbers,
     help="Normalization: a mean for each channel, joined by commas.",
 )
 @click.option(
     "--std",
     metavar="NUMBERS",
-    callback=_numbers,
+    callback=numbers,
     help="Normalization: a standard deviation for each channel.",
 )
 @click.option("--skip-bad", is_flag=True, help="Leave out images that cannot be decoded.")

@@ -3,7 +3,7 @@
 from modpm.core.data.augmenting import augment, is_mirrorable
 from modpm.core.data.image_data import ImageData, check_trainable
 from modpm.core.data.image_files import decode_image, open_image, prepare_image
-from modpm.core.data.load import load_data
+from modpm.core.data.load import load_data, outline
 from modpm.core.data.normalization import default_statistics, normalize
 from modpm.core.data.splitting import carve_validation
 
@@ -18,5 +18,6 @@ __all__ = [
     "load_data",
     "normalize",
     "open_image",
+    "outline",
     "prepare_image",
 ]

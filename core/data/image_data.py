@@ -179,7 +179,26 @@ def moments_of(pixels: Pixels) -> Tensor:
     return torch.from_numpy(moments)
 
 
-def check_trainable(data: ImageData) -> None:
+class Counted(Protocol):
+    """Labeled images, whether they are decoded or not."""
+
+    @property
+    def source(self) -> str:
+        """The data set's name."""
+
+    @property
+    def split(self) -> str:
+        """What the images are called."""
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the classes."""
+
+    def counts(self) -> list[int]:
+        """Return the number of images of each class."""
+
+
+def check_trainable(data: Counted) -> None:
     """Check that there are two classes at least, and three images at least of each.
 
     Raises:

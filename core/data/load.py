@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import PIL
 import torch
 
@@ -70,6 +71,51 @@ def load_data(
             return asked.data(asked.decoded(skip_bad=skip_bad))
     except MemoryError as error:
         raise out_of_memory() from error
+
+
+@dataclass(frozen=True)
+class Outline:
+    """What is known of a split before a pixel is decoded.
+
+    Attributes:
+        source, split, classes: As of the `ImageData` that it will be.
+        image_shape: Channels, height and width that its images will have.
+    """
+
+    source: str
+    split: str
+    classes: tuple[str, ...]
+    image_shape: tuple[int, int, int]
+    _counts: tuple[int, ...]
+
+    def counts(self) -> list[int]:
+        """Return the number of images of each class, those included that cannot be decoded."""
+        return list(self._counts)
+
+
+def outline(
+    source: str | Path,
+    split: str,
+    *,
+    image_size: int | tuple[int, int] | None = None,
+    channels: int | None = None,
+) -> Outline:
+    """Return what `load_data` of the same arguments would give, but for the pixels.
+
+    Args:
+        source: As there.
+        split: As there.
+        image_size: As there.
+        channels: As there.
+
+    Raises:
+        ModpmError: The source or the split does not exist.
+    """
+    labeled = _open(str(source), split)
+    with quiet_decoder():
+        form = form_of(labeled.images, _width_and_height(image_size), channels)
+    counts = np.bincount(labeled.labels, minlength=len(labeled.classes)).tolist()
+    return Outline(str(source), split, labeled.classes, form.shape, tuple(counts))
 
 
 @dataclass(frozen=True)

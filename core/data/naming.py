@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections import Counter
-from pathlib import PurePath
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING
 
 from modpm.core.errors import ModpmError
@@ -49,6 +49,12 @@ def module_names(namespace: str, classes: Sequence[str]) -> list[ModuleName]:
 def default_namespace(data: str) -> str:
     """Return the namespace for a data set: the last part of its id or path."""
     return _slug(PurePath(data).name, 0, "data")
+
+
+def absolute_if_folder(data: str | Path) -> str:
+    """Return a data set's name, or its path in a form that holds in every working directory."""
+    path = Path(data).expanduser()
+    return str(path.absolute()) if str(data) != "digits" and path.is_dir() else str(data)
 
 
 def data_set_name(data: str) -> str:

@@ -104,7 +104,7 @@ class Search:
         composed: dict[Criterion, ComposedAccuracy] = {}
         curve: list[TradeOff] = []
         seen: dict[bytes, Criterion] = {}
-        tried = self.evidence.candidates(self.origin.run.config.retention)
+        tried = self.evidence.candidates(self.origin.trained.effort.retention)
         for done, criterion in enumerate(tried, start=1):
             masks = self.evidence.masks(criterion)
             same = seen.setdefault(join(masks).numpy().tobytes(), criterion)

@@ -9,7 +9,6 @@ import msgspec
 import torch
 
 from modpm.core.calibrations.scores import fit_common_platt, stratified_folds
-from modpm.core.data.naming import data_set_name
 from modpm.core.formats.card import render_card
 from modpm.core.formats.manifest import (
     CARD_FILE,
@@ -95,7 +94,7 @@ class Describer:
             metrics: What it measured.
             composed: What it gives together with the modules of all other classes.
         """
-        name, config = self._details.names[network.class_index], self._origin.run.config
+        name, trained = self._details.names[network.class_index], self._origin.trained
         return Manifest(
             name=str(name),
             version=self._details.version,
@@ -110,7 +109,7 @@ class Describer:
             retained=_retained(self._origin.graph, network),
             calibration=self._calibration(network),
             modularizer=Modularizer(
-                method=config.method,
+                method=trained.effort.method,
                 threshold=criterion.threshold,
                 parameters=self._parameters(criterion, network),
             ),
@@ -127,8 +126,10 @@ class Describer:
         if self._details.summary is not None:
             return self._details.summary
         classes = self._origin.classes
-        data_set = data_set_name(self._origin.run.config.data)
-        return f"Recognizes {classes[class_index]} among the {len(classes)} classes of {data_set}."
+        return (
+            f"Recognizes {classes[class_index]} among the {len(classes)} classes of "
+            f"{self._origin.trained.data_set}."
+        )
 
     def _calibration(self, network: FittedNetwork) -> Calibration:
         fitted = network.fitted
@@ -143,21 +144,23 @@ class Describer:
         )
 
     def _provenance(self) -> Provenance:
-        record = self._origin.run.record
+        trained = self._origin.trained
         return Provenance(
-            data_set=data_set_name(record.configuration.data),
-            fingerprint=record.fingerprint,
-            seed=record.configuration.seed,
-            versions=record.versions,
+            data_set=trained.data_set,
+            fingerprint=trained.images.fingerprint,
+            seed=trained.seed,
+            versions=trained.versions,
         )
 
     def _parameters(self, criterion: Criterion, network: FittedNetwork) -> dict[str, float]:
-        record = self._origin.run.record
-        parameters = dict(record.configuration.settings)
+        trained = self._origin.trained
+        parameters = dict(trained.effort.parameters)
         if criterion.retention is not None:
             parameters["retention"] = criterion.retention
         if network.is_anew:
-            parameters["statistics_images"] = min(N_STATISTICS_IMAGES, record.n_training)
+            parameters["statistics_images"] = min(
+                N_STATISTICS_IMAGES, len(trained.images.training_data())
+            )
         return parameters
 
 
@@ -172,11 +175,9 @@ def _logit_calibration(origin: OriginNetwork) -> tuple[float, float]:
 
 
 def _origin_record(origin: OriginNetwork, accuracy: float | None) -> Origin:
-    config = origin.run.config
-    width = "" if config.width == 1 else f" (width {config.width:g})"
     return Origin(
         digest=origin.digest,
-        architecture=f"{config.arch}{width}",
+        architecture=origin.trained.architecture,
         classes=list(origin.classes),
         graph=origin.graph,
         accuracy=accuracy,

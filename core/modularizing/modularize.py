@@ -27,16 +27,21 @@ from modpm.core.modularizing.description import Describer, ReleaseDetails, files
 from modpm.core.modularizing.fitting import compose_all, fit_networks, measure_networks, modules_of
 from modpm.core.modularizing.modularization import Modularization, cohesion, coupling, render_report
 from modpm.core.modularizing.origin import TEST, OriginNetwork
+from modpm.core.modularizing.trained_network import Particulars, trained_network
 from modpm.core.system.whole_files import is_free, whole_tree, write_file
 from modpm.core.training.device import AUTO as AUTO_DEVICE
 from modpm.core.training.device import choose_device
+from modpm.core.training.inference import accuracy
 from modpm.core.training.run import Run
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from torch import nn
+
     from modpm.core.formats.manifest import Manifest
     from modpm.core.modularizing.fitting import FittedNetwork
+    from modpm.core.modularizing.trained_network import TrainedNetwork
     from modpm.core.training.evidence import Criterion, Evidence
 
 
@@ -65,7 +70,7 @@ class Request:
 
 
 def checked_request(
-    run: Run,
+    trained: TrainedNetwork,
     *,
     output: Path,
     threshold: float | str | None,
@@ -87,7 +92,9 @@ def checked_request(
             `same-name`, `invalid-version`, `invalid-license` or `folder-exists`.
     """
     details = ReleaseDetails(
-        names=tuple(module_names(namespace or default_namespace(run.config.data), run.classes)),
+        names=tuple(
+            module_names(namespace or default_namespace(trained.data_set), trained.classes)
+        ),
         version=checked_version(version),
         license=checked_license(license),
         authors=tuple(authors),
@@ -95,7 +102,7 @@ def checked_request(
     )
     return Request(
         output=_checked_output(output),
-        criterion=_checked_criterion(evidence_type, threshold, retention, run.config.retention),
+        criterion=_checked_criterion(evidence_type, threshold, retention, trained.effort.retention),
         budget=_checked_budget(budget),
         calibration=_checked_calibration(calibration),
         measures_test=_checked(measure_on, MEASURED_ON, "split to measure on") == TEST,
@@ -166,6 +173,9 @@ def _checked_output(output: Path) -> Path:
     return output
 
 
+NEAR = 1 / 4
+"""The share of the way from chance to all up to which a network is said to know little."""
+
 SUMMARY_FILE = "modules.json"
 REPORT_FILE = "README.md"
 
@@ -174,8 +184,19 @@ Progress = Callable[[str, int, int], None]
 
 
 def modularize(
-    run: Run | Path | str,
+    network: Run | nn.Module | Path | str,
     *,
+    data: str | Path | None = None,
+    arch: str | None = None,
+    width: float = 1.0,
+    classes: Sequence[str] | None = None,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+    image_size: int | None = None,
+    val_fraction: float = 0.1,
+    seed: int = 0,
+    skip_bad: bool = False,
+    effort: str | None = None,
     output: Path | str,
     threshold: float | str | None = None,
     retention: float | None = None,
@@ -196,10 +217,26 @@ def modularize(
 
     The kernels of a class are chosen on the training images, its score is fitted on the held-out
     ones, and what it is worth is measured on the test split once all is decided; where there is
-    none, by cross-fitting on the held-out images. The same run gives the same bytes.
+    none, by cross-fitting on the held-out images. The same network gives the same bytes.
 
     Args:
-        run: A finished run, or its folder.
+        network: A finished run, or its folder; a file of ordinary weights, safetensors or of
+            `torch.save` with tensors alone; or a network in memory. What follows, up to
+            `skip_bad`, is for those that no run has trained.
+        data: What it was trained on: `digits`, a folder, or an id of the Hub.
+        arch: What the weights are of: an architecture that is shipped, or
+            `package.module:factory`.
+        width: The factor on the channels of every layer.
+        classes: Names of its classes in the order of its outputs; by default those of the data in
+            theirs.
+        mean: What its images were normalized by, of pixels in [0, 1], per channel.
+        std: The same for the standard deviation.
+        image_size: Height and width of its images; by default those of most images.
+        val_fraction: Share of the split `train` that scores are fitted on.
+        seed: What these are drawn with.
+        skip_bad: Leave out images that cannot be decoded.
+        effort: How kernels are found: `none`, in minutes, by how much each matters to the margin
+            of a class. By default what the run knows of its kernels, and `none` without a run.
         output: The folder for the distributions; it must not exist, or be empty.
         threshold: Kernel frequency at or above which a class retains a kernel, for a run of
             `mwt`, by default 0.9; or, for every run, `auto` for the smallest modules whose
@@ -230,9 +267,12 @@ def modularize(
             size is within the budget.
     """
     where = choose_device(device)
-    run = run if isinstance(run, Run) else Run.open(run)
+    said = Particulars(
+        data, arch, width, classes, mean, std, image_size, val_fraction, seed, skip_bad
+    )
+    trained = trained_network(network, said, effort)
     request = checked_request(
-        run,
+        trained,
         output=Path(output),
         threshold=threshold,
         retention=retention,
@@ -244,12 +284,27 @@ def modularize(
         summary=summary,
         calibration=calibration,
         measure_on=measure_on,
-        evidence_type=run.method.evidence_type() if evidence is None else type(evidence),
+        evidence_type=trained.effort.evidence_type if evidence is None else type(evidence),
     )
-    origin = OriginNetwork(run, *run.network(), where, request.measures_test)
+    origin = OriginNetwork(trained, where, request.measures_test)
     for note in () if origin.test is None else origin.test.notes:
         report(note)
+    if not isinstance(trained.images, Run) and (found := near_chance(origin)):
+        report(found)
     return _Modularizing(origin, request, evidence, progress or _say_nothing).run()
+
+
+def near_chance(origin: OriginNetwork) -> str | None:
+    """Say that a network hardly knows its images, where it is so: it may read others than these."""
+    found = accuracy(origin.validation_logits, origin.validation.labels)
+    chance = 1 / len(origin.classes)
+    if found > chance + NEAR * (1 - chance):
+        return None
+    return (
+        f"the network names {found:.1%} of the held-out images rightly, near the {chance:.1%} of "
+        "chance: are --mean, --std, --image-size and the order of --classes those it was trained "
+        "with?"
+    )
 
 
 def _say_nothing(_what: str, _done: int, _of: int) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -10,21 +10,21 @@ import torch
 
 from modpm.core.errors import ModpmError
 from modpm.core.graph import build, count
+from modpm.core.modularizing.trained_network import aligned
 from modpm.core.training.batches import TrainingImages
 from modpm.core.training.checkpoint import network_digest
 from modpm.core.training.inference import accuracy, normalizing, predict
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from torch import Tensor
 
     from modpm.core.data import ImageData
     from modpm.core.formats.manifest import InputContract
     from modpm.core.graph import Cost, Graph, GraphNetwork
+    from modpm.core.modularizing.trained_network import TrainedNetwork
     from modpm.core.training.evidence import Evidence
     from modpm.core.training.inference import Progress
-    from modpm.core.training.run import Run
+    from modpm.core.training.methods.method import Network
 
 
 TEST = "test"
@@ -45,27 +45,38 @@ class OriginNetwork:
     """A trained network that class modules are cut from.
 
     Attributes:
-        run: Where it comes from.
-        graph, tensors: The network, its tensors on the processor.
+        trained: Where it comes from.
         device: Where networks run.
         measures_test: Whether the test split is read at all.
     """
 
-    run: Run
-    graph: Graph
-    tensors: dict[str, Tensor]
+    trained: TrainedNetwork
     device: torch.device = _PROCESSOR
     measures_test: bool = True
 
     @property
     def classes(self) -> tuple[str, ...]:
         """Its classes, in the order of its outputs."""
-        return self.run.classes
+        return self.trained.classes
 
     @property
     def contract(self) -> InputContract:
         """What an image must be."""
-        return self.run.input
+        return self.trained.contract
+
+    @cached_property
+    def _read(self) -> Network:
+        return self.trained.read()
+
+    @property
+    def graph(self) -> Graph:
+        """What it computes."""
+        return self._read[0]
+
+    @property
+    def tensors(self) -> dict[str, Tensor]:
+        """Its tensors, on the processor."""
+        return self._read[1]
 
     @cached_property
     def network(self) -> GraphNetwork:
@@ -90,7 +101,7 @@ class OriginNetwork:
     @cached_property
     def validation(self) -> ImageData:
         """The held-out part of its training data."""
-        return self.run.validation_data()
+        return self.trained.images.validation_data()
 
     @cached_property
     def validation_logits(self) -> Tensor:
@@ -103,7 +114,7 @@ class OriginNetwork:
         if not self.measures_test:
             return None
         try:
-            data = aligned(self.run.data(TEST), self.classes)
+            data = aligned(self.trained.images.data(TEST), self.classes)
         except ModpmError as error:
             if error.code != "split-not-found":
                 raise
@@ -126,23 +137,6 @@ class OriginNetwork:
         Args:
             progress: Told how many training images are read, where they are.
         """
-        images = TrainingImages(self.run.training_data(), self.contract, self.device)
-        return self.run.method.evidence(self.network, self.run.findings, images, progress)
-
-
-def aligned(data: ImageData, classes: Sequence[str]) -> ImageData:
-    """Return the images of some classes, labeled by their positions among them.
-
-    A split may name its classes in another order, lack some, or have others, whose images are
-    left out.
-
-    Args:
-        data: Images whose labels are positions in `data.classes`.
-        classes: Names of classes.
-    """
-    if tuple(data.classes) == tuple(classes):
-        return data
-    positions = {name: i for i, name in enumerate(classes)}
-    moved = torch.tensor([positions.get(name, -1) for name in data.classes])[data.labels]
-    known = (moved >= 0).nonzero().flatten()
-    return replace(data.select(known), labels=moved[known], classes=tuple(classes))
+        data = self.trained.images.training_data()
+        images = TrainingImages(data, self.contract, self.device)
+        return self.trained.effort.find(self.network, images, progress)

@@ -214,7 +214,7 @@ def take_statistics(
         outputs = tuple(together.name(i, one.graph.output) for i, one in enumerate(cuts))
         for norm in norms:
             norm.train()
-        prepare, images = normalizing(origin.contract), _some(origin.run.training_data())
+        prepare, images = normalizing(origin.contract), _some(origin.trained.images.training_data())
         n_seen = 0
         for batch in batches(images, prepare, origin.device):
             if len(batch) == 1:

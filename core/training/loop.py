@@ -6,7 +6,6 @@ import atexit
 import os
 import warnings
 from contextlib import contextmanager
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +13,7 @@ import msgspec
 import torch
 
 from modpm.core.data import carve_validation, default_statistics, load_data
-from modpm.core.data.naming import default_namespace, module_names
+from modpm.core.data.naming import absolute_if_folder, default_namespace, module_names
 from modpm.core.errors import ModpmError
 from modpm.core.formats.manifest import InputContract
 from modpm.core.networks import default_architecture
@@ -30,7 +29,14 @@ from modpm.core.training.configuration import (
 )
 from modpm.core.training.device import arithmetic, choose_device
 from modpm.core.training.methods import DEFAULT_METHOD, find_method
-from modpm.core.training.run import Run, RunRecord, check_free, create_run, resume_hint
+from modpm.core.training.run import (
+    Run,
+    RunRecord,
+    check_free,
+    create_run,
+    resume_hint,
+    versions_here,
+)
 from modpm.core.training.session import create_method, kept_state, open_session, train_epochs
 from modpm.core.training.starting_network import frozen_parameters, starting_network
 
@@ -39,8 +45,6 @@ if TYPE_CHECKING:
 
     from modpm.core.data import ImageData
     from modpm.core.training.session import Progress
-
-_RECORDED_PACKAGES = ("modpm", "torch", "numpy", "pillow", "accelerate")
 
 
 def train(
@@ -112,7 +116,7 @@ def train(
     kind = find_method(method)
     recipe = kind.recipe(is_trained=init is not None)
     configuration = TrainingConfiguration(
-        data=_absolute_if_folder(data),
+        data=absolute_if_folder(data),
         arch=arch,
         width=width,
         init=None if init is None else str(Path(init).absolute()),
@@ -149,12 +153,6 @@ def _precision(precision: str, device: torch.device) -> str:
     if precision != AUTO:
         return precision
     return "float32" if device.type == "cpu" else "bfloat16"
-
-
-def _absolute_if_folder(data: str | Path) -> str:
-    """Return a data set's name, or its path in a form that holds in every working directory."""
-    path = Path(data).expanduser()
-    return str(path.absolute()) if str(data) != "digits" and path.is_dir() else str(data)
 
 
 # accelerate has no types, and it is imported only where training happens.
@@ -232,7 +230,7 @@ def _started(
         n_validation=len(validation),
         n_skipped=data.n_skipped,
         n_processes=accelerator.num_processes,
-        versions={name: version(name) for name in _RECORDED_PACKAGES},
+        versions=versions_here(),
         frozen=sorted(frozen_parameters(network)),
     )
     run = Run(folder, record, (training, validation))

@@ -9,7 +9,9 @@ if it has.
 
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from functools import cached_property
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Self
 
@@ -32,6 +34,7 @@ from modpm.core.training.methods import find_method
 from modpm.core.training.methods.method import Method
 
 FORMAT_VERSION = 1
+_RECORDED_PACKAGES = ("modpm", "torch", "numpy", "pillow", "accelerate")
 _UNREADABLE = "the run folder cannot be read"
 
 
@@ -189,6 +192,11 @@ class Run:
                 _UNREADABLE, code="damaged-run", where=str(path), why=f"{error!s:.500}"
             ) from error
 
+    @property
+    def fingerprint(self) -> str:
+        """What names the exact data of the split `train`."""
+        return self.record.fingerprint
+
     def network(self) -> tuple[Graph, dict[str, Tensor]]:
         """Return the trained network.
 
@@ -295,6 +303,15 @@ class Run:
                 hint="restore the data, or train again on what there is now",
             )
         return data
+
+
+def versions_here() -> dict[str, str]:
+    """Return the versions of the packages that decide what numbers come out, where they are."""
+    found: dict[str, str] = {}
+    for name in _RECORDED_PACKAGES:
+        with suppress(PackageNotFoundError):
+            found[name] = version(name)
+    return found
 
 
 def resume_hint(folder: Path, configuration: TrainingConfiguration) -> str:

@@ -54,7 +54,9 @@ def starting_network(
         check_network(network, shape, n_classes)
         if configuration.init is not None:
             load_initial_weights(network, configuration.init)
-        graph, tensors, frozen = _traced(network, configuration, (n_classes, *shape))
+        graph, tensors, frozen = traced(
+            network, configuration.arch, configuration.width, (n_classes, *shape)
+        )
     chance = seeded_generator(configuration.seed, 0, _METHOD)
     prepared = build(*find_method(configuration.method).prepare(graph, tensors, chance))
     freeze(prepared, frozen)
@@ -83,14 +85,17 @@ def frozen_parameters(network: GraphNetwork) -> dict[str, Tensor]:
     return {name: p for name, p in network.named_parameters() if not p.requires_grad}
 
 
-def _traced(
-    network: nn.Module, configuration: TrainingConfiguration, shapes: tuple[int, ...]
-) -> Trace:
+def traced(network: nn.Module, arch: str, width: float, shapes: tuple[int, ...]) -> Trace:
     """Read a network into a graph; the graph of one that is shipped is kept for the next time.
 
     Tracing imports the compiler and takes longer than all else before the first step.
+
+    Args:
+        network: The network.
+        arch: What it was created by.
+        width: The factor on its channels.
+        shapes: Its classes, and channels, height and width of its images.
     """
-    arch, width = configuration.arch, configuration.width
     example = torch.zeros(2, *shapes[1:])
     if arch not in ARCHITECTURES:
         return read_network(network, example)

@@ -9,6 +9,7 @@ from tests.modularizing.small_run import train_small
 
 from modpm.core.modularizing.modularize import modularize
 from modpm.core.modularizing.origin import OriginNetwork
+from modpm.core.modularizing.trained_network import Particulars, trained_network
 
 if TYPE_CHECKING:
     from modpm.core.modularizing.modularization import Modularization
@@ -24,7 +25,7 @@ def small_run(tmp_path_factory: pytest.TempPathFactory) -> Run:
 @pytest.fixture(scope="session")
 def origin(small_run: Run) -> OriginNetwork:
     """Return its network."""
-    return OriginNetwork(small_run, *small_run.network())
+    return OriginNetwork(trained_network(small_run, Particulars()))
 
 
 @pytest.fixture(scope="session")

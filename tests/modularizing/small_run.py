@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from modpm.core.training.loop import train
 
@@ -18,6 +18,7 @@ def train_small(
     epochs: int = 8,
     method: str = "mwt",
     retention: float = 0.32,
+    **settings: Any,  # noqa: ANN401 -- passed on
 ) -> Run:
     """Train a narrow network for a few epochs; a third of its training data is held out."""
     return train(
@@ -31,4 +32,5 @@ def train_small(
         val_fraction=0.3,
         method=method,
         retention=retention,
+        **settings,
     )

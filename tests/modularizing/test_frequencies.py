@@ -10,7 +10,7 @@ from tests.modularizing.test_metrics import naive_mean
 
 from modpm.core.data import normalize
 from modpm.core.modularizing.modularization import cohesion
-from modpm.core.modularizing.origin import aligned
+from modpm.core.modularizing.trained_network import aligned
 from modpm.core.training import inference
 from modpm.core.training.batches import TrainingImages
 from modpm.core.training.evidence import Criterion

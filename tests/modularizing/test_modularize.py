@@ -44,13 +44,13 @@ def test_manifests_say_what_the_modules_are(made: Modularization, origin: Origin
         retained = {conv: manifest.retained[conv].retained for conv in origin.kernels}
         assert manifest.label == f"digits/{origin.classes[i]}"
         assert manifest.output.class_index == i
-        assert manifest.origin.digest == origin.run.digest()
+        assert manifest.origin.digest == origin.digest
         assert manifest.origin.classes == list(origin.classes)
         assert (manifest.n_parameters, manifest.macs) == (cost.n_parameters, cost.macs)
         assert manifest.size_bytes == cost.size_bytes
         assert manifest.macs < manifest.origin.macs
         assert manifest.kernel_retention_rate == kernel_retention_rate(retained, origin.kernels)
-        assert manifest.provenance.fingerprint == origin.run.record.fingerprint
+        assert manifest.provenance.fingerprint == origin.trained.images.fingerprint
         assert manifest.calibration.n == len(origin.validation)
 
 

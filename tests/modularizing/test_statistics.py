@@ -82,7 +82,7 @@ def test_statistics_are_those_of_training_images(
 ) -> None:
     monkeypatch.setattr(reading, "N_STATISTICS_IMAGES", 300)  # three batches of a hundred
     found = take_statistics(networks, origin)
-    data = origin.run.training_data()
+    data = origin.trained.images.training_data()
     positions = torch.randperm(len(data), generator=torch.Generator().manual_seed(0))[:300]
     images = data.images[positions]
     for network, own in zip(networks, found, strict=True):

@@ -1,0 +1,71 @@
+"""Effort: how kernels are found in a network that was trained already, and what that costs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from modpm.core.errors import ModpmError
+from modpm.core.training.evidence import Evidence, Importance
+from modpm.core.training.ranking import N_RANKING_IMAGES, importance_of_kernels
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from modpm.core.graph import GraphNetwork
+    from modpm.core.training.batches import TrainingImages
+    from modpm.core.training.inference import Progress
+
+    Find = Callable[[GraphNetwork, TrainingImages, Progress | None], Evidence]
+
+
+@dataclass(frozen=True)
+class Effort:
+    """A way to find which kernels each class keeps.
+
+    Attributes:
+        method: What manifests call it.
+        evidence_type: What it finds.
+        find: Finds it, given the network in evaluation mode and its training images, and told how
+            far it is.
+        retention: Kernel retention rate that it is for, where nothing is asked for.
+        parameters: What manifests say of it besides.
+    """
+
+    method: str
+    evidence_type: type[Evidence]
+    find: Find
+    retention: float
+    parameters: Mapping[str, float] = field(default_factory=dict)
+
+
+def _importance(
+    network: GraphNetwork, images: TrainingImages, _progress: Progress | None
+) -> Evidence:
+    n_all = sum(network.graph.kernels().values())
+    return Importance(importance_of_kernels(network, images), n_all)
+
+
+NONE = "none"
+EFFORTS = {
+    NONE: Effort(
+        "importance", Importance, _importance, 0.75, {"ranking_images": float(N_RANKING_IMAGES)}
+    ),
+}
+"""By what a user calls them, the least effort first: the weights stay as they are in all."""
+
+
+def find_effort(name: str) -> Effort:
+    """Return a way to find kernels.
+
+    Raises:
+        ModpmError: There is none of that name (`bad-setting`).
+    """
+    if name not in EFFORTS:
+        raise ModpmError(
+            f"no effort is called `{name}`",
+            code="bad-setting",
+            hint=f"take one of {', '.join(EFFORTS)}",
+            exit_code=2,
+        )
+    return EFFORTS[name]
