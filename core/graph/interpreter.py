@@ -16,6 +16,7 @@ from modpm.core.graph.operators.normalization import UncountedBatchNorm
 from modpm.core.graph.operators.table import OPERATORS
 from modpm.core.graph.plans import Step, fast_plan, plain_plan, scaled_steps
 from modpm.core.graph.shapes import check_tensors, infer_shapes
+from modpm.core.system.memory import keep_freed_memory
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -251,6 +252,7 @@ def build(graph: Graph, tensors: Mapping[str, Tensor]) -> GraphNetwork:
         ModpmError: The graph or a tensor breaks a clause of `specs/graph.md` (`invalid-graph`).
     """
     check_tensors(graph, tensors)
+    keep_freed_memory()
     shapes = infer_shapes(graph)
     layers: dict[str, nn.Module] = {}
     for node in graph.nodes:
