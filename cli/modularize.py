@@ -82,8 +82,9 @@ if TYPE_CHECKING:
 @click.option(
     "--threshold",
     metavar="SHARE|auto",
-    help="For runs of mwt: share of a class's images that must activate a kernel for the class to "
-    "retain it, by default 0.9. For all: `auto` takes the smallest modules within the budget.",
+    help="For runs of mwt and moda: share of a class's images that must activate a kernel for the "
+    "class to retain it, by default 0.9. For all: `auto` takes the smallest modules within the "
+    "budget.",
 )
 @click.option(
     "--retention",
@@ -91,7 +92,8 @@ if TYPE_CHECKING:
     metavar="RATE",
     show_default="what the run prepared",
     help="Share of the kernels that a class retains at most, the first of its ranking, in "
-    "multiples of 8 or 16 where layers are wide enough.",
+    "multiples of 8 or 16 where layers are wide enough; of runs of mwt and moda those that are "
+    "active most often, instead of a threshold.",
 )
 @click.option(
     "--budget",

@@ -63,8 +63,9 @@ def _settings(
     "--method",
     default="views",
     show_default=True,
-    help="views shows the network its class modules while it trains; mwt is modularizing while "
-    "training as published; plain is for comparison; or a method of yours, package.module:Class.",
+    help="views shows the network its class modules while it trains; mwt and moda are modularizing "
+    "while training and activation-driven training as published, for 200 epochs; plain is for "
+    "comparison; or a method of yours, package.module:Class.",
 )
 @click.option(
     "--set",
@@ -72,7 +73,8 @@ def _settings(
     multiple=True,
     metavar="NAME=NUMBER",
     callback=_settings,
-    help="A setting of the method, such as alpha=0.5 of mwt. May be given again.",
+    help="A setting of the method, such as alpha=0.5 of mwt. May be given again: contrastive=1.1, "
+    "alpha=0 and beta=0 give mwt the loss of NeMo.",
 )
 @click.option(
     "--precision",

@@ -46,6 +46,8 @@ if TYPE_CHECKING:
 
 
 MEASURED_ON = (TEST, "held-out")
+NEARLY_ALL = 0.9
+"""Retention rate of a threshold that is of no use."""
 
 
 @dataclass(frozen=True)
@@ -239,10 +241,10 @@ def modularize(
             of a class. By default what the run knows of its kernels, and `none` without a run.
         output: The folder for the distributions; it must not exist, or be empty.
         threshold: Kernel frequency at or above which a class retains a kernel, for a run of
-            `mwt`, by default 0.9; or, for every run, `auto` for the smallest modules whose
-            composition stays within the budget.
-        retention: Kernel retention rate up to which each class's ranking is retained, for runs
-            that have one; by default what the run was trained for.
+            `mwt` or `moda`, by default 0.9; or, for every run, `auto` for the smallest modules
+            whose composition stays within the budget.
+        retention: Kernel retention rate up to which each class's ranking is retained; by default
+            what the run was trained for, where its kernels are ranked, and not cut by a threshold.
         budget: For `auto`: the most points of accuracy that the composition of all classes may
             lose against the modular network on the held-out images.
         namespace: What stands before the slash in the modules' names; None for the name of the
@@ -259,7 +261,8 @@ def modularize(
             is one.
         evidence: What says which kernels each class keeps; by default the method of the run.
         progress: Told how far it is.
-        report: Is told what was done to the test images, in sentences.
+        report: Is told what was done to the test images, and where a threshold cuts next to
+            nothing, in sentences.
 
     Raises:
         ModpmError: The run is no run, not finished or damaged; its data is gone or
@@ -291,7 +294,20 @@ def modularize(
         report(note)
     if not isinstance(trained.images, Run) and (found := near_chance(origin)):
         report(found)
-    return _Modularizing(origin, request, evidence, progress or _say_nothing).run()
+    made = _Modularizing(origin, request, evidence, progress or _say_nothing).run()
+    if found := nearly_whole(made, trained.effort.retention):
+        report(found)
+    return made
+
+
+def nearly_whole(made: Modularization, retention: float) -> str | None:
+    """Say that a threshold cut next to nothing, and what would, where it is so."""
+    if made.criterion.threshold is None or made.kernel_retention_rate <= NEARLY_ALL:
+        return None
+    return (
+        f"each class retains {made.kernel_retention_rate:.0%} of the kernels, since nearly all are "
+        f"active: `--retention {retention:g}` keeps those that are active most often"
+    )
 
 
 def near_chance(origin: OriginNetwork) -> str | None:

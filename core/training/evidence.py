@@ -95,12 +95,9 @@ class _ByRetention(Evidence):
             raise _bad(
                 "kernels of this network have no frequencies",
                 "give a `--retention` instead of a `--threshold`",
-                "it was trained without mask generators",
+                "its method ranks them",
             )
-        rate = prepared if retention is None else retention
-        if not 0 < rate <= 1:
-            raise _bad(f"a retention rate of {rate:g} is not possible", "above 0 and at most 1")
-        return Criterion(retention=rate)
+        return Criterion(retention=possible_rate(prepared if retention is None else retention))
 
     @classmethod
     def candidates(cls, prepared: float) -> Sequence[Criterion]:
@@ -165,16 +162,26 @@ class Importance(_ByRetention):
 class Frequencies(Evidence):
     """How often the samples of each class activate each kernel.
 
+    They are cut by a threshold, as published, or, as a ranking, by a retention rate: so networks
+    of few epochs are cut, in which nearly all kernels are active nearly always, and so methods are
+    compared at equal sizes.
+
     Attributes:
         counts: How many samples of each class activate each kernel, by layer.
         n_samples: How many samples each class has.
+        n_all: As for `Ranking`.
+        strengths: How strongly they do, in sum: which of two kernels comes first that equally many
+            activate. Without them, as where the numbers are equal, it is the first one.
 
     Shapes:
         counts: (n_classes, K) each, int64; n_samples: (n_classes,)
+        strengths: (n_classes, K) each, 0 or more.
     """
 
     counts: Mapping[str, Tensor]
     n_samples: Tensor
+    n_all: int
+    strengths: Mapping[str, Tensor] | None = None
     sample_masks: Callable[[int], Tensor] | None = None
 
     @classmethod
@@ -184,12 +191,9 @@ class Frequencies(Evidence):
         retention: float | None,
         prepared: float,  # noqa: ARG003 -- sizes are found after training
     ) -> Criterion:
-        """Return the threshold that is asked for, or 0.9."""
+        """Return the retention rate or the threshold that is asked for, or a threshold of 0.9."""
         if retention is not None:
-            raise _bad(
-                "kernels of this network are not ranked",
-                "give a `--threshold` instead of a `--retention`, or train with `--method views`",
-            )
+            return Criterion(retention=possible_rate(retention))
         asked = DEFAULT_THRESHOLD if threshold is None else threshold
         exact_threshold(asked)
         return Criterion(threshold=asked)
@@ -200,7 +204,38 @@ class Frequencies(Evidence):
         return [Criterion(threshold=threshold) for threshold in THRESHOLDS]
 
     def masks(self, criterion: Criterion) -> dict[str, Tensor]:
-        """Return the kernels whose frequency meets the threshold: at least one of every layer.
+        """Return the kernels that meet the threshold, or the most frequent ones up to a rate."""
+        if criterion.retention is not None:
+            return self._most_frequent(criterion.retention)
+        assert criterion.threshold is not None
+        exact = exact_threshold(criterion.threshold)
+        n_samples = self.n_samples.tolist()
+        return {
+            layer: torch.stack(
+                [self.class_mask(row, n, exact) for row, n in zip(table, n_samples, strict=True)]
+            )
+            for layer, table in self.counts.items()
+        }
+
+    def _most_frequent(self, retention: float) -> dict[str, Tensor]:
+        quota = quotas({n: t.shape[1] for n, t in self.counts.items()}, self.n_all, retention)
+        return {layer: self._places(layer) < quota[layer] for layer in self.counts}
+
+    def _places(self, layer: str) -> Tensor:
+        """Return the place of each kernel of a layer when each class ranks them; (n_classes, K)."""
+        frequency = self.counts[layer].double()
+        if self.strengths is not None:
+            strength = self.strengths[layer].double()
+            frequency = frequency + strength / (1 + strength.max())  # less than one sample
+        order = frequency.argsort(dim=1, descending=True, stable=True)
+        return order.argsort(dim=1)
+
+    def class_mask(self, counts: Tensor, n_samples: int, threshold: Fraction) -> Tensor:
+        """Return the kernels of a layer that meet the threshold: at least one.
+
+        Shapes:
+            counts: (K,)
+            returns: (K,), boolean
 
         Source:
             Modularizing while Training (arXiv 2306.09376): threshold 0.9, falling in steps of
@@ -209,15 +244,51 @@ class Frequencies(Evidence):
             a layer that no sample activates the first kernel is retained, where the published
             code falls to a threshold of 0 and retains them all.
         """
-        assert criterion.threshold is not None
-        exact = exact_threshold(criterion.threshold)
-        n_samples = self.n_samples.tolist()
-        return {
-            layer: torch.stack(
-                [_class_mask(row, n, exact) for row, n in zip(table, n_samples, strict=True)]
-            )
-            for layer, table in self.counts.items()
-        }
+        highest = int(counts.max())
+        if highest == 0:
+            return torch.arange(len(counts)) == 0
+        met = _falling(threshold, Fraction(highest, n_samples))
+        return _meets(counts, n_samples, met)
+
+
+LEAST_ACTIVE = Fraction(1, 200)
+"""Share of a layer that is retained even where fewer channels meet the threshold."""
+
+
+class ActivationRates(Frequencies):
+    """How often the images of each class activate each channel behind a ReLU."""
+
+    def class_mask(self, counts: Tensor, n_samples: int, threshold: Fraction) -> Tensor:
+        """Return the channels of a layer that meet the threshold: at least 0.5 % of them.
+
+        Shapes:
+            counts: (K,)
+            returns: (K,), boolean
+
+        Source:
+            Ngo, Hassan, Shafiq and Medvidovic, Improving DNN Modularization via Activation-Driven
+            Training (arXiv 2411.01074): 0.9 and 0.5 %; here at least one channel, and where fewer
+            meet the threshold, the most frequent.
+        """
+        least = math.ceil(LEAST_ACTIVE * len(counts))
+        first = counts.argsort(descending=True, stable=True).argsort() < least
+        return first | _meets(counts, n_samples, threshold)
+
+
+def _meets(counts: Tensor, n_samples: int, threshold: Fraction) -> Tensor:
+    is_met = counts * threshold.denominator >= threshold.numerator * n_samples
+    return is_met & (counts > 0)
+
+
+def possible_rate(retention: float) -> float:
+    """Return a retention rate, if it is one.
+
+    Raises:
+        ModpmError: `bad-setting`, if it is not in (0, 1].
+    """
+    if not 0 < retention <= 1:
+        raise _bad(f"a retention rate of {retention:g} is not possible", "above 0 and at most 1")
+    return retention
 
 
 def exact_threshold(threshold: float) -> Fraction:
@@ -237,14 +308,6 @@ def exact_threshold(threshold: float) -> Fraction:
             exit_code=2,
         )
     return Fraction(str(threshold)).limit_denominator(LARGEST_DENOMINATOR)
-
-
-def _class_mask(counts: Tensor, n_samples: int, threshold: Fraction) -> Tensor:
-    highest = int(counts.max())
-    if highest == 0:
-        return torch.arange(len(counts)) == 0
-    met = _falling(threshold, Fraction(highest, n_samples))
-    return (counts * met.denominator >= met.numerator * n_samples) & (counts > 0)
 
 
 def _falling(threshold: Fraction, highest: Fraction) -> Fraction:

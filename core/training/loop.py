@@ -91,7 +91,8 @@ def train(
         batch_size: Images a step, of all processes together.
         seed: Of everything that is drawn.
         val_fraction: Share of the split `train` that is held out.
-        method: `views`, `mwt` or `plain`; one of another package, or `package.module:Class`.
+        method: `views`, `mwt`, `moda` or `plain`; one of another package, or
+            `package.module:Class`.
         settings: Numbers that the method has names for.
         precision: `float32`, `bfloat16`, or `auto` for bfloat16 on an accelerator.
         device: `cpu`, `cuda`, `mps`, or `auto` for the accelerator where there is one. Whatever it

@@ -12,14 +12,26 @@ from modpm.core.data import normalize
 from modpm.core.modularizing.modularization import cohesion
 from modpm.core.modularizing.trained_network import aligned
 from modpm.core.training import inference
+from modpm.core.training.activity import count_active
 from modpm.core.training.batches import TrainingImages
 from modpm.core.training.evidence import Criterion
-from modpm.core.training.methods.mwt import count_kernels, mask_nodes
+from modpm.core.training.methods.mwt import mask_nodes
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from modpm.core.data import ImageData
     from modpm.core.modularizing.origin import OriginNetwork
+    from modpm.core.training.evidence import Frequencies
 
 ROUNDED = 1e-6  # quotients in float32
+
+
+def counted(
+    origin: OriginNetwork, data: ImageData, progress: Callable[[int, int], None] | None = None
+) -> Frequencies:
+    images = TrainingImages(data, origin.contract)
+    return count_active(origin.network, mask_nodes(origin.graph), images, progress)
 
 
 def test_streamed_counts_are_those_of_one_pass_over_each_class(
@@ -27,7 +39,7 @@ def test_streamed_counts_are_those_of_one_pass_over_each_class(
 ) -> None:
     data = origin.validation.select(range(97))
     monkeypatch.setattr(inference, "BATCH_SIZE", 10)
-    found = count_kernels(origin.network, TrainingImages(data, origin.contract))
+    found = counted(origin, data)
     assert found.sample_masks is not None
     nodes = mask_nodes(origin.graph)
     for i in range(len(origin.classes)):
@@ -38,13 +50,16 @@ def test_streamed_counts_are_those_of_one_pass_over_each_class(
             masks = origin.network.run(prepared, tuple(nodes.values()))
         for conv, node in nodes.items():
             assert torch.equal(found.counts[conv][i], (masks[node] > 0).sum(0))
+            assert found.strengths is not None
+            sums = masks[node].double().sum(0)
+            torch.testing.assert_close(found.strengths[conv][i], sums, rtol=1e-5, atol=1e-5)
         expected = torch.cat([masks[node] > 0 for node in nodes.values()], dim=1)
         assert torch.equal(found.sample_masks(i), expected)
 
 
 def test_cohesion_of_a_network_is_that_of_a_double_loop(origin: OriginNetwork) -> None:
     data = origin.validation.select(range(60))
-    found = count_kernels(origin.network, TrainingImages(data, origin.contract))
+    found = counted(origin, data)
     masks = found.masks(Criterion(threshold=0.9))
     joined = torch.cat(list(masks.values()), dim=1)
     assert found.sample_masks is not None
@@ -55,9 +70,7 @@ def test_cohesion_of_a_network_is_that_of_a_double_loop(origin: OriginNetwork) -
 def test_progress_is_told_until_all_images_are_done(origin: OriginNetwork) -> None:
     told: list[tuple[int, int]] = []
     data = origin.validation.select(range(130))
-    count_kernels(
-        origin.network, TrainingImages(data, origin.contract), lambda *step: told.append(step)
-    )
+    counted(origin, data, lambda *step: told.append(step))
     assert told == [(100, 130), (130, 130)]
 
 

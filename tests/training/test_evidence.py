@@ -12,19 +12,21 @@ from torch import Tensor
 
 from modpm.core.errors import ModpmError
 from modpm.core.training.evidence import (
+    ActivationRates,
     Criterion,
     Evidence,
     Frequencies,
     Importance,
     Ranking,
 )
-from modpm.core.training.ranking import rank_kernels
+from modpm.core.training.ranking import quotas, rank_kernels
 
 
 def module_masks(
     counts: dict[str, Tensor], n_samples: Tensor, threshold: float
 ) -> dict[str, Tensor]:
-    return Frequencies(counts, n_samples).masks(Criterion(threshold=threshold))
+    n_all = sum(table.shape[1] for table in counts.values())
+    return Frequencies(counts, n_samples, n_all).masks(Criterion(threshold=threshold))
 
 
 def naive_mask(counts: list[int], n: int, threshold: str) -> list[bool]:
@@ -126,11 +128,55 @@ def test_frequencies_are_cut_by_the_threshold_of_the_paper() -> None:
 
 @pytest.mark.parametrize(
     ("kind", "threshold", "retention"),
-    [(Frequencies, None, 0.5), (Ranking, 0.9, None), (Ranking, None, 1.5), (Importance, None, 0.0)],
+    [
+        (Frequencies, None, 1.5),
+        (Frequencies, 0.0, None),
+        (Ranking, 0.9, None),
+        (Ranking, None, 1.5),
+        (Importance, None, 0.0),
+    ],
 )
 def test_what_the_evidence_cannot_say_is_refused(
     kind: type[Evidence], threshold: float | None, retention: float | None
 ) -> None:
     with pytest.raises(ModpmError) as refusal:
         kind.criterion(threshold, retention, 0.3)
-    assert refusal.value.code == "bad-setting"
+    assert refusal.value.code == ("invalid-threshold" if threshold == 0 else "bad-setting")
+
+
+def test_frequencies_are_cut_as_a_ranking_where_a_retention_rate_is_asked_for() -> None:
+    criterion = Frequencies.criterion(None, 0.4, 0.3)
+    assert criterion == Criterion(retention=0.4)
+    chance = torch.Generator().manual_seed(0)
+    sizes = {"a": 20, "b": 40}
+    counts = {n: torch.randint(50, (3, k), generator=chance) for n, k in sizes.items()}
+    masks = Frequencies(counts, torch.tensor([50] * 3), 70).masks(criterion)
+    for layer, quota in quotas(sizes, 70, 0.4).items():
+        for mask, row in zip(masks[layer], counts[layer], strict=True):
+            assert int(mask.sum()) == quota
+            assert int(row[mask].min()) >= int(row[~mask].max())
+
+
+def test_of_kernels_that_equally_many_samples_activate_the_stronger_is_kept() -> None:
+    counts = {"a": torch.tensor([[50, 50, 49, 50, 50, 50, 50, 50]])}
+    strengths = {"a": torch.tensor([[0.0, 0.125, 900.0, 0.5, 2.0, 0.25, 3.0, 1.0]])}
+    n_samples, half = torch.tensor([50]), Criterion(retention=0.5)
+    mask = Frequencies(counts, n_samples, 8, strengths).masks(half)["a"]
+    assert mask[0].tolist() == [False, False, False, True, True, False, True, True]
+    mask = Frequencies(counts, n_samples, 8).masks(half)["a"]
+    assert mask[0].tolist() == [True, True, False, True, True, False, False, False]
+
+
+def test_of_channels_behind_a_relu_half_a_percent_of_a_layer_stays() -> None:
+    counts = torch.zeros(1, 500, dtype=torch.int64)
+    counts[0, [7, 400]] = torch.tensor([5, 4])
+    rates = ActivationRates({"a": counts}, torch.tensor([10]), 500)
+    assert rates.masks(Criterion(threshold=0.5))["a"].nonzero()[:, 1].tolist() == [0, 7, 400]
+    counts[0, 100:110] = 9
+    assert rates.masks(Criterion(threshold=0.9))["a"].nonzero()[:, 1].tolist() == [*range(100, 110)]
+
+
+def test_of_a_class_without_images_the_least_of_a_layer_stays() -> None:
+    counts, none = {"a": torch.zeros(1, 20, dtype=torch.int64)}, torch.tensor([0])
+    for kind in (Frequencies, ActivationRates):
+        assert int(kind(counts, none, 20).masks(Criterion(threshold=0.9))["a"].sum()) == 1

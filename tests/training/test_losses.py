@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from itertools import combinations
 
@@ -9,7 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from modpm.core.training.methods.mwt import cohesion_loss, coupling_loss, modular_losses
+from modpm.core.training.similarity import (
+    cohesion_loss,
+    contrastive_loss,
+    coupling_loss,
+    modular_losses,
+)
 
 Loss = Callable[[Sequence[Tensor], Tensor], Tensor]
 
@@ -38,6 +44,16 @@ def naive_coupling_loss(layers: Sequence[Tensor], labels: Tensor) -> float:
     return sum(0.0 if mean is None else mean for mean in means) / len(layers)
 
 
+def naive_contrastive_loss(layers: Sequence[Tensor], labels: Tensor, temperature: float) -> float:
+    losses = []
+    for masks in layers:
+        for i, own in enumerate(labels):
+            said = [math.exp(naive_cosine(masks[i], other) / temperature) for other in masks]
+            same = [s for s, label in zip(said, labels, strict=True) if label == own]
+            losses.append(-math.log(sum(same) / sum(said)))
+    return sum(losses) / len(losses)
+
+
 def random_masks(seed: int, n: int, widths: Sequence[int]) -> list[Tensor]:
     generator = torch.Generator().manual_seed(seed)
     draw = [torch.randn(n, k, generator=generator, dtype=torch.float64) for k in widths]
@@ -63,7 +79,36 @@ def test_losses_equal_the_naive_double_loop(
     assert float(coupling_loss(masks, labels)) == float(coupling)
 
 
-@pytest.mark.parametrize("loss", [cohesion_loss, coupling_loss])
+@settings(max_examples=40, deadline=None)
+@given(
+    seed=st.integers(0, 10_000),
+    n=st.integers(1, 7),
+    n_classes=st.integers(1, 4),
+    widths=st.lists(st.integers(1, 6), min_size=1, max_size=3),
+    temperature=st.sampled_from([0.05, 0.2, 1.0]),
+)
+def test_the_contrastive_loss_equals_the_naive_one(
+    seed: int, n: int, n_classes: int, widths: list[int], temperature: float
+) -> None:
+    masks = random_masks(seed, n, widths)
+    labels = torch.randint(n_classes, (n,), generator=torch.Generator().manual_seed(seed))
+    expected = naive_contrastive_loss(masks, labels, temperature)
+    found = float(contrastive_loss(masks, labels, temperature))
+    assert found == pytest.approx(expected, abs=1e-9)
+
+
+def test_the_contrastive_loss_falls_when_masks_tell_classes_apart() -> None:
+    labels = torch.tensor([0, 0, 1, 1])
+    apart, alike = torch.eye(2)[labels], torch.ones(4, 2)
+    least = math.log1p(math.exp(-1 / 0.2))
+    assert float(contrastive_loss([apart], labels, 0.2)) == pytest.approx(least, rel=1e-4)
+    assert float(contrastive_loss([alike], labels, 0.2)) == pytest.approx(math.log(2), rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [cohesion_loss, coupling_loss, lambda masks, labels: contrastive_loss(masks, labels, 0.2)],
+)
 def test_gradients_equal_finite_differences(loss: Loss) -> None:
     labels = torch.tensor([0, 1, 0, 2, 1])
     layers = [(masks + 0.1).requires_grad_() for masks in random_masks(7, 5, [4, 3])]
@@ -85,8 +130,9 @@ def test_losses_and_gradients_are_finite(labels: list[int], why: str, silent: in
     scores.requires_grad_()
     masks = [scores.tanh().relu(), scores.relu()]
     cohesion, coupling = modular_losses(masks, torch.tensor(labels))
-    torch.autograd.backward(cohesion + coupling)
-    assert torch.isfinite(torch.stack([cohesion, coupling])).all(), why
+    contrastive = contrastive_loss(masks, torch.tensor(labels), 0.2)
+    torch.autograd.backward(cohesion + coupling + contrastive)
+    assert torch.isfinite(torch.stack([cohesion, coupling, contrastive])).all(), why
     assert scores.grad is not None
     assert torch.isfinite(scores.grad).all(), why
 
@@ -97,6 +143,13 @@ def test_gradient_is_finite_where_a_bare_mask_is_zero() -> None:
     torch.autograd.backward(cohesion + coupling)
     assert masks.grad is not None
     assert torch.isfinite(masks.grad).all()
+
+
+@pytest.mark.filterwarnings("ignore")  # torch's compiler warns of its own parts
+def test_the_contrastive_loss_is_compiled_whole() -> None:
+    masks, labels = random_masks(2, 6, [4, 3]), torch.arange(6) % 3
+    compiled = torch.compile(contrastive_loss, backend="aot_eager", fullgraph=True)
+    torch.testing.assert_close(compiled(masks, labels, 0.2), contrastive_loss(masks, labels, 0.2))
 
 
 def test_a_batch_without_a_pair_costs_nothing() -> None:

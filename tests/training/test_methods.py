@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 TOY = "tests.training.toy_method:Toy"
 
 
-@pytest.mark.parametrize("name", ["views", "mwt", "plain", TOY])
+@pytest.mark.parametrize("name", ["views", "mwt", "moda", "plain", TOY])
 def test_a_method_is_found_by_its_name(name: str) -> None:
     assert issubclass(find_method(name), Method)
 
@@ -66,7 +66,7 @@ def test_methods_that_are_shipped_look_for_nothing_in_the_working_directory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    for name in ("views", "mwt", "plain"):
+    for name in ("views", "mwt", "moda", "plain"):
         find_method(name)
     assert str(tmp_path) not in sys.path
 

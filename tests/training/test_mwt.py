@@ -13,11 +13,10 @@ from modpm.core.training.methods.method import Task
 from modpm.core.training.methods.mwt import (
     Mwt,
     attach_mask_generators,
-    cohesion_loss,
-    coupling_loss,
     hidden_size,
     mask_nodes,
 )
+from modpm.core.training.similarity import cohesion_loss, contrastive_loss, coupling_loss
 
 GENERATOR = ".mask_generator."
 
@@ -167,6 +166,28 @@ def test_mwt_minimizes_the_sum_that_the_paper_says() -> None:
     )
 
 
+def test_the_contrastive_loss_of_nemo_is_added_where_it_has_a_weight() -> None:
+    graph, tensors = attach_mask_generators(*digits_network(), generator=seeded())
+    settings = {"alpha": 0.0, "beta": 0.0, "contrastive": 1.1, "tau": 0.3}
+    mwt = Mwt(build(graph, tensors), Task(n_classes=10, retention=0.3, settings=settings)).train()
+    batch, labels = images(graph, 12), torch.arange(12) % 3
+    losses = mwt(batch, labels)
+    masks = list(mwt.network.run(batch, list(mask_nodes(graph).values())).values())
+    contrastive = contrastive_loss(masks, labels, 0.3)
+    torch.testing.assert_close(losses["contrastive_loss"], contrastive)
+    torch.testing.assert_close(losses["loss"], losses["cross_entropy"] + 1.1 * contrastive)
+    plain = Mwt(build(graph, tensors), Task(10, 0.3, Mwt.settings)).train()
+    assert "contrastive_loss" not in plain(batch, labels)
+
+
+def test_a_temperature_of_0_is_refused() -> None:
+    graph, tensors = attach_mask_generators(*digits_network(), generator=seeded())
+    settings = {**Mwt.settings, "contrastive": 1.0, "tau": 0.0}
+    with pytest.raises(ModpmError) as refusal:
+        Mwt(build(graph, tensors), Task(10, 0.3, settings))
+    assert (refusal.value.code, refusal.value.exit_code) == ("bad-setting", 2)
+
+
 def test_mwt_has_the_recipe_of_the_paper() -> None:
     assert Mwt.recipe(is_trained=False) == (0.05, 0.0, 0.0)
-    assert Mwt.settings == {"alpha": 0.5, "beta": 1.5}
+    assert Mwt.settings == {"alpha": 0.5, "beta": 1.5, "contrastive": 0.0, "tau": 0.2}

@@ -115,7 +115,7 @@ def gradients(method: Method, losses: Losses) -> list[Tensor]:
 
 
 @pytest.mark.filterwarnings("ignore")  # torch's compiler warns of its own parts
-@pytest.mark.parametrize("name", ["plain", "mwt", "views"])
+@pytest.mark.parametrize("name", ["plain", "mwt", "moda", "views"])
 def test_a_compiled_step_is_the_plain_one(name: str) -> None:
     plain, compiled = method_of(name), method_of(name)
     inputs = inputs_of(plain)

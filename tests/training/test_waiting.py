@@ -85,10 +85,10 @@ def images(device: torch.device) -> TrainingImages:
     return TrainingImages(data, contract, device)
 
 
-def method_of(name: str, *, is_trained: bool) -> Method:
+def method_of(name: str, *, is_trained: bool, **settings: float) -> Method:
     kind = find_method(name)
     traced = trace(create("digits_cnn", 3, 1, 0.25), torch.zeros(2, 1, 8, 8))
-    task = Task(3, 0.5, kind.settings, is_trained=is_trained)
+    task = Task(3, 0.5, {**kind.settings, **settings}, is_trained=is_trained)
     method = kind(build(*kind.prepare(*traced, torch.Generator().manual_seed(0))), task)
     if method.is_to_look(0.5):
         method.look(images(torch.device("cpu")))
@@ -120,13 +120,21 @@ def session_of(method: Method) -> Session:
 
 
 @pytest.mark.parametrize(
-    ("name", "is_trained"), [("plain", False), ("mwt", False), ("views", False), ("views", True)]
+    ("name", "is_trained", "settings"),
+    [
+        ("plain", False, {}),
+        ("mwt", False, {}),
+        ("mwt", False, {"contrastive": 1.0}),
+        ("moda", False, {}),
+        ("views", False, {}),
+        ("views", True, {}),
+    ],
 )
-def test_no_step_waits_for_the_device(name: str, *, is_trained: bool) -> None:
-    session, losses = (
-        session_of(on_meta(method_of(name, is_trained=is_trained))),
-        EpochLosses({}, 1),
-    )
+def test_no_step_waits_for_the_device(
+    name: str, settings: dict[str, float], *, is_trained: bool
+) -> None:
+    method = method_of(name, is_trained=is_trained, **settings)
+    session, losses = session_of(on_meta(method)), EpochLosses({}, 1)
     assert isinstance(session.images.pixels, Tensor)
     assert session.images.pixels.device == META
     with nothing_waits():

@@ -18,6 +18,7 @@ METHODS = NamedClasses(
     shipped={
         "views": f"{__name__}.views:Views",
         "mwt": f"{__name__}.mwt:Mwt",
+        "moda": f"{__name__}.moda:Moda",
         "plain": f"{__name__}.plain:Plain",
     },
     base=f"{__name__}.method:Method",
@@ -28,7 +29,7 @@ def find_method(name: str) -> type[Method]:
     """Return a method of training.
 
     Args:
-        name: `views`, `mwt`, `plain`, what another package calls its own, or
+        name: `views`, `mwt`, `moda`, `plain`, what another package calls its own, or
             `package.module:Class`.
 
     Raises:

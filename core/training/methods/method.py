@@ -216,10 +216,14 @@ class Method(nn.Module, ABC):
         return {name: value.float() for name, value in values.items()}
 
 
-def nothing_to_cut() -> ModpmError:
+def nothing_to_cut(
+    why: str = "every one is the first, depthwise, of a pooled vector, or gives the logits",
+    hint: str | None = None,
+) -> ModpmError:
     """Return the error for a network whose modules would all be the network."""
     return ModpmError(
         "the network has no convolution to modularize",
         code="nothing-to-modularize",
-        why="every one is the first, depthwise, of a pooled vector, or gives the logits",
+        why=why,
+        hint=hint,
     )

@@ -2,8 +2,9 @@
 
 Each convolution that can be cut has a mask generator, a small network that says for each image
 which kernels matter: their values are multiplied by its mask. Two losses bring the masks of images
-of one class together and draw those of different classes apart. A kernel that few images of a
-class activate is not retained in the class's module.
+of one class together and draw those of different classes apart; a third, `contrastive_loss`, does
+both, and is off unless it is given a weight. A kernel that few images of a class activate is not
+retained in the class's module.
 
 Source:
     Qi, Sun, Zhang, Zhao and Gao, Modularizing while Training: A New Paradigm for Modularizing DNN
@@ -15,20 +16,17 @@ Source:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, ClassVar
 
-import numpy as np
-import torch
-from torch import Tensor, nn
-from torch.nn import functional as F  # noqa: N812 -- torch's own name for it
-from torch.nn.functional import cross_entropy, one_hot
+from torch import nn
+from torch.nn.functional import cross_entropy
 
+from modpm.core.errors import ModpmError
 from modpm.core.formats.network_graph import Graph, Node
 from modpm.core.graph.shapes import infer_shapes
 from modpm.core.slicing import cuttable_convolutions
-from modpm.core.training.evidence import DEFAULT_THRESHOLD, Criterion, Evidence, Frequencies
-from modpm.core.training.inference import normalizing, read
+from modpm.core.training.activity import count_active, retained_share
+from modpm.core.training.evidence import Evidence, Frequencies
 from modpm.core.training.methods.method import (
     Losses,
     Method,
@@ -37,15 +35,17 @@ from modpm.core.training.methods.method import (
     Task,
     nothing_to_cut,
 )
+from modpm.core.training.similarity import contrastive_loss, layer_members, modular_losses
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    import torch
+    from torch import Tensor
+
     from modpm.core.graph import GraphNetwork
     from modpm.core.graph.operators.definition import Shape
     from modpm.core.training.batches import TrainingImages
-
-_SILENT_NORM = 1e-8  # a mask with a smaller norm activates no kernel
-
-Masks = Mapping[str, Tensor] | Iterable[Tensor]
 
 _WIDE = 128  # layers of so many kernels get a hidden layer of half as many units
 _GENERATOR = ".mask_generator."
@@ -54,13 +54,28 @@ _MASKED = ".masked"
 
 
 class Mwt(Method):
-    """Cross-entropy + alpha · cohesion loss + beta · coupling loss."""
+    """Cross-entropy + alpha · cohesion + beta · coupling + contrastive · contrastive loss.
 
-    settings: ClassVar[Mapping[str, float]] = {"alpha": 0.5, "beta": 1.5}
+    NeMo's loss is the one whose `contrastive` is above 0 and whose `alpha` and `beta` are 0.
+    """
+
+    settings: ClassVar[Mapping[str, float]] = {
+        "alpha": 0.5,
+        "beta": 1.5,
+        "contrastive": 0.0,
+        "tau": 0.2,
+    }
     members: Tensor
 
     def __init__(self, network: GraphNetwork, task: Task) -> None:
         super().__init__(network, task)
+        if task.settings.get("contrastive") and not task.settings["tau"]:
+            raise ModpmError(
+                "the contrastive loss has no temperature of 0",
+                code="bad-setting",
+                hint="leave `--set tau=` away for 0.2, or give one above 0",
+                exit_code=2,
+            )
         self.mask_nodes = mask_nodes(network.graph)
         kernels = network.graph.kernels()
         members = layer_members([kernels[layer] for layer in self.mask_nodes])
@@ -90,25 +105,24 @@ class Mwt(Method):
         masks = [values[node] for node in self.mask_nodes.values()]
         entropy = cross_entropy(values[output], labels)
         cohesion, coupling = modular_losses(masks, labels, self.members)
-        alpha, beta = self.task.settings["alpha"], self.task.settings["beta"]
-        return {
-            "loss": entropy + alpha * cohesion + beta * coupling,
+        settings = self.task.settings
+        losses = {
+            "loss": entropy + settings["alpha"] * cohesion + settings["beta"] * coupling,
             "cross_entropy": entropy,
             "cohesion_loss": cohesion,
             "coupling_loss": coupling,
         }
+        if weight := settings.get("contrastive"):
+            contrastive = contrastive_loss(masks, labels, settings["tau"], self.members)
+            losses["contrastive_loss"] = contrastive
+            losses["loss"] = losses["loss"] + weight * contrastive
+        return losses
 
     def measures(
         self, images: TrainingImages, total: Callable[[Tensor], Tensor]
     ) -> dict[str, float]:
         """Return the share of all kernels that a class would retain now, on average."""
-        mine = count_kernels(self.network, images)
-        counts = {layer: total(table) for layer, table in mine.counts.items()}
-        found = Frequencies(counts, total(mine.n_samples))
-        masks = found.masks(Criterion(threshold=DEFAULT_THRESHOLD))
-        n_kernels = self.network.graph.kernels()
-        n_cut = sum(n_kernels[layer] - mask.sum(1).float().mean() for layer, mask in masks.items())
-        return {"kernel_retention_rate": 1 - float(n_cut) / sum(n_kernels.values())}
+        return retained_share(count_active(self.network, self.mask_nodes, images), total)
 
     @classmethod
     def evidence_type(cls) -> type[Evidence]:
@@ -124,171 +138,7 @@ class Mwt(Method):
         progress: Callable[[int, int], None] | None = None,
     ) -> Evidence:
         """Return how often training images of each class activate each kernel."""
-        return count_kernels(network, images, progress)
-
-
-def count_kernels(
-    network: GraphNetwork,
-    images: TrainingImages,
-    progress: Callable[[int, int], None] | None = None,
-) -> Frequencies:
-    """Count, in one pass over images, which kernels the samples of each class activate.
-
-    What is held does not grow with the samples but for one bit for each of their kernels.
-
-    Args:
-        network: A network with mask generators; run in evaluation mode.
-        images: The images.
-        progress: Told after each batch how far it is.
-    """
-    nodes, n_kernels, data = mask_nodes(network.graph), network.graph.kernels(), images.data
-    sizes = [n_kernels[layer] for layer in nodes]
-    packed = read(
-        network,
-        images.pixels,
-        normalizing(images.contract),
-        tuple(nodes.values()),
-        kept=lambda masks: {"active": _packed(torch.cat([m > 0 for m in masks.values()], dim=1))},
-        progress=progress,
-    )["active"]
-
-    def sample_masks(class_index: int) -> Tensor:
-        own = packed[data.labels == class_index].numpy()
-        return torch.from_numpy(np.unpackbits(own, axis=1, count=sum(sizes))).bool()
-
-    counts = torch.stack([sample_masks(i).sum(0) for i in range(len(data.classes))])
-    return Frequencies(
-        dict(zip(nodes, torch.split(counts, sizes, dim=1), strict=True)),
-        torch.bincount(data.labels, minlength=len(data.classes)),
-        sample_masks,
-    )
-
-
-def _packed(bits: Tensor) -> Tensor:
-    """Return eight bits as one byte, the first the highest.
-
-    Shapes:
-        bits: (N, K), boolean → (N, ⌈K / 8⌉), uint8
-    """
-    padded = F.pad(bits, (0, -bits.shape[1] % 8))
-    places = torch.tensor([128, 64, 32, 16, 8, 4, 2, 1], dtype=torch.uint8, device=bits.device)
-    return (padded.view(len(bits), padded.shape[1] // 8, 8) * places).sum(2, dtype=torch.uint8)
-
-
-def cohesion_loss(masks: Masks, labels: Tensor) -> Tensor:
-    """Return 1 minus the mean cosine similarity of the masks of same-class pairs.
-
-    Args:
-        masks: One tensor of sample masks for each layer.
-        labels: The class of each sample.
-
-    Shapes:
-        masks: (N, K) each, K the kernels of its layer.
-        labels: (N,)
-        returns: ()
-
-    Source:
-        Modularizing while Training (arXiv 2306.09376), the loss for cohesion.
-        Departs: a batch without a same-class pair gives 0, and a mask that activates no kernel
-        has similarity 0 with every other; the reference code gives NaN for both.
-    """
-    return _mean_over(1 - mean_similarities(masks), same_class_pairs(labels))
-
-
-def coupling_loss(masks: Masks, labels: Tensor) -> Tensor:
-    """Return the mean cosine similarity of the masks of different-class pairs.
-
-    Args:
-        masks: One tensor of sample masks for each layer.
-        labels: The class of each sample.
-
-    Shapes:
-        masks: (N, K) each, K the kernels of its layer.
-        labels: (N,)
-        returns: ()
-
-    Source:
-        Modularizing while Training (arXiv 2306.09376), the loss for coupling.
-        Departs: a batch without a different-class pair gives 0, and a mask that activates no
-        kernel has similarity 0 with every other; the reference code gives NaN for both.
-    """
-    return _mean_over(mean_similarities(masks), different_class_pairs(labels))
-
-
-def modular_losses(
-    masks: Masks, labels: Tensor, members: Tensor | None = None
-) -> tuple[Tensor, Tensor]:
-    """Return `cohesion_loss` and `coupling_loss`, sharing their one matrix product.
-
-    Args:
-        masks: One tensor of sample masks for each layer.
-        labels: The class of each sample.
-        members: Of these layers, where it is known already.
-
-    Shapes:
-        masks: (N, K) each, K the kernels of its layer.
-        labels: (N,)
-        returns: () and ()
-    """
-    similarities = mean_similarities(masks, members)
-    cohesion = _mean_over(1 - similarities, same_class_pairs(labels))
-    return cohesion, _mean_over(similarities, different_class_pairs(labels))
-
-
-def mean_similarities(masks: Masks, members: Tensor | None = None) -> Tensor:
-    """Return the cosine similarity of every two samples' masks, averaged over layers.
-
-    Every layer has the same pairs, so the mean over layers of a mean over pairs is the mean over
-    pairs of this matrix, and one product of the concatenated unit masks gives all layers.
-
-    Shapes:
-        masks: (N, K) each.
-        returns: (N, N)
-    """
-    layers = list(masks.values()) if isinstance(masks, Mapping) else list(masks)
-    exact = [layer if layer.dtype == torch.float64 else layer.float() for layer in layers]
-    joined = torch.cat(exact, dim=1)
-    if members is None:
-        members = layer_members([layer.shape[1] for layer in layers]).to(joined)
-    units = joined * _unit_scales(joined, members)
-    return units @ units.T
-
-
-def layer_members(sizes: Sequence[int]) -> Tensor:
-    """Return which kernel is of which layer: (K_1 + ... + K_L, L), of 0 and 1."""
-    layer_of = torch.repeat_interleave(torch.tensor(sizes))
-    return one_hot(layer_of, len(sizes)).float()
-
-
-def _unit_scales(joined: Tensor, members: Tensor) -> Tensor:
-    """Return what brings each layer's part of each sample's masks to length 1 / √L.
-
-    Silent masks stay as they are, with a finite gradient. Sums over layers of any size are products
-    with the matrix that says which kernel is of which layer, so that all layers take a few steps.
-
-    Shapes:
-        joined: (N, K_1 + ... + K_L)
-        members: (K_1 + ... + K_L, L)
-        returns: as joined
-    """
-    squares = joined.square() @ members
-    is_silent = squares <= _SILENT_NORM**2
-    scales = (members.shape[1] * squares.masked_fill(is_silent, 1)).rsqrt()
-    return scales @ members.T
-
-
-def same_class_pairs(labels: Tensor) -> Tensor:
-    """Mark the pairs i < j of one class; (N,) to boolean (N, N)."""
-    return (labels[:, None] == labels).triu(diagonal=1)
-
-
-def different_class_pairs(labels: Tensor) -> Tensor:
-    """Mark the pairs i < j of different classes; (N,) to boolean (N, N)."""
-    return (labels[:, None] != labels).triu(diagonal=1)
-
-
-def _mean_over(values: Tensor, pairs: Tensor) -> Tensor:
-    return (values * pairs).sum() / pairs.sum().clamp_min(1)
+        return count_active(network, mask_nodes(network.graph), images, progress)
 
 
 def attach_mask_generators(

@@ -1,0 +1,211 @@
+"""`moda`: modules by how strongly channels are activated, as its paper has it; there are no masks.
+
+Each image has, behind every ReLU, the mean of each channel. Three losses bring these vectors of
+images of one class together, draw those of different classes apart, and keep them small, so that
+channels fall silent for the classes that do not need them. A channel that few images of a class
+activate is not retained in the class's module. That takes long runs: the paper's has 200 epochs.
+After few, nearly every channel is active on nearly every image and a threshold cuts nothing; such
+a network is cut by a retention rate, which keeps of each layer the channels that are active most
+often and, of channels that are so equally often, most strongly.
+
+Source:
+    Ngo, Hassan, Shafiq and Medvidovic, Improving DNN Modularization via Activation-Driven Training
+    (arXiv 2411.01074): the losses and their weights, SGD with Nesterov's momentum 0.9 at 0.05
+    without weight decay, half a cosine without warm-up, batches of 128, 200 epochs; the threshold.
+    Departs: hidden linear layers have part in the losses, and are kept whole; kernels that reach
+    no ReLU channel by channel, as those of linear bottlenecks, are kept whole; with several
+    processes, pairs are those within a process's part of a batch; see the losses for the rest.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+import torch
+from torch.nn.functional import cross_entropy
+
+from modpm.core.graph.shapes import infer_shapes
+from modpm.core.slicing import cuttable_convolutions
+from modpm.core.training.activity import channel_means, count_active, retained_share
+from modpm.core.training.evidence import ActivationRates, Evidence
+from modpm.core.training.methods.method import (
+    Losses,
+    Method,
+    Network,
+    Recipe,
+    Task,
+    nothing_to_cut,
+)
+from modpm.core.training.similarity import layer_members, modular_losses
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from torch import Tensor
+
+    from modpm.core.formats.network_graph import Graph, Node
+    from modpm.core.graph import GraphNetwork
+    from modpm.core.graph.operators.definition import Shape
+    from modpm.core.training.batches import TrainingImages
+
+RELUS = frozenset({"relu", "relu6"})
+"""Operators whose value is 0 where nothing is activated."""
+
+_BY_CHANNEL = frozenset(
+    {
+        "add",
+        "add_scalar",
+        "adaptive_avg_pool2d",
+        "adaptive_max_pool2d",
+        "avg_pool2d",
+        "batch_norm2d",
+        "channel_affine",
+        "dropout",
+        "dropout_channels",
+        "identity",
+        "max_pool2d",
+        "mul",
+        "mul_scalar",
+        "sub",
+    }
+)
+
+
+class Moda(Method):
+    """Cross-entropy + affinity, dispersion and compactness losses, each times its weight."""
+
+    settings: ClassVar[Mapping[str, float]] = {
+        "affinity": 1.0,
+        "dispersion": 1.0,
+        "compactness": 0.3,
+    }
+    members: Tensor
+
+    def __init__(self, network: GraphNetwork, task: Task) -> None:
+        super().__init__(network, task)
+        graph, shapes = network.graph, infer_shapes(network.graph)
+        self.relus = relus(graph)
+        self.kernel_relus = relus_of_kernels(graph)
+        members = layer_members([shapes[relu][0] for relu in self.relus])
+        self.register_buffer("members", members, persistent=False)
+
+    @classmethod
+    def recipe(cls, *, is_trained: bool) -> Recipe:
+        """Return the paper's."""
+        return Recipe(lr=0.02 if is_trained else 0.05, weight_decay=0.0, warm_up=0.0)
+
+    @classmethod
+    def prepare(
+        cls, graph: Graph, tensors: dict[str, Tensor], generator: torch.Generator
+    ) -> Network:
+        """Return the network as it is, if some convolution is read by a ReLU and can be cut.
+
+        Raises:
+            ModpmError: There is none (`nothing-to-modularize`).
+        """
+        if not cuttable_convolutions(graph):
+            raise nothing_to_cut()
+        if not relus_of_kernels(graph):
+            raise nothing_to_cut(
+                "none that can be cut has a ReLU behind it", "train with `--method views`"
+            )
+        return super().prepare(graph, tensors, generator)
+
+    def loss(self, *inputs: Tensor) -> Losses:
+        """Return the losses of images, (N, C, H, W), and labels, (N,)."""
+        images, labels = inputs
+        output = self.network.graph.output
+        values = self.run(images, (output, *self.relus))
+        activations = [channel_means(values[relu]) for relu in self.relus]
+        entropy = cross_entropy(values[output], labels)
+        affinity, dispersion = modular_losses(activations, labels, self.members)
+        compactness = compactness_loss(activations)
+        weights = self.task.settings
+        return {
+            "loss": entropy
+            + weights["affinity"] * affinity
+            + weights["dispersion"] * dispersion
+            + weights["compactness"] * compactness,
+            "cross_entropy": entropy,
+            "affinity_loss": affinity,
+            "dispersion_loss": dispersion,
+            "compactness_loss": compactness,
+        }
+
+    def measures(
+        self, images: TrainingImages, total: Callable[[Tensor], Tensor]
+    ) -> dict[str, float]:
+        """Return the share of all kernels that a class would retain now, on average."""
+        counted = count_active(self.network, self.kernel_relus, images, kind=ActivationRates)
+        return retained_share(counted, total)
+
+    @classmethod
+    def evidence_type(cls) -> type[Evidence]:
+        """Return `ActivationRates`."""
+        return ActivationRates
+
+    @classmethod
+    def evidence(
+        cls,
+        network: GraphNetwork,
+        findings: Mapping[str, Tensor],  # noqa: ARG003 -- it finds nothing while it trains
+        images: TrainingImages,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> Evidence:
+        """Return how often training images of each class activate each channel."""
+        nodes = relus_of_kernels(network.graph)
+        return count_active(network, nodes, images, progress, ActivationRates)
+
+
+def compactness_loss(activations: Sequence[Tensor]) -> Tensor:
+    """Return the mean activation of a channel, averaged over layers.
+
+    Args:
+        activations: Of each layer, 0 or more.
+
+    Shapes:
+        activations: (N, K) each
+        returns: ()
+
+    Source:
+        Activation-Driven Training (arXiv 2411.01074), compactness: the L1 norm of a layer's
+        activations over their number.
+    """
+    return torch.stack([layer.mean() for layer in activations]).mean()
+
+
+def relus(graph: Graph) -> tuple[str, ...]:
+    """Return the ReLUs that the output depends on, in execution order."""
+    live = graph.live()
+    return tuple(n.name for n in graph.nodes if n.operator in RELUS and n.name in live)
+
+
+def relus_of_kernels(graph: Graph) -> dict[str, str]:
+    """Return which ReLU's channels stand for the kernels of each convolution that can be cut.
+
+    It is the first that their values reach channel by channel: through normalizations, poolings,
+    sums and products of as many channels, and depthwise convolutions. Convolutions without one
+    are left out.
+    """
+    shapes = infer_shapes(graph)
+    found = {
+        convolution: _first_relu(graph, point, shapes)
+        for convolution, point in cuttable_convolutions(graph).items()
+    }
+    return {convolution: relu for convolution, relu in found.items() if relu is not None}
+
+
+def _first_relu(graph: Graph, point: str, shapes: Mapping[str, Shape]) -> str | None:
+    reached = {point}
+    for node in graph.nodes:
+        if reached.isdisjoint(node.inputs) or shapes[node.name][0] != shapes[point][0]:
+            continue
+        if node.operator in RELUS:
+            return node.name
+        if node.operator in _BY_CHANNEL or _is_depthwise(node, shapes[point]):
+            reached.add(node.name)
+    return None
+
+
+def _is_depthwise(node: Node, shape: Shape) -> bool:
+    return node.operator == "conv2d" and node.attributes["groups"] == shape[0]
