@@ -8,7 +8,7 @@ import click
 
 from modpm.cli.completion import installed_names
 from modpm.cli.options import device_option
-from modpm.cli.output import emit, say, show, table
+from modpm.cli.output import emit, say, show, table, warn
 from modpm.cli.pairs import pairs
 
 if TYPE_CHECKING:
@@ -91,6 +91,11 @@ def command(
         project=project,
         report=say,
     )
+    if measured.n_trained_on:
+        warn(
+            f"{measured.n_trained_on:,} images of this split are among those that the network was "
+            "trained with: how right it is about them says little of others"
+        )
     if as_json:
         emit(measured.to_json())
     else:

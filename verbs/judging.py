@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -119,7 +120,18 @@ def evaluate(
     )
     if record and isinstance(judged, Classifier):
         saving.record(Path(subject).expanduser(), judged, _measurement(images, measured, open_set))
-    return measured
+    return replace(measured, n_trained_on=_n_trained_on(subject, judged, images))
+
+
+def _n_trained_on(
+    source: str | os.PathLike[str], judged: Classifier | ClassModule, images: ImageData
+) -> int | None:
+    """Return how many images a network was trained with, where what is judged can tell."""
+    if isinstance(judged, ClassModule):
+        is_same = judged.manifest.provenance.fingerprint == images.fingerprint
+        return len(images) if is_same else None
+    is_run = judged.composition is None and (Path(source).expanduser() / "run.json").is_file()
+    return Run.open(Path(source).expanduser()).n_trained_on(images) if is_run else None
 
 
 def _contracts(subject: Classifier | ClassModule) -> Sequence[InputContract]:

@@ -113,6 +113,7 @@ class Evaluation:
         confusion: How many images of each class were given each label; the last column is none
             of the above.
         average_precision: Of a class module alone, over all thresholds; None otherwise.
+        n_trained_on: How many images of the split the network was trained with, where it can tell.
     """
 
     accuracy: float
@@ -124,6 +125,7 @@ class Evaluation:
     classes: tuple[str, ...]
     confusion: list[list[int]]
     average_precision: float | None = None
+    n_trained_on: int | None = None
 
     @property
     def share_rejected(self) -> float:
@@ -147,6 +149,8 @@ class Evaluation:
         }
         if self.average_precision is not None:
             fields["average_precision"] = self.average_precision
+        if self.n_trained_on is not None:
+            fields["n_trained_on"] = self.n_trained_on
         return fields
 
 

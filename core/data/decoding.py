@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 import numpy as np
 import torch
 
-from modpm.core.data.image_data import moments_of
+from modpm.core.data.image_data import digests_of, moments_of
 from modpm.core.data.image_files import BadImageError, refusals_of_the_decoder
 from modpm.core.data.pixels import is_gray, to_array, upright_size
 from modpm.core.errors import ModpmError
@@ -78,6 +78,7 @@ class _Decoded(NamedTuple):
 
     pixels: NDArray[np.uint8]
     moments: Tensor
+    digests: Tensor
     positions: list[int]
     kinds: Counter[_Kind]
     bad: list[_Bad]
@@ -113,9 +114,11 @@ class Decoding:
     _bad: list[_Bad] = field(default_factory=list)
     # Of all at once: memory between small parts that stay is not given back.
     _moments: NDArray[np.int64] = field(init=False)
+    _digests: NDArray[np.int64] = field(init=False)
 
     def __post_init__(self) -> None:
         self._moments = np.empty((len(self.encoded), self.form.channels, 2), np.int64)
+        self._digests = np.empty(len(self.encoded), np.int64)
 
     @property
     def n_bytes(self) -> int:
@@ -130,8 +133,8 @@ class Decoding:
         """
         is_large = self.form.width * self.form.height >= _WORTH_A_THREAD
         for decoded in _in_order(self._decode, self._jobs(), (os.cpu_count() or 1) * is_large):
-            n = len(self.kept)
-            self._moments[n : n + len(decoded.moments)] = decoded.moments
+            own = slice(len(self.kept), len(self.kept) + len(decoded.positions))
+            self._moments[own], self._digests[own] = decoded.moments, decoded.digests
             self.kept += decoded.positions
             self._digest.update(decoded.pixels.data)
             self._kinds += decoded.kinds
@@ -158,9 +161,11 @@ class Decoding:
         good, bad = _each(job.part, job.indices, decode)
         rows = [index - job.indices.start for index, _ in good]
         found = pixels if len(rows) == len(pixels) else pixels[rows]
+        tensor = torch.from_numpy(found)
         return _Decoded(
             found,
-            moments_of(torch.from_numpy(found)),
+            moments_of(tensor),
+            digests_of(tensor),
             [job.first + index for index, _ in good],
             Counter(kind for _, kind in good),
             bad,
@@ -170,6 +175,11 @@ class Decoding:
     def moments(self) -> NDArray[np.int64]:
         """The moments of the images that could be decoded, as `moments_of`."""
         return self._moments[: len(self.kept)]
+
+    @property
+    def digests(self) -> NDArray[np.int64]:
+        """The digests of the images that could be decoded, as `digests_of`."""
+        return self._digests[: len(self.kept)]
 
     @property
     def digest(self) -> str:

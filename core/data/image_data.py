@@ -85,10 +85,11 @@ class ImageData:
         moments: Of each image and channel the sum of its pixels and of their squares, where they
             are known already.
         pixel_digest: As `digest_of`, where it is known already.
+        digests: As `digests_of`, where they are known already.
 
     Shapes:
         pixels: (N, C, H, W), C = 1 or 3.
-        labels: (N,).
+        labels, digests: (N,).
         moments: int64 (N, C, 2).
     """
 
@@ -101,6 +102,7 @@ class ImageData:
     notes: tuple[str, ...] = field(default=())
     moments: Tensor | None = None
     pixel_digest: str | None = None
+    digests: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -125,6 +127,11 @@ class ImageData:
         digest.update((self.pixel_digest or digest_of(self.pixels)).encode())
         return f"sha256:{digest.hexdigest()}"
 
+    @property
+    def image_digests(self) -> Tensor:
+        """What tells each image from others, whatever it is called: as `digests_of`."""
+        return digests_of(self.pixels) if self.digests is None else self.digests
+
     def select(self, indices: Tensor | Sequence[int]) -> ImageData:
         """Return the images at those positions, in that order; none is read or copied."""
         positions = torch.as_tensor(indices, dtype=torch.int64)
@@ -134,6 +141,7 @@ class ImageData:
             labels=self.labels[positions],
             moments=None if self.moments is None else self.moments[positions],
             pixel_digest=None,
+            digests=None if self.digests is None else self.digests[positions],
         )
 
     def counts(self) -> list[int]:
@@ -160,6 +168,17 @@ def digest_of(pixels: Pixels) -> str:
     for chunk in in_chunks(pixels):
         digest.update(chunk.cpu().contiguous().numpy().data)
     return digest.hexdigest()
+
+
+def digests_of(pixels: Pixels) -> Tensor:
+    """Return the beginning of the sha256 of each image.
+
+    Shapes:
+        returns: int64 (N,).
+    """
+    chunks = (chunk.cpu().contiguous().numpy() for chunk in in_chunks(pixels))
+    begun = (hashlib.sha256(image.data).digest()[:8] for chunk in chunks for image in chunk)
+    return torch.from_numpy(np.frombuffer(b"".join(begun), "<i8").astype(np.int64))
 
 
 def moments_of(pixels: Pixels) -> Tensor:

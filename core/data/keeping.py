@@ -1,9 +1,10 @@
 """One split of a data set decoded to a file, and mapped into memory from there.
 
 The file is in the format safetensors: `images`, `positions` (of the images that could be decoded),
-`moments` (what their statistics are made of) and `record`, which is JSON. Where the disk has no
-room for the images there are none, and they are decoded as they are read; if their files cannot be
-read in any order, these are kept in `encoded`, each from one of `starts` to the next.
+`moments` (what their statistics are made of), `digests` (what tells them from others) and
+`record`, which is JSON. Where the disk has no room for the images there are none, and they are
+decoded as they are read; if their files cannot be read in any order, these are kept in `encoded`,
+each from one of `starts` to the next.
 
 The file is written whole under another name, and its time of writing is in the record: where it has
 another one, somebody has written to it, and all of it is compared with its digest.
@@ -26,7 +27,7 @@ from safetensors import SafetensorError, safe_open
 
 from modpm.core import kept_images
 from modpm.core.data.decoding import Form, Streamed
-from modpm.core.data.image_data import digest_of, moments_of
+from modpm.core.data.image_data import digest_of, digests_of, moments_of
 from modpm.core.data.image_files import BadImageError, open_encoded, refusals_of_the_decoder
 from modpm.core.errors import ModpmError
 
@@ -47,6 +48,7 @@ _TENSORS = {
     "images": "U8",
     "positions": "I64",
     "moments": "I64",
+    "digests": "I64",
     "encoded": "U8",
     "starts": "I64",
     "record": "U8",
@@ -62,16 +64,18 @@ class Decoded(NamedTuple):
         pixels: The images.
         positions: Which of the encoded images they are, ascending.
         moments: As `moments_of`.
+        digests: As `digests_of`.
         digest: As `digest_of`.
         notes: What was done to them, in sentences.
 
     Shapes:
-        pixels: (N, C, H, W); positions: (N,); moments: (N, C, 2)
+        pixels: (N, C, H, W); positions, digests: (N,); moments: (N, C, 2)
     """
 
     pixels: Pixels
     positions: Tensor
     moments: Tensor
+    digests: Tensor
     digest: str
     notes: tuple[str, ...]
 
@@ -85,19 +89,24 @@ def kept(path: Path, encoded: EncodedImages) -> Decoded | None:
     """
     try:
         with safe_open(path, "pt") as file:
-            images, positions, moments, files, starts, record = map(file.get_tensor, _TENSORS)
-        said = json.loads(record.numpy().tobytes())
+            tensors = {name: file.get_tensor(name) for name in _TENSORS}
+        images, positions = tensors["images"], tensors["positions"]
+        moments, digests = tensors["moments"], tensors["digests"]
+        said = json.loads(tensors["record"].numpy().tobytes())
         n, form = len(positions), Form(**said["form"])
         first, end = positions.new_tensor([-1]), positions.new_tensor([len(encoded)])
         steps = torch.diff(positions, prepend=first, append=end)  # ascending, and images there are
         are_whole = len(images) in {0, n} and images.shape[1:] == form.shape
-        if not (are_whole and moments.shape == (n, form.channels, 2) and bool((steps > 0).all())):
+        are_known = moments.shape == (n, form.channels, 2) and digests.shape == (n,)
+        if not (are_whole and are_known and bool((steps > 0).all())):
             return None
         pixels: Pixels = images
         if len(images) < n:
-            part = encoded.in_any_order() or _KeptFiles(files.numpy(), starts.tolist())
+            files, starts = tensors["encoded"].numpy(), tensors["starts"].tolist()
+            part = encoded.in_any_order() or _KeptFiles(files, starts)
             pixels = Streamed(part, positions, form)
-        found = Decoded(pixels, positions, moments, said["digest"], tuple(said["notes"]))
+        known = moments, digests, said["digest"], tuple(said["notes"])
+        found = Decoded(pixels, positions, *known)
         written = path.stat().st_mtime_ns
         if written != said["written"] and _is_damaged(found):
             return None
@@ -131,8 +140,10 @@ class _KeptFiles(NamedTuple):
 
 def _is_damaged(found: Decoded) -> bool:
     try:
-        are_alike = torch.equal(moments_of(found.pixels), found.moments)
-        return not are_alike or digest_of(found.pixels) != found.digest
+        pixels = found.pixels
+        are_alike = torch.equal(moments_of(pixels), found.moments)
+        are_alike = are_alike and torch.equal(digests_of(pixels), found.digests)
+        return not are_alike or digest_of(pixels) != found.digest
     except ModpmError as error:
         if error.code != "data-changed":
             raise
@@ -172,6 +183,7 @@ def _write(file: BinaryIO, decoding: Decoding, *, has_images: bool, skip_bad: bo
     record = json.dumps(said | {"written": written}).encode()
     file.write(np.array(decoding.kept, dtype="<i8").tobytes())
     file.write(decoding.moments.astype("<i8").tobytes())
+    file.write(decoding.digests.astype("<i8").tobytes())
     starts = [0]
     if not has_images and decoding.encoded.in_any_order() is None:
         starts += itertools.accumulate(file.write(one) for one in _files(decoding.encoded))
@@ -179,9 +191,8 @@ def _write(file: BinaryIO, decoding: Decoding, *, has_images: bool, skip_bad: bo
     file.write(record)
     file.seek(0)
     images = [n if has_images else 0, *form.shape]
-    file.write(
-        _header(images, [n], [n, form.channels, 2], [starts[-1]], [len(starts)], [len(record)])
-    )
+    of_files = [starts[-1]], [len(starts)]
+    file.write(_header(images, [n], [n, form.channels, 2], [n], *of_files, [len(record)]))
     file.flush()
     os.fsync(file.fileno())
     return written

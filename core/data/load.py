@@ -164,6 +164,7 @@ class _Asked:
             notes=labeled.notes + decoded.notes,
             moments=decoded.moments,
             pixel_digest=decoded.digest,
+            digests=decoded.digests,
         )
 
     def _path(self) -> Path | None:
@@ -186,8 +187,9 @@ class _Asked:
         else:
             pixels = torch.from_numpy(decoded_in_memory(decoding))
         decoding.check(skip_bad=skip_bad)
-        positions, moments = torch.tensor(decoding.kept), torch.from_numpy(decoding.moments)
-        return Decoded(pixels, positions, moments, decoding.digest, decoding.notes)
+        known = torch.from_numpy(decoding.moments), torch.from_numpy(decoding.digests)
+        positions = torch.tensor(decoding.kept)
+        return Decoded(pixels, positions, *known, decoding.digest, decoding.notes)
 
     def _decoding(self) -> Decoding:
         return Decoding(

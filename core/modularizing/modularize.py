@@ -292,6 +292,8 @@ def modularize(
     origin = OriginNetwork(trained, where, request.measures_test)
     for note in () if origin.test is None else origin.test.notes:
         report(note)
+    if found := trained_with_test_images(origin):
+        report(found)
     if not isinstance(trained.images, Run) and (found := near_chance(origin)):
         report(found)
     made = _Modularizing(origin, request, evidence, progress or _say_nothing).run()
@@ -308,6 +310,15 @@ def nearly_whole(made: Modularization, retention: float) -> str | None:
         f"each class retains {made.kernel_retention_rate:.0%} of the kernels, since nearly all are "
         f"active: `--retention {retention:g}` keeps those that are active most often"
     )
+
+
+def trained_with_test_images(origin: OriginNetwork) -> str | None:
+    """Say how many test images a run was trained with, where there are any."""
+    run, test = origin.trained.images, origin.test
+    n_known = run.n_trained_on(test) if test is not None and isinstance(run, Run) else None
+    if test is None or not n_known:
+        return None
+    return f"the network was trained with {n_known:,} of the {len(test):,} test images"
 
 
 def near_chance(origin: OriginNetwork) -> str | None:

@@ -1,6 +1,7 @@
 """A run: the folder that modular training writes and everything later reads.
 
-`run.json` says what was asked, `graph.json` is the network, `metrics.jsonl` has a line an epoch.
+`run.json` says what was asked, `graph.json` is the network, `images.safetensors` tells the images
+of the split `train` from others, and `metrics.jsonl` has a line an epoch.
 While training lasts, `first.safetensors` is the state before it, and `last.safetensors` the last
 that was kept since; when it has ended, `model.safetensors` has the network's tensors and
 `finished.json` says so; `findings.safetensors` has what else the method has found of its kernels,
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import Any, Self
 
 import msgspec
+import torch
 from torch import Tensor
 
 from modpm.core.data import ImageData, carve_validation, load_data
@@ -26,7 +28,7 @@ from modpm.core.formats.manifest import InputContract
 from modpm.core.formats.network_graph import Graph
 from modpm.core.formats.records import Record, convert, parse_record, to_plain
 from modpm.core.system.whole_files import is_free, read_at_most, write_file, write_folder
-from modpm.core.tensors import load_tensors, save_tensors
+from modpm.core.tensors import encode_tensors, load_tensors, save_tensors
 from modpm.core.training.batches import n_steps
 from modpm.core.training.checkpoint import network_digest
 from modpm.core.training.configuration import TrainingConfiguration
@@ -35,6 +37,7 @@ from modpm.core.training.methods.method import Method
 
 FORMAT_VERSION = 1
 _RECORDED_PACKAGES = ("modpm", "torch", "numpy", "pillow", "accelerate")
+_IMAGES_FILE = "images.safetensors"
 _UNREADABLE = "the run folder cannot be read"
 
 
@@ -272,6 +275,23 @@ class Run:
         """
         return self._carve()[1]
 
+    def n_trained_on(self, data: ImageData) -> int | None:
+        """Return how many images are among those it was trained with, held out or not.
+
+        Args:
+            data: In the run's image size and number of channels.
+
+        Returns:
+            None where a run of an earlier version does not know its images.
+
+        Raises:
+            ModpmError: What the run knows cannot be read.
+        """
+        path = self.folder / _IMAGES_FILE
+        if not path.is_file():
+            return None
+        return int(torch.isin(data.image_digests, load_tensors(path)["digests"]).sum())
+
     def data(self, split: str) -> ImageData:
         """Return a split of the data set, in the run's image size and number of channels.
 
@@ -352,9 +372,11 @@ def create_run(run: Run, graph: Graph, checkpoint: bytes) -> None:
     Raises:
         ModpmError: It cannot be written.
     """
+    known = torch.cat([run.training_data().image_digests, run.validation_data().image_digests])
     files = {
         "run.json": canonical_json.encode(to_plain(run.record)),
         "graph.json": canonical_json.encode(msgspec.to_builtins(graph)),
+        _IMAGES_FILE: encode_tensors({"digests": known.sort().values}),
         run.start_path.name: checkpoint,
     }
     write_folder(run.folder, files)

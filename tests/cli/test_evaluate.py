@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,6 +13,9 @@ from tests.composition.tiny_projects import make_image_folder, make_project, run
 
 from modpm.core.composition.classifier import Classifier
 from modpm.core.composition.compose import compose_modules
+from modpm.core.data import load_data
+from modpm.core.formats import canonical_json
+from modpm.core.training.run import Run
 from modpm.verbs.judging import predict
 
 if TYPE_CHECKING:
@@ -116,6 +120,43 @@ def test_a_damaged_image_is_named_or_skipped_and_counted(tmp_path: Path, classif
     assert outcome.code == 1
     assert "0.png" in outcome.stderr
     assert run("evaluate", classifier, data, "--skip-bad", "--json").data["n"] == 5
+
+
+def test_images_that_a_run_was_trained_with_are_told(tmp_path: Path) -> None:
+    folder = tmp_path / "pets"
+    chance = np.random.default_rng(0)
+    for name in ("cat", "dog"):
+        (folder / name).mkdir(parents=True)
+        for i in range(16):
+            pixels = chance.integers(0, 256, (8, 8, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(folder / name / f"{i:02}.png")
+    train = ("train", folder, "--arch", "digits_cnn", "--width", "0.25", "--method", "plain")
+    assert run(*train, "--epochs", "1", "-o", tmp_path / "run").code == 0
+    outcome = run("evaluate", tmp_path / "run", folder, "--json")
+    assert (outcome.data["n_trained_on"], outcome.stderr) == (0, "")
+    used = Run.open(tmp_path / "run")
+    known = [*used.training_data().images[:2], *used.validation_data().images[:1]]
+    for i, pixels in enumerate([*known, 255 - known[0]]):
+        place = tmp_path / "others" / "test" / ("cat" if i % 2 else "dog")
+        place.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels.permute(1, 2, 0).numpy()).save(place / f"{i}.bmp")
+    outcome = run("evaluate", tmp_path / "run", tmp_path / "others", "--json", "--quiet")
+    assert outcome.data["n_trained_on"] == 3
+    assert outcome.stderr.startswith("warning: 3 images of this split are among those")
+    (tmp_path / "run" / "images.safetensors").unlink()  # as runs were before they knew
+    outcome = run("evaluate", tmp_path / "run", tmp_path / "others", "--json")
+    assert "n_trained_on" not in outcome.data
+
+
+def test_a_module_tells_that_it_is_judged_on_the_images_of_its_origin(
+    tmp_path: Path, place: Path
+) -> None:
+    data = make_image_folder(tmp_path / "data")
+    shutil.copytree(place / "dist" / "tiny.cat", tmp_path / "cat")
+    manifest = json.loads((tmp_path / "cat" / "manifest.json").read_bytes())
+    manifest["provenance"]["fingerprint"] = load_data(data, "test", image_size=8).fingerprint
+    (tmp_path / "cat" / "manifest.json").write_bytes(canonical_json.encode(manifest))
+    assert run("evaluate", tmp_path / "cat", data, "--json").data["n_trained_on"] == 12
 
 
 def test_images_are_judged_as_they_are_predicted_whatever_sizes_modules_read(

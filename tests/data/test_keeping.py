@@ -60,6 +60,7 @@ def refuse_to_decode(monkeypatch: pytest.MonkeyPatch) -> None:
 def assert_alike(one: ImageData, other: ImageData) -> None:
     assert torch.equal(one.images, other.images)
     assert torch.equal(one.labels, other.labels)
+    assert torch.equal(one.image_digests, other.image_digests)
     said = [(data.fingerprint, data.classes, data.n_skipped, data.notes) for data in (one, other)]
     assert said[0] == said[1]
 
@@ -89,7 +90,11 @@ def test_fingerprint_that_is_kept_is_that_of_the_images(photos: Path) -> None:
     data = load_data(photos, "train")
     whole = ImageData(data.images, data.labels, data.classes, "", "")
     assert data.fingerprint == whole.fingerprint
+    assert data.digests is not None
+    assert torch.equal(data.digests, whole.image_digests)
     half = data.select(range(4))
+    assert torch.equal(half.image_digests, whole.select(range(4)).image_digests)
+    assert len(set(whole.image_digests.tolist())) == len(whole)
     assert half.fingerprint == whole.select(range(4)).fingerprint != whole.fingerprint
 
 

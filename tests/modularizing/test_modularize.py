@@ -20,6 +20,7 @@ from modpm.core.graph import count
 from modpm.core.modularizing.cutting import kernel_retention_rate
 from modpm.core.modularizing.fitting import measure
 from modpm.core.modularizing.modularize import modularize
+from modpm.core.tensors import save_tensors
 from modpm.core.training.inference import accuracy
 from modpm.core.training.run import Run
 
@@ -75,6 +76,18 @@ def test_the_same_run_gives_the_same_bytes(
     assert [one.digest for one in again.distributions] == [one.digest for one in made.distributions]
     for name in ("modules.json", "README.md"):
         assert (again.folder / name).read_bytes() == (made.folder / name).read_bytes()
+
+
+def test_test_images_that_the_network_was_trained_with_are_told(
+    small_run: Run, tmp_path: Path
+) -> None:
+    shutil.copytree(small_run.folder, tmp_path / "run")
+    digests = small_run.data("test").image_digests
+    assert small_run.n_trained_on(small_run.data("test")) == 0
+    save_tensors(tmp_path / "run" / "images.safetensors", {"digests": digests[:7]})
+    said: list[str] = []
+    modularize(tmp_path / "run", output=tmp_path / "dist", report=said.append)
+    assert said == [f"the network was trained with 7 of the {len(digests)} test images"]
 
 
 def test_manifests_record_what_both_compositions_of_all_classes_gave(
