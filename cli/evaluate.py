@@ -10,6 +10,7 @@ from modpm.cli.completion import installed_names
 from modpm.cli.options import device_option
 from modpm.cli.output import emit, say, show, table, warn
 from modpm.cli.pairs import pairs
+from modpm.core.shown_text import Percent, short_labels
 
 if TYPE_CHECKING:
     from modpm.core.composition.evaluation import Evaluation
@@ -102,14 +103,22 @@ def command(
         _print(measured)
 
 
+def _share(value: float | None) -> Percent | None:
+    return None if value is None else Percent(value)
+
+
 def _print(measured: Evaluation) -> None:
+    shown = short_labels(list(measured.per_class))
     table(
-        [(label, one.precision, one.recall, one.n) for label, one in measured.per_class.items()],
+        [
+            (shown[label], _share(one.precision), _share(one.recall), one.n)
+            for label, one in measured.per_class.items()
+        ],
         ("label", "precision", "recall", "images"),
     )
     show(
-        f"accuracy {measured.accuracy:.2%} of {measured.n:,} images; none of the above: "
-        f"{measured.n_rejected:,} ({measured.share_rejected:.2%}); left out: "
+        f"accuracy {Percent(measured.accuracy)} of {measured.n:,} images; none of the above: "
+        f"{measured.n_rejected:,} ({Percent(measured.share_rejected)}); left out: "
         f"{measured.n_left_out:,}"
     )
     if measured.average_precision is not None:

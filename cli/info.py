@@ -17,6 +17,7 @@ from modpm.cli.options import (
 from modpm.cli.output import counted, emit, show, warn, warn_of
 from modpm.core.formats.manifest import Manifest
 from modpm.core.formats.records import to_plain
+from modpm.core.shown_text import Percent
 from modpm.registry.discovery.information import info
 
 if TYPE_CHECKING:
@@ -126,7 +127,7 @@ def _measured_in_words(one: Measurement) -> str:
     of = "" if not one.classes else f" of {counted(len(one.classes), 'class', 'classes')}"
     others = ", some of no label" if one.open_set else ""
     return (
-        f"accuracy {one.accuracy:.1%} on {one.data_set} ({one.n} images{of}{others}; "
+        f"accuracy {Percent(one.accuracy)} on {one.data_set} ({one.n} images{of}{others}; "
         f"{one.n_rejected} none of the above)"
     )
 
@@ -148,7 +149,7 @@ def _score_in_words(manifest: Manifest) -> str:
 
 def _metrics_in_words(metrics: ClassMetrics) -> str:
     return (
-        f"precision {metrics.precision:.3f}, recall {metrics.recall:.3f}, "
+        f"precision {Percent(metrics.precision)}, recall {Percent(metrics.recall)}, "
         f"average precision {metrics.average_precision:.3f} "
         f"({metrics.n} images, {metrics.n_positive} of the class)"
     )
@@ -158,13 +159,13 @@ def _size_in_words(manifest: Manifest, size_bytes: int) -> str:
     return (
         f"{size_in_words(size_bytes)}, {manifest.n_parameters:,} parameters, "
         f"{manifest.macs:,} multiply-accumulates an image, "
-        f"{manifest.kernel_retention_rate:.1%} of the kernels"
+        f"{Percent(manifest.kernel_retention_rate)} of the kernels"
     )
 
 
 def _origin_in_words(manifest: Manifest) -> str:
     origin = manifest.origin
-    accuracy = "" if origin.accuracy is None else f", accuracy {origin.accuracy:.1%}"
+    accuracy = "" if origin.accuracy is None else f", accuracy {Percent(origin.accuracy)}"
     return (
         f"{origin.architecture} of {len(origin.classes)} classes{accuracy}, "
         f"{origin.n_parameters:,} parameters, {origin.digest}"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from modpm.core.shown_text import as_text
+from modpm.core.shown_text import Percent, Points, as_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -84,7 +84,7 @@ def table(rows: Sequence[Sequence[object]], columns: Sequence[str]) -> None:
 
 
 def _cell(value: object) -> str:
-    if isinstance(value, float):
+    if isinstance(value, float) and not isinstance(value, Percent | Points):
         return f"{value:.4g}"
     return "-" if value is None else as_text(str(value))
 
@@ -92,7 +92,8 @@ def _cell(value: object) -> str:
 def report_error(error: ModpmError, *, as_json: bool) -> None:
     """Print an error: in words on stderr, or with its fields as JSON on stdout."""
     if as_json:
-        emit(_document(error))
+        document: ErrorDocument = {"error": error_fields(error)}
+        emit(document)
         return
     click.echo(f"{click.style('error:', fg='red', bold=True)} {_as_lines(error.what)}", err=True)
     for label, text in (("at", error.where), ("because", error.why)):
@@ -102,7 +103,8 @@ def report_error(error: ModpmError, *, as_json: bool) -> None:
         click.echo(f"\n{click.style('hint:', fg='cyan')} {_as_lines(error.hint)}", err=True)
 
 
-def _document(error: ModpmError) -> ErrorDocument:
+def error_fields(error: ModpmError) -> ErrorFields:
+    """Return an error's fields, as JSON has them."""
     fields: ErrorFields = {
         "code": error.code,
         "what": error.what,
@@ -113,7 +115,7 @@ def _document(error: ModpmError) -> ErrorDocument:
     derivation = getattr(error, "derivation", None)
     if derivation is not None:
         fields["derivation"] = derivation
-    return {"error": fields}
+    return fields
 
 
 def is_terminal() -> bool:

@@ -10,6 +10,7 @@ from click.core import ParameterSource
 
 from modpm.cli.options import device_option, numbers
 from modpm.cli.output import emit, is_quiet, is_terminal, say
+from modpm.core.shown_text import Percent
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -162,7 +163,7 @@ def _is_main_process() -> bool:
 def _print(run: Run, *, as_json: bool) -> None:
     last = run.metrics()[-1]
     if not as_json:
-        say(f"{run.folder} is trained: {last['val_accuracy']:.2%} on held-out images")
+        say(f"{run.folder} is trained: {Percent(last['val_accuracy'])} on held-out images")
         return
     names = ("val_accuracy", "kernel_retention_rate", "loss")
     measures = {name: last[name] for name in names if name in last}
@@ -206,7 +207,7 @@ def _place(progress: Progress) -> str:
 
 def _epoch_line(progress: Progress) -> str:
     assert progress.metrics is not None
-    parts = [_place(progress), f"{progress.metrics['val_accuracy']:.2%} on held-out images"]
+    parts = [_place(progress), f"{Percent(progress.metrics['val_accuracy'])} on held-out images"]
     if "kernel_retention_rate" in progress.metrics:
-        parts.append(f"retention rate {progress.metrics['kernel_retention_rate']:.3f}")
+        parts.append(f"retention rate {Percent(progress.metrics['kernel_retention_rate'])}")
     return ", ".join([*parts, f"{progress.metrics['seconds']:.1f} s"])

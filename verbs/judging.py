@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from modpm.core.composition import evaluation, saving
 from modpm.core.composition.class_module import ClassModule
 from modpm.core.composition.classifier import Classifier, as_classifier
 from modpm.core.data import load_data, open_image
+from modpm.core.data.image_folder import image_files, no_images
 from modpm.core.errors import ModpmError
 from modpm.core.formats.manifest import MANIFEST_FILE
 from modpm.core.formats.measurement import Measurement
@@ -21,7 +22,9 @@ from modpm.verbs.loading import composition_of, installed_module, load
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from PIL import Image
 
     from modpm.core.composition.classifier import Prediction
     from modpm.core.composition.evaluation import Evaluation
@@ -172,22 +175,99 @@ def _measurement(images: ImageData, measured: Evaluation, open_set: bool) -> Mea
     )
 
 
+class JudgedImage(NamedTuple):
+    """What a classifier says of one file.
+
+    Attributes:
+        image: The file.
+        prediction: What it shows; None where it cannot be used.
+        problem: Why it cannot; None where it can.
+    """
+
+    image: str
+    prediction: Prediction | None
+    problem: ModpmError | None = None
+
+
 def predict(
     classifier: str | os.PathLike[str],
     images: Sequence[str | os.PathLike[str]],
     *,
+    skip_bad: bool = False,
     device: str = AUTO,
-) -> list[Prediction]:
-    """Say what the images in some files show.
+    report: Callable[[str], None] = lambda _sentence: None,
+) -> list[JudgedImage]:
+    """Say what the images in some files show; one that cannot be used keeps none from that.
 
     Args:
         classifier: The folder of a classifier.
-        images: The files.
+        images: The files, and folders, which stand for all images in them and below.
+        skip_bad: Leave out images that cannot be decoded.
         device: As for `evaluate`.
+        report: Is told how many files were left out, in sentences.
 
     Raises:
-        ModpmError: `no-such-device`; the folder is no classifier, or a file is no image that can
-            be used.
+        ModpmError: `no-such-device`; the folder is no classifier; a folder has no images, or none
+            is left (`no-images`); `out-of-memory`.
     """
     loaded = Classifier.from_folder(Path(classifier)).to(choose_device(device))
-    return loaded.predict(open_image(Path(path)) for path in images)
+    paths = [path for image in images for path in _files_of(Path(image), report)]
+    problems: dict[Path, ModpmError] = {}
+    # The last first: each is taken when its file is met.
+    predictions = loaded.predict(_opened(paths, problems))[::-1]
+    judged = [
+        JudgedImage(str(path), None, problems[path])
+        if path in problems
+        else JudgedImage(str(path), predictions.pop())
+        for path in paths
+    ]
+    return _without_bad(judged, report) if skip_bad else judged
+
+
+def _files_of(path: Path, report: Callable[[str], None]) -> list[Path]:
+    """Return the images in a folder and below; of what is no folder itself.
+
+    Raises:
+        ModpmError: The folder has none (`no-images`).
+    """
+    if not path.is_dir():
+        return [path]
+    files, others = image_files(path)
+    if not files:
+        raise ModpmError("the folder has no images", code="no-images", where=str(path))
+    if others:
+        report(f"{others.total()} files in {path} {no_images(others)}")
+    return files
+
+
+def _opened(paths: Sequence[Path], problems: dict[Path, ModpmError]) -> Iterator[Image.Image]:
+    """Open the images that can be, one at a time, and note why the others cannot."""
+    for path in paths:
+        try:
+            image = open_image(path)
+        except ModpmError as error:
+            if error.code == "out-of-memory":
+                raise
+            problems[path] = error
+        else:
+            yield image
+
+
+def _without_bad(judged: Sequence[JudgedImage], report: Callable[[str], None]) -> list[JudgedImage]:
+    """Leave out what is no image that can be decoded, and say how many.
+
+    Raises:
+        ModpmError: None is left (`no-images`).
+    """
+    left = [one for one in judged if one.problem is None or one.problem.code != "bad-image"]
+    n_bad = len(judged) - len(left)
+    if n_bad:
+        first = next(one for one in judged if one.problem and one.problem.code == "bad-image")
+        why = "" if first.problem is None else first.problem.why
+        report(
+            f"{n_bad} of {len(judged)} images cannot be used and were left out, the first "
+            f"{first.image}: {why}"
+        )
+    if not left:
+        raise ModpmError("no image is left", code="no-images", why="none of them can be used")
+    return left

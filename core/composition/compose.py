@@ -24,6 +24,7 @@ from modpm.core.formats.composition_manifest import (
     strategy_of,
 )
 from modpm.core.formats.manifest import ComposedAccuracy
+from modpm.core.shown_text import Percent
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -72,8 +73,8 @@ def weigh(fused_macs: int, apart_macs: int, recorded: ComposedAccuracy | None) -
     if recorded is None:
         return Verdict(is_fused_cheaper, f"{cost}; no accuracy is recorded")
     known = (
-        f"all classes of the origin were recorded at {recorded.fused:.2%} fused and "
-        f"{recorded.independent:.2%} independent"
+        f"all classes of the origin were recorded at {Percent(recorded.fused)} fused and "
+        f"{Percent(recorded.independent)} independent"
     )
     gain = 100 * (getattr(recorded, dear) - getattr(recorded, cheap))
     if gain <= 0:

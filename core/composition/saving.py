@@ -19,6 +19,7 @@ from modpm.core.formats.digest import digest_bytes
 from modpm.core.formats.manifest import FileRecord, InputContract, Label, Share
 from modpm.core.formats.network_graph import Graph  # noqa: TC001 -- a record has one
 from modpm.core.formats.records import Problem, Record, problems_error, read_record, to_plain
+from modpm.core.shown_text import Percent
 from modpm.core.system.whole_files import (
     is_free,
     read_at_most,
@@ -98,7 +99,7 @@ def _pin_line(pin: Pin) -> str:
 
 def _measured(measurements: list[Measurement]) -> str:
     lines = [
-        f"{one.data_set}, split {one.split}: accuracy {one.accuracy:.2%} of {one.n:,} images, "
+        f"{one.data_set}, split {one.split}: accuracy {Percent(one.accuracy)} of {one.n:,} images, "
         f"{one.n_rejected:,} of them none of the above ({one.fingerprint})"
         for one in measurements
     ]

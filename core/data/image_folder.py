@@ -139,7 +139,7 @@ def _split_folders(folder: Path) -> tuple[dict[str, Path], list[str]]:
         other = splits.setdefault(canonical_split(path.name), path)
         if other != path:
             raise _unclear(folder, f"`{other.name}` and `{path.name}` mean the same split")
-    images = next((path for path in others if _image_files(path)[0]), None)
+    images = next((path for path in others if image_files(path)[0]), None)
     if images is not None and len(splits) == 1:
         raise _unclear(folder, f"`{named[0].name}` holds folders, and `{images.name}` images")
     return splits, [path.name for path in others]
@@ -172,7 +172,7 @@ def _labeled_files(
     labels: list[int] = []
     others: Counter[str] = Counter()
     for folder in _folders(root):
-        files, other = _image_files(folder)
+        files, other = image_files(folder)
         paths += files
         labels += [position[folder.name]] * len(files)
         others += other
@@ -183,7 +183,7 @@ def _is_image(name: str) -> bool:
     return not name.startswith(".") and os.path.splitext(name)[1].lower() in _SUFFIXES  # noqa: PTH122 -- ten times faster than a Path
 
 
-def _image_files(folder: Path) -> tuple[list[Path], Counter[str]]:
+def image_files(folder: Path) -> tuple[list[Path], Counter[str]]:
     """Return the images in a folder and in those below, and the suffixes of what else is there."""
     files: list[Path] = []
     others: Counter[str] = Counter()
@@ -203,9 +203,14 @@ def _notes(beside: Sequence[str], others: Counter[str]) -> tuple[str, ...]:
     if beside:
         notes.append(f"left alone beside the folders of splits: {', '.join(beside)}")
     if others:
-        kinds = ", ".join(f"{n} {suffix}" for suffix, n in others.most_common(5))
-        notes.append(f"{others.total()} files of classes are no images by their suffix: {kinds}")
+        notes.append(f"{others.total()} files of classes {no_images(others)}")
     return tuple(notes)
+
+
+def no_images(others: Counter[str]) -> str:
+    """Say of files with some suffixes that they are left alone."""
+    kinds = ", ".join(f"{n} {suffix}" for suffix, n in others.most_common(5))
+    return f"are no images by their suffix: {kinds}"
 
 
 def _no_class_folders(root: Path) -> ModpmError:

@@ -11,6 +11,7 @@ from modpm.core.composition.compose import FUSED, INDEPENDENT, weigh
 from modpm.core.errors import ModpmError
 from modpm.core.modularizing.fitting import FittedNetwork, compose_all, fit_networks, modules_of
 from modpm.core.modularizing.modularization import join
+from modpm.core.shown_text import Points
 from modpm.core.training.evidence import Criterion
 from modpm.core.training.inference import accuracy
 
@@ -163,7 +164,7 @@ def choose(curve: Sequence[TradeOff], budget: float) -> TradeOff:
 
 def _not_met(curve: Sequence[TradeOff], budget: float) -> ModpmError:
     lines = [
-        f"{Criterion(point.threshold, point.retention)}: {point.accuracy_loss:.2f} points lost "
+        f"{Criterion(point.threshold, point.retention)}: {Points(point.accuracy_loss)} points lost "
         f"at a retention rate of {point.kernel_retention_rate:.2f}"
         for point in curve
     ]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from modpm.core.shown_text import Percent, Points
 from modpm.core.training.evidence import Criterion
 
 if TYPE_CHECKING:
@@ -269,10 +270,12 @@ def module_rows(made: Modularization) -> list[list[object]]:
         [
             manifest.name,
             manifest.version,
-            manifest.kernel_retention_rate,
+            Percent(manifest.kernel_retention_rate),
             manifest.n_parameters,
             manifest.macs,
-            *(getattr(manifest.metrics[0], field) for field in _MEASURED),
+            Percent(manifest.metrics[0].precision),
+            Percent(manifest.metrics[0].recall),
+            manifest.metrics[0].average_precision,
         ]
         for manifest in made.manifests
     ]
@@ -295,12 +298,12 @@ def curve_rows(made: Modularization) -> list[list[object]]:
     return [
         [
             str(Criterion(point.threshold, point.retention)),
-            point.kernel_retention_rate,
+            Percent(point.kernel_retention_rate),
             round(point.n_parameters),
-            point.fused_accuracy,
-            point.independent_accuracy,
+            Percent(point.fused_accuracy),
+            Percent(point.independent_accuracy),
             point.strategy,
-            point.accuracy_loss,
+            Points(point.accuracy_loss),
             "yes" if Criterion(point.threshold, point.retention) == made.criterion else "",
         ]
         for point in made.curve
@@ -310,7 +313,7 @@ def curve_rows(made: Modularization) -> list[list[object]]:
 def render_report(made: Modularization) -> str:
     """Return the tables for people, in Markdown."""
     origin = made.origin
-    accuracy = "not measured" if origin.accuracy is None else f"{origin.accuracy:.2%}"
+    accuracy = "not measured" if origin.accuracy is None else str(Percent(origin.accuracy))
     text = (
         f"# Class modules of {origin.architecture}\n\n"
         f"Origin `{origin.digest}`: accuracy {accuracy}, {origin.n_parameters:,} parameters, "
@@ -329,6 +332,6 @@ def _table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
 
 
 def _cell(value: object) -> str:
-    if isinstance(value, float):
+    if isinstance(value, float) and not isinstance(value, Percent | Points):
         return f"{value:.3f}"
     return f"{value:,}" if isinstance(value, int) else str(value)

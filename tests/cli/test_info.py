@@ -17,9 +17,9 @@ def test_a_module_is_described_in_words(run: Run, registry: Path) -> None:
     for words in (
         "recognizes   digits/7",
         "input        gray 8 x 8, mean 0.25, std 0.5",
-        "precision 0.950, recall 0.900, average precision 0.969 (360 images, 36 of the class)",
+        "precision 95.00 %, recall 90.00 %, average precision 0.969 (360 images, 36 of the class)",
         "27 parameters",
-        "digits_cnn of 3 classes, accuracy 97.5%",
+        "digits_cnn of 3 classes, accuracy 97.50 %",
         "license      Apache-2.0",
         "installed    no",
     ):

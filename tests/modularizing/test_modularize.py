@@ -20,6 +20,7 @@ from modpm.core.graph import count
 from modpm.core.modularizing.cutting import kernel_retention_rate
 from modpm.core.modularizing.fitting import measure
 from modpm.core.modularizing.modularize import modularize
+from modpm.core.shown_text import Percent
 from modpm.core.tensors import save_tensors
 from modpm.core.training.inference import accuracy
 from modpm.core.training.run import Run
@@ -105,7 +106,7 @@ def test_manifests_record_what_both_compositions_of_all_classes_gave(
     # The record is of cross-fitted scores, these are not.
     assert first.independent == pytest.approx(accuracy(scores, data.labels), abs=0.05)
     # Composing chooses by the record.
-    assert f"{first.fused:.2%} fused" in compose_modules(modules).reasons[0]
+    assert f"{Percent(first.fused)} fused" in compose_modules(modules).reasons[0]
 
 
 def test_a_calibration_of_another_package_makes_the_scores(small_run: Run, tmp_path: Path) -> None:

@@ -349,12 +349,12 @@ def test_images_that_are_decoded_as_they_are_read_give_the_same_bytes(
 def test_changed_data_are_told(tmp_path: Path) -> None:
     photos = tmp_path / "photos"
     for label, shade in (("dark", 40), ("light", 200)):
-        (photos / label).mkdir(parents=True)
+        (photos / "train" / label).mkdir(parents=True)
         for i in range(8):
-            Image.new("L", (8, 8), shade + i).save(photos / label / f"{i}.png")
+            Image.new("L", (8, 8), shade + i).save(photos / "train" / label / f"{i}.png")
     run = train(photos, "digits_cnn", output=tmp_path / "run", epochs=1, batch_size=4)
-    assert Run.open(run.folder).training_data().counts() == [4, 4]  # 2 are the test split
-    Image.new("L", (8, 8), 0).save(photos / "dark" / "0.png")
+    assert Run.open(run.folder).training_data().counts() == [6, 6]  # 2 are held out
+    Image.new("L", (8, 8), 0).save(photos / "train" / "dark" / "0.png")
     refused(Run.open(run.folder).training_data, "data-changed")
 
 
