@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from modpm.cli.output import emit, show, table, warn
+from modpm.cli.output import emit, say, show, table, warn
 
 if TYPE_CHECKING:
     from modpm.core.graph import Cost
@@ -25,6 +25,12 @@ if TYPE_CHECKING:
 @click.option(
     "--width", default=1.0, show_default=True, help="Factor on the channels of every layer."
 )
+@click.option("--init", type=click.Path(), help="Weights to start from, as `train` takes them.")
+@click.option(
+    "--pretrained",
+    is_flag=True,
+    help="Start from the weights that the library has of the network, or its factory loads.",
+)
 @click.option(
     "--retention",
     default=0.5,
@@ -40,6 +46,8 @@ def command(
     channels: int,
     n_classes: int,
     width: float,
+    init: str | None,
+    pretrained: bool,
     retention: float,
     as_json: bool,
 ) -> int:
@@ -56,7 +64,10 @@ def command(
         channels=channels,
         n_classes=n_classes,
         width=width,
+        init=init,
+        pretrained=pretrained,
         retention=retention,
+        report=say,
     )
     if as_json:
         emit(_data(found))

@@ -38,8 +38,8 @@ def _settings(
     "--arch",
     default="auto",
     show_default="by the size of the images",
-    help="vgg16, resnet18, resnet20, simcnn, rescnn, small_vgg, digits_cnn, or a network of "
-    "yours, package.module:factory.",
+    help="vgg16, resnet18, resnet20, simcnn, rescnn, small_vgg, digits_cnn; timm:NAME or "
+    "torchvision:NAME; or a network of yours, package.module:factory.",
 )
 @click.option(
     "--width", default=1.0, show_default=True, help="Factor on the channels of every layer."
@@ -48,7 +48,12 @@ def _settings(
     "--init",
     type=click.Path(),
     help="Start from ordinary weights of the same architecture: .safetensors, or a .pth of tensors "
-    "alone.",
+    "alone. Those of another number of classes get a new last layer.",
+)
+@click.option(
+    "--pretrained",
+    is_flag=True,
+    help="Start from the weights that the library has of the network, or its factory loads.",
 )
 @click.option("--epochs", default=30, show_default=True, help="Passes over the training data.")
 @click.option("--lr", type=float, show_default="the method's", help="Peak learning rate.")
@@ -127,6 +132,12 @@ def command(
 
     DATA is digits, a folder of parquet files, a folder of class-named folders of images, or a
     data set of the Hugging Face Hub.
+
+    A network of yours is a function or class that makes an nn.Module with one output for each
+    class, and that can be imported from the working directory. It is given the number of classes
+    (n_classes, num_classes), of the images' channels (in_channels, in_chans), --width and
+    --pretrained (width, pretrained), as far as it has parameters of these names; all others need
+    defaults.
     """
     from modpm.core.training.loop import train  # noqa: PLC0415 -- so that --help needs no torch
 

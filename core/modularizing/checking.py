@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from copy import deepcopy
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -15,12 +16,14 @@ from modpm.core.formats import canonical_json
 from modpm.core.graph import Cost, count, infer_shapes, trace
 from modpm.core.graph.shapes import LARGEST_GRAPH, LARGEST_TOTAL, LARGEST_VALUE
 from modpm.core.modularizing.cutting import cut
-from modpm.core.networks import check_network, create
+from modpm.core.networks import check_network, create, load_initial_weights
+from modpm.core.networks.initial_weights import silent
 from modpm.core.slicing import cuttable_convolutions
 from modpm.core.training.methods.method import nothing_to_cut
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
+    from pathlib import Path
 
     from torch import Tensor
 
@@ -101,7 +104,10 @@ def check(
     channels: int = 3,
     n_classes: int = 10,
     width: float = 1.0,
+    init: Path | str | None = None,
+    pretrained: bool = False,
     retention: float = 0.5,
+    report: Callable[[str], None] = silent,
 ) -> NetworkCheck:
     """Say of a network what can be cut, what it costs, and whether it fits every limit.
 
@@ -109,13 +115,16 @@ def check(
     which breaks layers up more than kernels of a class do.
 
     Args:
-        network: An architecture, `package.module:factory` for one of yours, or in Python an
-            `nn.Module`.
+        network: An architecture, `timm:NAME`, `torchvision:NAME`, `package.module:factory` for one
+            of yours, or in Python an `nn.Module`.
         image_size: Height and width of the images.
         channels: Of the images: 1, or 3.
         n_classes: How many outputs it must have.
         width: Factor on the channels of every layer.
+        init: Weights that it is to start from, which are loaded as `train` loads them.
+        pretrained: Whether it is to start from the weights of its library, or its factory.
         retention: The share of the kernels of a layer that the class module keeps.
+        report: Is told, in a sentence, where its last layer is new.
 
     Raises:
         ModpmError: As `train` of the network, before its first step; nothing can be cut
@@ -128,7 +137,17 @@ def check(
             exit_code=2,
         )
     shape = channels, image_size, image_size
-    graph, tensors = _read(network, shape, n_classes, width)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        if isinstance(network, str):
+            network = create(
+                network, n_classes, channels, width, pretrained=pretrained, on_new_head=report
+            )
+        check_network(network, shape, n_classes)
+        if init is not None:
+            network = deepcopy(network)
+            load_initial_weights(network, init, n_classes=n_classes, on_new_head=report)
+        graph, tensors = trace(network, torch.zeros(2, *shape))
     cuttable = cuttable_convolutions(graph)
     if not cuttable:
         raise nothing_to_cut()
@@ -149,17 +168,6 @@ def check(
         manifest_bytes,
         tuple(_limits(graph, module, manifest_bytes)),
     )
-
-
-def _read(
-    network: str | nn.Module, shape: tuple[int, int, int], n_classes: int, width: float
-) -> tuple[Graph, dict[str, Tensor]]:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        if isinstance(network, str):
-            network = create(network, n_classes, shape[0], width)
-        check_network(network, shape, n_classes)
-        return trace(network, torch.zeros(2, *shape))
 
 
 def _drawn(

@@ -1,4 +1,4 @@
-"""A network by its name: one that is shipped, or a user's own `package.module:factory`."""
+"""A network by its name: one that is shipped, a library's, or `package.module:factory`."""
 
 from __future__ import annotations
 
@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING
 
 from modpm.core.errors import ModpmError
 from modpm.core.networks.digits import DigitsCNN
+from modpm.core.networks.initial_weights import silent
+from modpm.core.networks.libraries import LIBRARIES, create_from_library
 from modpm.core.networks.rescnn import ResCNN
 from modpm.core.networks.resnet import ResNet18, ResNet20
 from modpm.core.networks.simcnn import SimCNN
-from modpm.core.networks.user_factory import create_from_factory
+from modpm.core.networks.user_factory import create_from_factory, without_pretrained
 from modpm.core.networks.vgg import VGG16, SmallVGG
 
 if TYPE_CHECKING:
@@ -47,18 +49,30 @@ def default_architecture(image_shape: tuple[int, int, int], n_classes: int) -> s
     return "small_vgg" if is_small else "resnet18"
 
 
-def create(arch: str, n_classes: int, in_channels: int = 3, width: float = 1.0) -> nn.Module:
-    """Create a network with newly drawn weights.
+def create(
+    arch: str,
+    n_classes: int,
+    in_channels: int = 3,
+    width: float = 1.0,
+    *,
+    pretrained: bool = False,
+    on_new_head: Callable[[str], None] = silent,
+) -> nn.Module:
+    """Create a network, with newly drawn weights unless it brings its own.
 
     Args:
-        arch: One of `ARCHITECTURES`, or `package.module:factory`.
+        arch: One of `ARCHITECTURES`, `timm:NAME`, `torchvision:NAME` or `package.module:factory`.
         n_classes: Number of outputs.
         in_channels: Channels of the input images.
         width: Factor on the channels of every layer.
+        pretrained: With the trained weights that the library has of it, or the factory loads,
+            and a new head where they are of another number of classes.
+        on_new_head: Is told so, in a sentence.
 
     Raises:
-        ModpmError: No such architecture, a width that is not positive, or a factory that cannot
-            be imported or does not make an `nn.Module`.
+        ModpmError: No such architecture, a width that is not positive, a factory that cannot
+            be imported or does not make an `nn.Module`, a library that is not installed, or no
+            trained weights.
     """
     if not 0 < width <= 64:  # noqa: PLR2004 - beyond is a slip of the keyboard, and no memory
         raise ModpmError(
@@ -67,17 +81,24 @@ def create(arch: str, n_classes: int, in_channels: int = 3, width: float = 1.0) 
             hint="take a factor above 0 and at most 64, for example `--width 0.5`",
             exit_code=2,
         )
-    if ":" in arch:
-        return create_from_factory(arch, n_classes, in_channels, width)
+    place, colon, _ = arch.partition(":")
+    if place in LIBRARIES and colon:
+        return create_from_library(
+            arch, n_classes, in_channels, width, pretrained=pretrained, on_new_head=on_new_head
+        )
+    if colon:
+        return create_from_factory(arch, n_classes, in_channels, width, pretrained=pretrained)
     if arch not in ARCHITECTURES:
         raise _unknown_architecture(arch)
+    if pretrained:
+        raise without_pretrained(arch, "networks that are shipped are published without weights")
     return ARCHITECTURES[arch](n_classes, in_channels, width)
 
 
 def _unknown_architecture(arch: str) -> ModpmError:
     normalized = arch.lower().replace("-", "_")
     close = difflib.get_close_matches(normalized, ARCHITECTURES, n=1)
-    own = "your own network is named as `package.module:factory`"
+    own = "your own network is named as `package.module:factory`, others as `timm:NAME`"
     return ModpmError(
         f"no architecture is called `{arch}`",
         code="unknown-architecture",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import TYPE_CHECKING
@@ -26,7 +26,25 @@ _STATE = ("state_dict", "model_state_dict", "model")
 """Where checkpoints keep the weights beside what else they hold."""
 
 
-def load_initial_weights(network: nn.Module, path: Path | str) -> None:
+def silent(_sentence: str) -> None:
+    """Tell nobody."""
+
+
+def new_head(source: Path | str, n_trained: int, n_classes: int) -> str:
+    """Return the sentence about weights of another number of classes than a network has."""
+    return (
+        f"{source}: its weights are of {n_trained} classes; the last layer is new, for "
+        f"{n_classes} classes"
+    )
+
+
+def load_initial_weights(
+    network: nn.Module,
+    path: Path | str,
+    *,
+    n_classes: int | None = None,
+    on_new_head: Callable[[str], None] = silent,
+) -> None:
     """Load a network's parameters and buffers from a file, in place.
 
     It is a safetensors file, or a checkpoint of `torch.save` that holds tensors and plain values
@@ -40,17 +58,70 @@ def load_initial_weights(network: nn.Module, path: Path | str) -> None:
     as safetensors' `save_model` writes tied weights, is that one. Other precisions are converted;
     integers that stand for real numbers, and complex numbers, are refused.
 
+    Args:
+        network: Whose weights.
+        path: The file.
+        n_classes: Of the network, where its last layer may be another than the file's: one for
+            another number of classes stays as it was drawn.
+        on_new_head: Is told so, in a sentence.
+
     Raises:
         ModpmError: The file is missing, neither of the two, a pickle of more, or of another
             network, or holds values that are not finite. The network is unchanged.
     """
     path = Path(path)
+    tensors = _unpickled(path) if _is_pickle(path) else _read(path)
+    load_tensors(network, tensors, path, n_classes=n_classes, on_new_head=on_new_head)
+
+
+def load_tensors(
+    network: nn.Module,
+    found: Mapping[str, Tensor],
+    source: Path | str,
+    *,
+    n_classes: int | None = None,
+    on_new_head: Callable[[str], None] = silent,
+) -> None:
+    """Load a network's parameters and buffers from tensors, as `load_initial_weights` does.
+
+    Args:
+        network: Whose weights.
+        found: The tensors by name.
+        source: What errors and sentences call the place that they are from.
+        n_classes: As there.
+        on_new_head: As there.
+
+    Raises:
+        ModpmError: As there, of the tensors.
+    """
     expected = network.state_dict()
-    found = _without_prefix(_unpickled(path) if _is_pickle(path) else _read(path), expected)
-    tensors = _with_tied(_without_wrappers(found, expected), expected)
-    _check_tensors(tensors, expected, path)
+    tensors = _without_wrappers(_without_prefix(dict(found), expected), expected)
+    tensors = _with_tied(tensors, expected)
+    head = {} if n_classes is None else _head(tensors, expected, n_classes)
+    tensors = {name: tensor for name, tensor in tensors.items() if name not in head}
+    _check_tensors(tensors, {n: x for n, x in expected.items() if n not in head}, source)
     tensors.update({name: expected[name] for name in expected.keys() - tensors.keys()})
     network.load_state_dict(tensors)
+    if n_classes is not None and head:
+        on_new_head(new_head(source, next(iter(head.values())), n_classes))
+
+
+def _head(
+    tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor], n_classes: int
+) -> dict[str, int]:
+    """Return the tensors that are of another number of classes, with that number.
+
+    None where others differ too, or otherwise: then the weights are of another network.
+    """
+    pairs = {
+        name: (x.shape, expected[name].shape) for name, x in tensors.items() if name in expected
+    }
+    differing = {name: (found[:1], own[:1]) for name, (found, own) in pairs.items() if found != own}
+    is_head = len(set(differing.values())) == 1 and all(
+        own == (n_classes,) and pairs[name][0][1:] == pairs[name][1][1:]
+        for name, (_, own) in differing.items()
+    )
+    return {name: found[0] for name, (found, _) in differing.items() if found} if is_head else {}
 
 
 def _is_pickle(path: Path) -> bool:
@@ -162,7 +233,9 @@ def _with_tied(tensors: dict[str, Tensor], expected: dict[str, Tensor]) -> dict[
     return {**tied, **tensors}
 
 
-def _check_tensors(tensors: dict[str, Tensor], expected: dict[str, Tensor], path: Path) -> None:
+def _check_tensors(
+    tensors: dict[str, Tensor], expected: dict[str, Tensor], source: Path | str
+) -> None:
     missing = [
         name
         for name in expected
@@ -184,19 +257,19 @@ def _check_tensors(tensors: dict[str, Tensor], expected: dict[str, Tensor], path
         raise ModpmError(
             "the weights are of another network",
             code="weights-mismatch",
-            where=str(path),
+            where=str(source),
             why="\n".join(problems),
-            hint="--arch, --width and the number of classes must be those of the weights",
+            hint="architecture, width and number of classes must be those of the weights",
         )
     for name, tensor in tensors.items():
         if expected[name].is_floating_point() and not tensor.is_floating_point():
             raise _bad(
-                path,
+                source,
                 f"tensor `{name}` holds {str(tensor.dtype).removeprefix('torch.')} numbers",
                 "a network's numbers are real: quantized weights are to be dequantized first",
             )
         if tensor.is_floating_point() and not torch.isfinite(tensor.to(expected[name].dtype)).all():
-            raise _bad(path, f"tensor `{name}` holds values that are not finite", None)
+            raise _bad(source, f"tensor `{name}` holds values that are not finite", None)
 
 
 def _parted(tensors: dict[str, Tensor], expected: dict[str, Tensor]) -> list[str]:
@@ -216,8 +289,8 @@ def _parted(tensors: dict[str, Tensor], expected: dict[str, Tensor]) -> list[str
     ]
 
 
-def _bad(path: Path, what: str, why: str | None) -> ModpmError:
-    return ModpmError(what, code="bad-weights", where=str(path), why=why)
+def _bad(source: Path | str, what: str, why: str | None) -> ModpmError:
+    return ModpmError(what, code="bad-weights", where=str(source), why=why)
 
 
 def _listed(what: str, items: list[str]) -> list[str]:

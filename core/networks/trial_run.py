@@ -34,7 +34,7 @@ def check_network(network: nn.Module, image_shape: tuple[int, int, int], n_class
             code="network-refuses-images",
             where=user_place(error),
             why=said(error),
-            hint="choose another --arch, or another image size or number of channels",
+            hint="choose another network, or another image size or number of channels",
         ) from error
     if not isinstance(output, Tensor) or output.shape != (2, n_classes):
         found = list(output.shape) if isinstance(output, Tensor) else type(output).__name__
@@ -42,7 +42,7 @@ def check_network(network: nn.Module, image_shape: tuple[int, int, int], n_class
             f"the network does not have one output for each of {n_classes} classes",
             code="outputs-mismatch",
             why=f"for a batch of 2 images it returned {found}, not [2, {n_classes}]",
-            hint="let the factory take `n_classes` and make that many outputs",
+            hint="let the factory take `n_classes` or `num_classes`, and make that many outputs",
         )
 
 

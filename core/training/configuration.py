@@ -24,6 +24,7 @@ class TrainingConfiguration(Record, frozen=True, kw_only=True):
             channels.
         init: The file that the weights start from, and its digest.
         init_digest: Names the bytes of `init`.
+        pretrained: Whether the architecture brings trained weights of its own.
         epochs, lr, batch_size: Passes over the training data, peak learning rate, images a step.
         seed: Of the weights, the order of images, their augmentation and the validation split.
         val_fraction: Share of the training data that is held out for validation.
@@ -42,6 +43,7 @@ class TrainingConfiguration(Record, frozen=True, kw_only=True):
     width: float = 1.0
     init: str | None = None
     init_digest: str | None = None
+    pretrained: bool = False
     epochs: int
     lr: float
     batch_size: int
@@ -55,6 +57,11 @@ class TrainingConfiguration(Record, frozen=True, kw_only=True):
     skip_bad: bool
     mean: list[float] | None = None
     std: list[float] | None = None
+
+    @property
+    def is_trained(self) -> bool:
+        """Whether the network starts from weights that were trained."""
+        return self.init is not None or self.pretrained
 
 
 def check_configuration(configuration: TrainingConfiguration) -> None:
@@ -72,6 +79,13 @@ def check_configuration(configuration: TrainingConfiguration) -> None:
                 why=f"it must be {expected}",
                 exit_code=2,
             )
+    if configuration.pretrained and configuration.init is not None:
+        raise ModpmError(
+            "a run cannot start from two kinds of weights",
+            code="bad-setting",
+            why="both --init and --pretrained are given",
+            exit_code=2,
+        )
 
 
 def complete_settings(

@@ -54,6 +54,7 @@ def train(
     output: Path | str,
     width: float = 1.0,
     init: Path | str | None = None,
+    pretrained: bool = False,
     epochs: int = 30,
     lr: float | None = None,
     batch_size: int = 128,
@@ -80,12 +81,16 @@ def train(
 
     Args:
         data: `digits`, a folder, or an id of the Hub.
-        arch: An architecture that is shipped, `package.module:factory`, or `auto` for one that
-            suits the size of the images and the number of classes.
+        arch: An architecture that is shipped, `timm:NAME`, `torchvision:NAME`,
+            `package.module:factory`, or `auto` for one that suits the size of the images and the
+            number of classes.
         output: The run folder; it must not exist.
         width: Factor on the channels of every layer.
         init: A file of ordinary weights of the same architecture to start from: safetensors, or
-            of `torch.save` with tensors alone.
+            of `torch.save` with tensors alone. Where they are of another number of classes, the
+            last layer is new.
+        pretrained: Start from the weights that the library has of the architecture, or that its
+            factory loads.
         epochs: Passes over the training data.
         lr: Peak learning rate; by default the method's.
         batch_size: Images a step, of all processes together.
@@ -105,7 +110,7 @@ def train(
         std: The same for the standard deviation.
         resume: Continue the run in `output`, with the settings it was started with.
         progress: Called after each step and each epoch, in the main process.
-        report: Is told what was done to the images, in sentences, in the main process.
+        report: Is told what was done to images and network, in sentences, in the main process.
 
     Raises:
         ModpmError: The data, the network or a setting cannot be used; the run folder exists
@@ -115,13 +120,14 @@ def train(
     """
     where = choose_device(device)
     kind = find_method(method)
-    recipe = kind.recipe(is_trained=init is not None)
+    recipe = kind.recipe(is_trained=pretrained or init is not None)
     configuration = TrainingConfiguration(
         data=absolute_if_folder(data),
         arch=arch,
         width=width,
         init=None if init is None else str(Path(init).absolute()),
         init_digest=digest_of_init(init),
+        pretrained=pretrained,
         epochs=epochs,
         lr=recipe.lr if lr is None else lr,
         batch_size=batch_size,
@@ -221,7 +227,10 @@ def _started(
         configuration = msgspec.structs.replace(configuration, arch=arch)
     training, validation = carve_validation(data, configuration.val_fraction, configuration.seed)
     contract = _input_contract(training, configuration)
-    network = starting_network(configuration, len(data.classes), contract)
+    heads: list[str] = []
+    network = starting_network(configuration, len(data.classes), contract, heads.append)
+    for note in heads if accelerator.is_main_process else ():
+        report(note)
     record = RunRecord(
         configuration=configuration,
         classes=list(data.classes),
@@ -233,6 +242,7 @@ def _started(
         n_processes=accelerator.num_processes,
         versions=versions_here(),
         frozen=sorted(frozen_parameters(network)),
+        has_new_head=bool(heads),
     )
     run = Run(folder, record, (training, validation))
     accelerator.wait_for_everyone()  # until all have seen that the folder is free

@@ -55,6 +55,7 @@ class RunRecord(Record, frozen=True, kw_only=True):
         n_processes: That shared each batch when the run was started.
         versions: Packages and their versions.
         frozen: Parameters of the network that training leaves as they are.
+        has_new_head: Whether its last layer was drawn, though its other weights were trained.
     """
 
     format_version: int = FORMAT_VERSION
@@ -68,6 +69,7 @@ class RunRecord(Record, frozen=True, kw_only=True):
     n_processes: int
     versions: dict[str, str]
     frozen: list[str]
+    has_new_head: bool = False
 
 
 class FinishedRecord(Record, frozen=True, kw_only=True):

@@ -66,14 +66,14 @@ def create_method(run: Run, network: GraphNetwork) -> Method:
         retention=config.retention,
         settings=config.settings,
         autocast=torch.bfloat16 if config.precision == "bfloat16" else None,
-        is_trained=config.init is not None,
+        is_trained=config.is_trained and not run.record.has_new_head,
     )
     return run.method(network, task)
 
 
 def recipe_of(run: Run) -> Recipe:
     """Return how the steps of a run are taken, but for what its user has said."""
-    return run.method.recipe(is_trained=run.config.init is not None)
+    return run.method.recipe(is_trained=run.config.is_trained)
 
 
 @dataclass(frozen=True)

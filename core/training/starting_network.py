@@ -17,12 +17,13 @@ from modpm.core.formats.records import convert
 from modpm.core.graph import Trace, build, read_network
 from modpm.core.kept_images import path_for
 from modpm.core.networks import ARCHITECTURES, check_network, create, load_initial_weights
+from modpm.core.networks.initial_weights import silent
 from modpm.core.system.whole_files import read_at_most, write_file
 from modpm.core.training.batches import seeded_generator
 from modpm.core.training.methods import find_method
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Callable, Collection
 
     from torch import Tensor, nn
 
@@ -34,7 +35,10 @@ _METHOD = 1  # the stream of chance that a method draws weights from
 
 
 def starting_network(
-    configuration: TrainingConfiguration, n_classes: int, contract: InputContract
+    configuration: TrainingConfiguration,
+    n_classes: int,
+    contract: InputContract,
+    on_new_head: Callable[[str], None] = silent,
 ) -> GraphNetwork:
     """Create a run's network, with what its method adds; what is frozen needs no gradients.
 
@@ -42,6 +46,8 @@ def starting_network(
         configuration: Says which, and what weights it starts from.
         n_classes: How many outputs it must have.
         contract: Images it must take.
+        on_new_head: Is told, in a sentence, where its last layer is new though it starts from
+            trained weights.
 
     Raises:
         ModpmError: It cannot be created, traced or trained by the method, does not fit the data, or
@@ -50,10 +56,19 @@ def starting_network(
     shape = contract.channels, contract.height, contract.width
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(configuration.seed)
-        network = create(configuration.arch, n_classes, contract.channels, configuration.width)
+        network = create(
+            configuration.arch,
+            n_classes,
+            contract.channels,
+            configuration.width,
+            pretrained=configuration.pretrained,
+            on_new_head=on_new_head,
+        )
         check_network(network, shape, n_classes)
         if configuration.init is not None:
-            load_initial_weights(network, configuration.init)
+            load_initial_weights(
+                network, configuration.init, n_classes=n_classes, on_new_head=on_new_head
+            )
         graph, tensors, frozen = traced(
             network, configuration.arch, configuration.width, (n_classes, *shape)
         )

@@ -10,8 +10,11 @@ from torch import Tensor, nn
 import modpm
 from modpm.core.errors import ModpmError
 from modpm.core.modularizing.checking import Limit
+from modpm.core.networks import create
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tests.cli.conftest import Run
 
 
@@ -98,3 +101,30 @@ def test_a_network_of_which_nothing_can_be_cut_is_told() -> None:
 @pytest.mark.parametrize("option", ["--image-size=0", "--classes=0", "--retention=2"])
 def test_check_refuses_settings_out_of_range(option: str, run: Run) -> None:
     assert run("check", "small_vgg", option).code == 2
+
+
+def test_check_says_that_weights_of_other_classes_get_a_new_head(run: Run, tmp_path: Path) -> None:
+    weights = tmp_path / "w.pth"
+    torch.save({"state_dict": create("small_vgg", 7, width=0.25).state_dict()}, weights)
+    outcome = run("check", "small_vgg", "--width", "0.25", "--init", weights, "--classes", "3")
+    assert outcome.code == 0
+    assert outcome.err == (
+        f"{weights}: its weights are of 7 classes; the last layer is new, for 3 classes\n"
+    )
+    refused = run("check", "small_vgg", "--init", weights, "--classes", "3")
+    assert refused.code == 1
+    assert "of another network" in refused.err
+
+
+def test_check_leaves_a_network_that_weights_are_for_as_it_was(tmp_path: Path) -> None:
+    network, other = (create("small_vgg", 3, width=0.25) for _ in range(2))
+    torch.save(other.state_dict(), tmp_path / "w.pth")
+    before = network.state_dict()["features.0.weight"].clone()
+    modpm.check(network, n_classes=3, init=tmp_path / "w.pth")
+    assert torch.equal(network.state_dict()["features.0.weight"], before)
+
+
+def test_check_refuses_trained_weights_that_there_are_none_of(run: Run) -> None:
+    outcome = run("check", "small_vgg", "--pretrained")
+    assert outcome.code == 2
+    assert "no trained weights of its own" in outcome.err

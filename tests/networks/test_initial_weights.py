@@ -302,3 +302,40 @@ def test_tensors_without_numbers_of_their_own_are_refused(tmp_path: Path, kind: 
     with pytest.raises(ModpmError) as caught:
         load_initial_weights(nn.Linear(2, 2, bias=False), tmp_path / "w.pth")
     assert caught.value.code == "bad-weights"
+
+
+def test_weights_of_other_classes_leave_a_new_head(tmp_path: Path) -> None:
+    tensors = _tensors(100)
+    save_file(tensors, tmp_path / "w.safetensors")
+    network = create("resnet20", 10, width=0.25)
+    drawn = network.state_dict()["linear.weight"].clone()
+    sentences: list[str] = []
+    load_initial_weights(
+        network, tmp_path / "w.safetensors", n_classes=10, on_new_head=sentences.append
+    )
+    loaded = network.state_dict()
+    assert torch.equal(loaded.pop("linear.weight"), drawn)
+    assert loaded.pop("linear.bias").shape == (10,)
+    assert all(torch.equal(tensor, tensors[name]) for name, tensor in loaded.items())
+    (sentence,) = sentences
+    assert sentence.startswith(f"{tmp_path / 'w.safetensors'}: its weights are of 100 classes;")
+    assert sentence.endswith("the last layer is new, for 10 classes")
+
+
+def test_weights_of_the_same_classes_leave_no_new_head(tmp_path: Path) -> None:
+    save_file(_tensors(), tmp_path / "w.safetensors")
+    network, sentences = create("resnet20", 10, width=0.25), list[str]()
+    load_initial_weights(
+        network, tmp_path / "w.safetensors", n_classes=10, on_new_head=sentences.append
+    )
+    assert torch.equal(network.state_dict()["linear.weight"], _tensors()["linear.weight"])
+    assert sentences == []
+
+
+def test_weights_that_differ_before_the_head_are_of_another_network(tmp_path: Path) -> None:
+    tensors = create("resnet20", 100, width=0.5).state_dict()
+    save_file(tensors, tmp_path / "w.safetensors")
+    with pytest.raises(ModpmError, match="of another network"):
+        load_initial_weights(
+            create("resnet20", 10, width=0.25), tmp_path / "w.safetensors", n_classes=10
+        )

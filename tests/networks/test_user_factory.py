@@ -34,6 +34,20 @@ class Own(nn.Linear):
     def __init__(self, *, n_classes=2):
         super().__init__(3, n_classes)
 
+def like_timm(num_classes=1000, in_chans=3, width_mult=1.0):
+    return nn.Conv2d(in_chans, int(8 * width_mult), num_classes)
+
+def wrapped(**kwargs):
+    return nn.Linear(3, kwargs["num_classes"])
+
+def deep(n_classes, depth, *, heads):
+    return nn.Linear(3, n_classes)
+
+def trained(n_classes, pretrained=False):
+    layer = nn.Linear(3, n_classes)
+    nn.init.constant_(layer.bias, 7.0 if pretrained else 0.0)
+    return layer
+
 def broken(n_classes):
     raise RuntimeError("out of ideas")
 
@@ -101,7 +115,35 @@ def test_failure_names_the_users_line(user_module: Callable[[str], str]) -> None
     with pytest.raises(ModpmError) as caught:
         create(f"{user_module(_SOURCE)}:broken", 2)
     assert caught.value.where is not None
-    assert caught.value.where.endswith(".py:18")
+    assert caught.value.where.endswith(".py:32")
+
+
+def test_factory_is_given_arguments_by_its_own_names(user_module: Callable[[str], str]) -> None:
+    name = user_module(_SOURCE)
+    conv = create(f"{name}:like_timm", 3, 1, 0.5)
+    assert isinstance(conv, nn.Conv2d)
+    assert (conv.in_channels, conv.out_channels, conv.kernel_size) == (1, 4, (3, 3))
+    linear = create(f"{name}:wrapped", 6)
+    assert isinstance(linear, nn.Linear)
+    assert linear.out_features == 6
+
+
+def test_factory_that_wants_other_arguments_is_told_which(
+    user_module: Callable[[str], str],
+) -> None:
+    with pytest.raises(ModpmError, match="nothing is known of `depth`, `heads`") as caught:
+        create(f"{user_module(_SOURCE)}:deep", 6)
+    assert (caught.value.code, caught.value.exit_code) == ("factory-wants-arguments", 2)
+
+
+def test_factory_is_told_to_bring_its_weights(user_module: Callable[[str], str]) -> None:
+    name = user_module(_SOURCE)
+    for pretrained in (False, True):
+        layer = create(f"{name}:trained", 2, pretrained=pretrained)
+        assert isinstance(layer, nn.Linear)
+        assert bool((layer.bias == 7).all()) == pretrained
+    with pytest.raises(ModpmError, match="no parameter `pretrained`"):
+        create(f"{name}:small", 2, pretrained=True)
 
 
 def test_width_needs_a_factory_that_takes_it(user_module: Callable[[str], str]) -> None:

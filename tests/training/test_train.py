@@ -15,6 +15,7 @@ from modpm.core.data import load_data
 from modpm.core.data.decoding import Streamed
 from modpm.core.errors import ModpmError
 from modpm.core.graph import build
+from modpm.core.networks import create
 from modpm.core.slicing import cuttable_convolutions
 from modpm.core.system import whole_files
 from modpm.core.tensors import save_tensors
@@ -313,6 +314,42 @@ def test_a_run_from_trained_weights_starts_as_good_as_they_are(tmp_path: Path) -
     assert accuracy(outputs, validation.labels) == plain.val_accuracy
     run = train_small(tmp_path / "run", init=weights, epochs=1)
     assert run.config.init_digest is not None
+
+
+def test_a_run_from_weights_of_other_classes_has_no_teacher(tmp_path: Path) -> None:
+    weights = tmp_path / "weights.safetensors"
+    save_tensors(weights, create("digits_cnn", 7, 1, 0.5).state_dict())
+    said: list[str] = []
+    run = train_small(tmp_path / "run", init=weights, epochs=1, lr=None, report=said.append)
+    assert said == [
+        f"{weights}: its weights are of 7 classes; the last layer is new, for 10 classes"
+    ]
+    assert run.record.has_new_head
+    assert run.config.lr == Views.recipe(is_trained=True).lr
+    assert "teacher_loss" not in run.metrics()[0]
+
+
+def test_a_run_starts_from_the_weights_that_a_factory_brings(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "networks_with_weights.py").write_text("""
+import torch
+from modpm.core.networks import create
+
+def make(num_classes, in_chans, pretrained=False):
+    torch.manual_seed(int(pretrained))
+    return create("digits_cnn", num_classes, in_chans, 0.25)
+""")
+    monkeypatch.chdir(tmp_path)
+    arch, settings = "networks_with_weights:make", SMALL | {"epochs": 1, "width": 1.0}
+    run = train("digits", arch, output=tmp_path / "run", pretrained=True, **settings)
+    assert run.config.pretrained
+    assert "teacher_loss" in run.metrics()[0]
+    error = refused(
+        lambda: train("digits", arch, output="no", pretrained=True, init="w", **settings),
+        "bad-setting",
+    )
+    assert "--init and --pretrained" in str(error.why)
 
 
 def test_half_precision_trains_nearly_alike(finished: Run, tmp_path: Path) -> None:

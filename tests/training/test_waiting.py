@@ -112,7 +112,7 @@ def session_of(method: Method) -> Session:
     accelerator = SimpleNamespace(
         device=META, process_index=0, num_processes=1, backward=lambda loss: loss.backward()
     )
-    config = SimpleNamespace(seed=0, epochs=2, lr=0.1, init=None)
+    config = SimpleNamespace(seed=0, epochs=2, lr=0.1, is_trained=False)
     run: Any = SimpleNamespace(config=config, method=type(method), n_steps=2 * EVERY)
     losses = CompiledLoss(method, None)
     steps = Descent(method, 5e-4)

@@ -49,7 +49,7 @@ class Task:
         retention: Kernel retention rate of the modules that are wanted.
         settings: The method's own, all of them.
         autocast: The type of convolutions and products; None for that of the weights.
-        is_trained: Whether the network starts from weights that were trained.
+        is_trained: Whether the network starts from weights that were trained for these classes.
     """
 
     n_classes: int
