@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from modpm.core.errors import ModpmError
+from modpm.core.errors import ModpmError, suggestion
 
 
 class Group(click.Group):
@@ -21,13 +21,11 @@ class Group(click.Group):
         name, path = args[0], ctx.command_path
         known = self.get_command(ctx, name) is not None
         if not (known or name.startswith("-") or ctx.resilient_parsing):
-            from difflib import get_close_matches  # noqa: PLC0415 -- only for this
-
-            close = get_close_matches(name, self.list_commands(ctx), n=1)
+            known_names = self.list_commands(ctx)
             raise ModpmError(
                 f"no such command: `{' '.join([*path.split()[1:], name])}`",
                 code="no-such-command",
-                hint=f"did you mean `{path} {close[0]}`?" if close else f"see `{path} --help`",
+                hint=suggestion(name, known_names, f"see `{path} --help`", form=f"{path} {{}}"),
                 exit_code=2,
             )
         return super().resolve_command(ctx, args)

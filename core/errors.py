@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+TYPE_CHECKING = False  # typing's own takes longer to import than all of this
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
 
 class ModpmError(Exception):
     """Something a user can cause and mend.
@@ -44,3 +48,22 @@ class ModpmError(Exception):
         if self.hint is not None:
             parts.append(f"hint: {self.hint}")
         return "\n".join(parts)
+
+
+def suggestion(
+    name: str, known: Iterable[str], otherwise: str | None = None, *, n: int = 1, form: str = "{}"
+) -> str | None:
+    """Return the hint that names what was probably meant by a name that is not known.
+
+    Args:
+        name: The name.
+        known: The names that are known.
+        otherwise: The hint where none of them is like it.
+        n: How many to name at most.
+        form: How a name is written, in the place of `{}`.
+    """
+    from difflib import get_close_matches  # noqa: PLC0415 -- only for errors
+
+    close = get_close_matches(name, sorted(known), n)
+    meant = " or ".join(f"`{form.format(each)}`" for each in close)
+    return f"did you mean {meant}?" if close else otherwise

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from functools import partial
 from threading import RLock
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import msgspec
 
-from modpm.core.errors import ModpmError
+from modpm.core.errors import ModpmError, suggestion
 from modpm.core.system.threads import in_threads
 from modpm.registry.backends.opening import is_remote
-from modpm.registry.backends.shards import DAMAGED
+from modpm.registry.backends.shards import unless_damaged
 from modpm.registry.seen import Seen
 
 if TYPE_CHECKING:
@@ -73,15 +74,12 @@ class RegistryCatalogue:
         found = [] if owner is None else self._open(owner).names(namespace)
         if found:
             return self._usable(sorted(found))
-        namespaces = {name.namespace for name in self._names(self._addresses)}
-        from difflib import get_close_matches  # noqa: PLC0415 -- only for errors
-
-        close = get_close_matches(namespace, sorted(namespaces), n=1)
+        others = {name.namespace for name in self._names(self._addresses)}
         raise ModpmError(
             f"there are no modules of the namespace `{namespace}`",
             code="unknown-namespace",
             where=self._places(),
-            hint=f"did you mean `{close[0]}/*`?" if close else "publish some, or name a registry",
+            hint=suggestion(namespace, others, "publish some, or name a registry", form="{}/*"),
         )
 
     def index(self, module: ModuleName) -> Index:
@@ -123,12 +121,9 @@ class RegistryCatalogue:
     def _usable(self, modules: Sequence[ModuleName]) -> Sequence[ModuleName]:
         self.read_ahead(modules)
         for module in modules:
-            try:
-                self.listing(module)
-            except ModpmError as error:
-                if error.code not in DAMAGED:
-                    raise
-                self.left_out[module] = error
+            _, damage = unless_damaged(partial(self.listing, module))
+            if damage is not None:
+                self.left_out[module] = damage
         usable = [module for module in modules if module not in self.left_out]
         if not usable:
             raise self.left_out[modules[0]]
@@ -174,10 +169,6 @@ class RegistryCatalogue:
 
     def _unknown(self, module: ModuleName, owner: Address | None) -> ModpmError:
         names = self._names(self._addresses if owner is None else [owner])
-        from difflib import get_close_matches  # noqa: PLC0415 -- only for errors
-
-        close = get_close_matches(str(module), map(str, names), n=3)
-        meant = " or ".join(f"`{name}`" for name in close)
         few = {0: None, 1: "the one module there has another name"}
         why = few.get(len(names), f"of the {len(names)} modules there, none has this name")
         other = None if owner is None else self._elsewhere(module, owner)
@@ -191,7 +182,9 @@ class RegistryCatalogue:
             code="unknown-module",
             where=self._places(owner),
             why=why,
-            hint=f"did you mean {meant}?" if close else "name another registry by `--registry`",
+            hint=suggestion(
+                str(module), map(str, names), "name another registry by `--registry`", n=3
+            ),
         )
 
     def _names(self, addresses: Sequence[Address]) -> list[ModuleName]:

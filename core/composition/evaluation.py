@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -12,7 +11,7 @@ import torch
 from modpm.core.composition.class_module import ClassModule
 from modpm.core.composition.classifier import NONE_OF_THE_ABOVE
 from modpm.core.composition.preprocessing import unit_pixels
-from modpm.core.errors import ModpmError
+from modpm.core.errors import ModpmError, suggestion
 from modpm.core.training.inference import predict
 
 if TYPE_CHECKING:
@@ -72,12 +71,11 @@ def restrict(classes: Sequence[str], wanted: Sequence[str] | None) -> set[int]:
 
 def _check_known(name: str, known: Sequence[str], kind: str) -> None:
     if name not in known:
-        close = difflib.get_close_matches(name, known, n=1)
         raise ModpmError(
             f"there is no {kind} `{name}`",
             code=f"unknown-{kind}",
             why=f"there are: {', '.join(known)}",
-            hint=f"did you mean `{close[0]}`?" if close else None,
+            hint=suggestion(name, known),
             exit_code=2,
         )
 

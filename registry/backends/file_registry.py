@@ -19,7 +19,6 @@ from modpm.registry.backends import layout
 from modpm.registry.backends.layout import NAMESPACES_FILE, REGISTRY_FILE
 from modpm.registry.backends.refusals import not_listed
 from modpm.registry.backends.shards import (
-    DAMAGED,
     MAX_SHARD_BYTES,
     MAX_SHARDS,
     N_READERS,
@@ -34,6 +33,7 @@ from modpm.registry.backends.shards import (
     scanned,
     shard_of,
     shard_paths,
+    unless_damaged,
 )
 from modpm.registry.index import Index, release_in
 
@@ -140,16 +140,10 @@ class FileRegistry(ABC):
     def catalogue(self, namespace: str | None, seen: Mapping[str, str]) -> list[Shard]:
         """Return what is shown of the modules; made of the indexes where there is no catalogue."""
         self._check_layout()
-        problems = []
-        try:
-            counts = self._counts(namespace)
-        except ModpmError as error:
-            if error.code not in DAMAGED:
-                raise
-            counts = None
-            problems = [Shard(NAMESPACES_FILE, "", None, {}, error)]
+        counts, problem = unless_damaged(partial(self._counts, namespace))
         if counts is not None:
             return self._shards(counts, seen)
+        problems = [] if problem is None else [Shard(NAMESPACES_FILE, "", None, {}, problem)]
         return [*problems, *self._scanned(self.names(namespace))]
 
     def reindex(self) -> list[Shard]:
@@ -235,17 +229,15 @@ class FileRegistry(ABC):
     def _shard(self, shard: Shard, i: int, n: int, seen: str | None) -> Shard:
         """Return a shard, the one of this number of so many, with what is read of it."""
         where = self._where(shard.key)
-        try:
-            reading = self._read(shard.key, seen)
-            if reading is None:
-                raise invalid_catalogue(where, "it is missing")
-            if reading.data is None:
-                return shard._replace(state=reading.state, entries=None)
-            entries, damaged = read_entries(decode_shard(reading.data, where))
-        except ModpmError as error:
-            if error.code not in DAMAGED:
-                raise
-            return shard._replace(problem=error)
+        reading, problem = unless_damaged(partial(self._read, shard.key, seen))
+        if reading is None:
+            return shard._replace(problem=problem or invalid_catalogue(where, "it is missing"))
+        if reading.data is None:
+            return shard._replace(state=reading.state, entries=None)
+        modules, problem = unless_damaged(partial(decode_shard, reading.data, where))
+        if modules is None:
+            return shard._replace(problem=problem)
+        entries, damaged = read_entries(modules)
         entries = {name: one for name, one in entries.items() if shard_of(name, n) == i}
         if damaged:
             why = f"the entries of these modules cannot be used: {', '.join(sorted(damaged))}"
@@ -263,25 +255,19 @@ class FileRegistry(ABC):
         What is missing or damaged of the catalogue is made anew, and a namespace with a shard
         that becomes too large is split by that, too.
         """
-        try:
-            counts = self._counts()
-        except ModpmError as error:
-            if error.code not in DAMAGED:
-                raise
-            counts = None
+        counts, _ = unless_damaged(self._counts)
         if counts is None:
             self._rebuild()
             return
         for namespace, some in groupby(sorted(set(modules)), attrgetter("namespace")):
             n_shards = counts.get(namespace, 1)
+            merge = partial(self._merge, namespace, n_shards, list(some))
             try:
-                self._merge(namespace, n_shards, list(some), is_there=namespace in counts)
+                _, damage = unless_damaged(partial(merge, is_there=namespace in counts))
+                if damage is not None:
+                    self._rebuild(namespace, n_shards)
             except _FullError:
                 self._rebuild(namespace, 2 * n_shards)
-            except ModpmError as error:
-                if error.code not in DAMAGED:
-                    raise
-                self._rebuild(namespace, n_shards)
 
     def _rebuild(self, namespace: str | None = None, n_shards: int = 1) -> list[Shard]:
         """Make the catalogue anew, or a namespace in so many shards; return what was read."""

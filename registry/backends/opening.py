@@ -27,8 +27,8 @@ _OBJECT_STORE, _STATIC = "object_store.ObjectStoreRegistry", "static.StaticRegis
 _KINDS = {
     "": "directory.DirectoryRegistry",
     **dict.fromkeys(("s3", "gs", "az"), _OBJECT_STORE),
-    "hf": "hub.HubRegistry",
-    "oci": "oci.OciRegistry",
+    "hf": "hub.registry.HubRegistry",
+    "oci": "oci.registry.OciRegistry",
     **dict.fromkeys(("https", "http"), _STATIC),
 }
 
@@ -118,7 +118,7 @@ def open_backend(location: str) -> Backend:
                 exit_code=2,
             ) from None
     try:
-        name, _, kind = _KINDS[scheme].partition(".")
+        name, _, kind = _KINDS[scheme].rpartition(".")
         module = import_module(f"modpm.registry.backends.{name}")
     except ModuleNotFoundError as error:
         if error.name != "obstore":  # no other kind needs more than modpm itself does

@@ -7,7 +7,7 @@ They are made from the indexes, and nothing is installed by them.
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Annotated, Any, Literal, NamedTuple, Self
+from typing import Annotated, Any, Literal, NamedTuple, Self, TypeVar
 
 import msgspec
 from msgspec.structs import replace
@@ -44,6 +44,18 @@ DAMAGED = frozenset(
     }
 )
 """What is wrong with one document and says nothing of any other."""
+
+Result = TypeVar("Result")
+
+
+def unless_damaged(read: Callable[[], Result]) -> tuple[Result | None, ModpmError | None]:
+    """Return what is read of one document; or None, and why it cannot be used."""
+    try:
+        return read(), None
+    except ModpmError as error:
+        if error.code not in DAMAGED:
+            raise
+        return None, error
 
 
 class Entry(Record, frozen=True, kw_only=True):
@@ -228,12 +240,9 @@ def scanned(index: Look, modules: Sequence[ModuleName], *, is_near: bool = False
 def scanned_module(index: Look, module: ModuleName) -> Shard:
     """Return the part of a catalogue that is one module, by reading its index."""
     shard = Shard(str(module), module.namespace, None, {})
-    try:
-        found = index(module)
-    except ModpmError as error:
-        if error.code not in DAMAGED:
-            raise
-        return shard._replace(entries={module.name: None}, problem=error)
+    found, damage = unless_damaged(partial(index, module))
+    if damage is not None:
+        return shard._replace(entries={module.name: None}, problem=damage)
     if found is None:
         return shard
     problem = found.cannot_use(found.skipped) if found.skipped else None

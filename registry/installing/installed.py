@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from modpm.core.errors import ModpmError
+from modpm.core.errors import ModpmError, suggestion
 from modpm.core.formats.names import ModuleName
 from modpm.core.formats.release_files import SIGNATURE_FILE
 from modpm.core.system.durable import is_real_folder
@@ -74,17 +74,13 @@ def find(name: str, project: str | os.PathLike[str] = ".") -> Path:
     modules_path = Project.discover(project).modules_path
     if wanted in modules and is_real_folder(modules[wanted].path, modules_path):
         return modules[wanted].path
-    from difflib import get_close_matches  # noqa: PLC0415 -- only for this
-
-    close = get_close_matches(str(wanted), sorted(map(str, modules)), n=1)
+    others = () if wanted in modules else map(str, modules)
     raise ModpmError(
         f"`{wanted}` is not installed",
         code="not-installed",
         where=str(Project.discover(project).root),
         why=f"installed are: {', '.join(map(str, modules)) or 'no modules'}",
-        hint=f"did you mean `{close[0]}`?"
-        if close and close[0] != str(wanted)
-        else f"run `modpm install {wanted}`",
+        hint=suggestion(str(wanted), others, f"run `modpm install {wanted}`"),
     )
 
 

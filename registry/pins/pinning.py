@@ -256,19 +256,15 @@ def yanked_reasons(pins: Iterable[Pin], base: Path) -> dict[ModuleName, str]:
 
 
 def _reasons(backend: Backend, pins: Sequence[Pin]) -> dict[ModuleName, str]:
-    from modpm.registry.backends.shards import DAMAGED  # noqa: PLC0415 -- as below
+    from modpm.registry.backends.shards import unless_damaged  # noqa: PLC0415 -- as below
+    from modpm.registry.index import release_in  # noqa: PLC0415 -- as below
     from modpm.registry.seen import Seen  # noqa: PLC0415 -- only where a registry is asked
 
     seen = Seen()
 
     def reason(pin: Pin) -> str | None:
-        try:
-            index = seen.index(backend, pin.module)
-            release = None if index is None else index.find(pin.version)
-        except ModpmError as error:
-            if error.code not in DAMAGED:
-                raise
-            return None
+        index, _ = unless_damaged(lambda: seen.index(backend, pin.module))
+        release, _ = unless_damaged(lambda: release_in(index, pin.version))
         return None if release is None else release.yanked
 
     reasons = in_threads(reason, pins, "indexes cannot be read")

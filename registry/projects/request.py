@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
-from modpm.core.errors import ModpmError
+from modpm.core.errors import ModpmError, suggestion
 from modpm.core.formats.requirements import Requirement
 from modpm.registry.projects.editing import Edit
 from modpm.registry.projects.project import PROJECT_FILE
@@ -184,16 +184,12 @@ def _parse(text: str) -> Requirement:
 
 def _not_asked(one: Requirement, asked: Collection[Requirement], place: Project) -> ModpmError:
     texts, names = sorted(map(str, asked)), [str(Requirement(r.namespace, r.name)) for r in asked]
-    import difflib  # noqa: PLC0415 -- only for errors
-
-    close = difflib.get_close_matches(str(one), names, n=1)
-    hint = f"did you mean `{close[0]}`?" if close else f"`{PROJECT_FILE}` is there to be edited"
     return ModpmError(
         f"`{PROJECT_FILE}` does not ask for `{one}`",
         code="not-asked",
         where=str(place.toml_path),
         why="; ".join(_who_does(one, place)) or f"it asks for: {', '.join(texts) or 'nothing'}",
-        hint=hint,
+        hint=suggestion(str(one), names, f"`{PROJECT_FILE}` is there to be edited"),
     )
 
 

@@ -6,7 +6,7 @@ from collections import deque
 from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
-from modpm.core.errors import ModpmError
+from modpm.core.errors import ModpmError, suggestion
 from modpm.core.formats.names import ModuleName
 from modpm.core.formats.requirements import Requirement
 from modpm.registry.projects.lockfile import Lockfile, changes_between
@@ -112,15 +112,12 @@ class RequirementGraph:
 def not_locked(name: str, locked: Iterable[ModuleName], place: Project) -> ModpmError:
     """Return the error of a module that `modpm.lock` does not have."""
     names = sorted(map(str, locked))
-    import difflib  # noqa: PLC0415 -- only for errors
-
-    close = difflib.get_close_matches(name, names, n=1)
     return ModpmError(
         f"`{name}` is not locked",
         code="not-locked",
         where=str(place.lock_path),
         why=f"locked are: {', '.join(names) or 'no modules'}",
-        hint=f"did you mean `{close[0]}`?" if close else f"run `modpm install {name}`",
+        hint=suggestion(name, names, f"run `modpm install {name}`"),
     )
 
 

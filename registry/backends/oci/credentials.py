@@ -21,8 +21,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from modpm.core.errors import ModpmError
-    from modpm.registry.backends.oci.server import Endpoint
     from modpm.registry.backends.web import Web
+
+DOCKER_HUB, OF_DOCKER_HUB = "registry-1.docker.io", "index.docker.io"
+"""The server, and under what name its credentials are stored."""
 
 HELPER_SECONDS = 30.0
 """How long a program that keeps passwords may take."""
@@ -30,7 +32,6 @@ HELPER_SECONDS = 30.0
 _TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"  # noqa: S105 -- what RFC 9110 calls so
 _PARAMETER = re.compile(rf'({_TOKEN})\s*=\s*(?:"((?:[^"\\]|\\.)*)"|({_TOKEN}))\s*(?:,\s*|$)')
 _SCHEME = re.compile(rf"({_TOKEN})(?:\s+|$|,\s*)")
-_OF_DOCKER_HUB = "index.docker.io"
 _DAMAGES = (
     OSError,
     ValueError,
@@ -58,12 +59,17 @@ class _Login:
     refresh_token: str | None = None
 
 
+@dataclass(frozen=True)
 class Credentials:
-    """Who we are, for one server."""
+    """Who we are, for one server.
 
-    def __init__(self, web: Web, endpoint: Endpoint) -> None:
-        self._web = web
-        self._endpoint = endpoint
+    What is in Docker's folder, if one is named, goes before what is in the home folder.
+    """
+
+    web: Web
+    host: str
+    scheme: str
+    docker_config: str | None
 
     def answer(self, challenges: list[str]) -> dict[str, str] | None:
         """Return the headers with which a refused request may be accepted.
@@ -102,8 +108,8 @@ class Credentials:
             joint = "&" if urlsplit(realm).query else "?"
             basic = {} if login.basic is None else {"Authorization": f"Basic {login.basic}"}
             request = Request("GET", f"{realm}{joint}{urlencode(asked)}", basic)
-        response = self._web.ask(request)
-        data = self._web.read(response, canonical_json.MAX_SIZE_BYTES)
+        response = self.web.ask(request)
+        data = self.web.read(response, canonical_json.MAX_SIZE_BYTES)
         try:
             answer = json.loads(data) if response.status_code == 200 else {}  # noqa: PLR2004 -- OK
             token = answer.get("token") or answer.get("access_token")
@@ -116,27 +122,24 @@ class Credentials:
 
         Not in the open, but to the server itself; nor where somebody on the way may have sent us.
         """
-        endpoint = self._endpoint
-        if origin_of(realm) == f"{endpoint.scheme}://{endpoint.host}".lower():
+        if origin_of(realm) == f"{self.scheme}://{self.host}".lower():
             return True
-        is_believed = endpoint.scheme == "https" or plain_http.is_loopback(endpoint.host)
+        is_believed = self.scheme == "https" or plain_http.is_loopback(self.host)
         return is_believed and urlsplit(realm).scheme == "https"
 
     @cached_property
     def _login(self) -> _Login:
-        endpoint = self._endpoint
-        if endpoint.scheme == "http" and not plain_http.is_expected(endpoint.host):
+        if self.scheme == "http" and not plain_http.is_expected(self.host):
             return _Login()  # plain http to any server is allowed, but no password with it
-        folder = Path.home() / ".docker"
-        files = [endpoint.docker_config, folder / "config.json"]
+        key = OF_DOCKER_HUB if self.host == DOCKER_HUB else self.host
+        folders = [self.docker_config, Path.home() / ".docker"]
         try:
-            for file in files:
-                if file is not None and Path(file).is_file():
-                    login = _login_in(json.loads(Path(file).read_bytes()), endpoint.key)
-                    if login is not None:
-                        return login
+            for file in (Path(folder) / "config.json" for folder in folders if folder):
+                login = _login_in(json.loads(file.read_bytes()), key) if file.is_file() else None
+                if login is not None:
+                    return login
         except _DAMAGES:
-            raise _unreadable(endpoint.host) from None
+            raise _unreadable(self.host) from None
         return _Login()
 
 
@@ -166,7 +169,7 @@ def _login_in(config: Mapping[str, Any], host: str) -> _Login | None:
 
 
 def _login_of_helper(helper: str, host: str) -> _Login | None:
-    server = f"https://{host}/v1/" if host == _OF_DOCKER_HUB else host
+    server = f"https://{host}/v1/" if host == OF_DOCKER_HUB else host
     process = subprocess.run(  # noqa: S603 -- the program that the user's own file names
         [f"docker-credential-{helper}", "get"],
         input=server.encode(),

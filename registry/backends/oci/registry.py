@@ -11,6 +11,7 @@ written by itself, so that no writer can lose what another wrote.
 
 from __future__ import annotations
 
+import os
 import time
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, BinaryIO
@@ -34,7 +35,6 @@ from modpm.registry.backends.oci.server import (
     NOT_FOUND,
     OK,
     UNAUTHORIZED,
-    Endpoint,
     Server,
 )
 from modpm.registry.backends.publishing_plan import Entry, planned
@@ -46,7 +46,6 @@ from modpm.registry.index import Index, Release, Skipped, read_entry
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
-    from pathlib import Path
 
     from modpm.core.formats.distribution import Distribution
     from modpm.registry.backends.protocol import Published
@@ -72,9 +71,11 @@ class OciRegistry:
         self._host, self._prefix = parts.netloc, parts.path.strip("/")
         if "@" in self._host or (self._prefix and not naming.is_repository(self._prefix)):
             raise _bad_url(parts.hostname or "")
-        self._endpoint = Endpoint.of_environment(self._host)
         self.location = f"oci://{self._host}/{self._prefix}".rstrip("/")
-        self._web = Web(self.location)
+        # As the environment is now, whenever the server of a repository is asked.
+        config = os.environ.get("DOCKER_CONFIG")
+        self._new_server = partial(Server, self._host, Web(self.location), config)
+        self._server = self._new_server()
         self._repositories: dict[str, Repository] = {}
         self._artifacts: dict[str, Artifact] = {}
 
@@ -170,7 +171,7 @@ class OciRegistry:
     def _repository(self, module: ModuleName, part: str = "") -> Repository:
         name = "/".join(filter(None, (self._prefix, str(module), part)))
         if name not in self._repositories:
-            self._repositories[name] = Repository(Server(self._endpoint, self._web), name)
+            self._repositories[name] = Repository(self._new_server(), name)
         return self._repositories[name]
 
     def _catalogue(self, namespace: str | None) -> Iterator[ModuleName]:
@@ -236,7 +237,7 @@ class OciRegistry:
         """Upload everything but the OCI tags."""
         repository = self._repository(entry.module)
         for name, file in entry.release.all_files.items():
-            repository.put_blob(file, partial(_open, entry.distribution.folder / name))
+            repository.put_blob(file, entry.distribution.folder / name)
         artifact, config = pack(entry.distribution.manifest, entry.release)
         repository.put_bytes(config)
         repository.put_manifest(artifact.digest, artifact.data)
@@ -287,10 +288,6 @@ class OciRegistry:
     # Errors
 
     @cached_property
-    def _server(self) -> Server:
-        return Server(self._endpoint, self._web)
-
-    @cached_property
     def _answers(self) -> bool:
         """Whether the server speaks the OCI distribution protocol."""
         accepted = (OK, UNAUTHORIZED, FORBIDDEN, NOT_FOUND, NOT_ALLOWED)
@@ -320,10 +317,6 @@ class OciRegistry:
     def _lost(self, module: ModuleName, version: str, why: str) -> ModpmError:
         where = self._repository(module).location
         return layout.missing_file(module, version, where, why)
-
-
-def _open(path: Path) -> BinaryIO:
-    return path.open("rb")
 
 
 def _is_ours(tag: str) -> bool:

@@ -27,7 +27,8 @@ from modpm.registry.backends.retrying import ServerFault, persistently
 from modpm.registry.backends.web import Request
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
 
     import httpx2
 
@@ -119,9 +120,9 @@ class Repository:
     def put_bytes(self, data: bytes) -> None:
         """Write a blob."""
         file = FileRecord(size_bytes=len(data), digest=digest_bytes(data))
-        self.put_blob(file, lambda: io.BytesIO(data))
+        self.put_blob(file, data)
 
-    def put_blob(self, file: FileRecord, content: Callable[[], BinaryIO]) -> None:
+    def put_blob(self, file: FileRecord, content: Path | bytes) -> None:
         """Write a blob that may be there already; the server checks that it is the file.
 
         Raises:
@@ -166,7 +167,7 @@ class Repository:
             raise ServerFault(f"it does not take an OCI manifest: {why}")
         response.close()
 
-    def _upload_once(self, file: FileRecord, content: Callable[[], BinaryIO]) -> None:
+    def _upload_once(self, file: FileRecord, content: Path | bytes) -> None:
         started = self._server.ask(Request("POST", f"/v2/{self._name}/blobs/uploads/"), ACCEPTED)
         started.close()
         place = self._place_of(started)
@@ -221,8 +222,8 @@ def _page(server: Server, path: str, key: str) -> tuple[list[str] | None, str | 
     return texts, urljoin(str(response.url), link) if link and texts else None
 
 
-def _open_whole(content: Callable[[], BinaryIO], file: FileRecord, where: str) -> BinaryIO:
-    opened = content()
+def _open_whole(content: Path | bytes, file: FileRecord, where: str) -> BinaryIO:
+    opened = io.BytesIO(content) if isinstance(content, bytes) else content.open("rb")
     if opened.seek(0, os.SEEK_END) != file.size_bytes:
         opened.close()
         raise _other_bytes(file, where)

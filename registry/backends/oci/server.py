@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
-from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from modpm.core.errors import ModpmError
 from modpm.registry.backends import plain_http
-from modpm.registry.backends.oci.credentials import Credentials
+from modpm.registry.backends.oci.credentials import DOCKER_HUB, OF_DOCKER_HUB, Credentials
 from modpm.registry.backends.refusals import network_failed, not_authorized
 from modpm.registry.backends.web import NotEncryptedFault, Request, Web, origin_of
 
@@ -19,48 +17,22 @@ if TYPE_CHECKING:
 OK, CREATED, ACCEPTED, PARTIAL_CONTENT = 200, 201, 202, 206
 UNAUTHORIZED, FORBIDDEN, NOT_FOUND, NOT_ALLOWED = 401, 403, 404, 405
 
-_OTHER_NAMES = {"docker.io": "registry-1.docker.io", "index.docker.io": "registry-1.docker.io"}
-
-
-@dataclass(frozen=True)
-class Endpoint:
-    """Where a server is, and as whom to speak to it.
-
-    The scheme is `http` for a server of this machine or one that may be spoken to so. A file of
-    Docker's credentials may be there besides the one in the home folder.
-    """
-
-    host: str
-    scheme: str
-    docker_config: str | None
-
-    @classmethod
-    def of_environment(cls, host: str) -> Self:
-        """Return the endpoint as the environment of this process says."""
-        folder = os.environ.get("DOCKER_CONFIG")
-        config = str(Path(folder) / "config.json") if folder else None
-        scheme = "http" if plain_http.is_expected(host) else "https"
-        return cls(_OTHER_NAMES.get(host, host), scheme, config)
-
-    @property
-    def key(self) -> str:
-        """Under what name its credentials are stored."""
-        return "index.docker.io" if self.host in _OTHER_NAMES.values() else self.host
+_OTHER_NAMES = dict.fromkeys(("docker.io", OF_DOCKER_HUB), DOCKER_HUB)
 
 
 class Server:
     """The server of a registry.
 
     Requests about one repository share a `Server`, since a token is for one repository; all of a
-    registry share a `Web`, which saves connections.
+    registry share a `Web`, which saves connections. The scheme is `http` for a server of this
+    machine or one that may be spoken to so.
     """
 
-    def __init__(self, endpoint: Endpoint, web: Web | None = None) -> None:
-        self._endpoint = endpoint
-        self.host = endpoint.host
-        self.scheme = endpoint.scheme
+    def __init__(self, host: str, web: Web | None = None, docker_config: str | None = None) -> None:
+        self.host = _OTHER_NAMES.get(host, host)
+        self.scheme = "http" if plain_http.is_expected(host) else "https"
         self.web = web or Web(self.location)
-        self._credentials = Credentials(self.web, endpoint)
+        self._credentials = Credentials(self.web, self.host, self.scheme, docker_config)
         self._authorization: dict[str, str] = {}
 
     @property
@@ -118,7 +90,7 @@ class Server:
             if not (is_ours and plain_http.may_be(self.host)):
                 raise
         self._authorization, self.scheme = {}, "http"
-        self._credentials = Credentials(self.web, replace(self._endpoint, scheme="http"))
+        self._credentials = replace(self._credentials, scheme=self.scheme)
         return self._send(replace(request, url=f"http{request.url.removeprefix('https')}"))
 
     def _is_ours(self, url: str) -> bool:

@@ -171,7 +171,7 @@ def test_only_this_machine_and_named_servers_are_spoken_to_in_the_open(
 ) -> None:
     monkeypatch.setenv("MODPM_ALLOW_HTTP", "other, inside.example.org:5000")
 
-    assert OciRegistry(f"oci://{host}/modules")._endpoint.scheme == scheme
+    assert OciRegistry(f"oci://{host}/modules")._server.scheme == scheme
 
 
 # The layout (O-3 to O-8)

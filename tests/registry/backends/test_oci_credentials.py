@@ -15,7 +15,6 @@ from modpm.core.errors import ModpmError
 from modpm.core.formats.names import ModuleName
 from modpm.registry.backends.oci.credentials import Credentials
 from modpm.registry.backends.oci.registry import OciRegistry
-from modpm.registry.backends.oci.server import Endpoint
 from modpm.registry.backends.web import Web
 
 if TYPE_CHECKING:
@@ -91,12 +90,12 @@ def server() -> Iterator[TokenServer]:
 
 @pytest.fixture
 def log_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, str], str]:
-    """Store a password for a server as `docker login` does; return the file."""
+    """Store a password for a server as `docker login` does; return the folder."""
 
     def store(host: str, basic: str) -> str:
         auths = {host: {"auth": basic.removeprefix("Basic ")}}
         (tmp_path / "config.json").write_text(json.dumps({"auths": auths}), encoding="utf-8")
-        return str(tmp_path / "config.json")
+        return str(tmp_path)
 
     monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
     return store
@@ -146,10 +145,10 @@ def test_a_password_is_not_sent_in_the_open_because_a_server_asks_for_it(
     server: TokenServer, log_in: Callable[[str, str], str]
 ) -> None:
     host = "registry.example.org"
-    endpoint = Endpoint(host, "https", log_in(host, BASIC))
+    config = log_in(host, BASIC)
     challenge = f'Bearer realm="{server.realm}",scope="x"'
 
-    assert Credentials(Web(host), endpoint).answer([challenge]) is None
+    assert Credentials(Web(host), host, "https", config).answer([challenge]) is None
     assert server.scopes == []
 
 

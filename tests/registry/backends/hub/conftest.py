@@ -8,7 +8,7 @@ import pytest
 from huggingface_hub import constants
 from tests.registry.backends.hub_server import Account, HubServer, running_hub
 
-from modpm.registry.backends.hub import HubRegistry
+from modpm.registry.backends.hub.registry import HubRegistry
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

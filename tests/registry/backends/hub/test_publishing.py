@@ -14,7 +14,7 @@ from tests.registry.backends.hub_server import Account
 from modpm.core.errors import ModpmError
 from modpm.core.formats.distribution import write_distribution
 from modpm.core.formats.names import ModuleName
-from modpm.registry.backends.hub import HubRegistry
+from modpm.registry.backends.hub.registry import HubRegistry
 from modpm.registry.backends.retrying import ServerFault
 from modpm.registry.backends.web import Request, Web
 from modpm.registry.publication.changing import yank

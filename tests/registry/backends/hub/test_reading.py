@@ -15,8 +15,8 @@ from tests.registry.backends.hub.conftest import TOKEN
 from modpm.core.errors import ModpmError
 from modpm.core.formats.names import ModuleName
 from modpm.registry.backends import retrying
-from modpm.registry.backends.hub import HubRegistry
 from modpm.registry.backends.hub.naming import module_of, repository_of
+from modpm.registry.backends.hub.registry import HubRegistry
 from modpm.registry.backends.opening import open_backend
 
 if TYPE_CHECKING:

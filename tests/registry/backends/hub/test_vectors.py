@@ -19,7 +19,7 @@ from modpm.registry.index import Index
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from modpm.registry.backends.hub import HubRegistry
+    from modpm.registry.backends.hub.registry import HubRegistry
 
 VECTORS = Path(__file__).parents[4] / "specs" / "vectors"
 NAMING: dict[str, dict[str, list[dict[str, str]]]] = json.loads(
