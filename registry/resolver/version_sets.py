@@ -10,6 +10,7 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+import msgspec
 from packaging.version import Version
 
 if TYPE_CHECKING:
@@ -25,17 +26,14 @@ class Relation(NamedTuple):
     is_disjoint: bool
 
 
-class VersionSet:
+class VersionSet(msgspec.Struct, frozen=True, gc=False):
     """Positions in an ascending list of versions, as bits: the range type of the solver.
 
     A complement holds the positions beyond the end of the list too, as negative integers in two's
     complement do, so that all laws of sets hold without knowing how long the list is.
     """
 
-    __slots__ = ("bits",)
-
-    def __init__(self, bits: int) -> None:
-        self.bits = bits
+    bits: int
 
     @classmethod
     def empty(cls) -> VersionSet:
@@ -124,15 +122,6 @@ class VersionSet:
 
     def __invert__(self) -> VersionSet:
         return VersionSet(~self.bits)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, VersionSet) and self.bits == other.bits
-
-    def __hash__(self) -> int:
-        return hash(self.bits)
-
-    def __repr__(self) -> str:
-        return f"VersionSet({self.bits:#x})"
 
 
 # What operators say of all versions whose numbers begin lower, and higher, than their own.
