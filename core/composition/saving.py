@@ -22,8 +22,7 @@ from modpm.core.formats.records import Problem, Record, problems_error, read_rec
 from modpm.core.shown_text import Percent
 from modpm.core.system.whole_files import (
     is_free,
-    read_at_most,
-    read_error,
+    read_file,
     write_file,
     write_folder,
 )
@@ -295,7 +294,7 @@ def read_classifier(folder: Path) -> SavedClassifier:
             hint="`modpm compose` makes classifiers",
         )
     path = folder / COMPOSITION_FILE
-    composition = _parse(Composition, _read(path, MAX_CONFIG_BYTES), path)
+    composition = _parse(Composition, read_file(path, MAX_CONFIG_BYTES), path)
     files = {name: _read_pinned(folder / name, composition) for name in (CONFIG_FILE, TENSOR_FILE)}
     config = _parse(ClassifierConfig, files[CONFIG_FILE], folder / CONFIG_FILE)
     tensors = decode_tensors(files[TENSOR_FILE], str(folder / TENSOR_FILE))
@@ -305,18 +304,11 @@ def read_classifier(folder: Path) -> SavedClassifier:
     return SavedClassifier(config, composition, _by_scorer(config, tensors))
 
 
-def _read(path: Path, max_size_bytes: int) -> bytes:
-    try:
-        return read_at_most(path, max_size_bytes)
-    except OSError as error:
-        raise read_error(error, path) from error
-
-
 def _read_pinned(path: Path, composition: Composition) -> bytes:
     record = composition.files.get(path.name)
     if record is None:
         raise _damaged(path, [Problem("", f"{COMPOSITION_FILE} does not name it")])
-    data = _read(path, record.size_bytes)
+    data = read_file(path, record.size_bytes)
     if (len(data), digest_bytes(data)) != (record.size_bytes, record.digest):
         n_bytes = len(data) if len(data) <= record.size_bytes else f"more than {record.size_bytes}"
         why = f"has {n_bytes} bytes of digest {digest_bytes(data)}; {COMPOSITION_FILE} says "

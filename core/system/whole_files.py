@@ -97,6 +97,18 @@ def read_at_most(path: Path, max_size_bytes: int) -> bytes:
         return file.read(max_size_bytes + 1)
 
 
+def read_file(path: Path, max_size_bytes: int) -> bytes:
+    """Return the bytes of a file, as `read_at_most`.
+
+    Raises:
+        ModpmError: `unreadable-file`.
+    """
+    try:
+        return read_at_most(path, max_size_bytes)
+    except OSError as error:
+        raise read_error(error, path) from error
+
+
 def _open_at_once(path: str, flags: int) -> int:
     return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from modpm.core.errors import ModpmError
 from modpm.core.formats.digest import digest_bytes
-from modpm.core.system.whole_files import read_at_most, read_error
+from modpm.core.system.whole_files import read_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -218,10 +218,7 @@ def _ecdsa() -> ec.ECDSA:
 
 
 def _read(path: Path) -> bytes:
-    try:
-        data = read_at_most(path, MAX_KEY_FILE_BYTES)
-    except OSError as error:
-        raise read_error(error, path) from error
+    data = read_file(path, MAX_KEY_FILE_BYTES)
     if len(data) > MAX_KEY_FILE_BYTES:
         raise _bad_key("it is too large for a key", str(path))
     return data

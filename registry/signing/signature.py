@@ -18,8 +18,7 @@ from modpm.core.formats.distribution import SIGNATURE_FILE, Distribution
 from modpm.core.formats.manifest import MANIFEST_FILE
 from modpm.core.formats.records import convert
 from modpm.core.system.whole_files import (
-    read_at_most,
-    read_error,
+    read_file,
     sync_folder,
     write_error,
     write_new,
@@ -218,10 +217,7 @@ def read_signature(path: Path) -> bytes:
     Raises:
         ModpmError: `unreadable-file`.
     """
-    try:
-        return read_at_most(path, MAX_BUNDLE_BYTES)
-    except OSError as error:
-        raise read_error(error, path) from error
+    return read_file(path, MAX_BUNDLE_BYTES)
 
 
 def claimed_signer(data: bytes, where: str) -> str | None:
