@@ -23,7 +23,7 @@ import random
 import statistics
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -73,26 +73,34 @@ def train_all(options: argparse.Namespace, method: str) -> list[Run]:
 
 def train_one(options: argparse.Namespace, method: str, lr: float, seed: int) -> Run:
     """Train one network, or continue to, or take the finished run."""
-    folder = options.output / "runs" / f"{method}-lr{lr:g}-seed{seed}"
     from_weights = options.init is not None
+    return trained(
+        options.output / "runs" / f"{method}-lr{lr:g}-seed{seed}",
+        options,
+        arch=options.init or options.arch,
+        init=options.weights,
+        lr=lr,
+        seed=seed,
+        method=method,
+        mean=RESNET20_MEAN if from_weights else None,
+        std=RESNET20_STD if from_weights else None,
+    )
+
+
+def trained(folder: Path, options: argparse.Namespace, **how: Any) -> Run:  # noqa: ANN401 -- passed on
+    """Train a network into a folder, or continue to, or take the finished run."""
     run = (
         Run.open(folder)
         if (folder / "finished.json").exists()
         else modpm.train(
             options.data,
-            options.init or options.arch,
             output=folder,
-            init=options.weights,
             epochs=options.epochs,
-            lr=lr,
-            seed=seed,
             precision=options.precision,
             device=options.device,
             retention=options.retention,
-            method=method,
-            mean=RESNET20_MEAN if from_weights else None,
-            std=RESNET20_STD if from_weights else None,
             resume=(folder / "run.json").exists(),
+            **how,
         )
     )
     print(f"{folder.name}: {run.val_accuracy:.2%} on held-out images", flush=True)
@@ -102,16 +110,21 @@ def train_one(options: argparse.Namespace, method: str, lr: float, seed: int) ->
 def cut(run: Run, options: argparse.Namespace, *, is_random: bool) -> list[ClassModule]:
     """Cut a run into class modules, or take what was cut from it before."""
     folder = options.output / "modules" / f"{run.folder.name}{'-random' if is_random else ''}"
+    evidence = random_kernels(run) if is_random else None
+    return cut_into(folder, run, options, measure_on=options.split, evidence=evidence)
+
+
+def cut_into(folder: Path, run: Run, options: argparse.Namespace, **how: Any) -> list[ClassModule]:  # noqa: ANN401 -- passed on
+    """Cut a run into class modules in a folder, or take what is there."""
     if not folder.exists():
         # Not `auto`: one kind of score for all, so that the two compositions can be compared.
         modpm.modularize(
             run,
             output=folder,
             calibration="platt",
-            measure_on=options.split,
             device=options.device,
             namespace="cifar10",
-            evidence=random_kernels(run) if is_random else None,
+            **how,
         )
     modules = [ClassModule.from_folder(path.parent) for path in folder.glob("*/manifest.json")]
     return sorted(modules, key=lambda module: module.manifest.output.class_index)
@@ -169,7 +182,7 @@ def scores_of(module: ClassModule, data: ImageData, device: torch.device) -> Ten
     return scores
 
 
-def mean_accuracy(measure: Callable[[list[int]], float], seed: int) -> dict[int, float]:
+def mean_accuracy(measure: Callable[[list[int]], float], seed: int) -> Accuracies:
     """Return the mean over the random subsets, by the number of classes."""
     drawn = subsets(10, seed)
     return {size: statistics.fmean(map(measure, drawn[size])) for size in SUBSET_SIZES}
@@ -177,13 +190,28 @@ def mean_accuracy(measure: Callable[[list[int]], float], seed: int) -> dict[int,
 
 def network_row(name: str, run: Run, data: ImageData, options: argparse.Namespace) -> Row:
     """Measure a whole network."""
-    graph, tensors = run.network()
-    network, device = build(graph, tensors), choose_device(options.device)
-    outputs = predict(network, data.pixels, normalizing(run.input), device=device)
-    cost = count(graph, tensors)
-    seed = run.config.seed
-    measured = mean_accuracy(lambda c: restricted_accuracy(outputs, data.labels, c), seed)
+    cost = count(*run.network())
+    measured = network_accuracies(run, data, choose_device(options.device))
     return Row(name, run.config.lr, 1.0, cost.n_parameters, cost.macs, measured)
+
+
+def network_accuracies(run: Run, data: ImageData, device: torch.device) -> Accuracies:
+    """Measure a whole network restricted to some of its classes."""
+    outputs = predict(build(*run.network()), data.pixels, normalizing(run.input), device=device)
+    seed = run.config.seed
+    return mean_accuracy(lambda c: restricted_accuracy(outputs, data.labels, c), seed)
+
+
+def composed_accuracies(
+    modules: Sequence[ClassModule], data: ImageData, device: torch.device, seed: int
+) -> dict[str, Accuracies]:
+    """Measure both compositions of some of a network's class modules."""
+    scores = torch.stack([scores_of(module, data, device) for module in modules], 1)
+    measures: dict[str, Callable[[list[int]], float]] = {
+        "fused": lambda c: fused_accuracy(modules, data, c, device),
+        "independent": lambda c: restricted_accuracy(scores, data.labels, c),
+    }
+    return {name: mean_accuracy(measure, seed) for name, measure in measures.items()}
 
 
 def module_rows(
@@ -194,12 +222,7 @@ def module_rows(
     retention = statistics.fmean(m.manifest.kernel_retention_rate for m in modules)
     n_parameters = statistics.fmean(m.manifest.n_parameters for m in modules)
     macs = statistics.fmean(m.manifest.macs for m in modules)
-    device = choose_device(options.device)
-    scores = torch.stack([scores_of(module, data, device) for module in modules], 1)
-    measures: dict[str, Callable[[list[int]], float]] = {
-        "fused": lambda c: fused_accuracy(modules, data, c, device),
-        "independent": lambda c: restricted_accuracy(scores, data.labels, c),
-    }
+    device, seed = choose_device(options.device), run.config.seed
     kernels = "random kernels, " if is_random else ""
     return [
         Row(
@@ -208,9 +231,9 @@ def module_rows(
             retention,
             n_parameters,
             macs,
-            mean_accuracy(measure, run.config.seed),
+            measured,
         )
-        for name, measure in measures.items()
+        for name, measured in composed_accuracies(modules, data, device, seed).items()
     ]
 
 
