@@ -38,7 +38,8 @@ def _settings(
     "--arch",
     default="auto",
     show_default="by the size of the images",
-    help="vgg16, resnet18, resnet20, simcnn, rescnn, small_vgg, digits_cnn; timm:NAME or "
+    help="vgg16, resnet18, resnet20, simcnn, rescnn, small_vgg, digits_cnn; resnet18_large or "
+    "mobilenet_v2, for images of more than 64 pixels; timm:NAME or "
     "torchvision:NAME; or a network of yours, package.module:factory.",
 )
 @click.option(

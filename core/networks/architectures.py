@@ -9,8 +9,9 @@ from modpm.core.errors import ModpmError
 from modpm.core.networks.digits import DigitsCNN
 from modpm.core.networks.initial_weights import silent
 from modpm.core.networks.libraries import LIBRARIES, create_from_library
+from modpm.core.networks.mobilenet import MobileNetV2
 from modpm.core.networks.rescnn import ResCNN
-from modpm.core.networks.resnet import ResNet18, ResNet20
+from modpm.core.networks.resnet import LargeResNet18, ResNet18, ResNet20
 from modpm.core.networks.simcnn import SimCNN
 from modpm.core.networks.user_factory import create_from_factory, without_pretrained
 from modpm.core.networks.vgg import VGG16, SmallVGG
@@ -22,8 +23,10 @@ if TYPE_CHECKING:
 
 ARCHITECTURES: dict[str, Callable[[int, int, float], nn.Module]] = {
     "digits_cnn": DigitsCNN,
+    "mobilenet_v2": MobileNetV2,
     "rescnn": ResCNN,
     "resnet18": ResNet18,
+    "resnet18_large": LargeResNet18,
     "resnet20": ResNet20,
     "simcnn": SimCNN,
     "small_vgg": SmallVGG,
@@ -32,7 +35,8 @@ ARCHITECTURES: dict[str, Callable[[int, int, float], nn.Module]] = {
 
 
 _SMALLEST_SIDE = 16  # below it, three poolings leave nothing
-_LARGEST_SIDE, _FEW_CLASSES = 64, 20  # beyond, a small network is too small
+_LARGEST_SIDE = 64  # beyond, a network must begin with fewer pixels
+_FEW_CLASSES = 20  # beyond, a small network is too small
 
 
 def default_architecture(image_shape: tuple[int, int, int], n_classes: int) -> str:
@@ -45,8 +49,9 @@ def default_architecture(image_shape: tuple[int, int, int], n_classes: int) -> s
     side = min(image_shape[1:])
     if side < _SMALLEST_SIDE:
         return "digits_cnn"
-    is_small = side <= _LARGEST_SIDE and n_classes <= _FEW_CLASSES
-    return "small_vgg" if is_small else "resnet18"
+    if side > _LARGEST_SIDE:
+        return "resnet18_large"
+    return "small_vgg" if n_classes <= _FEW_CLASSES else "resnet18"
 
 
 def create(

@@ -125,11 +125,15 @@ class ResNet18(nn.Module):
         torchvision's.
     """
 
+    stem_size, stem_stride = 3, 1
+
     def __init__(self, n_classes: int, in_channels: int = 3, width: float = 1.0) -> None:
         super().__init__()
         channels = [scale_channels(n, width) for n in (64, 128, 256, 512)]
-        self.conv1 = nn.Conv2d(in_channels, channels[0], 3, padding=1, bias=False)
+        size, stride = self.stem_size, self.stem_stride
+        self.conv1 = nn.Conv2d(in_channels, channels[0], size, stride, size // 2, bias=False)
         self.bn1 = nn.BatchNorm2d(channels[0])
+        self.maxpool = nn.Identity() if stride == 1 else nn.MaxPool2d(3, stride=2, padding=1)
         self.layer1 = _layer(channels[0], channels[0], 2, 1, has_projection=True)
         self.layer2 = _layer(channels[0], channels[1], 2, 2, has_projection=True)
         self.layer3 = _layer(channels[1], channels[2], 2, 2, has_projection=True)
@@ -140,7 +144,21 @@ class ResNet18(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Return one logit for each class: (N, C, H, W) → (N, n_classes)."""
-        features = relu(self.bn1(self.conv1(images)))
+        features = self.maxpool(relu(self.bn1(self.conv1(images))))
         features = self.layer4(self.layer3(self.layer2(self.layer1(features))))
         logits: Tensor = self.fc(self.pool(features).flatten(1))
         return logits
+
+
+class LargeResNet18(ResNet18):
+    """ResNet18 for large images: a 7 x 7 stem with stride 2 and a pooling, then the same.
+
+    Shapes:
+        (N, in_channels, H, W) → (N, n_classes).
+
+    Source:
+        He et al., arXiv 1512.03385, table 1. Weights of torchvision's and timm's `resnet18` load by
+        name.
+    """
+
+    stem_size, stem_stride = 7, 2

@@ -2,24 +2,40 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 import torch
+from tests.networks.other_libraries import library
 from torch import nn
 from torch.nn.functional import pad
 
 from modpm.core.errors import ModpmError
-from modpm.core.networks import ARCHITECTURES, check_network, create
+from modpm.core.networks import (
+    ARCHITECTURES,
+    check_network,
+    create,
+    default_architecture,
+    load_initial_weights,
+)
 from modpm.core.networks.conv_stack import scale_channels
 from modpm.core.networks.resnet import PaddingShortcut
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 # Counted from the papers' tables, batch norm's weight and bias included:
 # ResNet20 0.27 M (He et al., table 6); 11.17 M for ResNet18 and 15.25 M for VGG16, as the
 # repositories cited in the classes report them.
 PUBLISHED_PARAMETERS = {"resnet20": 269_722, "resnet18": 11_173_962, "vgg16": 15_253_578}
+# As torchvision says of its own, for 1,000 classes.
+LARGE_PARAMETERS = {"resnet18_large": 11_689_512, "mobilenet_v2": 3_504_872}
 N_CONVOLUTIONS = {
     "digits_cnn": 4,
+    "mobilenet_v2": 52,
     "rescnn": 12,
     "resnet18": 20,
+    "resnet18_large": 20,
     "resnet20": 19,
     "simcnn": 13,
     "small_vgg": 7,
@@ -36,6 +52,49 @@ def _count(network: nn.Module, kind: type[nn.Module]) -> int:
 def test_network_has_the_published_number_of_parameters(arch: str, expected: int) -> None:
     network = create(arch, 10)
     assert sum(parameter.numel() for parameter in network.parameters()) == expected
+
+
+@pytest.mark.parametrize(("arch", "expected"), LARGE_PARAMETERS.items())
+def test_network_for_large_images_has_the_published_number_of_parameters(
+    arch: str, expected: int
+) -> None:
+    network = create(arch, 1000)
+    assert sum(parameter.numel() for parameter in network.parameters()) == expected
+
+
+@pytest.mark.parametrize(
+    ("arch", "theirs"),
+    [
+        ("resnet18_large", "torchvision:resnet18"),
+        ("resnet18_large", "timm:resnet18"),
+        ("mobilenet_v2", "torchvision:mobilenet_v2"),
+    ],
+)
+def test_weights_of_a_library_load_by_name_and_give_its_outputs(
+    arch: str, theirs: str, tmp_path: Path
+) -> None:
+    library(theirs.partition(":")[0])
+    other, network = create(theirs, 10).eval(), create(arch, 10).eval()
+    torch.save(other.state_dict(), tmp_path / "w.pth")
+    load_initial_weights(network, tmp_path / "w.pth")
+    images = torch.randn(2, 3, 64, 64)
+    with torch.no_grad():
+        torch.testing.assert_close(network(images), other(images), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("side", "n_classes", "arch"),
+    [
+        (8, 10, "digits_cnn"),
+        (32, 10, "small_vgg"),
+        (32, 100, "resnet18"),
+        (224, 10, "resnet18_large"),
+    ],
+)
+def test_the_network_that_is_taken_by_default_suits_the_images(
+    side: int, n_classes: int, arch: str
+) -> None:
+    assert default_architecture((3, side, side + 10), n_classes) == arch
 
 
 @pytest.mark.parametrize("arch", ARCHITECTURES)
@@ -70,6 +129,8 @@ def test_width_scales_every_layer(arch: str) -> None:
     half = [
         layer for layer in create(arch, 10, width=0.5).modules() if isinstance(layer, nn.Conv2d)
     ]
+    if arch == "mobilenet_v2":  # whose paper leaves the last one as wide
+        assert full.pop().out_channels == half.pop().out_channels == 1280
     assert [layer.out_channels for layer in half] == [layer.out_channels // 2 for layer in full]
 
 
