@@ -117,7 +117,8 @@ def _print(measured: Evaluation) -> None:
         ("label", "precision", "recall", "images"),
     )
     show(
-        f"accuracy {Percent(measured.accuracy)} of {measured.n:,} images; none of the above: "
+        f"accuracy {Percent(measured.accuracy)} (balanced "
+        f"{Percent(measured.balanced_accuracy)}) of {measured.n:,} images; none of the above: "
         f"{measured.n_rejected:,} ({Percent(measured.share_rejected)}); left out: "
         f"{measured.n_left_out:,}"
     )

@@ -10,6 +10,7 @@ import click
 
 from modpm.cli.options import device_option, names, numbers
 from modpm.cli.output import emit, is_quiet, is_terminal, say, show, table
+from modpm.cli.progress_lines import Lines
 from modpm.core.shown_text import as_text
 
 if TYPE_CHECKING:
@@ -213,9 +214,10 @@ def command(
 
 @contextmanager
 def _progress() -> Iterator[Progress | None]:
-    """Give what shows progress: bars on a terminal, otherwise nothing."""
+    """Give what shows progress: bars on a terminal, elsewhere a line every so often."""
     if not is_terminal() or is_quiet():
-        yield None
+        lines = Lines()
+        yield lambda what, done, of: lines.tell(lambda: f"{what}: {done:,} of {of:,}")
         return
     from rich.console import Console  # noqa: PLC0415 -- only where there is a terminal
     from rich.markup import escape  # noqa: PLC0415 -- the same

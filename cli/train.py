@@ -10,6 +10,7 @@ from click.core import ParameterSource
 
 from modpm.cli.options import device_option, numbers
 from modpm.cli.output import emit, is_quiet, is_terminal, say
+from modpm.cli.progress_lines import Estimate, Lines
 from modpm.core.shown_text import Percent
 
 if TYPE_CHECKING:
@@ -193,9 +194,19 @@ def _print(run: Run, *, as_json: bool) -> None:
 
 @contextmanager
 def _reporter() -> Iterator[Callable[[Progress], None] | None]:
-    """Give what shows progress: a bar on a terminal, and a line after each epoch."""
+    """Give what shows progress: a bar on a terminal, elsewhere a line every so often."""
+    estimate = Estimate()
     if not is_terminal() or is_quiet():
-        yield lambda progress: None if progress.metrics is None else say(_epoch_line(progress))
+        lines = Lines()
+
+        def tell(progress: Progress) -> None:
+            line = _line(progress, estimate)
+            if line is None:
+                lines.tell(lambda: _place(progress))
+            else:
+                lines.say(line)
+
+        yield tell
         return
     from rich.console import Console  # noqa: PLC0415 -- only where there is a terminal
     from rich.progress import Progress as Bars  # noqa: PLC0415 -- the same
@@ -207,19 +218,28 @@ def _reporter() -> Iterator[Callable[[Progress], None] | None]:
             total = progress.n_epochs * progress.n_steps
             done = (progress.epoch - 1) * progress.n_steps + progress.step
             bars.update(task, total=total, completed=done, description=_place(progress))
-            if progress.metrics is not None:
-                bars.console.print(_epoch_line(progress), highlight=False, markup=False)
+            if (line := _line(progress, estimate)) is not None:
+                bars.console.print(line, highlight=False, markup=False)
 
         yield report
 
 
 def _place(progress: Progress) -> str:
-    return f"epoch {progress.epoch}/{progress.n_epochs}, loss {progress.loss:.3f}"
+    of = f"epoch {progress.epoch}/{progress.n_epochs}"
+    step = f", step {progress.step:,} of {progress.n_steps:,}" if progress.metrics is None else ""
+    return f"{of}{step}, loss {progress.loss:.3f}"
 
 
-def _epoch_line(progress: Progress) -> str:
-    assert progress.metrics is not None
-    parts = [_place(progress), f"{Percent(progress.metrics['val_accuracy'])} on held-out images"]
-    if "kernel_retention_rate" in progress.metrics:
-        parts.append(f"retention rate {Percent(progress.metrics['kernel_retention_rate'])}")
-    return ", ".join([*parts, f"{progress.metrics['seconds']:.1f} s"])
+def _line(progress: Progress, estimate: Estimate) -> str | None:
+    """Return what is said whatever was said before, if there is something."""
+    sentence = estimate.of(progress)
+    return sentence if progress.metrics is None else _epoch_line(progress, progress.metrics)
+
+
+def _epoch_line(progress: Progress, metrics: Mapping[str, float]) -> str:
+    parts = [_place(progress), f"{Percent(metrics['val_accuracy'])} on held-out images"]
+    if "val_balanced_accuracy" in metrics:
+        parts[-1] += f" (balanced {Percent(metrics['val_balanced_accuracy'])})"
+    if "kernel_retention_rate" in metrics:
+        parts.append(f"retention rate {Percent(metrics['kernel_retention_rate'])}")
+    return ", ".join([*parts, f"{metrics['seconds']:.1f} s"])

@@ -102,6 +102,8 @@ class Evaluation:
 
     Attributes:
         accuracy: Share of the judged images that were judged rightly.
+        balanced_accuracy: The mean of that share over the classes, those that no label meets
+            counted as one.
         n: How many images were judged.
         n_rejected: How many of them were none of the above.
         n_left_out: How many images of other classes were left out.
@@ -115,6 +117,7 @@ class Evaluation:
     """
 
     accuracy: float
+    balanced_accuracy: float
     n: int
     n_rejected: int
     n_left_out: int
@@ -134,6 +137,7 @@ class Evaluation:
         """Return the fields that scripts rely on, and the confusion matrix."""
         fields: dict[str, Any] = {
             "accuracy": self.accuracy,
+            "balanced_accuracy": self.balanced_accuracy,
             "n": self.n,
             "n_rejected": self.n_rejected,
             "share_rejected": self.share_rejected,
@@ -271,10 +275,11 @@ def _tally(
     class_of_label = torch.tensor([met.get(label, -1) for label in labels])
     is_right = torch.arange(len(data.classes))[:, None] == class_of_label
     is_unknown = ~is_right.any(1, keepdim=True)
-    n_right = int(counts[torch.cat([is_right, is_unknown], 1)].sum())
+    is_right = torch.cat([is_right, is_unknown], 1)
     present = counts.sum(1).nonzero().squeeze(1).tolist()
     return Evaluation(
-        accuracy=n_right / len(truth),
+        accuracy=int(counts[is_right].sum()) / len(truth),
+        balanced_accuracy=_balanced(counts, is_right),
         n=len(truth),
         n_rejected=int(counts[:, -1].sum()),
         n_left_out=n_left_out,
@@ -286,6 +291,19 @@ def _tally(
         confusion=counts[present].tolist(),
         average_precision=average,
     )
+
+
+def _balanced(counts: Tensor, is_right: Tensor) -> float:
+    """Return the mean share of right decisions, of each class and of all that must be rejected.
+
+    Shapes:
+        counts, is_right: (n_classes, n_columns), as of a confusion matrix.
+    """
+    n_right, n = (counts * is_right).sum(1), counts.sum(1)
+    is_unknown = is_right[:, -1]
+    n_right = torch.cat([n_right[~is_unknown], n_right[is_unknown].sum()[None]])
+    n = torch.cat([n[~is_unknown], n[is_unknown].sum()[None]])
+    return float((n_right[n > 0] / n[n > 0].double()).mean())
 
 
 def _label_metrics(counts: Tensor, column: int, row: int | None) -> LabelMetrics:

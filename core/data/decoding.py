@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 import numpy as np
 import torch
 
-from modpm.core.data.image_data import digests_of, moments_of
+from modpm.core.data.image_data import Sizes, digests_of, moments_of
 from modpm.core.data.image_files import BadImageError, refusals_of_the_decoder
-from modpm.core.data.pixels import is_gray, to_array, upright_size
+from modpm.core.data.pixels import is_gray, is_turned, to_array, upright_size
 from modpm.core.errors import ModpmError
 
 if TYPE_CHECKING:
@@ -66,6 +66,7 @@ class Form(NamedTuple):
 class _Kind(NamedTuple):
     size: tuple[int, int]
     is_gray: bool
+    is_turned: bool
 
 
 class _Bad(NamedTuple):
@@ -154,7 +155,7 @@ class Decoding:
 
         def decode(index: int) -> tuple[int, _Kind]:
             with job.part.open(index) as image:
-                kind = _Kind(upright_size(image), is_gray(image))
+                kind = _kind(image)
                 pixels[index - job.indices.start] = self.form.pixels_of(image)
             return index, kind
 
@@ -190,6 +191,7 @@ class Decoding:
     def notes(self) -> tuple[str, ...]:
         """What was done to the images, in sentences."""
         n, n_gray = self._kinds.total(), sum(self._count(lambda kind: kind.is_gray))
+        n_turned = sum(self._count(lambda kind: kind.is_turned))
         size = self.form.width, self.form.height
         n_resized = sum(self._count(lambda kind: kind.size != size))
         notes = []
@@ -202,11 +204,19 @@ class Decoding:
         if n_resized and not self.is_size_asked:
             shown = f"{size[0]} x {size[1]}"
             notes.append(f"{n_resized} of {n} images were resized to {shown}, the commonest size")
+        if n_turned:
+            notes.append(f"{n_turned} of {n} images were turned as their cameras say")
         if self.form.channels == 1 and n_gray < n:
             notes.append(f"{n - n_gray} of {n} images are in color and were read as gray ones")
         elif self.form.channels != 1 and n_gray:
             notes.append(f"{n_gray} of {n} images are gray and were read as images in color")
         return tuple(notes)
+
+    @property
+    def sizes(self) -> Sizes | None:
+        """The sizes that the images had; None of no images."""
+        found = sorted({kind.size for kind in self._kinds}, key=lambda size: (prod(size), size))
+        return Sizes(len(found), found[0], found[-1]) if found else None
 
     def _count(self, is_meant: Callable[[_Kind], bool]) -> Iterator[int]:
         return (n for kind, n in self._kinds.items() if is_meant(kind))
@@ -336,7 +346,11 @@ def _too_large(decoding: Decoding) -> ModpmError:
 def _kind_of(part: ImagePart, index: int) -> _Kind:
     """Read an image's size and mode, without decoding a pixel."""
     with part.open(index) as image:
-        return _Kind(upright_size(image), is_gray(image))
+        return _kind(image)
+
+
+def _kind(image: Image.Image) -> _Kind:
+    return _Kind(upright_size(image), is_gray(image), is_turned(image))
 
 
 def _each(

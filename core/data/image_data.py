@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -20,6 +20,23 @@ N_HELD_OUT = 2
 """How many images of each class are held out at least: scores are fitted in two halves."""
 
 _CHUNK_BYTES = 2**20
+
+
+N_TO_ONE = 10
+"""How many images of the most frequent class to one of the rarest make a data set unbalanced."""
+
+
+class Sizes(NamedTuple):
+    """The sizes that images had before they were brought to one, each width and height.
+
+    Attributes:
+        n: How many different ones.
+        smallest, largest: Those with the fewest and the most pixels.
+    """
+
+    n: int
+    smallest: tuple[int, int]
+    largest: tuple[int, int]
 
 
 class Pixels(Protocol):
@@ -86,6 +103,7 @@ class ImageData:
             are known already.
         pixel_digest: As `digest_of`, where it is known already.
         digests: As `digests_of`, where they are known already.
+        sizes: Those that were found, where they are known.
 
     Shapes:
         pixels: (N, C, H, W), C = 1 or 3.
@@ -103,6 +121,7 @@ class ImageData:
     moments: Tensor | None = None
     pixel_digest: str | None = None
     digests: Tensor | None = None
+    sizes: Sizes | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -148,6 +167,12 @@ class ImageData:
         """Return the number of images of each class."""
         counts: list[int] = torch.bincount(self.labels, minlength=len(self.classes)).tolist()
         return counts
+
+
+def imbalance(counts: Sequence[int]) -> float:
+    """Return how many images the most frequent class has to one of the rarest that has any."""
+    present = [count for count in counts if count]
+    return max(present) / min(present) if present else 1.0
 
 
 def in_chunks(pixels: Pixels, n_at_once: int | None = None) -> Iterator[Tensor]:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import warnings
+from functools import cache
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 import torch
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError, features
 
 from modpm.core.data.pixels import to_array, to_eight_bits, upright
 from modpm.core.errors import ModpmError
@@ -27,6 +30,28 @@ MAX_PIXELS = 89_478_485
 
 FORMATS = ("PNG", "JPEG", "GIF", "BMP", "WEBP", "TIFF", "PPM")
 """Formats that hold nothing but pixels; PIL knows others that run an interpreter."""
+
+_SUFFIXES = (
+    *(".png", ".jpg", ".jpeg", ".gif", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm"),
+)
+
+
+@cache
+def formats() -> dict[str, tuple[str, ...]]:
+    """Return the formats that can be read here, and the suffixes of those that not all can read."""
+    found: dict[str, tuple[str, ...]] = dict.fromkeys(FORMATS, ())
+    if features.check("avif"):
+        found["AVIF"] = (".avif",)
+    if find_spec("pillow_heif") is not None:
+        import_module("pillow_heif").register_heif_opener()
+        found["HEIF"] = (".heic", ".heif")
+    return found
+
+
+@cache
+def suffixes() -> frozenset[str]:
+    """Return the suffixes of images that can be read here, in lower case."""
+    return frozenset(_SUFFIXES).union(*formats().values())
 
 
 class BadImageError(Exception):
@@ -81,7 +106,7 @@ def open_encoded(source: Path | BinaryIO) -> Image.Image:
         OSError: And whatever else PIL raises where it is no image.
     """
     try:
-        image = Image.open(source, formats=FORMATS)
+        image = Image.open(source, formats=tuple(formats()))
     except UnidentifiedImageError:
         if (found := stand_in(source)) is None:
             raise

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from modpm.core.data.image_files import open_encoded
+from modpm.core.data.image_files import open_encoded, suffixes
 from modpm.core.data.labeled_images import (
     IMAGES_AT_ONCE,
     SPLIT_NAMES,
@@ -28,10 +28,6 @@ if TYPE_CHECKING:
     from PIL import Image
 
 _SAMPLE_BYTES, _N_SAMPLES = 4096, 8  # of a file that is larger than these together
-
-_SUFFIXES = frozenset(
-    {".png", ".jpg", ".jpeg", ".gif", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm"}
-)
 
 
 @dataclass(frozen=True)
@@ -180,7 +176,7 @@ def _labeled_files(
 
 
 def _is_image(name: str) -> bool:
-    return not name.startswith(".") and os.path.splitext(name)[1].lower() in _SUFFIXES  # noqa: PTH122 -- ten times faster than a Path
+    return not name.startswith(".") and os.path.splitext(name)[1].lower() in suffixes()  # noqa: PTH122 -- ten times faster than a Path
 
 
 def image_files(folder: Path) -> tuple[list[Path], Counter[str]]:
@@ -210,11 +206,16 @@ def _notes(beside: Sequence[str], others: Counter[str]) -> tuple[str, ...]:
 def no_images(others: Counter[str]) -> str:
     """Say of files with some suffixes that they are left alone."""
     kinds = ", ".join(f"{n} {suffix}" for suffix, n in others.most_common(5))
-    return f"are no images by their suffix: {kinds}"
+    unread = [package for suffix, package in _READ_BY.items() if suffix in others]
+    hint = f"; what reads some of them is missing here: {', '.join(unread)}" if unread else ""
+    return f"are no images by their suffix: {kinds}{hint}"
+
+
+_READ_BY = {".heic": "pillow-heif", ".avif": "a Pillow that has AVIF"}
 
 
 def _no_class_folders(root: Path) -> ModpmError:
-    n_beside = sum(path.suffix.lower() in _SUFFIXES for path in root.iterdir() if path.is_file())
+    n_beside = sum(path.suffix.lower() in suffixes() for path in root.iterdir() if path.is_file())
     return ModpmError(
         "the folder has no images in class-named folders",
         code="no-images",

@@ -27,7 +27,7 @@ from safetensors import SafetensorError, safe_open
 
 from modpm.core import kept_images
 from modpm.core.data.decoding import Form, Streamed
-from modpm.core.data.image_data import digest_of, digests_of, moments_of
+from modpm.core.data.image_data import Sizes, digest_of, digests_of, moments_of
 from modpm.core.data.image_files import BadImageError, open_encoded, refusals_of_the_decoder
 from modpm.core.errors import ModpmError
 
@@ -67,6 +67,7 @@ class Decoded(NamedTuple):
         digests: As `digests_of`.
         digest: As `digest_of`.
         notes: What was done to them, in sentences.
+        sizes: Those that they had.
 
     Shapes:
         pixels: (N, C, H, W); positions, digests: (N,); moments: (N, C, 2)
@@ -78,6 +79,7 @@ class Decoded(NamedTuple):
     digests: Tensor
     digest: str
     notes: tuple[str, ...]
+    sizes: Sizes | None
 
 
 def kept(path: Path, encoded: EncodedImages) -> Decoded | None:
@@ -105,7 +107,9 @@ def kept(path: Path, encoded: EncodedImages) -> Decoded | None:
             files, starts = tensors["encoded"].numpy(), tensors["starts"].tolist()
             part = encoded.in_any_order() or _KeptFiles(files, starts)
             pixels = Streamed(part, positions, form)
-        known = moments, digests, said["digest"], tuple(said["notes"])
+        n_sizes, (width, height), (most_width, most_height) = said["sizes"]
+        sizes = Sizes(n_sizes, (width, height), (most_width, most_height))
+        known = moments, digests, said["digest"], tuple(said["notes"]), sizes
         found = Decoded(pixels, positions, *known)
         written = path.stat().st_mtime_ns
         if written != said["written"] and _is_damaged(found):
@@ -180,7 +184,7 @@ def _write(file: BinaryIO, decoding: Decoding, *, has_images: bool, skip_bad: bo
         time.time_ns() // _WHOLE_SECONDS * _WHOLE_SECONDS,
     )
     said = {"digest": decoding.digest, "notes": decoding.notes, "form": form._asdict()}
-    record = json.dumps(said | {"written": written}).encode()
+    record = json.dumps(said | {"sizes": decoding.sizes, "written": written}).encode()
     file.write(np.array(decoding.kept, dtype="<i8").tobytes())
     file.write(decoding.moments.astype("<i8").tobytes())
     file.write(decoding.digests.astype("<i8").tobytes())

@@ -165,6 +165,7 @@ class _Asked:
             moments=decoded.moments,
             pixel_digest=decoded.digest,
             digests=decoded.digests,
+            sizes=decoded.sizes,
         )
 
     def _path(self) -> Path | None:
@@ -189,7 +190,7 @@ class _Asked:
         decoding.check(skip_bad=skip_bad)
         known = torch.from_numpy(decoding.moments), torch.from_numpy(decoding.digests)
         positions = torch.tensor(decoding.kept)
-        return Decoded(pixels, positions, *known, decoding.digest, decoding.notes)
+        return Decoded(pixels, positions, *known, decoding.digest, decoding.notes, decoding.sizes)
 
     def _decoding(self) -> Decoding:
         return Decoding(

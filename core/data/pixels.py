@@ -16,9 +16,14 @@ def is_gray(image: Image.Image) -> bool:
     return image.mode in _GRAY_MODES
 
 
+def is_turned(image: Image.Image) -> bool:
+    """Say whether its Exif orientation is another than upright."""
+    return _orientation(image) > 1
+
+
 def upright(image: Image.Image) -> Image.Image:
     """Turn a photograph as its Exif orientation says."""
-    return ImageOps.exif_transpose(image) if _orientation(image) > 1 else image
+    return ImageOps.exif_transpose(image) if is_turned(image) else image
 
 
 def upright_size(image: Image.Image) -> tuple[int, int]:

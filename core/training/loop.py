@@ -14,6 +14,7 @@ import torch
 
 from modpm.core.data import carve_validation, default_statistics, load_data
 from modpm.core.data.naming import absolute_if_folder, default_namespace, module_names
+from modpm.core.data.telling import tell
 from modpm.core.errors import ModpmError
 from modpm.core.formats.manifest import InputContract
 from modpm.core.networks import default_architecture
@@ -110,7 +111,8 @@ def train(
         std: The same for the standard deviation.
         resume: Continue the run in `output`, with the settings it was started with.
         progress: Called after each step and each epoch, in the main process.
-        report: Is told what was done to images and network, in sentences, in the main process.
+        report: Is told what was read and done to it, and to the network, in sentences, in the main
+            process.
 
     Raises:
         ModpmError: The data, the network or a setting cannot be used; the run folder exists
@@ -218,8 +220,6 @@ def _started(
 ) -> Run:
     check_free(folder)
     data = load_data(configuration.data, "train", skip_bad=configuration.skip_bad)
-    for note in data.notes if accelerator.is_main_process else ():
-        report(note)
     # Its class modules need names, for which training would be too late to ask.
     module_names(default_namespace(configuration.data), data.classes)
     if configuration.arch == AUTO:
@@ -229,8 +229,8 @@ def _started(
     contract = _input_contract(training, configuration)
     heads: list[str] = []
     network = starting_network(configuration, len(data.classes), contract, heads.append)
-    for note in heads if accelerator.is_main_process else ():
-        report(note)
+    for sentence in (*tell(data), *heads) if accelerator.is_main_process else ():
+        report(sentence)
     record = RunRecord(
         configuration=configuration,
         classes=list(data.classes),

@@ -6,10 +6,12 @@ import json
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from statistics import fmean
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
+from modpm.core.data.image_data import N_TO_ONE, imbalance
 from modpm.core.errors import ModpmError
 from modpm.core.graph import GraphNetwork, build
 from modpm.core.system.whole_files import write_file
@@ -291,10 +293,15 @@ def _measures(session: Session) -> dict[str, float]:
         added: Tensor = accelerator.reduce(numbers.to(accelerator.device), "sum")
         return added.cpu()
 
-    n_right = total((outputs.argmax(dim=1) == mine.labels).sum())
-    n_all = total(torch.tensor(len(mine)))
-    measures = method.measures(held_out, total)
-    return {"val_accuracy": int(n_right) / int(n_all), **measures}
+    n_classes = len(mine.classes)
+    right = mine.labels[outputs.argmax(dim=1) == mine.labels]
+    n_right = total(torch.bincount(right, minlength=n_classes)).tolist()
+    n_all = total(torch.bincount(mine.labels, minlength=n_classes)).tolist()
+    measured = {"val_accuracy": sum(n_right) / sum(n_all), **method.measures(held_out, total)}
+    if imbalance(run.training_data().counts()) >= N_TO_ONE:
+        recalls = [right / n for right, n in zip(n_right, n_all, strict=True) if n]
+        measured["val_balanced_accuracy"] = fmean(recalls)
+    return measured
 
 
 def _share(data: ImageData, index: int, n_processes: int) -> ImageData:

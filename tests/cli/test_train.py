@@ -8,14 +8,18 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from modpm.cli.main import main
+from modpm.cli.progress_lines import Estimate, Lines, duration
 from modpm.core.graph import build
 from modpm.core.tensors import load_tensors
 from modpm.core.training.inference import accuracy, normalizing, predict
 from modpm.core.training.run import Run
+from modpm.core.training.session import Progress
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -42,7 +46,53 @@ def test_train_prints_its_result_as_json(
     assert result["epochs"] == 2
     assert result["val_accuracy"] == run.val_accuracy
     assert result["kernel_retention_rate"] == run.metrics()[-1]["kernel_retention_rate"]
-    assert [line.split(",")[0] for line in err.splitlines()] == ["epoch 1/2", "epoch 2/2"]
+    *read, first, second = err.splitlines()
+    assert [line.split(",")[0] for line in (first, second)] == ["epoch 1/2", "epoch 2/2"]
+    assert read[0].startswith("1,347 images of 10 classes: 0 134, 1 136, ")
+    assert read[1:] == ["images of 8 x 8, read as 8 x 8, gray"]
+
+
+def test_what_no_terminal_shows_is_told_in_lines(capsys: pytest.CaptureFixture[str]) -> None:
+    now = 0.0
+    lines, estimate = Lines(lambda: now), Estimate(lambda: now)
+    said = []
+    for step in range(1, 101):
+        now += 20.0 if step == 1 else 2.0
+        progress = Progress(1, 3, step, 100, 0.5)
+        lines.tell(lambda step=step: f"step {step}")  # type: ignore[misc]  # a default
+        said.append(estimate.of(progress))
+    assert [sentence for sentence in said if sentence is not None] == [
+        "an epoch will take about 3 min 20 s, all that is left 9 min 52 s"
+    ]
+    assert said.index("an epoch will take about 3 min 20 s, all that is left 9 min 52 s") == 3
+    assert capsys.readouterr().err.splitlines()[:2] == ["step 6", "step 21"]
+    assert Estimate(lambda: now).of(Progress(1, 1, 5, 5, 0.5, {"epoch": 1})) is None
+    assert [duration(x) for x in (0.4, 59.6, 7500)] == ["0 s", "1 min 0 s", "2 h 5 min"]
+
+
+def test_an_unbalanced_folder_is_warned_of_and_judged_by_its_classes_too(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    random = np.random.default_rng(0)
+    for name, n in (("cat", 60), ("dog", 5)):
+        folder = tmp_path / "pets" / "train" / name
+        folder.mkdir(parents=True)
+        for i in range(n):
+            pixels = random.integers(256, size=(8, 8), dtype=np.uint8)
+            Image.fromarray(pixels).save(folder / f"{i}.png")
+    tiny = ["--arch", "digits_cnn", "--width", "0.25", "--method", "plain", "--epochs", "1"]
+    assert main(["train", str(tmp_path / "pets"), *tiny, "-o", str(tmp_path / "run")]) == 0
+    run = Run.open(tmp_path / "run")
+    err = capsys.readouterr().err
+    assert "65 images of 2 classes: cat 60, dog 5" in err
+    assert "warning: `cat` has 12 times as many images as `dog`" in err
+    (line,) = run.metrics()
+    assert f"(balanced {100 * line['val_balanced_accuracy']:.2f} %)" in err
+    held_out = run.validation_data()
+    outputs = predict(build(*run.network()), held_out.images, normalizing(run.input))
+    is_right = outputs.argmax(1) == held_out.labels
+    recalls = [float(is_right[held_out.labels == label].float().mean()) for label in (0, 1)]
+    assert line["val_balanced_accuracy"] == pytest.approx(sum(recalls) / 2)
 
 
 def test_resume_takes_the_settings_that_are_left_out_from_the_run(

@@ -162,6 +162,22 @@ def test_the_json_has_the_fields_that_scripts_rely_on() -> None:
     assert sum(map(sum, fields["confusion"]["counts"])) == fields["n"] == 60
 
 
+@pytest.mark.parametrize("open_set", [False, True])
+def test_balanced_accuracy_is_the_mean_of_the_classes(open_set: bool) -> None:
+    judged = data().select([*range(60), *range(0, 60, 3), *range(1, 60, 7)])
+    subject = classifier("cat", "dog")
+    found = evaluate(subject, judged, open_set=open_set)
+    columns = {"cat": 0, "dog": 1}
+    rows = dict(zip(found.classes, found.confusion, strict=True))
+    shares = [rows[name][column] / sum(rows[name]) for name, column in columns.items()]
+    others = [row for name, row in rows.items() if name not in columns]
+    assert bool(others) == open_set
+    if others:
+        shares.append(sum(row[-1] for row in others) / sum(map(sum, others)))
+    assert found.balanced_accuracy == pytest.approx(sum(shares) / len(shares))
+    assert found.to_json()["balanced_accuracy"] == found.balanced_accuracy
+
+
 def test_a_data_set_that_shares_no_class_is_refused_with_a_hint() -> None:
     with pytest.raises(ModpmError) as raised:
         evaluate(classifier(), data(("7", "8")))

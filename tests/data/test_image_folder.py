@@ -5,14 +5,16 @@ from __future__ import annotations
 import shutil
 import struct
 import zlib
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import ExifTags, Image, features
 
 from modpm.core.data import load_data
+from modpm.core.data.telling import tell
 from modpm.core.errors import ModpmError
 
 if TYPE_CHECKING:
@@ -217,6 +219,52 @@ def test_other_sizes_become_the_commonest(tmp_path: Path) -> None:
     data = load_data(folder, "train")
     assert data.image_shape == (3, 5, 6)
     assert data.notes == ("1 of 25 images were resized to 6 x 5, the commonest size",)
+
+
+def test_what_was_read_is_told(tmp_path: Path) -> None:
+    folder = _write(tmp_path / "train", n=20).parent
+    cat = folder / "train" / "ant"
+    turned = Image.Exif()
+    turned[ExifTags.Base.Orientation] = 6
+    _random_image(5, size=(60, 50)).save(cat / "big.png")
+    _random_image(6, size=(5, 6)).save(cat / "turned.jpg", exif=turned)
+    _random_image(7, mode="L").save(cat / "gray.png")
+    (cat / "notes.txt").write_text("")
+    (folder / "train" / "elk").mkdir()
+    _random_image(8).save(folder / "train" / "elk" / "0.png")
+    assert list(tell(load_data(folder, "train"))) == [
+        "64 images of 4 classes: ant 23, bee 20, cow 20, elk 1",
+        "images of 2 sizes from 6 x 5 to 60 x 50, read as 6 x 5, in color",
+        "1 files of classes are no images by their suffix: 1 .txt",
+        "1 of 64 images were resized to 6 x 5, the commonest size",
+        "1 of 64 images were turned as their cameras say",
+        "1 of 64 images are gray and were read as images in color",
+        (
+            "warning: `ant` has 23 times as many images as `elk`: judge by the balanced accuracy, "
+            "which is the mean of the classes"
+        ),
+    ]
+
+
+@pytest.mark.skipif(find_spec("pillow_heif") is not None, reason="HEIC is read here")
+def test_heic_is_counted_where_nothing_reads_it(tmp_path: Path) -> None:
+    folder = _write(tmp_path / "train").parent
+    (folder / "train" / "ant" / "photo.HEIC").write_text("")
+    assert load_data(folder, "train").notes == (
+        (
+            "1 files of classes are no images by their suffix: 1 .heic; what reads some of them is "
+            "missing here: pillow-heif"
+        ),
+    )
+
+
+@pytest.mark.skipif(not features.check("avif"), reason="this Pillow reads no AVIF")
+def test_avif_is_read_where_pillow_can(tmp_path: Path) -> None:
+    folder = _write(tmp_path / "train").parent
+    Image.new("RGB", (6, 5), (250, 10, 10)).save(folder / "train" / "ant" / "99.avif", quality=100)
+    data = load_data(folder, "train")
+    assert data.counts() == [9, 8, 8]
+    assert abs(int(data.images[8, 0].float().mean()) - 250) < 10
 
 
 def test_size_that_is_asked_for_is_given_without_a_note(tmp_path: Path) -> None:
