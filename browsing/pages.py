@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
+from pathlib import PurePath
 from shlex import quote
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -64,6 +65,13 @@ class Site:
             "project": "Installed in",
             "folder": "Distributions in",
         }[self.listing.kind]
+
+    @property
+    def place(self) -> str:
+        """Where that is; pages for others tell of a folder here no more than its name."""
+        location = self.listing.location
+        is_known_to_readers = self.listing.kind == "registry" or not self.is_static
+        return location if is_known_to_readers else PurePath(location).name
 
 
 class Wish(NamedTuple):

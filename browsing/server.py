@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import hmac
+import os
 import secrets
 import socket
 from typing import TYPE_CHECKING, Any, get_args
@@ -114,7 +115,8 @@ def bound(port: int) -> socket.socket:
         ModpmError: `port-in-use`, `permission-denied`.
     """
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if os.name == "posix":  # elsewhere it lets two programs have one port
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((LOOPBACK, port))
         listener.listen(128)

@@ -74,6 +74,19 @@ def test_the_files_say_how_a_picture_is_judged(make: Make, dist: Path, tmp_path:
     assert "data-drop" not in basket
 
 
+def test_the_files_do_not_say_where_folders_are_on_the_machine(
+    make: Make, dist: Path, tmp_path: Path
+) -> None:
+    make("digits/7")
+    listing = listing_of_folder(dist)
+    export(listing, tmp_path / "site", lambda _: None)
+
+    assert listing.location == str(dist)
+    pages = list((tmp_path / "site").rglob("*.html"))
+    assert all('<span class="place">dist</span>' in page.read_text() for page in pages)
+    assert not any(str(tmp_path) in page.read_text() for page in pages)
+
+
 def test_a_folder_that_is_not_empty_is_left_as_it_is(registry: Path, tmp_path: Path) -> None:
     site = tmp_path / "site"
     site.mkdir()
