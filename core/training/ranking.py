@@ -59,8 +59,8 @@ def quotas(n_kernels: Mapping[str, int], n_all: int, retention: float) -> dict[s
 
     What a layer needs to tell one class from the others does not grow with its width. So, from one
     kernel of each layer, the layer that keeps the fewest keeps more, until the next step would
-    exceed the rate: of layers that keep equally many the one that keeps the smallest share, of
-    such the last. A lower rate never keeps more of any layer.
+    exceed the rate: of layers that keep equally many the narrowest, of such the first. Early
+    layers, which are narrow, miss what they lose most. A lower rate never keeps more of any layer.
 
     Args:
         n_kernels: The kernels of each layer that is cut.
@@ -70,8 +70,8 @@ def quotas(n_kernels: Mapping[str, int], n_all: int, retention: float) -> dict[s
     """
     budget = retention * n_all - (n_all - sum(n_kernels.values())) + _LITTLE
     kept = dict.fromkeys(n_kernels, 1)
-    while grown := [layer for layer in reversed([*n_kernels]) if kept[layer] < n_kernels[layer]]:
-        least = min(grown, key=lambda layer: (kept[layer], -n_kernels[layer]))
+    while grown := [layer for layer in n_kernels if kept[layer] < n_kernels[layer]]:
+        least = min(grown, key=lambda layer: (kept[layer], n_kernels[layer]))
         more = next_quota(kept[least], n_kernels[least])
         if sum(kept.values()) - kept[least] + more > budget:
             break
