@@ -3,12 +3,13 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help demo test check format clean
+.PHONY: help demo test check docs format clean
 
 help:
 	@echo "make demo    the whole job on the bundled digits: train, cut, publish, install, compose"
 	@echo "make test    all tests"
 	@echo "make check   format, lint, types, layers"
+	@echo "make docs    the documentation as a site, in build/docs"
 	@echo "make format  format the code"
 	@echo "make clean   remove .venv and what the demo wrote"
 
@@ -31,6 +32,9 @@ check: .venv/installed
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+docs: .venv/installed
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
 
 format: .venv/installed
 	$(BIN)/ruff format .
