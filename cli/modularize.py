@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
 @click.command(
     "modularize",
-    epilog="Example: modpm modularize runs/cifar10 --threshold auto --budget 1 -o dist/cifar10, "
-    "or: modpm modularize resnet20.safetensors --arch resnet20 --data cifar10 "
+    epilog="Example: modpm modularize runs/cifar10 --threshold auto --budget 1 -o dist/cifar10; "
+    "of weights: modpm modularize resnet20.safetensors --arch resnet20 --data cifar10 "
     "--mean 0.485,0.456,0.406 --std 0.229,0.224,0.225 --effort none -o dist/cifar10",
 )
 @click.argument("network", metavar="NETWORK", type=click.Path(path_type=Path))
