@@ -20,6 +20,16 @@ if TYPE_CHECKING:
     from modpm.core.training.session import Progress
 
 
+def _size(_ctx: click.Context, _parameter: click.Parameter, value: str | None) -> list[int] | None:
+    """Read height and width, or one number for both."""
+    if value is None:
+        return None
+    parts = value.lower().split("x")
+    if not (all(part.isdecimal() for part in parts) and len(parts) in {1, 2}):
+        raise click.BadParameter(f"{value!r} is no size such as 224 or 160x224")
+    return [int(parts[0]), int(parts[-1])]
+
+
 def _settings(
     _ctx: click.Context, _parameter: click.Parameter, values: tuple[str, ...]
 ) -> dict[str, float]:
@@ -117,6 +127,44 @@ def _settings(
 )
 @click.option("--skip-bad", is_flag=True, help="Leave out images that cannot be decoded.")
 @click.option(
+    "--image-size",
+    metavar="PIXELS|HEIGHTxWIDTH",
+    callback=_size,
+    show_default="that of most images",
+    help="Size to bring every image to: scaled until it is covered, and cut.",
+)
+@click.option(
+    "--augment",
+    multiple=True,
+    type=click.Choice(["resized-crop", "jitter", "rand-augment"]),
+    help="Besides a cut and a mirror: parts of the image in its size, other colors, RandAugment. "
+    "Needs the extra `augment`. May be given again.",
+)
+@click.option(
+    "--flip/--no-flip",
+    default=True,
+    show_default="unless classes are characters or sides",
+    help="Mirror half of the images.",
+)
+@click.option("--balance", is_flag=True, help="Draw images so that each class comes equally often.")
+@click.option(
+    "--label-smoothing",
+    default=0.0,
+    show_default=True,
+    help="Share of the target that all classes share.",
+)
+@click.option(
+    "--keep-best",
+    is_flag=True,
+    help="Keep the network of the epoch that was best on held-out images.",
+)
+@click.option(
+    "--patience",
+    type=int,
+    metavar="EPOCHS",
+    help="End when so many epochs have brought nothing better, and keep the best.",
+)
+@click.option(
     "--resume", is_flag=True, help="Continue the run in RUN; its settings need not be repeated."
 )
 @click.option("-o", "--output", required=True, metavar="RUN", help="The run folder to make.")
@@ -174,9 +222,12 @@ def _is_main_process() -> bool:
 
 
 def _print(run: Run, *, as_json: bool) -> None:
-    last = run.metrics()[-1]
+    epoch = run.finished().epoch or len(run.metrics())
+    last = run.metrics()[epoch - 1]
     if not as_json:
-        say(f"{run.folder} is trained: {Percent(last['val_accuracy'])} on held-out images")
+        kept = f", after epoch {epoch}" if epoch < len(run.metrics()) else ""
+        accuracy = Percent(last["val_accuracy"])
+        say(f"{run.folder} is trained: {accuracy} on held-out images{kept}")
         return
     names = ("val_accuracy", "kernel_retention_rate", "loss")
     measures = {name: last[name] for name in names if name in last}
@@ -185,7 +236,8 @@ def _print(run: Run, *, as_json: bool) -> None:
             "run": str(run.folder),
             "digest": run.digest(),
             "classes": list(run.classes),
-            "epochs": run.config.epochs,
+            "epochs": len(run.metrics()),
+            "epoch": epoch,
             **measures,
             "seconds": sum(line["seconds"] for line in run.metrics()),
         }

@@ -99,8 +99,15 @@ def missing_split(source: str, split: str, found: Iterable[str]) -> ModpmError:
     )
 
 
-def import_extra(module: str) -> Any:  # noqa: ANN401 - a module of any interface
-    """Import a module of the extra `train`, which is not needed to use class modules.
+_NEEDED_BY = {"train": "reading this data", "augment": "augmenting images so"}
+
+
+def import_extra(module: str, extra: str = "train") -> Any:  # noqa: ANN401 - a module of any interface
+    """Import a module of an extra, which is not needed to use class modules.
+
+    Args:
+        module: Its name.
+        extra: What the extra is called.
 
     Raises:
         ModpmError: It is not installed.
@@ -109,7 +116,7 @@ def import_extra(module: str) -> Any:  # noqa: ANN401 - a module of any interfac
         return importlib.import_module(module)
     except ModuleNotFoundError as error:
         raise ModpmError(
-            f"reading this data needs the package `{module.partition('.')[0]}`",
+            f"{_NEEDED_BY[extra]} needs the package `{module.partition('.')[0]}`",
             code="missing-extra",
-            hint='install it with `pip install "modpm[train]"`',
+            hint=f'install it with `pip install "modpm[{extra}]"`',
         ) from error

@@ -22,7 +22,8 @@ def normalize(images: Tensor, mean: Sequence[float], std: Sequence[float]) -> Te
     """Return (pixel / 255 - mean) / std, per channel.
 
     Shapes:
-        images: (N, C, H, W), uint8 → (N, C, H, W), float32, of the same memory format.
+        images: (N, C, H, W), uint8, or numbers in their place, which are overwritten → (N, C, H,
+            W), float32, of the same memory format.
         mean, std: (C,).
     """
     numbers = [[1 / (255 * s) for s in std], [m / s for m, s in zip(mean, std, strict=True)]]

@@ -14,6 +14,7 @@ import torch
 
 from modpm.core.data import augment, is_mirrorable, normalize
 from modpm.core.data.image_data import Selected, in_chunks
+from modpm.core.data.strong_augmenting import RESIZED_CROP, augment_more
 from modpm.core.tensors import send
 
 if TYPE_CHECKING:
@@ -91,11 +92,15 @@ class TrainingImages:
         data: The images, labels on the processor.
         contract: How they are normalized.
         device: Where batches are made; the images are there as bytes if they fit.
+        kinds: Of augmentation, besides the cut and the mirror: of `strong_augmenting.KINDS`.
+        may_flip: Whether images may be mirrored.
     """
 
     data: ImageData
     contract: InputContract
     device: torch.device = _PROCESSOR
+    kinds: tuple[str, ...] = ()
+    may_flip: bool = True
 
     @cached_property
     def pixels(self) -> Pixels:
@@ -154,9 +159,12 @@ class TrainingImages:
         images = augment(
             self._at(positions),
             generator,
-            is_mirrored=is_mirrorable(self.data.classes),
+            is_mirrored=self.may_flip and is_mirrorable(self.data.classes),
             fill=[255 * value for value in mean],
+            padding=0 if RESIZED_CROP in self.kinds else None,
         )
+        if self.kinds:
+            images = augment_more(images, generator, self.kinds)
         normalized = normalize(images, mean, std).contiguous(memory_format=torch.channels_last)
         return Batch(normalized, self.data.labels[positions])
 
@@ -179,11 +187,24 @@ def n_steps(n_images: int, batch_size: int) -> int:
     return max(1, n_images // batch_size)
 
 
-def epoch_order(n_images: int, batch_size: int, generator: torch.Generator) -> list[Tensor]:
+def epoch_order(
+    n_images: int, batch_size: int, generator: torch.Generator, labels: Tensor | None = None
+) -> list[Tensor]:
     """Return the positions of each batch of an epoch: a permutation, cut into full batches.
 
     The images of a last batch that is not full are left out; they differ from epoch to epoch.
+
+    Args:
+        n_images: How many there are.
+        batch_size: How many a batch has.
+        generator: The only source of chance.
+        labels: To draw images, again and again, so that each class comes equally often; None for a
+            permutation.
     """
-    order = torch.randperm(n_images, generator=generator)
-    used = order[: n_steps(n_images, batch_size) * batch_size]
-    return list(torch.split(used, batch_size))
+    n_used = min(n_images, n_steps(n_images, batch_size) * batch_size)
+    if labels is None:
+        order = torch.randperm(n_images, generator=generator)
+    else:
+        weights = 1 / torch.bincount(labels)[labels].double()
+        order = torch.multinomial(weights, n_used, replacement=True, generator=generator)
+    return list(torch.split(order[:n_used], batch_size))

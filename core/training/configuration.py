@@ -6,6 +6,7 @@ from pathlib import Path
 
 import msgspec
 
+from modpm.core.data.strong_augmenting import KINDS
 from modpm.core.errors import ModpmError
 from modpm.core.formats.digest import digest_file
 from modpm.core.formats.records import Record
@@ -36,6 +37,13 @@ class TrainingConfiguration(Record, frozen=True, kw_only=True):
         retention: Kernel retention rate of the modules that the method prepares.
         skip_bad: Images that cannot be decoded are left out.
         mean, std: Normalization of the images, where it is not that of the data.
+        image_size: Height and width that images are brought to; None for those of most images.
+        augment: Kinds of augmentation, besides the cut and the mirror.
+        flip: Whether images may be mirrored, where that leaves them their class.
+        balance: Images are drawn so that each class comes equally often.
+        label_smoothing: Share of the target that all classes share.
+        keep_best: The network is that of the epoch that was best on held-out images.
+        patience: Epochs without a better one after which training ends; None for all epochs.
     """
 
     data: str
@@ -57,6 +65,13 @@ class TrainingConfiguration(Record, frozen=True, kw_only=True):
     skip_bad: bool
     mean: list[float] | None = None
     std: list[float] | None = None
+    image_size: list[int] | None = None
+    augment: list[str] = msgspec.field(default_factory=list)
+    flip: bool = True
+    balance: bool = False
+    label_smoothing: float = 0.0
+    keep_best: bool = False
+    patience: int | None = None
 
     @property
     def is_trained(self) -> bool:
@@ -130,6 +145,10 @@ _RANGES: dict[str, tuple[Callable[..., bool], str]] = {
     "seed": (lambda n: 0 <= n < 2**32, "from 0 to 4294967295"),
     "val_fraction": (lambda x: 0 < x < 1, "above 0 and below 1"),
     "retention": (lambda x: 0 < x <= 1, "above 0 and at most 1"),
+    "image_size": (lambda x: x is None or (len(x) == 2 and min(x) > 0), "height and width"),  # noqa: PLR2004 -- these two
+    "augment": (lambda kinds: set(kinds) <= set(KINDS), f"of {', '.join(KINDS)}"),
+    "label_smoothing": (_is_finite_and(lambda x: 0 <= x < 1), "from 0 to below 1"),
+    "patience": (lambda n: n is None or n >= 1, "1 or more"),
     "precision": (PRECISIONS.__contains__, " or ".join(PRECISIONS)),
 }
 

@@ -14,6 +14,7 @@ import torch
 
 from modpm.core.data import carve_validation, default_statistics, load_data
 from modpm.core.data.naming import absolute_if_folder, default_namespace, module_names
+from modpm.core.data.strong_augmenting import check_installed
 from modpm.core.data.telling import tell
 from modpm.core.errors import ModpmError
 from modpm.core.formats.manifest import InputContract
@@ -42,7 +43,7 @@ from modpm.core.training.session import create_method, kept_state, open_session,
 from modpm.core.training.starting_network import frozen_parameters, starting_network
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from modpm.core.data import ImageData
     from modpm.core.training.session import Progress
@@ -70,6 +71,13 @@ def train(
     skip_bad: bool = False,
     mean: list[float] | None = None,
     std: list[float] | None = None,
+    image_size: int | Sequence[int] | None = None,
+    augment: Sequence[str] = (),
+    flip: bool = True,
+    balance: bool = False,
+    label_smoothing: float = 0.0,
+    keep_best: bool = False,
+    patience: int | None = None,
     resume: bool = False,
     progress: Callable[[Progress], None] | None = None,
     report: Callable[[str], None] = lambda _sentence: None,
@@ -109,6 +117,16 @@ def train(
         skip_bad: Leave out images that cannot be decoded.
         mean: Of pixels in [0, 1], per channel; by default that of the training data.
         std: The same for the standard deviation.
+        image_size: Height and width to bring every image to, or one number for both; by default
+            the size that most of the images have.
+        augment: `resized-crop`, in place of the cut after padding, `jitter` of colors and
+            `rand-augment`, which need the extra `augment`.
+        flip: Mirror half of the images, unless that would make other classes of them.
+        balance: Draw images so that each class comes equally often.
+        label_smoothing: Share of the target that all classes share.
+        keep_best: Keep the network of the epoch that was best on held-out images, after all that
+            the method changes by a plan of its own.
+        patience: End when so many epochs have brought nothing better, and keep the best.
         resume: Continue the run in `output`, with the settings it was started with.
         progress: Called after each step and each epoch, in the main process.
         report: Is told what was read and done to it, and to the network, in sentences, in the main
@@ -143,8 +161,16 @@ def train(
         skip_bad=skip_bad,
         mean=mean,
         std=std,
+        image_size=_height_and_width(image_size),
+        augment=list(augment),
+        flip=flip,
+        balance=balance,
+        label_smoothing=label_smoothing,
+        keep_best=keep_best,
+        patience=patience,
     )
     check_configuration(configuration)
+    check_installed(configuration.augment)
     accelerator = _accelerator(batch_size, where)
     folder = Path(output)
     if resume:
@@ -156,6 +182,12 @@ def train(
         with _failures_explained(run), torch.random.fork_rng(devices=[]), exact:
             train_epochs(open_session(run, accelerator), progress)
     return run
+
+
+def _height_and_width(image_size: int | Sequence[int] | None) -> list[int] | None:
+    if image_size is None:
+        return None
+    return [image_size] * 2 if isinstance(image_size, int) else list(image_size)
 
 
 def _precision(precision: str, device: torch.device) -> str:
@@ -219,7 +251,13 @@ def _started(
     report: Callable[[str], None],
 ) -> Run:
     check_free(folder)
-    data = load_data(configuration.data, "train", skip_bad=configuration.skip_bad)
+    asked = configuration.image_size
+    data = load_data(
+        configuration.data,
+        "train",
+        skip_bad=configuration.skip_bad,
+        image_size=None if asked is None else (asked[0], asked[1]),
+    )
     # Its class modules need names, for which training would be too late to ask.
     module_names(default_namespace(configuration.data), data.classes)
     if configuration.arch == AUTO:

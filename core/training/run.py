@@ -2,10 +2,10 @@
 
 `run.json` says what was asked, `graph.json` is the network, `images.safetensors` tells the images
 of the split `train` from others, and `metrics.jsonl` has a line an epoch.
-While training lasts, `first.safetensors` is the state before it, and `last.safetensors` the last
-that was kept since; when it has ended, `model.safetensors` has the network's tensors and
-`finished.json` says so; `findings.safetensors` has what else the method has found of its kernels,
-if it has.
+While training lasts, `first.safetensors` is the state before it, `last.safetensors` the last that
+was kept since, and `best.safetensors` that of the best epoch, where that is to be kept; when it has
+ended, `model.safetensors` has the network's tensors and `finished.json` says so;
+`findings.safetensors` has what else the method has found of its kernels, if it has.
 """
 
 import json
@@ -77,11 +77,13 @@ class FinishedRecord(Record, frozen=True, kw_only=True):
 
     Attributes:
         digest: Names the trained network.
-        val_accuracy: On the held-out part of the training data, after the last epoch.
+        val_accuracy: On the held-out part of the training data, after the epoch.
+        epoch: That of which the network is, from 1.
     """
 
     digest: Digest
     val_accuracy: float
+    epoch: int | None = None
 
 
 class Run:
@@ -172,6 +174,11 @@ class Run:
         return self.folder / "last.safetensors"
 
     @property
+    def best_path(self) -> Path:
+        """Where the state after the best epoch is, if it is to be kept."""
+        return self.folder / "best.safetensors"
+
+    @property
     def n_steps(self) -> int:
         """Steps of an epoch."""
         return n_steps(self.record.n_training, self.config.batch_size)
@@ -229,7 +236,15 @@ class Run:
 
     @property
     def val_accuracy(self) -> float:
-        """Accuracy on the held-out part of the training data, after the last epoch.
+        """Accuracy of the network on the held-out part of the training data.
+
+        Raises:
+            ModpmError: The run is not finished, or damaged.
+        """
+        return self.finished().val_accuracy
+
+    def finished(self) -> FinishedRecord:
+        """Return what the run has come to.
 
         Raises:
             ModpmError: The run is not finished, or damaged.
@@ -238,7 +253,7 @@ class Run:
         path = self.folder / "finished.json"
         return parse_record(
             FinishedRecord, _read(path), what=_UNREADABLE, code="damaged-run", where=str(path)
-        ).val_accuracy
+        )
 
     def check_finished(self) -> None:
         """Check that training has ended.
@@ -384,8 +399,16 @@ def create_run(run: Run, graph: Graph, checkpoint: bytes) -> None:
     write_folder(run.folder, files)
 
 
-def finish_run(run: Run, tensors: Mapping[str, Tensor], findings: Mapping[str, Tensor]) -> None:
+def finish_run(
+    run: Run, epoch: int, tensors: Mapping[str, Tensor], findings: Mapping[str, Tensor]
+) -> None:
     """Write the trained network, say that the run is finished, and remove its checkpoints.
+
+    Args:
+        run: The run.
+        epoch: That of which the network is, from 1.
+        tensors: The network's.
+        findings: What else the method has found of its kernels.
 
     Raises:
         ModpmError: It cannot be written; the run can be resumed.
@@ -393,8 +416,11 @@ def finish_run(run: Run, tensors: Mapping[str, Tensor], findings: Mapping[str, T
     save_tensors(run.folder / "model.safetensors", tensors)
     if findings:
         save_tensors(run.folder / "findings.safetensors", findings)
-    digest, val_accuracy = network_digest(run.graph, tensors), run.metrics()[-1]["val_accuracy"]
-    record = FinishedRecord(digest=digest, val_accuracy=val_accuracy)
+    digest, val_accuracy = (
+        network_digest(run.graph, tensors),
+        run.metrics()[epoch - 1]["val_accuracy"],
+    )
+    record = FinishedRecord(digest=digest, val_accuracy=val_accuracy, epoch=epoch)
     write_file(run.folder / "finished.json", canonical_json.encode(to_plain(record)))
-    for path in (run.checkpoint_path, run.start_path):
+    for path in (run.checkpoint_path, run.start_path, run.best_path):
         path.unlink(missing_ok=True)

@@ -17,6 +17,7 @@ from modpm.core.graph import GraphNetwork, build
 from modpm.core.system.whole_files import write_file
 from modpm.core.tensors import send
 from modpm.core.training.batches import TrainingImages, epoch_order, seeded_generator
+from modpm.core.training.best_epoch import BestEpoch
 from modpm.core.training.checkpoint import Checkpoint, CheckpointWriter, LossSum, read_checkpoint
 from modpm.core.training.inference import normalizing, predict
 from modpm.core.training.methods.method import Losses, Method, Recipe, Task
@@ -69,6 +70,7 @@ def create_method(run: Run, network: GraphNetwork) -> Method:
         settings=config.settings,
         autocast=torch.bfloat16 if config.precision == "bfloat16" else None,
         is_trained=config.is_trained and not run.record.has_new_head,
+        label_smoothing=config.label_smoothing,
     )
     return run.method(network, task)
 
@@ -112,7 +114,9 @@ def open_session(run: Run, accelerator: Any) -> Session:  # noqa: ANN401 -- acce
         ModpmError: The run is damaged, or its data have changed.
     """
     device = accelerator.device
-    images = TrainingImages(run.training_data(), run.input, device)
+    config = run.config
+    kinds = tuple(config.augment)
+    images = TrainingImages(run.training_data(), run.input, device, kinds, config.flip)
     start = read_checkpoint(run.start_path)
     network = build(run.graph, _tensors_of("network.", start))
     freeze(network, run.record.frozen)
@@ -128,7 +132,7 @@ def open_session(run: Run, accelerator: Any) -> Session:  # noqa: ANN401 -- acce
         shared = accelerator.prepare(method)
         shared.broadcast_buffers = False  # type: ignore[assignment]  # see `_tell_buffers`
     restore_momentum(optimizer, method, checkpoint.momentum)
-    options = compile_options(device, is_deterministic=run.config.deterministic)
+    options = compile_options(device, is_deterministic=config.deterministic)
     losses = CompiledLoss(shared, options)
     done = checkpoint.steps_done, checkpoint.sums, checkpoint.seconds
     return Session(run, accelerator, method, losses, optimizer, images, *done)
@@ -161,13 +165,29 @@ def train_epochs(session: Session, report: Report | None) -> None:
     """
     run, is_main = session.run, session.accelerator.is_main_process
     say = report if report is not None and is_main else _say_nothing
+    keeps_best = run.config.keep_best or run.config.patience is not None
+    best, epoch = BestEpoch.of(run), session.steps_done // run.n_steps
     with CheckpointWriter(run.checkpoint_path) as writer:
-        for epoch in range(session.steps_done // run.n_steps, run.config.epochs):
-            _train_epoch(session, epoch, writer, say)
+        while epoch < run.config.epochs and not (keeps_best and best.is_long_ago(epoch)):
+            accuracy = _train_epoch(session, epoch, writer, say)
+            epoch += 1
+            if keeps_best and session.method.is_settled(epoch / run.config.epochs):
+                _meet(session, best, epoch, accuracy)
         writer.finish()
+    if keeps_best and best.epoch:
+        epoch = best.epoch
+        session.method.load_state_dict(best.state())
     _look(session, 1.0)
     if is_main:
-        finish_run(run, session.method.network.state_dict(), session.method.findings())
+        tensors, findings = session.method.network.state_dict(), session.method.findings()
+        finish_run(run, epoch, tensors, findings)
+    session.accelerator.wait_for_everyone()
+
+
+def _meet(session: Session, best: BestEpoch, epoch: int, accuracy: float) -> None:
+    """Keep the state after an epoch if it is the best so far."""
+    if best.meet(epoch, accuracy) and session.accelerator.is_main_process:
+        best.keep(session.method.state_dict())
     session.accelerator.wait_for_everyone()
 
 
@@ -175,15 +195,16 @@ def _say_nothing(_progress: Progress) -> None:
     pass
 
 
-def _train_epoch(session: Session, epoch: int, writer: CheckpointWriter, say: Report) -> None:
-    """Train what is left of an epoch, and write what it has come to."""
+def _train_epoch(session: Session, epoch: int, writer: CheckpointWriter, say: Report) -> float:
+    """Train what is left of an epoch, and write what it has come to; return its accuracy."""
     run, is_main = session.run, session.accelerator.is_main_process
     first = max(session.steps_done - epoch * run.n_steps, 0)
     sums, seconds = (session.sums, session.seconds) if first else ({}, 0.0)
     losses = EpochLosses(sums, first, lambda mine: session.accelerator.gather(mine[None]))
     started = time.perf_counter() - seconds
     order = seeded_generator(run.config.seed, epoch, _ORDER)
-    batches = epoch_order(run.record.n_training, run.config.batch_size, order)
+    labels = session.images.data.labels if run.config.balance else None
+    batches = epoch_order(run.record.n_training, run.config.batch_size, order, labels)
     session.method.train()
     session.images.expect(_mine(session, positions) for positions in batches[first:])
     for step, positions in enumerate(batches[first:], first + 1):
@@ -207,6 +228,7 @@ def _train_epoch(session: Session, epoch: int, writer: CheckpointWriter, say: Re
         mean = metrics["loss"]
         say(Progress(epoch + 1, run.config.epochs, run.n_steps, run.n_steps, mean, metrics))
     session.accelerator.wait_for_everyone()
+    return metrics["val_accuracy"]
 
 
 def _train_step(session: Session, positions: Tensor, step: int) -> Losses:

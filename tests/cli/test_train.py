@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import ExifTags, Image
 
 from modpm.cli.main import main
 from modpm.cli.progress_lines import Estimate, Lines, duration
@@ -70,6 +70,37 @@ def test_what_no_terminal_shows_is_told_in_lines(capsys: pytest.CaptureFixture[s
     assert [duration(x) for x in (0.4, 59.6, 7500)] == ["0 s", "1 min 0 s", "2 h 5 min"]
 
 
+def test_a_folder_of_photos_of_any_size_trains_in_the_size_that_is_asked_for(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("kornia", reason="the extra `augment` is not installed")
+    random = np.random.default_rng(0)
+    for name in ("cat", "dog"):
+        folder = tmp_path / "pets" / name
+        folder.mkdir(parents=True)
+        for i in range(16):
+            shape = (90 + 7 * i, 120 + 5 * i, 3) if i % 4 else (120, 90)
+            image = Image.fromarray(random.integers(256, size=shape, dtype=np.uint8))
+            turned = Image.Exif()
+            turned[ExifTags.Base.Orientation] = 6 if i % 5 == 0 else 1
+            image.save(folder / f"{i}.jpg", exif=turned)
+    options = ["--augment", "resized-crop", "--augment", "jitter", "--augment", "rand-augment"]
+    options += ["--image-size", "12x16", "--balance", "--no-flip", "--label-smoothing", "0.1"]
+    options += ["--patience", "1", "--arch", "digits_cnn", "--width", "0.25", "--epochs", "2"]
+    output = str(tmp_path / "run")
+    assert main(["train", str(tmp_path / "pets"), *options, "--json", "-o", output]) == 0
+    out, err = capsys.readouterr()
+    run = Run.open(output)
+    assert (run.input.channels, run.input.height, run.input.width) == (3, 12, 16)
+    assert (run.config.flip, run.config.balance, run.config.patience) == (False, True, 1)
+    assert run.config.augment == ["resized-crop", "jitter", "rand-augment"]
+    assert json.loads(out)["epoch"] == run.finished().epoch
+    assert "read as 16 x 12, in color" in err
+    assert "images were turned as their cameras say" in err
+    assert run.data("test").image_shape == (3, 12, 16)
+    assert main(["train", str(tmp_path / "pets"), "--resume", "-o", output]) == 0
+
+
 def test_an_unbalanced_folder_is_warned_of_and_judged_by_its_classes_too(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -119,6 +150,7 @@ def test_resume_takes_the_settings_that_are_left_out_from_the_run(
         (["nowhere/", "-o", "run"], 1, "there is no such folder of data"),
         (["digits", "--arch", "resnet21", "-o", "run"], 2, "no architecture is called `resnet21`"),
         (["digits", "--epochs", "0", "-o", "run"], 2, "a run cannot have epochs 0"),
+        (["digits", "--image-size", "8x", "-o", "run"], 2, "no size such as 224"),
         (["digits", "--mean", "a,b", "-o", "run"], 2, "not numbers such as"),
         (["digits", "--set", "alpha", "-o", "run"], 2, "give a name and a number"),
         (["digits", "--set", "alpha=1", "-o", "run"], 2, "`views` has no setting `alpha`"),

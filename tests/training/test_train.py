@@ -24,6 +24,8 @@ from modpm.core.training.checkpoint import CheckpointWriter, read_checkpoint
 from modpm.core.training.evidence import Criterion, Ranking
 from modpm.core.training.inference import accuracy, normalizing, predict
 from modpm.core.training.loop import train
+from modpm.core.training.methods.method import Task
+from modpm.core.training.methods.plain import Plain
 from modpm.core.training.methods.views import Views
 from modpm.core.training.optimizer import learning_rate
 from modpm.core.training.run import Run
@@ -88,6 +90,60 @@ def test_the_same_seed_gives_the_same_bytes(finished: Run, tmp_path: Path) -> No
     for name in ("model.safetensors", "graph.json", "finished.json"):
         assert (again.folder / name).read_bytes() == (finished.folder / name).read_bytes()
     assert again.digest() == finished.digest()
+
+
+def test_training_ends_when_nothing_better_comes_and_keeps_the_best(tmp_path: Path) -> None:
+    settings: dict[str, Any] = {"method": "plain", "lr": 1e-9, "epochs": 9, "patience": 2}
+    run = train_small(tmp_path / "run", **settings)
+    accuracies = [line["val_accuracy"] for line in run.metrics()]
+    best = run.finished().epoch
+    assert best == len(accuracies) - 2 < 7
+    assert max(accuracies) == accuracies[best - 1] == run.val_accuracy
+    data, network = run.validation_data(), build(*run.network())
+    outputs = predict(network, data.images, normalizing(run.input))
+    assert accuracy(outputs, data.labels) == pytest.approx(run.val_accuracy)
+    assert not run.best_path.exists()
+    folder = tmp_path / "interrupted"
+    refused(lambda: train_small(folder, progress=InterruptAt(best + 2), **settings), "interrupted")
+    assert Run.open(folder).best_path.exists()
+    assert train_small(folder, resume=True, **settings).digest() == run.digest()
+
+
+def test_the_best_epoch_of_views_is_one_whose_network_its_modules_make(tmp_path: Path) -> None:
+    run = train_small(tmp_path / "run", keep_best=True, epochs=6)
+    rates = [line.get("kernel_retention_rate") for line in run.metrics()]
+    assert None in rates  # before kernels are ranked
+    epoch = run.finished().epoch
+    assert epoch is not None
+    assert rates[epoch - 1] is not None
+    best = max(line["val_accuracy"] for line in run.metrics() if "kernel_retention_rate" in line)
+    assert run.val_accuracy == best
+
+
+def test_smoothed_labels_are_what_their_formula_says(finished: Run) -> None:
+    task = Task(n_classes=4, retention=0.5, label_smoothing=0.2)
+    logits, labels = torch.randn(5, 4), torch.tensor([0, 1, 2, 3, 0])
+    method = Plain(build(*finished.network()), task)
+    target = torch.full((5, 4), 0.2 / 4)
+    target[torch.arange(5), labels] += 0.8
+    expected = -(target * logits.log_softmax(1)).sum(1).mean()
+    torch.testing.assert_close(method.entropy(logits, labels), expected)
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        {"image_size": 0},
+        {"image_size": (8, 8, 8)},
+        {"augment": ["blur"]},
+        {"label_smoothing": 1.0},
+        {"patience": 0},
+    ],
+)
+def test_settings_of_images_are_checked(tmp_path: Path, setting: dict[str, Any]) -> None:
+    error = refused(lambda: train_small(tmp_path / "run", **setting), "bad-setting")
+    assert error.exit_code == 2
+    assert not (tmp_path / "run").exists()
 
 
 def test_another_seed_gives_another_network(finished: Run, tmp_path: Path) -> None:
@@ -321,7 +377,7 @@ def test_a_run_from_weights_of_other_classes_has_no_teacher(tmp_path: Path) -> N
     save_tensors(weights, create("digits_cnn", 7, 1, 0.5).state_dict())
     said: list[str] = []
     run = train_small(tmp_path / "run", init=weights, epochs=1, lr=None, report=said.append)
-    assert said == [
+    assert said[2:] == [
         f"{weights}: its weights are of 7 classes; the last layer is new, for 10 classes"
     ]
     assert run.record.has_new_head

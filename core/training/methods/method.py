@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
 
 from modpm.core.errors import ModpmError
 
@@ -50,6 +51,7 @@ class Task:
         settings: The method's own, all of them.
         autocast: The type of convolutions and products; None for that of the weights.
         is_trained: Whether the network starts from weights that were trained for these classes.
+        label_smoothing: Share of the target that all classes share.
     """
 
     n_classes: int
@@ -57,6 +59,7 @@ class Task:
     settings: Mapping[str, float] = field(default_factory=dict)
     autocast: torch.dtype | None = None
     is_trained: bool = False
+    label_smoothing: float = 0.0
 
 
 class Method(nn.Module, ABC):
@@ -152,6 +155,22 @@ class Method(nn.Module, ABC):
             before: Share of the run that was done before the step, in [0, 1).
             after: The same after it.
         """
+
+    def is_settled(self, progress: float) -> bool:  # noqa: ARG002 -- for methods with a plan
+        """Say whether nothing is left that the method changes by a plan, besides training.
+
+        Args:
+            progress: Share of the run that is done, in (0, 1].
+        """
+        return True
+
+    def entropy(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Return the cross-entropy with what the task makes of labels.
+
+        Shapes:
+            logits: (N, n_classes); labels: (N,), int64.
+        """
+        return cross_entropy(logits, labels, label_smoothing=self.task.label_smoothing)
 
     def measures(
         self,

@@ -22,7 +22,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar
 
 import torch
-from torch.nn.functional import cross_entropy
 
 from modpm.core.graph.shapes import infer_shapes
 from modpm.core.slicing import cuttable_convolutions
@@ -117,7 +116,7 @@ class Moda(Method):
         output = self.network.graph.output
         values = self.run(images, (output, *self.relus))
         activations = [channel_means(values[relu]) for relu in self.relus]
-        entropy = cross_entropy(values[output], labels)
+        entropy = self.entropy(values[output], labels)
         affinity, dispersion = modular_losses(activations, labels, self.members)
         compactness = compactness_loss(activations)
         weights = self.task.settings

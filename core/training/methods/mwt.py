@@ -19,7 +19,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar
 
 from torch import nn
-from torch.nn.functional import cross_entropy
 
 from modpm.core.errors import ModpmError
 from modpm.core.formats.network_graph import Graph, Node
@@ -103,7 +102,7 @@ class Mwt(Method):
         output = self.network.graph.output
         values = self.run(images, (output, *self.mask_nodes.values()))
         masks = [values[node] for node in self.mask_nodes.values()]
-        entropy = cross_entropy(values[output], labels)
+        entropy = self.entropy(values[output], labels)
         cohesion, coupling = modular_losses(masks, labels, self.members)
         settings = self.task.settings
         losses = {

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from torch.nn.functional import cross_entropy
-
 from modpm.core.training.evidence import Evidence, Importance
 from modpm.core.training.methods.method import Losses, Method
 from modpm.core.training.ranking import importance_of_kernels
@@ -29,7 +27,7 @@ class Plain(Method):
         """Return the cross-entropy of images, (N, C, H, W), and labels, (N,)."""
         images, labels = inputs
         output = self.network.graph.output
-        entropy = cross_entropy(self.run(images, (output,))[output], labels)
+        entropy = self.entropy(self.run(images, (output,))[output], labels)
         return {"loss": entropy, "cross_entropy": entropy}
 
     @classmethod

@@ -150,6 +150,10 @@ class Views(Method):
         """Say whether it is time to rank kernels."""
         return progress >= (0.0 if self.task.is_trained else START) and not self.is_ranked
 
+    def is_settled(self, progress: float) -> bool:
+        """Say whether the network is what its modules make: ranked, and the rest taken away."""
+        return self.is_ranked and not (self.task.is_trained and progress < FADE)
+
     def look(self, images: TrainingImages) -> None:
         """Rank the kernels of each class by their importance."""
         quota = quotas(self.n_kernels, self.n_all, self.task.retention)
@@ -190,7 +194,7 @@ class Views(Method):
         scale = self._scale(n_whole, views) if len(views) else None
         logits = self.run(images, (output,), scale)[output]
         whole = logits[:n_whole]
-        entropy = cross_entropy(whole, labels[:n_whole])
+        entropy = self.entropy(whole, labels[:n_whole])
         losses = {"loss": entropy, "cross_entropy": entropy}
         if self.teacher is not None:
             losses["teacher_loss"] = self._teacher_loss(images[:n_whole], whole)
