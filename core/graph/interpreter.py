@@ -137,7 +137,8 @@ class GraphNetwork(nn.Module):
 
         Shapes:
             x: (N, C, H, W)
-            scale: (N, C) or (C,) for one factor a channel, or any shape that broadcasts.
+            scale: (N, C) or (C,) for one factor a channel, or any shape that broadcasts; boolean
+                (M, C) for what is left of the last M images.
 
         Raises:
             ModpmError: There is no such node (`unknown-node`).

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
@@ -14,7 +15,7 @@ from modpm.core.graph.operators.normalization import UncountedBatchNorm2d
 from modpm.core.graph.operators.pooling import Mean
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
     from torch import Tensor
 
@@ -150,20 +151,26 @@ def _is_masked_norm(norm: Step, product: Step) -> bool:
 _FRESH = (nn.Conv2d, nn.Linear, UncountedBatchNorm2d, OfTwo, Scale)
 """Layers that make new values which their own gradients never read."""
 
-_IN_PLACE: dict[type, Callable[..., Tensor]] = {nn.ReLU: torch.relu_, Scale: scale_}
-"""What does the work of a layer, and writes over its first input."""
-
 
 def _in_place(steps: Sequence[Step], wanted: Collection[int]) -> list[Step]:
     """Let layers overwrite a value that they alone read and that no gradient needs."""
     only = _only_readers(steps, wanted)
     fresh = {s.output for s in steps if isinstance(s.layer, _FRESH) and s.output in only}
     return [
-        replace(step, layer=_IN_PLACE[type(step.layer)])
-        if type(step.layer) in _IN_PLACE and step.inputs[0] in fresh
-        else step
+        replace(step, layer=_overwriting(step, only)) if step.inputs[0] in fresh else step
         for step in steps
     ]
+
+
+def _overwriting(step: Step, only: Mapping[int, Step]) -> Callable[..., Tensor]:
+    """Return what does the work of a layer, and writes over its first input if it can."""
+    if type(step.layer) is nn.ReLU:
+        return torch.relu_
+    if type(step.layer) is Scale:
+        reader = only.get(step.output)
+        is_before_relu = reader is not None and type(reader.layer) is nn.ReLU
+        return partial(scale_, is_before_relu=is_before_relu)
+    return step.layer
 
 
 def _with_early_means(steps: Sequence[Step]) -> list[Step]:

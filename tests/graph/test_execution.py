@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import copy
 import itertools
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
+from msgspec.structs import replace
 from tests.graph.zoo import SENet, create, images
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from modpm.core.errors import ModpmError
 from modpm.core.graph import Graph, GraphNetwork, Node, build, masked_norm, trace
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 
     from modpm.core.formats.network_graph import AttributeValue
 
+IMAGES_RANK = 4
 NORM = {role: f"norm.{role}" for role in ("weight", "bias", "running_mean", "running_var")}
 
 
@@ -388,6 +391,71 @@ def test_values_that_are_scaled_are_so_in_place_or_not(shape: tuple[int, ...], n
         found.append([value, *torch.autograd.grad(value.square().sum(), trained)])
     for one, other in zip(*found, strict=True):
         torch.testing.assert_close(one, other)
+
+
+class Calls(TorchDispatchMode):
+    """Notes the shapes of what torch's operators read first, by their names."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]  # torch's
+        self.shapes: dict[str, list[tuple[int, ...]]] = {}
+
+    def __torch_dispatch__(
+        self,
+        func: Any,  # noqa: ANN401 - torch's
+        types: object,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> object:
+        """Note a call, and make it."""
+        if isinstance(args[0], Tensor):
+            self.shapes.setdefault(func.overloadpacket.__name__, []).append(tuple(args[0].shape))
+        return func(*args, **(kwargs or {}))
+
+    def of_images(self, *names: str) -> list[tuple[int, ...]]:
+        """Return the shapes that some operators read of images."""
+        shapes = [shape for name in names for shape in self.shapes.get(name, [])]
+        return [shape for shape in shapes if len(shape) == IMAGES_RANK]
+
+
+def plain_network() -> GraphNetwork:
+    """Return conv → batch norm → relu."""
+    network = masked_network()
+    conv, norm, *_, relu, mean = network.graph.nodes
+    nodes = conv, norm, replace(relu, inputs=("norm",)), mean
+    return build(replace(network.graph, nodes=nodes), network.state_dict())
+
+
+@pytest.mark.parametrize(
+    ("create_network", "node", "n_products"),
+    [
+        (plain_network, "norm", 2),  # no gradient passes the relu where it is 0
+        (plain_network, "conv", 2 + 4),
+        (plain_network, "relu", 4 + 4),  # its gradient reads it: it is not overwritten
+        (residual_network, "conv", 2 + 4),
+    ],
+)
+def test_a_mask_of_the_last_images_is_a_factor_that_is_1_for_the_others(
+    create_network: Callable[[], GraphNetwork], node: str, n_products: int
+) -> None:
+    mask = torch.tensor([[True, False, True, False], [False, False, True, True]])
+    whole = torch.cat([torch.ones(2, 4), mask.float()]).double()
+    found = []
+    for factor, is_fast in itertools.product((mask, whole, None), (True, False)):
+        network = create_network().train()
+        scale = None if factor is None else {node: factor}
+        scaled = () if factor is None else (node,)
+        network._plans[("mean",), scaled, True] = network._plan(("mean",), scaled, is_fast=is_fast)
+        with Calls() as calls:
+            value = network.run(batch(), ("mean",), scale)["mean"]
+            gradients = torch.autograd.grad(value.square().sum(), list(network.parameters()))
+        n_multiplied = sum(shape[0] for shape in calls.of_images("mul", "mul_"))
+        found.append((n_multiplied, [value, *gradients]))
+    masked, masked_plainly, factored, factored_plainly, unscaled, _ = found
+    assert masked[0] - unscaled[0] == n_products
+    assert all(map(torch.equal, masked[1], factored[1]))
+    assert all(map(torch.equal, masked_plainly[1], factored_plainly[1]))
+    assert not torch.equal(masked[1][0], unscaled[1][0])
 
 
 def test_factors_of_more_images_than_there_are_make_as_many_values() -> None:

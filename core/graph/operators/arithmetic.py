@@ -172,21 +172,59 @@ class Scale(nn.Module):
     def forward(self, x: Tensor, factor: Tensor) -> Tensor:
         """Return the product, in the precision of the values.
 
-        Factors of one or two dimensions are of channels, (N, C) or (C,).
+        Factors of one or two dimensions are of channels, (N, C) or (C,). Boolean ones, (M, C),
+        say what is left of the last M images, of which all others are whole.
         """
         return x * _factor_of(x, factor)
 
 
-def scale_(x: Tensor, factor: Tensor) -> Tensor:
-    """Return what `Scale` does, written over the values where it has their shape."""
+def scale_(x: Tensor, factor: Tensor, *, is_before_relu: bool = False) -> Tensor:
+    """Return what `Scale` does, written over the values where it has their shape.
+
+    Args:
+        x: The values.
+        factor: As for `Scale`.
+        is_before_relu: Whether a relu alone reads what is returned.
+    """
+    if factor.dtype is torch.bool:
+        masked: Tensor = _Mask.apply(x, factor, is_before_relu)  # type: ignore[no-untyped-call]  # torch's
+        return masked
     factor = _factor_of(x, factor)
     is_as_wide = torch.broadcast_shapes(x.shape, factor.shape) == x.shape  # type: ignore[no-untyped-call]  # torch's
     return x.mul_(factor) if is_as_wide else x * factor
 
 
+class _Mask(torch.autograd.Function):
+    """What is left of the last images, in one pass over these alone.
+
+    Its gradient is the product with the mask, which costs a pass over all of it. Not so before a
+    relu, by which no gradient comes back to what is 0.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, mask: Tensor, is_before_relu: bool) -> Tensor:  # noqa: ANN401 - torch's
+        ctx.mask = None if is_before_relu else mask
+        ctx.mark_dirty(x)
+        x[len(x) - len(mask) :].mul_(_of_channels(x, mask).to(x.dtype))
+        return x
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:  # noqa: ANN401 - torch's
+        mask = ctx.mask
+        own = gradient if mask is None else gradient * _factor_of(gradient, mask)
+        return own, None, None
+
+
 def _factor_of(x: Tensor, factor: Tensor) -> Tensor:
+    if factor.dtype is torch.bool:
+        whole = factor.new_ones(len(x) - len(factor), *factor.shape[1:])
+        factor = torch.cat([whole, factor])
+    return _of_channels(x, factor).to(x.dtype)
+
+
+def _of_channels(x: Tensor, factor: Tensor) -> Tensor:
     is_of_channels = x.dim() == IMAGE_RANK + 1 and factor.dim() < IMAGE_RANK
-    return (factor[..., None, None] if is_of_channels else factor).to(x.dtype)
+    return factor[..., None, None] if is_of_channels else factor
 
 
 def aligned(shape: Shape, rank: int) -> Shape:

@@ -191,7 +191,7 @@ class Views(Method):
         """
         images, labels, views = inputs
         n_whole, output = len(labels) - len(views), self.network.graph.output
-        scale = self._scale(n_whole, views) if len(views) else None
+        scale = self._scale(views) if len(views) else None
         logits = self.run(images, (output,), scale)[output]
         whole = logits[:n_whole]
         entropy = self.entropy(whole, labels[:n_whole])
@@ -205,12 +205,10 @@ class Views(Method):
             losses["loss"] = losses["loss"] + self.viewing.weight * losses["view_loss"]
         return losses
 
-    def _scale(self, n_whole: int, views: Tensor) -> dict[str, Tensor]:
-        """Return what multiplies each value: 1 for whole images; for views, what is kept."""
+    def _scale(self, views: Tensor) -> dict[str, Tensor]:
+        """Return what is left of each value in views."""
         kept = torch.cat(list(self.kept().values()), dim=1)
-        seen = (views @ kept).clamp(max=1)
-        factors = torch.cat([seen.new_ones(n_whole, seen.shape[1]), seen])
-        parts = torch.split(factors, list(self.n_kernels.values()), dim=1)
+        parts = torch.split(views @ kept > 0, list(self.n_kernels.values()), dim=1)
         return dict(zip(self.points.values(), parts, strict=True))
 
     def _teacher_loss(self, images: Tensor, logits: Tensor) -> Tensor:
