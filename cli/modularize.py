@@ -77,8 +77,8 @@ if TYPE_CHECKING:
     "--effort",
     type=click.Choice(["none"]),
     show_default="what a run has found, or none",
-    help="How kernels are found. none: by how much they matter to the margin of a class; the "
-    "weights stay as they are.",
+    help="How kernels are found. none: by how far the logit of a class would move without "
+    "each; the weights stay as they are.",
 )
 @click.option(
     "--threshold",

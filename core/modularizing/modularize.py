@@ -237,8 +237,9 @@ def modularize(
         val_fraction: Share of the split `train` that scores are fitted on.
         seed: What these are drawn with.
         skip_bad: Leave out images that cannot be decoded.
-        effort: How kernels are found: `none`, in minutes, by how much each matters to the margin
-            of a class. By default what the run knows of its kernels, and `none` without a run.
+        effort: How kernels are found: `none`, in minutes, by how far the logit of a class would
+            move without each. By default what the run knows of its kernels, and `none` without a
+            run.
         output: The folder for the distributions; it must not exist, or be empty.
         threshold: Kernel frequency at or above which a class retains a kernel, for a run of
             `mwt` or `moda`, by default 0.9; or, for every run, `auto` for the smallest modules

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from modpm.core.errors import ModpmError
-from modpm.core.training.evidence import Evidence, Importance
-from modpm.core.training.ranking import N_RANKING_IMAGES, importance_of_kernels
+from modpm.core.training.evidence import Evidence, Sensitivity
+from modpm.core.training.sensitivity import N_EACH, sensitivity_of_kernels
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -39,17 +39,17 @@ class Effort:
     parameters: Mapping[str, float] = field(default_factory=dict)
 
 
-def _importance(
-    network: GraphNetwork, images: TrainingImages, _progress: Progress | None
+def _sensitivity(
+    network: GraphNetwork, images: TrainingImages, progress: Progress | None
 ) -> Evidence:
     n_all = sum(network.graph.kernels().values())
-    return Importance(importance_of_kernels(network, images), n_all)
+    return Sensitivity(sensitivity_of_kernels(network, images, progress), n_all)
 
 
 NONE = "none"
 EFFORTS = {
     NONE: Effort(
-        "importance", Importance, _importance, 0.75, {"ranking_images": float(N_RANKING_IMAGES)}
+        "sensitivity", Sensitivity, _sensitivity, 0.75, {"images_a_class": float(2 * N_EACH)}
     ),
 }
 """By what a user calls them, the least effort first: the weights stay as they are in all."""

@@ -25,6 +25,10 @@ LARGER = (3.0, 2.0, 1.5, 1.25, 1.0)
 With larger modules a budget can be met that those which training prepares miss.
 """
 
+RATES = (1.0, 0.95, 0.9, 0.85, 0.8, 0.75, 0.7, 0.6, 0.5)
+"""Rates that are tried of networks that were trained for none."""
+
+_LITTLE = 1e-9
 STEP = Fraction(1, 20)
 """By how much the threshold falls, again and again, where a layer would be empty."""
 
@@ -156,6 +160,62 @@ class Importance(_ByRetention):
             layer: rank_kernels(table, quota[layer]) < quota[layer]
             for layer, table in self.importance.items()
         }
+
+
+@dataclass(frozen=True)
+class Sensitivity(_ByRetention):
+    """How much each class loses with each kernel, in one measure for all layers.
+
+    A class keeps the kernels that it would lose most with, wherever they are, so that each has
+    quotas of its own for the layers.
+
+    Attributes:
+        sensitivity: Of each class to each kernel, by layer.
+        n_all: As for `Ranking`.
+
+    Shapes:
+        sensitivity: (n_classes, K) each, 0 or more.
+    """
+
+    sensitivity: Mapping[str, Tensor]
+    n_all: int
+
+    @classmethod
+    def candidates(cls, prepared: float) -> Sequence[Criterion]:  # noqa: ARG003 -- any will do
+        """Return rates from all kernels down."""
+        return [Criterion(retention=rate) for rate in RATES]
+
+    def masks(self, criterion: Criterion) -> dict[str, Tensor]:
+        """Return the first kernels of all layers: at least one of each layer."""
+        assert criterion.retention is not None
+        return first_kernels(self.sensitivity, self.n_all, criterion.retention)
+
+
+def first_kernels(scores: Mapping[str, Tensor], n_all: int, retention: float) -> dict[str, Tensor]:
+    """Return masks of the kernels with the highest scores, whatever their layer.
+
+    Args:
+        scores: Of each kernel for each class, by layer.
+        n_all: The kernels of the network; those of other layers are kept by every class.
+        retention: The rate that is not to be exceeded; each layer keeps its best kernel all the
+            same.
+
+    Shapes:
+        scores: (n_classes, K) each.
+        returns: (n_classes, K) each, boolean.
+    """
+    table = torch.cat([_with_best_first(one) for one in scores.values()], dim=1)
+    n_kept = math.floor(retention * n_all + _LITTLE) - (n_all - table.shape[1])
+    n_kept = max(n_kept, len(scores))
+    places = table.argsort(dim=1, descending=True, stable=True).argsort(dim=1)
+    sizes = [one.shape[1] for one in scores.values()]
+    return dict(zip(scores, torch.split(places < n_kept, sizes, dim=1), strict=True))
+
+
+def _with_best_first(scores: Tensor) -> Tensor:
+    """Let the best kernel of a layer come before those of all layers."""
+    best = scores.argmax(1, keepdim=True)
+    return scores.double().scatter(1, best, math.inf)
 
 
 @dataclass(frozen=True)

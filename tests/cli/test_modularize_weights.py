@@ -65,8 +65,8 @@ def test_weights_on_disk_become_modules_that_know_their_classes(
     assert record["retention"] == 0.75
     modules = [ClassModule.from_folder(here / one["path"]) for one in record["modules"]]
     manifest = modules[0].manifest
-    assert manifest.modularizer.method == "importance"
-    assert manifest.modularizer.parameters["ranking_images"] == 3000
+    assert manifest.modularizer.method == "sensitivity"
+    assert manifest.modularizer.parameters["images_a_class"] == 600
     assert manifest.origin.architecture == "digits_cnn (width 0.5)"
     assert (manifest.provenance.data_set, manifest.input.mean) == ("digits", [0.3])
     assert manifest.provenance.fingerprint == plain_run.fingerprint
@@ -125,7 +125,7 @@ def test_effort_is_for_runs_too(plain_run: TrainingRun, tmp_path: Path) -> None:
     made = modpm.modularize(
         plain_run, effort="none", output=tmp_path / "dist", measure_on="held-out"
     )
-    assert {one.modularizer.method for one in made.manifests} == {"importance"}
+    assert {one.modularizer.method for one in made.manifests} == {"sensitivity"}
 
 
 def test_a_network_that_knows_little_of_its_images_is_said_to(
