@@ -23,9 +23,10 @@ from modpm.cli.output import emit, say
 def command(classifier: str, format: Literal["onnx"], output: str, as_json: bool) -> None:  # noqa: A002 -- the option's name
     """Write a classifier as one ordinary file, checked against the classifier's own outputs.
 
-    An ONNX file reads `images`, float32 (N, 3, height, width), red, green and blue from 0 to 1,
-    and gives `scores` (log-odds, where half of all images show the label) and `probabilities`,
-    both (N, labels). It runs without modpm.
+    An ONNX file reads `images`, float32 (N, 3, height, width), red, green and blue from 0 to 1, of
+    any size, which it brings to the size that its networks read, and gives `scores` (log-odds,
+    where half of all images show the label) and `probabilities`, both (N, labels). It runs without
+    modpm.
     """
     from modpm.verbs.exporting import export  # noqa: PLC0415 -- so that --help needs no torch
 
@@ -42,9 +43,9 @@ def command(classifier: str, format: Literal["onnx"], output: str, as_json: bool
             }
         )
         return
-    channels, height, width = written.input_shape
+    _, height, width = written.input_shape
     say(
-        f"{written.path}: {written.size_bytes:,} bytes, reads images of {channels} x {height} x "
-        f"{width}; its probabilities differ from the classifier's by {written.max_difference:.2g} "
-        "at most"
+        f"{written.path}: {written.size_bytes:,} bytes, reads images of any size and brings them "
+        f"to {width} x {height}; its probabilities differ from the classifier's by "
+        f"{written.max_difference:.2g} at most"
     )

@@ -191,10 +191,14 @@ class Classifier(
 
     def forward(self, images: Tensor) -> Tensor:
         """Return the score of each label: log-odds, under even odds, that it is shown."""
-        return self._score([unit_pixels(images)] * len(self.contracts))
+        return self.score([unit_pixels(images)] * len(self.contracts))
 
-    def _score(self, inputs: Sequence[Tensor]) -> Tensor:
-        """Return the scores of one batch, given for every distinct input contract."""
+    def score(self, inputs: Sequence[Tensor]) -> Tensor:
+        """Return the scores of one batch, given for every distinct input contract.
+
+        Shapes:
+            inputs: (N, 1 or 3, height, width) each, in [0, 1] → (N, len(labels))
+        """
         prepared = [layer(batch) for layer, batch in zip(self.preprocessings, inputs, strict=True)]
         read = zip(self.scorers, self._reads, strict=True)
         scores = torch.cat([scorer(prepared[i]) for scorer, i in read], 1)
@@ -221,7 +225,7 @@ class Classifier(
         """
         device = self.order.device
         parts = [
-            self._score([batch.to(device) for batch in inputs])
+            self.score([batch.to(device) for batch in inputs])
             for inputs in image_batches(images, self.contracts)
         ]
         return torch.cat(parts) if parts else torch.empty(0, len(self.labels))

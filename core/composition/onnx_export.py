@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from modpm.core.composition.classifier import probabilities
+from modpm.core.composition.onnx_resizing import read_any_size
 from modpm.core.errors import ModpmError
 from modpm.core.system.whole_files import write_file
 
@@ -32,8 +33,9 @@ LARGEST_DIFFERENCE = 1e-3
 Sums of some thousand float32 terms, added in another order, differ by less.
 """
 
-CHECKED_BATCHES = (1, 5)
-"""Sizes of the batches of random images that the file is checked on: the export saw neither."""
+CHECKED_BATCHES = ((1, 1.0, 1.0), (5, 1.6, 2.7))
+"""Batches of random images that the file is checked on: how many, and how many times as high and as
+wide as loses nothing; the export saw neither."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,8 @@ class Export:
     Attributes:
         path: The file.
         size_bytes: Its size.
-        input_shape: Channels, height and width of one image; the batch is of any size.
+        input_shape: Channels, and the height and width that lose nothing: images of any other are
+            brought to what the networks read within the file; the batch is of any size, too.
         max_difference: Largest difference of a probability to the classifier's own.
         labels: Of the outputs, in order.
     """
@@ -58,9 +61,9 @@ class Export:
 def export_onnx(classifier: Classifier, path: Path | str) -> Export:
     """Write a classifier as an ONNX file, once onnxruntime agrees with the classifier about it.
 
-    The file reads `images`, float32 (N, 3, H, W) from 0 to 1, red, green and blue, and gives
-    `scores` (N, K), log-odds under even odds, and `probabilities` (N, K), in single precision. Its
-    metadata name the labels and the threshold for none of the above.
+    The file reads `images`, float32 (N, 3, height, width) from 0 to 1, red, green and blue, of any
+    size, and gives `scores` (N, K), log-odds under even odds, and `probabilities` (N, K), in single
+    precision. Its metadata say so, and name the labels and the threshold for none of the above.
 
     Args:
         classifier: What to export.
@@ -91,31 +94,40 @@ def export_onnx(classifier: Classifier, path: Path | str) -> Export:
 
 
 class _WithProbabilities(nn.Module):
-    """A classifier that gives its scores and their probabilities."""
+    """A classifier that gives its scores and their probabilities.
+
+    Attributes:
+        sizes: Height and width of the images that it reads, each once.
+    """
 
     def __init__(self, classifier: Classifier) -> None:
         super().__init__()
         self.classifier = classifier
+        read = [(contract.height, contract.width) for contract in classifier.contracts]
+        self.sizes = list(dict.fromkeys(read))
+        self._places = [self.sizes.index(size) for size in read]
 
-    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Return both; (N, 3, H, W) → (N, K) and (N, K)."""
-        scores = self.classifier(images)
+    def forward(self, *images: Tensor) -> tuple[Tensor, Tensor]:
+        """Return both of images in each of the sizes; (N, 3, H, W) → (N, K) and (N, K)."""
+        scores = self.classifier.score([images[place] for place in self._places])
         return scores, probabilities(scores)
 
 
 def onnx_bytes(classifier: Classifier) -> bytes:
     """Return the bytes of an ONNX file of a classifier; they hold no path of this machine."""
     network = _WithProbabilities(classifier).eval()
-    example = torch.zeros(2, 3, *classifier.input_size)
+    examples = tuple(torch.zeros(2, 3, *size) for size in network.sizes)
+    names = [f"{INPUT}_{height}x{width}" for height, width in network.sizes]
+    batch = torch.export.Dim("N")
     with _quiet_exporter(), tempfile.TemporaryDirectory() as folder:
         try:
             program = torch.onnx.export(
                 network,
-                (example,),
+                examples,
                 dynamo=True,
-                input_names=[INPUT],
+                input_names=names,
                 output_names=[SCORES, PROBABILITIES],
-                dynamic_shapes=({0: torch.export.Dim("N")},),
+                dynamic_shapes={"images": tuple({0: batch} for _ in examples)},
                 verbose=False,
             )
         except torch.onnx.errors.OnnxExporterError as error:
@@ -131,7 +143,7 @@ def onnx_bytes(classifier: Classifier) -> bytes:
 
 
 def _described(data: bytes, classifier: Classifier) -> bytes:
-    """Name the labels in the file, and take out what the exporter says of this machine."""
+    """Let the file read images of any size, name its labels, and take out what this machine is."""
     import onnx  # noqa: PLC0415 -- of the extra `onnx`
 
     model = onnx.load_model_from_string(data)
@@ -140,6 +152,7 @@ def _described(data: bytes, classifier: Classifier) -> bytes:
         del part.metadata_props[:]
     for part in (model.graph, *model.graph.node):
         part.doc_string = ""
+    read_any_size(model, INPUT)
     onnx.helper.set_model_props(model, _metadata(classifier))
     onnx.checker.check_model(model, full_check=True)
     return bytes(model.SerializeToString(deterministic=True))
@@ -147,10 +160,21 @@ def _described(data: bytes, classifier: Classifier) -> bytes:
 
 def _metadata(classifier: Classifier) -> dict[str, str]:
     # One label a line: a label holds no line break.
-    metadata = {"modpm.labels": "\n".join(classifier.labels)}
+    sizes = dict.fromkeys(f"{one.height} x {one.width}" for one in classifier.contracts)
+    metadata = {
+        "modpm.labels": "\n".join(classifier.labels),
+        "modpm.input": _READS.format(" and ".join(sizes)),
+    }
     if classifier.reject is not None:
         metadata["modpm.reject"] = repr(classifier.reject)
     return metadata
+
+
+_READS = (
+    "float32 (N, 3, height, width), red, green and blue from 0 to 1, of any size: what stands over "
+    "the shape of {} (height x width) is cut off evenly, and the rest scaled to it by antialiased "
+    "bicubic interpolation, within this file"
+)
 
 
 @torch.inference_mode()
@@ -166,8 +190,10 @@ def max_difference(classifier: Classifier, data: bytes) -> float:
     session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
     generator = torch.Generator().manual_seed(0)
     worst = 0.0
-    for n in CHECKED_BATCHES:
-        images = torch.rand(n, 3, *classifier.input_size, generator=generator)
+    height, width = classifier.input_size
+    for n, times_high, times_wide in CHECKED_BATCHES:
+        size = round(times_high * height), round(times_wide * width)
+        images = torch.rand(n, 3, *size, generator=generator)
         scores, shares = session.run([SCORES, PROBABILITIES], {INPUT: images.numpy()})
         expected = classifier(images)
         found = torch.from_numpy(shares)

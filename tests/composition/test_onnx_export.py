@@ -53,6 +53,18 @@ def test_onnxruntime_computes_what_the_classifier_does_at_any_batch_size(exporte
         )
 
 
+@pytest.mark.parametrize("size", [(9, 8), (8, 31), (50, 20), (5, 5), (1, 40), (12, 12)])
+def test_the_file_reads_images_of_any_size_as_the_classifier_does(
+    exported: Path, size: tuple[int, int]
+) -> None:
+    session = onnxruntime.InferenceSession(exported.read_bytes())
+    assert session.get_inputs()[0].shape == ["N", 3, "height", "width"]
+    batch = torch.rand(3, 3, *size, generator=torch.Generator().manual_seed(0))
+    (scores,) = session.run(["scores"], {"images": batch.numpy()})
+    expected = mixed_classifier()(batch).detach()
+    torch.testing.assert_close(torch.from_numpy(scores), expected, rtol=1e-3, atol=1e-3)
+
+
 def test_the_file_is_one_valid_model_that_names_its_labels(exported: Path) -> None:
     assert [path.name for path in exported.parent.iterdir()] == ["classifier.onnx"]
     model = onnx.load(exported)
@@ -60,6 +72,8 @@ def test_the_file_is_one_valid_model_that_names_its_labels(exported: Path) -> No
     metadata = {entry.key: entry.value for entry in model.metadata_props}
     assert metadata["modpm.labels"].split("\n") == list(mixed_classifier().labels)
     assert metadata["modpm.reject"] == "0.25"
+    assert "of any size" in metadata["modpm.input"]
+    assert "8 x 8 and 6 x 6 (height x width)" in metadata["modpm.input"]
 
 
 def test_the_file_says_nothing_of_the_machine_that_wrote_it(exported: Path) -> None:
