@@ -120,13 +120,19 @@ def read_distribution(folder: Path) -> Distribution:
 
 
 def verify_distribution(
-    folder: Path, digest: str | None = None, *, digest_of: Callable[[Path], str] | None = None
+    folder: Path,
+    digest: str | None = None,
+    besides: Mapping[str, FileRecord] | None = None,
+    *,
+    digest_of: Callable[[Path], str] | None = None,
 ) -> Distribution:
     """Check that a folder holds exactly what its manifest says (clauses D-1 to D-9).
 
     Args:
         folder: The distribution.
         digest: What the release is known by; None to take the manifest as it is.
+        besides: The files that no manifest names, which is the signature if there is one, as they
+            are pinned; None to take them as they are.
         digest_of: Gives the digest of a file's bytes, for a caller that may know it already; by
             default they are read.
 
@@ -142,7 +148,7 @@ def verify_distribution(
     except OSError as error:
         raise _not_a_distribution(folder.name, str(folder), _why(error)) from error
     manifest, digest = verify_files(
-        files, digest, digest_of=digest_of, name=folder.name, where=str(folder)
+        files, digest, besides, digest_of=digest_of, name=folder.name, where=str(folder)
     )
     return Distribution(folder, manifest, digest)
 
@@ -150,6 +156,7 @@ def verify_distribution(
 def verify_files(
     files: Mapping[str, Path],
     digest: str | None = None,
+    besides: Mapping[str, FileRecord] | None = None,
     *,
     digest_of: Callable[[Path], str] | None = None,
     name: str,
@@ -160,6 +167,7 @@ def verify_files(
     Args:
         files: By their names in the distribution.
         digest: As for `verify_distribution`.
+        besides: As for `verify_distribution`.
         digest_of: As for `verify_distribution`.
         name: What the distribution is called in errors.
         where: Where it is, for errors.
@@ -176,7 +184,7 @@ def verify_files(
     if not canonical_json.is_canonical(manifest_bytes, manifest_json):
         message = "is not canonical JSON"
         problems.append(DistributionProblem("not-canonical", MANIFEST_FILE, message))
-    problems += _all_file_problems(manifest, files, digest_of or digest_file)
+    problems += _all_file_problems(manifest, files, besides, digest_of or digest_file)
     broken = {problem.file for problem in problems}
     if isinstance(manifest, Manifest) and TENSOR_FILE not in broken:
         problems += _tensor_file_problems(files[TENSOR_FILE], manifest)
@@ -243,35 +251,42 @@ def _digest_problems(found: str, digest: str | None) -> Iterator[DistributionPro
 
 
 def _all_file_problems(
-    manifest: AnyManifest, files: Mapping[str, Path], digest_of: Callable[[Path], str]
+    manifest: AnyManifest,
+    files: Mapping[str, Path],
+    besides: Mapping[str, FileRecord] | None,
+    digest_of: Callable[[Path], str],
 ) -> Iterator[DistributionProblem]:
-    records = manifest.files
+    records = {**(besides or {}), **manifest.files}
     for name in sorted(files):
         status = files[name].lstat()
         if not stat.S_ISREG(status.st_mode):
             yield DistributionProblem("not-a-regular-file", name, "is a link, a folder or a device")
         elif name in records:
-            problem = _file_problem(files[name], status.st_size, records[name], digest_of)
+            said = "the manifest says" if name in manifest.files else "the pin says"
+            problem = _file_problem(files[name], status.st_size, records[name], said, digest_of)
             if problem is not None:
                 yield DistributionProblem(problem[0], name, problem[1])
+        elif name == SIGNATURE_FILE and besides is not None:
+            yield DistributionProblem("unexpected-file", name, "the release is not signed")
         elif name not in (MANIFEST_FILE, SIGNATURE_FILE):
             yield DistributionProblem("unexpected-file", name, "is not in the manifest")
     for name in sorted(records.keys() - files.keys()):
-        yield DistributionProblem("missing-file", name, "is in the manifest, and absent")
+        place = "in the manifest" if name in manifest.files else "pinned"
+        yield DistributionProblem("missing-file", name, f"is {place}, and absent")
 
 
 def _file_problem(
-    path: Path, size_bytes: int, record: FileRecord, digest_of: Callable[[Path], str]
+    path: Path, size_bytes: int, record: FileRecord, said: str, digest_of: Callable[[Path], str]
 ) -> tuple[str, str] | None:
     """Return a code and words for what is wrong with a file, if anything is."""
     if size_bytes != record.size_bytes:
-        return "wrong-size", f"has {size_bytes} bytes; the manifest says {record.size_bytes}"
+        return "wrong-size", f"has {size_bytes} bytes; {said} {record.size_bytes}"
     try:
         digest = digest_of(path)
     except OSError as error:
         return "unreadable-file", f"{error.strerror}"
     if digest != record.digest:
-        return "wrong-digest", f"its digest is {digest}; the manifest says {record.digest}"
+        return "wrong-digest", f"its digest is {digest}; {said} {record.digest}"
     return None
 
 

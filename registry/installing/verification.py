@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 from modpm.core.errors import ModpmError
 from modpm.core.formats.composition_manifest import CompositionManifest
-from modpm.core.formats.digest import digest_file
 from modpm.core.formats.distribution import (
     SIGNATURE_FILE,
     Distribution,
@@ -38,6 +37,7 @@ if TYPE_CHECKING:
 
     from modpm.core.formats.composition_manifest import AnyManifest, ComposedModule
     from modpm.core.formats.names import ModuleName
+    from modpm.core.formats.release_files import FileRecord
     from modpm.registry.addresses import Registries
     from modpm.registry.installing.fetching import Progress
 
@@ -156,25 +156,25 @@ def verify_module(
     """Return what a folder holds, if it is the release that a pin names, and says so itself.
 
     Raises:
-        ModpmError: `wrong-module`, or what `verify_distribution` raises; for the signature, which
-            no manifest names, `missing-file`, `unexpected-file`, `wrong-size` or `wrong-digest`.
+        ModpmError: `wrong-module`, or what `verify_distribution` raises.
     """
-    distribution = verify_distribution(folder, pin.digest, digest_of=digest_of)
+    distribution = verify_distribution(folder, pin.digest, _signature(pin), digest_of=digest_of)
     _check_is_of(distribution.manifest, pin)
-    path = folder / SIGNATURE_FILE
-    _check_signature_file(path if path.exists() else None, pin, str(folder), digest_of)
     return distribution
 
 
 def verify_stored(pin: Pin, store: Store) -> None:
     """Check that the files of a pin, which the store has, are the release that it names."""
-    files = {name: store.path(record.digest) for name, record in pin.files.items()}
-    where = f"{pin.module} {pin.version}, registry {pin.registry.url}"
+    files = {file: store.path(record.digest) for file, record in pin.files.items()}
+    name, where = str(pin.module), f"{pin.module} {pin.version}, registry {pin.registry.url}"
     manifest, _ = verify_files(
-        files, pin.digest, digest_of=verified_digest, name=str(pin.module), where=where
+        files, pin.digest, _signature(pin), digest_of=verified_digest, name=name, where=where
     )
     _check_is_of(manifest, pin)
-    _check_signature_file(files.get(SIGNATURE_FILE), pin, where, verified_digest)
+
+
+def _signature(pin: Pin) -> Mapping[str, FileRecord]:
+    return {name: record for name, record in pin.files.items() if name == SIGNATURE_FILE}
 
 
 def check_signatures(
@@ -237,33 +237,6 @@ def _index_differs(pin: Pin, why: Sequence[str]) -> ModpmError:
         why="\n".join(why),
         hint="what the owner published is unchanged, and what is said of it is not: do not use it "
         "before whoever keeps the registry told you why",
-    )
-
-
-def _check_signature_file(
-    path: Path | None, pin: Pin, where: str, digest_of: Callable[[Path], str] | None
-) -> None:
-    record = pin.files.get(SIGNATURE_FILE)
-    if record is None:
-        if path is not None:
-            raise _bad_signature_file(where, "unexpected-file", "the release is not signed")
-    elif path is None:
-        raise _bad_signature_file(where, "missing-file", "is pinned, and absent")
-    elif (size_bytes := path.stat().st_size) != record.size_bytes:
-        why = f"has {size_bytes} bytes; {record.size_bytes} are pinned"
-        raise _bad_signature_file(where, "wrong-size", why)
-    elif (digest := (digest_of or digest_file)(path)) != record.digest:
-        why = f"its digest is {digest}; {record.digest} is pinned"
-        raise _bad_signature_file(where, "wrong-digest", why)
-
-
-def _bad_signature_file(where: str, code: str, why: str) -> ModpmError:
-    return ModpmError(
-        "a signature is not the one that is pinned",
-        code=code,
-        where=where,
-        why=f"{SIGNATURE_FILE}: {why}",
-        hint="run `modpm verify --repair`",
     )
 
 

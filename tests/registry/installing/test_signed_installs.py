@@ -197,7 +197,7 @@ def rewrite(path: Path, content: bytes) -> None:
     ("harm", "words"),
     [
         (lambda path: rewrite(path, path.read_bytes()[:-1] + b" "), "its digest is sha256:"),
-        (lambda path: rewrite(path, path.read_bytes()[:-1]), "are pinned"),
+        (lambda path: rewrite(path, path.read_bytes()[:-1]), "; the pin says "),
         (lambda path: path.unlink(), "is pinned, and absent"),
     ],
 )
