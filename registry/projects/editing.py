@@ -12,7 +12,7 @@ from modpm.core.formats.requirements import Requirement
 from modpm.core.system.durable import make_folders
 from modpm.core.system.whole_files import explained
 from modpm.registry.addresses import given_addresses
-from modpm.registry.projects.project import PROJECT_FILE
+from modpm.registry.projects.project import PROJECT_FILE, Wishes
 from modpm.registry.projects.toml_file import toml_string
 
 if TYPE_CHECKING:
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from tomlkit.items import Item
 
     from modpm.registry.addresses import Address, Registries
-    from modpm.registry.projects.project import Wishes
 
 _EMPTY = b"""\
 # The class modules that this project uses; `modpm install NAMESPACE/NAME` adds one.
@@ -63,11 +62,13 @@ class Edit(msgspec.Struct, frozen=True):
             _put(requirements, requirement)
         for requirement in self.remove:
             _take(requirements, requirement)
-        names = {address.name for address in wishes.registries}
+        registries: dict[str, Address] = {}
+        for address in (*wishes.registries, *self.registries):
+            registries.setdefault(address.name, address)
         return msgspec.structs.replace(
             wishes,
             requirements=tuple(requirements),
-            registries=(*wishes.registries, *(a for a in self.registries if a.name not in names)),
+            registries=tuple(registries.values()),
             namespaces={**wishes.namespaces, **self.namespaces},
             same_origin=wishes.same_origin if self.same_origin is None else self.same_origin,
         )
@@ -103,13 +104,8 @@ def edited(toml: bytes, edit: Edit) -> bytes:
 
 def _begun(edit: Edit) -> bytes:
     """Return a new `modpm.toml` as editing an empty one would, which waits for a library."""
-    requirements: list[str] = []
-    for requirement in edit.add:
-        _put(requirements, requirement)
-    named: dict[str, str] = {}
-    for registry in edit.registries:
-        named.setdefault(registry.name, registry.url)
-    listed = [f"    {toml_string(text)}," for text in requirements]
+    wishes = edit.applied(Wishes())
+    listed = [f"    {toml_string(text)}," for text in wishes.requirements]
     owners = [f"{space} = {toml_string(name)}" for space, name in sorted(edit.namespaces.items())]
     parts = [
         [
@@ -117,8 +113,8 @@ def _begun(edit: Edit) -> bytes:
             *(["same-origin = true"] if edit.same_origin else []),
         ],
         *(
-            ["[[registries]]", f"name = {toml_string(name)}", f"url = {toml_string(url)}"]
-            for name, url in named.items()
+            ["[[registries]]", f"name = {toml_string(one.name)}", f"url = {toml_string(one.url)}"]
+            for one in wishes.registries
         ),
         ["[namespaces]", *owners] if owners else [],
     ]
