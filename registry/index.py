@@ -232,7 +232,7 @@ class Skipped(NamedTuple):
     @property
     def version(self) -> Version | None:
         """Its version; None if it does not say one in canonical form."""
-        return None if self.text is None else _canonical_version(self.text)
+        return None if self.text is None else read_version(self.text)
 
 
 class IndexDocument(Record, frozen=True, kw_only=True):
@@ -442,7 +442,7 @@ def read_entry(raw: canonical_json.Json) -> Release | Skipped:
 
 
 def _release_problems(release: Release) -> Iterator[Problem]:
-    if _canonical_version(release.version) is None:
+    if read_version(release.version) is None:
         yield Problem("version", "is not a version in canonical form")
     for name in release.files:
         if name not in FILE_NAMES:
@@ -468,7 +468,7 @@ def _problems(
 
 
 def _version(entry: Release | Skipped) -> Version | None:
-    return entry.version if isinstance(entry, Skipped) else _canonical_version(entry.version)
+    return entry.version if isinstance(entry, Skipped) else read_version(entry.version)
 
 
 def _place(entry: Release | Skipped) -> tuple[bool, Version]:
@@ -478,7 +478,8 @@ def _place(entry: Release | Skipped) -> tuple[bool, Version]:
 
 
 @lru_cache(maxsize=65_536)
-def _canonical_version(text: str) -> Version | None:
+def read_version(text: str) -> Version | None:
+    """Return a version that is in canonical form; None for any other text."""
     try:
         version = Version(text if len(text) <= MAX_VERSION_LENGTH else "")
     except InvalidVersion:

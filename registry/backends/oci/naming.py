@@ -10,10 +10,10 @@ from __future__ import annotations
 import re
 
 from packaging.utils import canonicalize_version
-from packaging.version import InvalidVersion, Version
 
 from modpm.core.errors import ModpmError
-from modpm.core.formats.requirements import MAX_VERSION_LENGTH, Requirement
+from modpm.core.formats.requirements import Requirement
+from modpm.registry.index import read_version
 
 YANK_PREFIX = "_yank."
 
@@ -31,11 +31,7 @@ def tag_of_version(version: str) -> str:
 def version_of_tag(tag: str) -> str | None:
     """Return the version whose OCI tag it is; None for any other tag."""
     text = tag[1:].translate(_RESTORED) if tag.startswith("_") else tag
-    try:
-        version = str(Version(text if len(text) <= MAX_VERSION_LENGTH else ""))
-    except InvalidVersion:
-        return None
-    return version if tag_of_version(version) == tag else None
+    return text if read_version(text) is not None and tag_of_version(text) == tag else None
 
 
 def claim_key(version: str) -> str:
