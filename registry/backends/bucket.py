@@ -6,7 +6,6 @@ with the name of the user's key in them.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 from dataclasses import replace
@@ -30,7 +29,7 @@ from modpm.registry.backends import plain_http, retrying, streaming
 from modpm.registry.backends.layout import REGISTRY_FILE, registry_missing
 from modpm.registry.backends.refusals import network_failed, not_authorized
 from modpm.registry.backends.web import Request, Web
-from modpm.registry.storage.transfer import receive, truncated, wrong_digest
+from modpm.registry.storage.transfer import checked, receive
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -324,15 +323,6 @@ def _state(meta: ObjectMeta) -> UpdateVersion:
 
 def _checked_parts(source: Path, record: FileRecord) -> Iterator[bytes]:
     """Give the bytes of a file; whoever takes them learns before the end if they are others."""
-    hashed, n_left = hashlib.sha256(), record.size_bytes
     with source.open("rb") as file:
-        while n_left > 0:
-            part = file.read(min(PART_BYTES, n_left))
-            if not part:
-                raise truncated(record.size_bytes - n_left, record, str(source))
-            hashed.update(part)
-            n_left -= len(part)
-            digest = f"sha256:{hashed.hexdigest()}"
-            if n_left == 0 and digest != record.digest:
-                raise wrong_digest(digest, record, str(source))
-            yield part
+        block = memoryview(bytearray(PART_BYTES))  # not of the thread: any may take the next part
+        yield from map(bytes, checked(file, record, str(source), block))

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, BinaryIO
 from modpm.core.errors import ModpmError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from modpm.core.formats.manifest import FileRecord
@@ -48,7 +49,7 @@ def transfer(source: BinaryIO, target: Path, record: FileRecord, where: str) -> 
     """
     try:
         with target.open("xb") as file:
-            _copy(source, file, record, where)
+            file.writelines(checked(source, record, where, block_of_thread()))
             file.flush()
             os.fsync(file.fileno())
     except BaseException:
@@ -62,9 +63,7 @@ def receive(source: BinaryIO, record: FileRecord, where: str) -> bytes:
     Raises:
         ModpmError: `truncated`, or `wrong-digest`.
     """
-    content = io.BytesIO()
-    _copy(source, content, record, where)
-    return content.getvalue()
+    return b"".join(map(bytes, checked(source, record, where, block_of_thread())))
 
 
 def truncated(n_bytes: int, record: FileRecord, where: str, cause: str | None = None) -> ModpmError:
@@ -96,16 +95,26 @@ def wrong_digest(
     )
 
 
-def _copy(source: BinaryIO, target: BinaryIO, record: FileRecord, where: str) -> None:
-    hashed, n_left = hashlib.sha256(), record.size_bytes
-    block = block_of_thread()
+def checked(
+    source: BinaryIO, record: FileRecord, where: str, block: memoryview
+) -> Iterator[memoryview]:
+    """Give the bytes of a stream in parts, the last only if they are what the record says.
+
+    Each is in the block, and stays as it is until the next is taken.
+
+    Raises:
+        ModpmError: `truncated`, or `wrong-digest`.
+    """
+    hashed, n_left, n_bytes = hashlib.sha256(), record.size_bytes, 0
     while n_left > 0 and (n_bytes := read_into(source, block[:n_left])) > 0:
         hashed.update(block[:n_bytes])
-        target.write(block[:n_bytes])
         n_left -= n_bytes
+        if n_left > 0:
+            yield block[:n_bytes]
     if n_left > 0:
         raise truncated(record.size_bytes - n_left, record, where)
-    is_longer = read_into(source, block[:1]) > 0
+    is_longer = read_into(source, memoryview(bytearray(1))) > 0
     digest = f"sha256:{hashed.hexdigest()}"
     if is_longer or digest != record.digest:
         raise wrong_digest(digest, record, where, is_longer=is_longer)
+    yield block[:n_bytes]
