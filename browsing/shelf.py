@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from pathlib import Path
 
+    from modpm.registry.backends.protocol import ReleaseFile
+
 
 class Shelf(Protocol):
     """The part of a registry's backend that pages are made of; see `Backend`."""
@@ -30,7 +32,7 @@ class Shelf(Protocol):
     def index(self, module: ModuleName) -> Index | None:
         """Return what is listed for a name; None if nothing is."""
 
-    def open_file(self, module: ModuleName, version: str, file: str) -> BinaryIO:
+    def open_file(self, file: ReleaseFile) -> BinaryIO:
         """Open a file of a release."""
 
 
@@ -76,13 +78,13 @@ class Folders:
         """Return what is listed for a name; None if nothing is."""
         return self._indexes.get(module)
 
-    def open_file(self, module: ModuleName, version: str, file: str) -> BinaryIO:
+    def open_file(self, file: ReleaseFile) -> BinaryIO:
         """Open a file of a release.
 
         Raises:
             ModpmError: `unreadable-file`.
         """
-        path = self._folders[str(module), version] / file
+        path = self._folders[str(file.module), file.version] / file.name
         try:
             return path.open("rb")
         except OSError as error:

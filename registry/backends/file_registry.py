@@ -43,6 +43,7 @@ if TYPE_CHECKING:
 
     from modpm.core.formats import canonical_json
     from modpm.core.formats.names import ModuleName
+    from modpm.registry.backends.protocol import ReleaseFile
 
 _NAMES_IN_SHARD = 2000
 """Of those that are made anew: more names make more shards."""
@@ -104,25 +105,17 @@ class FileRegistry(ABC):
         """Return None: there are no commits."""
         return None
 
-    def open_file(
-        self,
-        module: ModuleName,
-        version: str,
-        file: str,
-        *,
-        offset: int = 0,
-        revision: str | None = None,  # noqa: ARG002 -- Backend's
-    ) -> BinaryIO:
+    def open_file(self, file: ReleaseFile, offset: int = 0) -> BinaryIO:
         """Open a file of a release to read its bytes."""
-        in_folder = layout.release_path(module, version, file)
+        in_folder = layout.release_path(file.module, file.version, file.name)
         # All files are at one of two places: in the folder of the release, or by their digests.
         for is_by_digest in (self._is_by_digest, not self._is_by_digest):
-            path = self._path_by_digest(module, version, file) if is_by_digest else in_folder
+            path = self._path_by_digest(file) if is_by_digest else in_folder
             opened = None if path is None else self._open(path, offset)
             if opened is not None:
                 self._is_by_digest = is_by_digest
                 return opened
-        raise layout.missing_file(module, version, self._where(in_folder))
+        raise layout.missing_file(file.module, file.version, self._where(in_folder))
 
     def change(self, module: ModuleName, change: Callable[[Index], Index]) -> Index:
         """Change what is listed for a name; once more, on its new state, if it has changed."""
@@ -172,11 +165,11 @@ class FileRegistry(ABC):
     def _parsed(self, data: bytes, module: ModuleName) -> Index:
         return Index.from_bytes(data, module, self._where(layout.index_path(module)))
 
-    def _path_by_digest(self, module: ModuleName, version: str, file: str) -> str | None:
+    def _path_by_digest(self, file: ReleaseFile) -> str | None:
         """Return where a file is by its digest; the index is read where that is not known yet."""
-        release = release_in(self._indexes.get(module), version)
-        release = release or release_in(self.index(module), version)
-        record = None if release is None else release.all_files.get(file)
+        release = release_in(self._indexes.get(file.module), file.version)
+        release = release or release_in(self.index(file.module), file.version)
+        record = None if release is None else release.all_files.get(file.name)
         return None if record is None else layout.content_path(record.digest)
 
     def _update_index(self, module: ModuleName, change: Callable[[Index | None], Index]) -> Index:

@@ -32,6 +32,21 @@ class Published(NamedTuple):
     signer: str | None = None
 
 
+class ReleaseFile(NamedTuple):
+    """A file of a release.
+
+    Attributes:
+        version: The version, in canonical form.
+        name: The name of the file.
+        revision: What `Backend.revision` returned when the release was locked.
+    """
+
+    module: ModuleName
+    version: str
+    name: str
+    revision: str | None = None
+
+
 class Backend(Protocol):
     """The code for one kind of registry.
 
@@ -70,23 +85,12 @@ class Backend(Protocol):
             ModpmError: `registry-missing`, `missing-file`.
         """
 
-    def open_file(
-        self,
-        module: ModuleName,
-        version: str,
-        file: str,
-        *,
-        offset: int = 0,
-        revision: str | None = None,
-    ) -> BinaryIO:
+    def open_file(self, file: ReleaseFile, offset: int = 0) -> BinaryIO:
         """Open a file of a release to read its bytes.
 
         Args:
-            module: The module.
-            version: The version, in canonical form.
-            file: The name of the file.
+            file: The file.
             offset: The first byte wanted; those before it are not sent.
-            revision: What `revision` returned when the release was locked.
 
         Raises:
             ModpmError: `missing-file`, `not-a-regular-file` or `registry-missing`; what the

@@ -12,6 +12,7 @@ from modpm.core.formats.manifest import MANIFEST_FILE
 from modpm.core.formats.names import ModuleName
 from modpm.core.formats.requirements import Requirement
 from modpm.core.system.whole_files import explained
+from modpm.registry.backends.protocol import ReleaseFile
 from modpm.registry.catalogue import Listing, RegistryCatalogue
 from modpm.registry.pins.pinning import yanked_reasons
 from modpm.registry.projects.lockfile import Lockfile
@@ -129,7 +130,7 @@ def _listed(requirement: Requirement, listing: Listing) -> Information:
 class HasFiles(Protocol):
     """Where files of releases are: the part of a backend that is needed to read one."""
 
-    def open_file(self, module: ModuleName, version: str, file: str) -> BinaryIO:
+    def open_file(self, file: ReleaseFile) -> BinaryIO:
         """As `Backend.open_file`."""
 
 
@@ -152,5 +153,5 @@ def listed_file(
         ModpmError: `wrong-digest` or `truncated`.
     """
     where = f"{file} of {module} {release.version}"
-    with backend.open_file(module, release.version, file) as source:
+    with backend.open_file(ReleaseFile(module, release.version, file)) as source:
         return receive(source, release.all_files[file], where), where

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, BinaryIO, NamedTuple, TypeAlias
 from modpm.core.errors import ModpmError
 from modpm.core.system.threads import N_THREADS, N_THREADS_OF_COPYING, in_threads
 from modpm.registry.backends.opening import is_remote
+from modpm.registry.backends.protocol import ReleaseFile
 from modpm.registry.installing.verification import verify_stored
 from modpm.registry.storage.store import Store
 
@@ -168,9 +169,7 @@ class _Registries:
         backend = self._backend(address)
         # A commit is one of the registry that the module was locked from.
         revision = pin.revision if address == pin.registry else None
-        return backend.open_file(
-            pin.module, pin.version, file.name, offset=offset, revision=revision
-        )
+        return backend.open_file(ReleaseFile(pin.module, pin.version, file.name, revision), offset)
 
     def _backend(self, address: Address) -> Backend:
         with self._lock:

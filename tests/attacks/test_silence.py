@@ -21,6 +21,7 @@ from modpm.core.system import waiting
 from modpm.core.system.threads import in_threads
 from modpm.registry.backends import retrying, streaming
 from modpm.registry.backends.opening import open_backend
+from modpm.registry.backends.protocol import ReleaseFile
 from modpm.registry.installing.installation import install, sync
 from modpm.registry.publication.publishing import publish
 
@@ -116,7 +117,7 @@ def test_a_file_that_comes_too_slowly_is_cut(repository: Path, tmp_path: Path) -
     publish([repository / "specs" / "vectors" / "distribution" / "digits-7"], tmp_path / "r")
     with listening(HEADERS, b"x") as server:
         registry = open_backend(f"http://127.0.0.1:{server.port}")
-        file = registry.open_file(SEVEN, "1.0.0", "manifest.json")
+        file = registry.open_file(ReleaseFile(SEVEN, "1.0.0", "manifest.json"))
         with file, pytest.raises(ModpmError) as caught:
             file.read()
     assert caught.value.code == "truncated"
@@ -233,7 +234,7 @@ def test_a_file_that_is_waited_for_is_said(monkeypatch: pytest.MonkeyPatch) -> N
     with listening(HEADERS) as server:
         url = f"http://127.0.0.1:{server.port}"
         waiting.listen(told.append)
-        file = open_backend(url).open_file(SEVEN, "1.0.0", "manifest.json")
+        file = open_backend(url).open_file(ReleaseFile(SEVEN, "1.0.0", "manifest.json"))
         with file, pytest.raises(ModpmError):
             file.read()
     assert told == [f"waiting for {url}/digits/7/1.0.0/manifest.json"]

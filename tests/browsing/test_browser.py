@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 
     from modpm.core.formats.manifest import Manifest
     from modpm.core.formats.names import ModuleName
+    from modpm.registry.backends.protocol import ReleaseFile
     from modpm.registry.index import Index
 
 REQUIRED = "MODPM_REQUIRE_SERVERS"
@@ -356,8 +357,8 @@ class Many:
     def index(self, module: ModuleName) -> Index | None:
         raise ModpmError(f"{module}", code="unknown-module")
 
-    def open_file(self, module: ModuleName, version: str, file: str) -> BinaryIO:
-        raise ModpmError(f"{module} {version} {file}", code="unknown-module")
+    def open_file(self, file: ReleaseFile) -> BinaryIO:
+        raise ModpmError(str(file), code="unknown-module")
 
 
 def test_ten_thousand_modules_are_looked_through_page_by_page(

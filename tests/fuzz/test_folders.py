@@ -13,6 +13,7 @@ from modpm.core.errors import ModpmError
 from modpm.core.formats.distribution import verify_distribution
 from modpm.core.formats.names import ModuleName
 from modpm.registry.backends.directory import DirectoryRegistry
+from modpm.registry.backends.protocol import ReleaseFile
 from modpm.registry.publication.publishing import publish
 
 if TYPE_CHECKING:
@@ -84,7 +85,10 @@ def test_a_registry_gives_regular_files_only(
     replace(registry / "digits" / "7" / "1.0.0" / file)
     backend = DirectoryRegistry(registry)
 
-    assert code_of(lambda: backend.open_file(SEVEN, "1.0.0", file)) == "not-a-regular-file"
+    assert (
+        code_of(lambda: backend.open_file(ReleaseFile(SEVEN, "1.0.0", file)))
+        == "not-a-regular-file"
+    )
 
 
 @linked

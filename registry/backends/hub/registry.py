@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from modpm.core.formats.distribution import Distribution
-    from modpm.registry.backends.protocol import Published
+    from modpm.registry.backends.protocol import Published, ReleaseFile
 
 
 class HubRegistry:
@@ -88,17 +88,10 @@ class HubRegistry:
             raise self._moved(repository.id, version, found.commit)
         return found.commit
 
-    def open_file(
-        self,
-        module: ModuleName,
-        version: str,
-        file: str,
-        *,
-        offset: int = 0,
-        revision: str | None = None,
-    ) -> BinaryIO:
+    def open_file(self, file: ReleaseFile, offset: int = 0) -> BinaryIO:
         """Open a file of a release to read its bytes, by the commit where one was locked."""
-        return self._required(module).open(file, revision or tag_of(version), offset)
+        revision = file.revision or tag_of(file.version)
+        return self._required(file.module).open(file.name, revision, offset)
 
     def publish(self, distributions: Sequence[Distribution]) -> list[Published]:
         """Publish distributions that have been verified, one repository after the other.

@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from modpm.core.formats.distribution import Distribution
-    from modpm.registry.backends.protocol import Published
+    from modpm.registry.backends.protocol import Published, ReleaseFile
     from modpm.registry.backends.shards import Shard
 
 YANK_ANNOTATION = "modpm.yanked"
@@ -106,21 +106,14 @@ class OciRegistry:
         """Return the digest of the OCI manifest."""
         return self._artifact_of(module, version, None).digest
 
-    def open_file(
-        self,
-        module: ModuleName,
-        version: str,
-        file: str,
-        *,
-        offset: int = 0,
-        revision: str | None = None,
-    ) -> BinaryIO:
+    def open_file(self, file: ReleaseFile, offset: int = 0) -> BinaryIO:
         """Open a file of a release to read its bytes."""
-        record = self._artifact_of(module, version, revision).release.all_files.get(file)
+        module, version, name, revision = file
+        record = self._artifact_of(module, version, revision).release.all_files.get(name)
         repository = self._repository(module)
         opened = repository.open_blob(record.digest, offset) if record is not None else None
         if opened is None:
-            raise self._lost(module, version, f"`{file[:100]}` is not there")
+            raise self._lost(module, version, f"`{name[:100]}` is not there")
         return opened
 
     def publish(self, distributions: Sequence[Distribution]) -> list[Published]:

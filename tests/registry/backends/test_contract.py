@@ -17,6 +17,7 @@ from tests.registry.backends.contenders import publish_at_once, tag_at_once
 
 from modpm.core.errors import ModpmError
 from modpm.core.formats.names import ModuleName
+from modpm.registry.backends.protocol import ReleaseFile
 from modpm.registry.backends.shards import Entry
 from modpm.registry.discovery.local_catalogue import Query, consult
 from modpm.registry.index import CompositionRelease, ModuleRelease
@@ -56,7 +57,7 @@ def versions(backend: Backend, module: ModuleName = CAT) -> list[str]:
 
 def content(backend: Backend, file: str, *, offset: int = 0, version: str = "1.0.0") -> bytes:
     revision = backend.revision(CAT, version)
-    with backend.open_file(CAT, version, file, offset=offset, revision=revision) as opened:
+    with backend.open_file(ReleaseFile(CAT, version, file, revision), offset) as opened:
         return opened.read()
 
 
@@ -117,7 +118,7 @@ def test_every_file_can_be_fetched(kind: Kind, make_distribution: MakeDistributi
     reader = kind.again()
 
     for name, record in release_of(reader).all_files.items():
-        with reader.open_file(CAT, "1.0.0", name) as file:
+        with reader.open_file(ReleaseFile(CAT, "1.0.0", name)) as file:
             assert receive(file, record, name) == (cat.folder / name).read_bytes()
 
 
@@ -169,7 +170,7 @@ def test_a_file_is_read_in_pieces(kind: Kind, make_distribution: MakeDistributio
     cat = make_distribution("digits/cat")
     kind.writer().publish([cat])
     pieces = []
-    with kind.again().open_file(CAT, "1.0.0", "module.safetensors") as file:
+    with kind.again().open_file(ReleaseFile(CAT, "1.0.0", "module.safetensors")) as file:
         while piece := file.read(1000):
             assert len(piece) <= 1000
             pieces.append(piece)
@@ -196,7 +197,7 @@ def test_a_composition_is_listed_and_fetched_as_class_modules_are(
     revision = reader.revision(PETS, "1.0.0")
     assert set(release.all_files) == {"manifest.json", "README.md", "LICENSE"}
     for name, record in release.all_files.items():
-        with reader.open_file(PETS, "1.0.0", name, revision=revision) as file:
+        with reader.open_file(ReleaseFile(PETS, "1.0.0", name, revision)) as file:
             assert receive(file, record, name) == (pets.folder / name).read_bytes()
 
 
@@ -269,7 +270,10 @@ def test_a_missing_file_is_an_error(
 ) -> None:
     kind.writer().publish([make_distribution("digits/cat")])
 
-    assert code_of(partial(kind.again().open_file, module, version, file)) == "missing-file"
+    assert (
+        code_of(partial(kind.again().open_file, ReleaseFile(module, version, file)))
+        == "missing-file"
+    )
 
 
 @pytest.mark.parametrize(
@@ -458,7 +462,7 @@ def test_of_16_processes_that_publish_one_version_one_wins(
     release = release_of(reader)
     assert release.digest == winner.digest
     for name, record in release.all_files.items():
-        with reader.open_file(CAT, "1.0.0", name) as file:
+        with reader.open_file(ReleaseFile(CAT, "1.0.0", name)) as file:
             receive(file, record, name)
 
 

@@ -11,6 +11,7 @@ from modpm.core.errors import ModpmError
 from modpm.core.formats.digest import digest_bytes
 from modpm.core.formats.names import ModuleName
 from modpm.registry.backends.directory import DirectoryRegistry
+from modpm.registry.backends.protocol import ReleaseFile
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -48,7 +49,7 @@ def test_what_is_published_is_listed_and_can_be_fetched(
     (release,) = index_of(registry).releases
     assert release.digest == cat.digest
     for name, record in release.all_files.items():
-        with reader.open_file(CAT, "1.0.0", name) as file:
+        with reader.open_file(ReleaseFile(CAT, "1.0.0", name)) as file:
             assert digest_bytes(file.read()) == record.digest
 
 
@@ -81,7 +82,7 @@ def test_a_missing_name_is_none_and_a_missing_file_an_error(
 
     assert DirectoryRegistry(registry).index(ModuleName("digits", "dog")) is None
     with pytest.raises(ModpmError) as caught:
-        DirectoryRegistry(registry).open_file(CAT, "9.9", "manifest.json")
+        DirectoryRegistry(registry).open_file(ReleaseFile(CAT, "9.9", "manifest.json"))
     assert caught.value.code == "missing-file"
 
 
@@ -227,7 +228,7 @@ def test_reading_what_is_not_a_registry_is_an_error(registry: Path, what: str, c
     for read in (
         partial(reader.index, CAT),
         reader.names,
-        partial(reader.open_file, CAT, "1.0.0", "manifest.json"),
+        partial(reader.open_file, ReleaseFile(CAT, "1.0.0", "manifest.json")),
     ):
         with pytest.raises(ModpmError) as caught:
             read()
@@ -264,7 +265,7 @@ def test_links_in_a_registry_are_not_followed(
         path.symlink_to(tmp_path / "secret")
 
     with pytest.raises(ModpmError) as caught:
-        DirectoryRegistry(registry).open_file(CAT, "1.0.0", "README.md")
+        DirectoryRegistry(registry).open_file(ReleaseFile(CAT, "1.0.0", "README.md"))
     assert caught.value.code == "not-a-regular-file"
     with pytest.raises(ModpmError):
         DirectoryRegistry(registry).index(CAT)
@@ -280,7 +281,7 @@ def test_a_pipe_in_a_registry_does_not_hang(
     os.mkfifo(path)
 
     with pytest.raises(ModpmError) as caught:
-        DirectoryRegistry(registry).open_file(CAT, "1.0.0", "README.md")
+        DirectoryRegistry(registry).open_file(ReleaseFile(CAT, "1.0.0", "README.md"))
     assert caught.value.code == "not-a-regular-file"
 
 

@@ -12,6 +12,7 @@ from tests.registry.backends.servers.ports import free_ports
 from modpm.core.errors import ModpmError
 from modpm.core.formats.names import ModuleName
 from modpm.registry.backends import retrying
+from modpm.registry.backends.protocol import ReleaseFile
 from modpm.registry.storage.transfer import receive
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ def reader(served: Kind, proxy: FaultyProxy, cat: Distribution) -> Backend:
 
 
 def read(reader: Backend, cat: Distribution) -> bytes:
-    with reader.open_file(CAT, "1.0.0", FILE, revision=reader.revision(CAT, "1.0.0")) as file:
+    with reader.open_file(ReleaseFile(CAT, "1.0.0", FILE, reader.revision(CAT, "1.0.0"))) as file:
         return receive(file, cat.manifest.files[FILE], FILE)
 
 
@@ -142,7 +143,7 @@ def test_a_file_that_was_cut_is_continued(
     revision = reader.revision(CAT, "1.0.0")
     proxy.inflict(Fault("cut", n_times=1, size_bytes=size_bytes))
     arrived = b""
-    with reader.open_file(CAT, "1.0.0", FILE, revision=revision) as file:
+    with reader.open_file(ReleaseFile(CAT, "1.0.0", FILE, revision)) as file:
         try:
             while byte := file.read(1):
                 arrived += byte
@@ -150,7 +151,7 @@ def test_a_file_that_was_cut_is_continued(
             assert error.code == "truncated"  # noqa: PT017 - or it just ends
     assert len(arrived) < size_bytes
 
-    with reader.open_file(CAT, "1.0.0", FILE, offset=len(arrived), revision=revision) as file:
+    with reader.open_file(ReleaseFile(CAT, "1.0.0", FILE, revision), len(arrived)) as file:
         assert arrived + file.read() == (cat.folder / FILE).read_bytes()
 
 

@@ -17,6 +17,7 @@ import pytest
 from tests.registry.command_server import CommandServer
 from tests.registry.outcomes import present_and_whole
 
+from modpm.registry.backends.protocol import ReleaseFile
 from modpm.registry.installing.installation import install
 from modpm.registry.installing.verification import verify
 from modpm.registry.publication.publishing import publish
@@ -212,7 +213,7 @@ def whole_releases(kind: Kind) -> set[tuple[str, str]]:
         assert index is not None
         for release in index.releases:
             for file, record in release.all_files.items():
-                with backend.open_file(name, release.version, file) as stream:
+                with backend.open_file(ReleaseFile(name, release.version, file)) as stream:
                     receive(stream, record, file)
             found.add((str(name), release.version))
     return found

@@ -18,6 +18,7 @@ from modpm.registry.backends import retrying
 from modpm.registry.backends.bucket import PART_BYTES, Bucket
 from modpm.registry.backends.directory import DirectoryRegistry
 from modpm.registry.backends.object_store import ObjectStoreRegistry
+from modpm.registry.backends.protocol import ReleaseFile
 from modpm.registry.backends.static import StaticRegistry
 
 if TYPE_CHECKING:
@@ -267,7 +268,7 @@ def check_reads(backend: DirectoryRegistry | StaticRegistry, expected: list[Dist
         for path in distribution.folder.iterdir():
             module = ModuleName.parse(distribution.manifest.name)
             for offset in (0, 7):
-                with backend.open_file(module, "1.0.0", path.name, offset=offset) as file:
+                with backend.open_file(ReleaseFile(module, "1.0.0", path.name), offset) as file:
                     assert file.read() == path.read_bytes()[offset:]
 
 
@@ -311,5 +312,5 @@ def test_a_copy_of_a_folder_in_a_bucket_is_a_registry(
 
     for distribution in (cat, dog):
         module = ModuleName.parse(distribution.manifest.name)
-        with store.again().open_file(module, "1.0.0", "manifest.json") as file:
+        with store.again().open_file(ReleaseFile(module, "1.0.0", "manifest.json")) as file:
             assert file.read() == (distribution.folder / "manifest.json").read_bytes()

@@ -23,6 +23,7 @@ from modpm.core.formats.names import ModuleName
 from modpm.registry.backends.oci import claims, naming
 from modpm.registry.backends.oci.modelpack import unpack
 from modpm.registry.backends.oci.registry import OciRegistry
+from modpm.registry.backends.protocol import ReleaseFile
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -273,7 +274,9 @@ def test_a_release_whose_layers_are_others_is_skipped_and_hides_no_other(
     assert index.tags == {"stable": "1.0.0"}
     assert code_of(lambda: index.find("1.0.0")) == "skipped-release"
     assert code_of(lambda: registry.publish([cat])) == "invalid-index"
-    assert code_of(lambda: registry.open_file(CAT, "1.0.0", "LICENSE")) == "invalid-index"
+    assert (
+        code_of(lambda: registry.open_file(ReleaseFile(CAT, "1.0.0", "LICENSE"))) == "invalid-index"
+    )
 
 
 def test_a_newer_release_is_skipped_as_such_and_a_strange_yank_is_of_one_release(
@@ -348,7 +351,7 @@ def test_a_locked_revision_is_read_when_the_owner_moves_the_version(
     repository = repository_of(registry)
     repository.put_manifest("1.0.0", repository.manifest("1.1.0") or b"")
 
-    with registry.open_file(CAT, "1.0.0", "manifest.json", revision=revision) as file:
+    with registry.open_file(ReleaseFile(CAT, "1.0.0", "manifest.json", revision)) as file:
         assert digest_bytes(file.read()) == old.digest
     assert [release.version for release in index_of(registry).releases] == ["1.1.0"]
 
@@ -358,7 +361,7 @@ def test_a_revision_that_is_not_there_is_a_missing_file(
     registry: OciRegistry, cat: Distribution, revision: str
 ) -> None:
     registry.publish([cat])
-    work = partial(registry.open_file, CAT, "1.0.0", "LICENSE", revision=revision)
+    work = partial(registry.open_file, ReleaseFile(CAT, "1.0.0", "LICENSE", revision))
 
     assert code_of(work) == "missing-file"
 

@@ -24,6 +24,7 @@ from modpm.core.formats import canonical_json
 from modpm.core.formats.names import ModuleName
 from modpm.registry.backends.directory import DirectoryRegistry
 from modpm.registry.backends.opening import locate
+from modpm.registry.backends.protocol import ReleaseFile
 from modpm.registry.backends.static import StaticRegistry
 from modpm.registry.backends.web import Web
 from modpm.registry.installing.installation import install
@@ -129,7 +130,7 @@ def test_a_server_without_ranges_is_read_from_any_byte(
     whole = (cat.folder / "module.safetensors").read_bytes()
 
     for offset in (0, 1, len(whole) - 1, len(whole)):
-        with reader.open_file(CAT, "1.0.0", "module.safetensors", offset=offset) as file:
+        with reader.open_file(ReleaseFile(CAT, "1.0.0", "module.safetensors"), offset) as file:
             assert file.read() == whole[offset:]
 
 

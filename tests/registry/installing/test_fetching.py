@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from tests.registry.conftest import MakeDistribution
 
     from modpm.core.formats.distribution import Distribution
-    from modpm.registry.backends.protocol import Backend
+    from modpm.registry.backends.protocol import Backend, ReleaseFile
 
 NAMES = [f"digits/{name}" for name in ("one", "two", "three")]
 
@@ -196,10 +196,10 @@ def test_files_arrive_at_once_and_are_counted(
     first = iter(range(N_THREADS_OF_COPYING))
     original = DirectoryRegistry.open_file
 
-    def open_file(self: DirectoryRegistry, *arguments: str, **options: object) -> BinaryIO:
+    def open_file(self: DirectoryRegistry, file: ReleaseFile, offset: int = 0) -> BinaryIO:
         if next(first, None) is not None:
             together.wait(timeout=30)
-        return original(self, *arguments, **options)  # type: ignore[arg-type]  # passed on as it came
+        return original(self, file, offset)
 
     monkeypatch.setattr(DirectoryRegistry, "open_file", open_file)
     told: list[tuple[int, int]] = []

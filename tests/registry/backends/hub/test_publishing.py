@@ -15,6 +15,7 @@ from modpm.core.errors import ModpmError
 from modpm.core.formats.distribution import write_distribution
 from modpm.core.formats.names import ModuleName
 from modpm.registry.backends.hub.registry import HubRegistry
+from modpm.registry.backends.protocol import ReleaseFile
 from modpm.registry.backends.retrying import ServerFault
 from modpm.registry.backends.web import Request, Web
 from modpm.registry.publication.changing import yank
@@ -55,7 +56,9 @@ def is_whole(hub: HubServer, cat: Distribution) -> bool:
     (release,) = index.releases
     assert release.digest == cat.digest
     for name, record in release.all_files.items():
-        with acme().open_file(CAT, "1.0.0", name, revision=acme().revision(CAT, "1.0.0")) as file:
+        with acme().open_file(
+            ReleaseFile(CAT, "1.0.0", name, acme().revision(CAT, "1.0.0"))
+        ) as file:
             receive(file, record, name)
     held = of_cat(hub)
     expected = {".gitattributes", "index.json", *release.all_files}
@@ -109,7 +112,7 @@ def test_what_the_newest_release_does_not_have_leaves_main(
     acme().publish([make_distribution("digits/cat", "1.1.0")])
 
     assert "signature.json" not in of_cat(hub).main
-    with acme().open_file(CAT, "1.0.0", "signature.json") as file:
+    with acme().open_file(ReleaseFile(CAT, "1.0.0", "signature.json")) as file:
         assert file.read() == signature
 
 
@@ -123,7 +126,7 @@ def test_the_card_on_main_is_that_of_the_module_whatever_the_release_has(
     assert {"modpm", "modpm-namespace:digits", "modpm-class:7", "image-classification"} <= set(
         tags_of(card)
     )
-    with acme().open_file(CAT, "1.0.0", "README.md") as file:
+    with acme().open_file(ReleaseFile(CAT, "1.0.0", "README.md")) as file:
         assert file.read() == (cat.folder / "README.md").read_bytes()
 
 
@@ -227,7 +230,7 @@ def test_a_name_that_the_hub_does_not_allow_is_refused(
     assert caught.value.code == "invalid-name"
     assert acme().index(ModuleName.parse(name)) is None
     with pytest.raises(ModpmError) as caught:
-        acme().open_file(ModuleName.parse(name), "1.0.0", "manifest.json")
+        acme().open_file(ReleaseFile(ModuleName.parse(name), "1.0.0", "manifest.json"))
     assert caught.value.code == "missing-file"
     assert hub.requests == []
 
@@ -274,7 +277,7 @@ def test_a_moved_tag_is_refused_and_what_was_locked_is_kept(
     assert caught.value.code == "release-changed"
     assert moved_to in str(caught.value)
 
-    with acme().open_file(CAT, "1.0.0", "module.safetensors", revision=locked) as file:
+    with acme().open_file(ReleaseFile(CAT, "1.0.0", "module.safetensors", locked)) as file:
         assert file.read() != b"other tensors"
 
 
@@ -316,7 +319,7 @@ def test_a_moved_tag_of_a_composition_is_refused(
 
     assert caught.value.code == "release-changed"
     assert moved_to in str(caught.value)
-    with acme().open_file(PETS, "1.0.0", "manifest.json", revision=locked) as file:
+    with acme().open_file(ReleaseFile(PETS, "1.0.0", "manifest.json", locked)) as file:
         assert file.read() != b"{}"
 
 

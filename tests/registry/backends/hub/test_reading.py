@@ -18,6 +18,7 @@ from modpm.registry.backends import retrying
 from modpm.registry.backends.hub.naming import module_of, repository_of
 from modpm.registry.backends.hub.registry import HubRegistry
 from modpm.registry.backends.opening import open_backend
+from modpm.registry.backends.protocol import ReleaseFile
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,7 +33,7 @@ READS: dict[str, Callable[[HubRegistry], object]] = {
     "names": lambda registry: registry.names(),
     "catalogue": lambda registry: registry.catalogue(None, {}),
     "revision": lambda registry: registry.revision(CAT, "1.0.0"),
-    "file": lambda registry: registry.open_file(CAT, "1.0.0", "manifest.json"),
+    "file": lambda registry: registry.open_file(ReleaseFile(CAT, "1.0.0", "manifest.json")),
 }
 each_read = pytest.mark.parametrize("read", READS.values(), ids=READS)
 
@@ -238,7 +239,7 @@ def test_the_whole_of_a_file_is_cut_where_the_range_was_not_heard(
     whole = (cat.folder / "manifest.json").read_bytes()
     hub.nonsense["/acme/digits.cat/resolve/v1.0.0/manifest.json"] = whole
 
-    with acme().open_file(CAT, "1.0.0", "manifest.json", offset=1000) as file:
+    with acme().open_file(ReleaseFile(CAT, "1.0.0", "manifest.json"), 1000) as file:
         assert file.read() == whole[1000:]
 
 
@@ -248,6 +249,6 @@ def test_a_lock_with_a_commit_that_is_gone_is_explained(
     acme().publish([make_distribution("digits/cat")])
     assert hub.repositories
     with pytest.raises(ModpmError) as caught:
-        acme().open_file(CAT, "1.0.0", "manifest.json", revision="0" * 40)
+        acme().open_file(ReleaseFile(CAT, "1.0.0", "manifest.json", "0" * 40))
     assert caught.value.code == "missing-file"
     assert "commit" in str(caught.value.why)
