@@ -153,7 +153,7 @@ class Listing:
             last = max(1, -(-n // PAGE_SIZE))
             number = number if n == MAX_COUNTED else min(number, last)
             offset = (max(1, number) - 1) * PAGE_SIZE
-            found = self._catalogue.page(query, order, PAGE_SIZE, offset)
+            found = self._catalogue.find(query, order, PAGE_SIZE, offset)
         return Page(_rows(found), n, max(1, number))
 
     def rows(self) -> list[Row]:
@@ -193,7 +193,7 @@ class Listing:
         """
         with self._lock:
             query = Query(origin=digest)
-            found = list(self._catalogue.page(query, "name", MAX_OF_AN_ORIGIN))
+            found = list(self._catalogue.find(query, "name", MAX_OF_AN_ORIGIN))
             n = self._catalogue.count(query, MAX_COUNTED)
             compositions: dict[ModuleName, Entry] = {}
             for name in found:

@@ -127,12 +127,10 @@ class LocalCatalogue:
                     self._learn(shard)
         return [shard.problem for shard in shards if shard.problem is not None]
 
-    def find(self, query: Query) -> dict[ModuleName, Entry]:
-        """Return the modules that meet a query, sorted by name."""
-        return self.page(query, "name", -1)
-
-    def page(self, query: Query, order: Order, n: int, offset: int = 0) -> dict[ModuleName, Entry]:
-        """Return some of the modules that meet a query.
+    def find(
+        self, query: Query, order: Order = "name", n: int = -1, offset: int = 0
+    ) -> dict[ModuleName, Entry]:
+        """Return the modules that meet a query, or some of them.
 
         Args:
             query: What they meet.

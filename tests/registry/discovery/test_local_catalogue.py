@@ -278,7 +278,7 @@ def test_modules_come_in_the_order_that_is_asked_for_by_pages(order: Order, foun
     local, _ = in_memory(MEASURED)
 
     for n in (1, 3, 4):
-        pages = [local.page(Query(), order, n, offset) for offset in range(0, 4, n)]
+        pages = [local.find(Query(), order, n, offset) for offset in range(0, 4, n)]
         assert [name.name for page in pages for name in page] == found.split()
 
 
