@@ -28,9 +28,9 @@ dry_run_option = click.option(
 
 def _allow_http(ctx: click.Context, _param: click.Parameter, is_allowed: bool) -> None:
     if is_allowed:
-        from modpm.registry.backends.plain_http import allowed_everywhere  # noqa: PLC0415 -- rarely needed
+        from modpm.registry.permissions import PLAIN_HTTP  # noqa: PLC0415 -- rarely needed
 
-        ctx.with_resource(allowed_everywhere())
+        ctx.with_resource(PLAIN_HTTP.given())
 
 
 def numbers(
@@ -66,9 +66,9 @@ allow_http_option = click.option(
 
 def _accept_rollback(ctx: click.Context, _param: click.Parameter, is_accepted: bool) -> None:
     if is_accepted:
-        from modpm.registry.seen import rollbacks_accepted  # noqa: PLC0415 -- rarely needed
+        from modpm.registry.permissions import ROLLBACKS  # noqa: PLC0415 -- rarely needed
 
-        ctx.with_resource(rollbacks_accepted())
+        ctx.with_resource(ROLLBACKS.given())
 
 
 accept_rollback_option = click.option(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from threading import Lock
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
@@ -12,6 +11,7 @@ from modpm.core.errors import ModpmError
 from modpm.core.system.databases import with_database
 from modpm.core.system.home import home
 from modpm.core.system.waiting import say_once
+from modpm.registry.permissions import ROLLBACKS
 
 if TYPE_CHECKING:
     import sqlite3
@@ -54,25 +54,6 @@ class Sighting(NamedTuple):
     last: str
 
 
-@contextmanager
-def rollbacks_accepted() -> Iterator[None]:
-    """Believe what registries say now, as `--accept-rollback` does, as long as the block lasts."""
-    global _is_accepted  # noqa: PLW0603 -- one setting for all threads of a command
-    before, _is_accepted = _is_accepted, True
-    try:
-        yield
-    finally:
-        _is_accepted = before
-
-
-_is_accepted = False
-
-
-def are_rollbacks_accepted() -> bool:
-    """Say whether what registries say now is believed, whatever they have said before."""
-    return _is_accepted
-
-
 class Seen:
     """What this machine has seen of registries; threads and processes share it.
 
@@ -93,10 +74,10 @@ class Seen:
         known = self._known(backend.location, module)
         index = backend.index(module)
         facts = {} if index is None else _facts(index)
-        if known and not _is_accepted:
+        if known and not ROLLBACKS.is_given:
             _check(index, known, module, backend.location)
-        if _is_accepted or not _is_fresh(facts, known):
-            self._keep(backend.location, module, facts, replaces=_is_accepted)
+        if ROLLBACKS.is_given or not _is_fresh(facts, known):
+            self._keep(backend.location, module, facts, replaces=ROLLBACKS.is_given)
         return index
 
     def remember(self, backend: Backend, module: ModuleName, index: Index) -> None:

@@ -4,31 +4,13 @@ from __future__ import annotations
 
 import ipaddress
 import os
-from contextlib import contextmanager
-from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from modpm.core.errors import ModpmError
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+from modpm.registry.permissions import PLAIN_HTTP
 
 VARIABLE = "MODPM_ALLOW_HTTP"
 """`1` for every server, or the servers (`host` or `host:port`), between commas."""
-
-
-@contextmanager
-def allowed_everywhere() -> Iterator[None]:
-    """Allow plain http to every server, as `--allow-http` does, as long as the block lasts."""
-    global _is_allowed  # noqa: PLW0603 -- one setting for all threads of a command
-    before, _is_allowed = _is_allowed, True
-    try:
-        yield
-    finally:
-        _is_allowed = before
-
-
-_is_allowed = False
 
 
 def check(url: str) -> None:
@@ -67,7 +49,7 @@ def check_endpoint(variable: str, url: str) -> None:
 
 def may_be(host: str) -> bool:
     """Say whether a server, by name or name and port, may be spoken to without encryption."""
-    return _is_allowed or os.environ.get(VARIABLE) == "1" or is_expected(host)
+    return PLAIN_HTTP.is_given or os.environ.get(VARIABLE) == "1" or is_expected(host)
 
 
 def is_expected(host: str) -> bool:

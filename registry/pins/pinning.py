@@ -12,6 +12,7 @@ from modpm.core.formats.requirements import Requirement
 from modpm.core.system.threads import in_threads
 from modpm.registry.backends.opening import is_remote
 from modpm.registry.backends.retrying import hurried
+from modpm.registry.permissions import ROLLBACKS
 from modpm.registry.pins.planning import Choice
 from modpm.registry.projects.lockfile import Lockfile, Pin
 from modpm.registry.projects.project import LOCK_FILE, PROJECT_FILE
@@ -150,14 +151,12 @@ def _why_lowered(
         ModpmError: `rolled-back`, if its registry has lost that one, which would fit;
             `skipped-release`, if that cannot be used any more.
     """
-    from modpm.registry.seen import are_rollbacks_accepted  # noqa: PLC0415 -- as resolving
-
     asked = [requirement for requirement in wanted if requirement.is_on(pin.module)]
     if not all(requirement.admits(locked.version) for requirement in asked):
         return f"{locked.version} does not fit what is asked for"
     release = catalogue.index(pin.module).find(locked.version)
     if release is None:
-        if locked.registry == pin.registry and not are_rollbacks_accepted():
+        if locked.registry == pin.registry and not ROLLBACKS.is_given:
             raise ModpmError(
                 f"`{pin.module}` {locked.version} is locked, and its registry does not list it "
                 "any more",

@@ -24,10 +24,11 @@ from modpm.core.errors import ModpmError
 from modpm.core.formats.names import ModuleName
 from modpm.registry.backends.directory import DirectoryRegistry
 from modpm.registry.installing.installation import install, sync, update
+from modpm.registry.permissions import ROLLBACKS
 from modpm.registry.pins.locking import lock
 from modpm.registry.publication.changing import tag, untag, unyank, yank
 from modpm.registry.publication.publishing import publish
-from modpm.registry.seen import FILE, Seen, rollbacks_accepted
+from modpm.registry.seen import FILE, Seen
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -152,7 +153,7 @@ def test_syncing_misses_the_yank_too(
     shutil.rmtree(here / ".modpm")
 
     assert refused(lambda: sync(here)).code == "rolled-back"
-    with rollbacks_accepted():
+    with ROLLBACKS.given():
         assert [one.version for one in sync(here).modules] == ["1.0.0"]
 
 
@@ -225,7 +226,7 @@ def test_a_tag_that_moved_back_is_refused(
     assert error.code == "rolled-back"
     assert "`stable` stood for 1.1.0 on 20" in str(error.why)
     assert "and stands for 1.0.0" in str(error.why)
-    with rollbacks_accepted():
+    with ROLLBACKS.given():
         update((), here)
     assert versions(here) == ["1.0.0"]
 

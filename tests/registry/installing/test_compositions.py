@@ -20,11 +20,11 @@ from modpm.registry.index import CompositionRelease, Index, ModuleRelease
 from modpm.registry.installing.installation import install, remove, sync
 from modpm.registry.installing.installed import installed
 from modpm.registry.installing.verification import verify
+from modpm.registry.permissions import ROLLBACKS
 from modpm.registry.projects.requirement_graph import tree
 from modpm.registry.publication.changing import tag, yank
 from modpm.registry.publication.mirroring import mirror
 from modpm.registry.publication.publishing import publish
-from modpm.registry.seen import rollbacks_accepted
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -153,7 +153,7 @@ def test_a_class_module_with_other_bytes_is_refused_and_nothing_changes(
     other = make_distribution("digits/cat", "1.2.0", summary="another", folder=tmp_path / "x")
     put_otherwise(registry, "digits/cat", other)
 
-    with rollbacks_accepted():  # or as on a machine that has never seen the release
+    with ROLLBACKS.given():  # or as on a machine that has never seen the release
         error = refused(lambda: install(["acme/pets"], project, registry))
 
     assert error.code == "broken-composition"
@@ -300,7 +300,7 @@ def test_a_lockfile_that_vouches_for_another_class_module_is_refused(
         (project / name).write_text(with_files_of(text, other))
     assert (project / "modpm.lock").read_text() != lock
 
-    with rollbacks_accepted():  # or as on a machine that has never seen the release
+    with ROLLBACKS.given():  # or as on a machine that has never seen the release
         assert refused(lambda: sync(project)).code == "broken-composition"
 
 

@@ -16,9 +16,9 @@ from modpm.registry.installing import fetching
 from modpm.registry.installing.fetching import fetch
 from modpm.registry.installing.installation import install, sync
 from modpm.registry.installing.installed import find, installed
+from modpm.registry.permissions import ROLLBACKS
 from modpm.registry.projects.lockfile import Change
 from modpm.registry.projects.project import Project
-from modpm.registry.seen import rollbacks_accepted
 from modpm.registry.storage import store as store_module
 from modpm.registry.storage.store import Store
 
@@ -473,7 +473,7 @@ def test_a_release_that_is_that_of_another_module_is_refused(
     damage(cat / "index.json", json.dumps({**index, "name": "digits/cat"}).encode())
     shutil.copytree(dog / "1.0.0", cat / "1.0.0", dirs_exist_ok=True)
 
-    with rollbacks_accepted():  # or as on a machine that has never seen the release
+    with ROLLBACKS.given():  # or as on a machine that has never seen the release
         error = refused(project, "digits/cat", registry=registry)
 
     assert error.code == "wrong-module"

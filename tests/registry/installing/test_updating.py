@@ -11,9 +11,9 @@ import pytest
 from tests.registry.outcomes import present, refused
 
 from modpm.registry.installing.installation import install, remove, sync, update
+from modpm.registry.permissions import ROLLBACKS
 from modpm.registry.pins.locking import lock
 from modpm.registry.projects.project import Project
-from modpm.registry.seen import rollbacks_accepted
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -192,7 +192,7 @@ def test_a_module_that_its_registry_lists_no_more_is_not_taken_from_another(
     shutil.rmtree(registry / "digits" / "cat")
 
     assert refused(lambda: update((), project)).code == "rolled-back"
-    with rollbacks_accepted():
+    with ROLLBACKS.given():
         error = refused(lambda: update((), project))
 
     assert error.code == "unknown-module"
