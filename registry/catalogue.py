@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from functools import partial
+from functools import cache, partial
 from threading import RLock
 from types import MappingProxyType
 from typing import TYPE_CHECKING
@@ -12,6 +12,7 @@ import msgspec
 
 from modpm.core.errors import ModpmError, suggestion
 from modpm.core.system.threads import in_threads
+from modpm.registry.addresses import Address
 from modpm.registry.backends.opening import is_remote
 from modpm.registry.backends.shards import unless_damaged
 from modpm.registry.seen import Seen
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from modpm.core.formats.names import ModuleName
-    from modpm.registry.addresses import Address
     from modpm.registry.backends.protocol import Backend
     from modpm.registry.index import Index
 
@@ -57,8 +57,9 @@ class RegistryCatalogue:
         self._bound = dict(bound)
         self._first = first
         self._refused = refused
-        self._opened: dict[Address, Backend] = {}
-        self._listings: dict[tuple[Address, ModuleName], Listing | None] = {}
+        # Each when it is needed: its client library may take long to import.
+        self._open = cache(partial(Address.open, base=base))
+        self._listing_of = cache(self._read)
         self._deciding = RLock()
         self._seen = Seen()
         self.left_out: dict[ModuleName, ModpmError] = {}
@@ -129,12 +130,6 @@ class RegistryCatalogue:
             raise self.left_out[modules[0]]
         return usable
 
-    def _open(self, address: Address) -> Backend:
-        """Open a registry when it is needed: its client library may take long to import."""
-        if address not in self._opened:
-            self._opened[address] = address.open(self._base)
-        return self._opened[address]
-
     def _owner(self, namespace: str, module: ModuleName | None = None) -> Address | None:
         """Return the registry that a namespace belongs to; None if none has it.
 
@@ -159,13 +154,10 @@ class RegistryCatalogue:
             return True
         return bool(self._open(address).names(namespace))
 
-    def _listing_of(self, address: Address, module: ModuleName) -> Listing | None:
-        if (address, module) not in self._listings:
-            backend = self._open(address)
-            index = self._seen.index(backend, module)
-            listing = None if index is None else Listing(address, backend, index)
-            self._listings[address, module] = listing
-        return self._listings[address, module]
+    def _read(self, address: Address, module: ModuleName) -> Listing | None:
+        backend = self._open(address)
+        index = self._seen.index(backend, module)
+        return None if index is None else Listing(address, backend, index)
 
     def _unknown(self, module: ModuleName, owner: Address | None) -> ModpmError:
         names = self._names(self._addresses if owner is None else [owner])

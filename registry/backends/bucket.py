@@ -90,7 +90,6 @@ class Bucket:
 
     Credentials and endpoint come from the environment, as those stores name them.
 
-
     Raises:
         ModpmError: `not-authorized`, if the environment does not say enough.
     """

@@ -67,13 +67,10 @@ def locate(url: str, base: Path) -> str:
             hint="give credentials in the environment",
             exit_code=2,
         )
-    if parts.netloc and not parts.query and not parts.fragment and _is_known(parts.scheme):
+    is_known = parts.scheme in _KINDS or _of_others(parts.scheme) is not None
+    if parts.netloc and not parts.query and not parts.fragment and is_known:
         return url.rstrip("/")
     raise _unknown_kind(url)
-
-
-def _is_known(scheme: str) -> bool:
-    return scheme in _KINDS or _of_others(scheme) is not None
 
 
 def _of_others(scheme: str) -> EntryPoint | None:

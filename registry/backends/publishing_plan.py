@@ -88,7 +88,6 @@ def planned_by_module(
 
     That is before anything is published: what could not be listed is not uploaded.
 
-
     Raises:
         ModpmError: As `planned`; what reading an index raises, and writing one that would be
             unreadable: what could not be listed is not uploaded.
@@ -133,7 +132,6 @@ def in_waves(
     """Do some work for each group of entries: first for those that hold no composition (V-14).
 
     The results are in no order.
-
 
     Raises:
         ModpmError: As `in_threads`; the second wave is not begun then.

@@ -121,7 +121,6 @@ def persistently(ask: Callable[[], _Answer], where: str) -> _Answer:
 
     What is asked must be right even if the server had done it already.
 
-
     Raises:
         ModpmError: `rate-limited`, if the server asks to wait for longer than 30 seconds or
             still has too many requests at the end; `network-failed`, if it is still at fault.

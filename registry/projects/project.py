@@ -119,13 +119,13 @@ class Project:
         """
         return self._read_lock(self.lock_path, _LOCK_HINT)
 
-    def locked(self) -> Lockfile:
-        """Read `modpm.lock`, which has to be there.
+    def locked(self, path: Path | None = None) -> Lockfile:
+        """Read `modpm.lock`, or another lockfile, which has to be there.
 
         Raises:
             ModpmError: `lock-missing` or `invalid-lock`.
         """
-        lock = self.lock()
+        lock = self._read_lock(path or self.lock_path, _LOCK_HINT)
         if lock is None:
             raise lock_missing(self.root)
         return lock

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from modpm.core.formats.distribution import Distribution
-    from modpm.core.formats.manifest import ClassMetrics, ReleaseManifest
+    from modpm.core.formats.manifest import ReleaseManifest
     from modpm.registry.backends.protocol import Backend
     from modpm.registry.backends.publishing_plan import Entry
 
@@ -115,7 +115,7 @@ def _metrics(manifest: Manifest) -> Iterator[str]:
             f"all of its metrics are of {splits}, which the module was trained, cut or calibrated "
             "on; they must be of a split that decided nothing"
         )
-    elif not any(map(_is_telling, clean)):
+    elif not any(0 < metrics.n_positive < metrics.n for metrics in clean):
         yield "none of its metrics is of a split with images both of its class and of others"
 
 
@@ -123,10 +123,6 @@ def _has_decided(split: str, manifest: Manifest) -> bool:
     """Tell whether a split, or the one that it is a part of, had a say in what the module is."""
     whole = split.partition(",")[0].strip().lower()
     return not split.strip() or split == manifest.calibration.split or whole in TRAINING_SPLITS
-
-
-def _is_telling(metrics: ClassMetrics) -> bool:
-    return 0 < metrics.n_positive < metrics.n
 
 
 def _obstacles(

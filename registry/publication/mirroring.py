@@ -19,8 +19,7 @@ from modpm.registry.index import release_in
 from modpm.registry.installing.fetching import fetch
 from modpm.registry.installing.module_folders import make_folder
 from modpm.registry.pins.pinning import yanked_reasons
-from modpm.registry.projects.lockfile import Lockfile
-from modpm.registry.projects.project import LOCK_FILE, Project, lock_missing, read
+from modpm.registry.projects.project import Project
 from modpm.registry.storage.store import Store
 
 if TYPE_CHECKING:
@@ -64,7 +63,7 @@ def mirror(
     path = Project.discover(project).lock_path if lockfile is None else Path(lockfile).absolute()
     place = Project(path.parent)
     with explained("mirror"):
-        pins, target = _locked(place, path).pins, publish_target(to)
+        pins, target = place.locked(path).pins, publish_target(to)
         are_there = in_threads(
             lambda pin: _is_listed(target, pin), pins, "releases cannot be copied"
         )
@@ -81,13 +80,6 @@ def mirror(
         Published(pin.module, pin.version, pin.digest, pin.size_bytes, where, is_new=pin in missing)
         for pin in pins
     ]
-
-
-def _locked(place: Project, path: Path) -> Lockfile:
-    data = read(path)
-    if data is None:
-        raise lock_missing(place.root)
-    return Lockfile.from_bytes(data, path, f"restore `{LOCK_FILE}`, or name another by `-r`")
 
 
 def _is_listed(target: Backend, pin: Pin) -> bool:

@@ -35,8 +35,7 @@ from modpm.registry.storage.store import materialise
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from modpm.registry.backends.protocol import Backend, Published
-    from modpm.registry.index import Release
+    from modpm.registry.backends.protocol import Published
     from modpm.registry.signing.keys import SigningKey
 
 
@@ -83,11 +82,11 @@ def publish(
         with _signed(distributions, key) as signed:
             if dry_run or any(map(is_composition, signed)):
                 # A registry that is not there yet has nothing.
-                listed = partial(_listed, target)
-                entries = planned(signed, listed, target.location)
+                place, index = target.location, partial(listed_index, target)
+                entries = planned(signed, lambda name, v: release_in(index(name), v), place)
                 check_required(entries, target)
             if dry_run:
-                return [one.published(target.location, is_new=one.is_new) for one in entries]
+                return [one.published(place, is_new=one.is_new) for one in entries]
             published = target.publish(signed)
         Seen().remember_published(published)
         if tag is not None:
@@ -160,10 +159,6 @@ def _signed(
             signed.append(replace(distribution, folder=beside))
             sign_distribution(signed[-1], key)
         yield signed
-
-
-def _listed(target: Backend, module: ModuleName, version: Version) -> Release | None:
-    return release_in(listed_index(target, module), version)
 
 
 def _not_a_distribution(path: Path, why: str) -> ModpmError:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from functools import cache, cached_property, lru_cache, partial, reduce
-from operator import itemgetter
 from typing import TYPE_CHECKING, TypeVar
 
 from packaging.version import Version
@@ -26,11 +25,8 @@ K = TypeVar("K", bound="Hashable")
 _EXACT = frozenset({"==", "==="})
 
 
-@lru_cache(maxsize=65_536)
-def _parsed(text: str) -> tuple[Version, bool]:
-    """Return a version and whether it is a pre-release; many modules have the same versions."""
-    version = Version(text)
-    return version, version.is_prerelease
+_parsed = lru_cache(maxsize=65_536)(Version)
+"""Many modules have the same versions."""
 
 
 class Candidates:
@@ -56,12 +52,11 @@ class Candidates:
         if len(listed) < len(index.releases):
             known = {release.version for release in listed}
             self.newer = [r.version for r in index.releases if r.version not in known]
-        parsed = [(*_parsed(release.version), release) for release in listed]
-        parsed.sort(key=itemgetter(0))
-        self.versions = [version for version, _, _ in parsed]
-        self.releases = [release for _, _, release in parsed]
-        self.everything = VersionSet.first(len(parsed))
-        self.prereleases = VersionSet.of(i for i, (_, is_pre, _) in enumerate(parsed) if is_pre)
+        self.releases = sorted(listed, key=lambda release: _parsed(release.version))
+        self.versions = [_parsed(release.version) for release in self.releases]
+        self.everything = VersionSet.first(len(self.releases))
+        prereleases = (i for i, version in enumerate(self.versions) if version.is_prerelease)
+        self.prereleases = VersionSet.of(prereleases)
         yanked = [i for i, release in enumerate(self.releases) if release.yanked is not None]
         self.yanked = VersionSet.of(yanked)
         self.plain = self.everything - self.prereleases - self.yanked
@@ -139,7 +134,8 @@ class Candidates:
         )
 
     def _named_exactly(self, requirements: Iterable[Requirement]) -> VersionSet:
-        exact = [s for r in requirements if r.versions for s in r.specifiers if _is_exact(s)]
+        asked = (s for r in requirements if r.versions for s in r.specifiers)
+        exact = (s for s in asked if s.operator in _EXACT and not s.version.endswith(".*"))
         return reduce(VersionSet.__or__, map(self._satisfying, exact), VersionSet.empty())
 
 
@@ -149,10 +145,6 @@ def grouped(keys: Iterable[tuple[int, K]]) -> dict[K, VersionSet]:
     for position, key in keys:
         bits[key] = bits.get(key, 0) | 1 << position
     return {key: VersionSet(group) for key, group in bits.items()}
-
-
-def _is_exact(specifier: Specifier) -> bool:
-    return specifier.operator in _EXACT and not specifier.version.endswith(".*")
 
 
 def _names_prereleases(requirement: Requirement) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from itertools import combinations, islice, product
+from itertools import chain, combinations, islice, product
 from typing import TYPE_CHECKING, Any
 
 from nab_resolver.root import ROOT
@@ -22,10 +22,10 @@ from modpm.registry.resolver.refusals import (
     ruled_out,
 )
 from modpm.registry.resolver.shelves import ModulePackage, Obstacle
-from modpm.registry.resolver.version_sets import VersionSet
+from modpm.registry.resolver.version_sets import version_set
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from modpm.core.formats.requirements import Requirement
     from modpm.registry.resolver.solving import Provider
@@ -93,10 +93,10 @@ class Explanation:
         name, needed = subject.package, clause.dependency_range
         if len(clause.terms) > 1:
             name, needed = clause.terms[1].package, clause.terms[1].constraint
-        text = package.words_of_need(_set(subject.constraint), name, _set(needed))
+        text = package.words_of_need(version_set(subject.constraint), name, version_set(needed))
         facts, texts = self._subject(subject) | {"on": name}, list[str]()
         if isinstance(package, ModulePackage):
-            texts = package.requirements_on(_set(subject.constraint), name)
+            texts = package.requirements_on(version_set(subject.constraint), name)
             facts["requires"] = texts
         asked_by = (subject.package, *texts)
         requirements = [self._provider.shelves.requirement(text) for text in texts]
@@ -113,7 +113,7 @@ class Explanation:
 
     def _subject(self, term: Term[Any, int]) -> dict[str, Any]:
         kind = "origins" if term.package == ORIGIN else "versions"
-        versions = self._provider.package(term.package).listed(_set(term.constraint))
+        versions = self._provider.package(term.package).listed(version_set(term.constraint))
         return {"module": term.package, kind: versions}
 
     def _conclusion(self, clause: Clause) -> str:
@@ -132,7 +132,7 @@ class Explanation:
         return f"{subject} cannot be used"
 
     def _words(self, term: Term[Any, int]) -> str:
-        return self._provider.package(term.package).words(_set(term.constraint))
+        return self._provider.package(term.package).words(version_set(term.constraint))
 
     def _headline(self) -> ModpmError:
         if ORIGIN in self._required:
@@ -166,7 +166,9 @@ class Explanation:
         notes: dict[str, str] = {}
         for name in self._contested:
             package = self._module(name)
-            for requirements in islice(_pairs(self._required[name].values()), _MAX_PAIRS):
+            asked = combinations(self._required[name].values(), 2)
+            pairs = chain.from_iterable(product(*two) for two in asked)
+            for requirements in islice(pairs, _MAX_PAIRS):
                 accepted = package.accepted(requirements)
                 if not accepted.is_empty and (accepted & package.plain).is_empty:
                     note = f"of {name}, {ruled_out(package, requirements)}"
@@ -177,16 +179,6 @@ class Explanation:
         package = self._provider.package(name)
         assert isinstance(package, ModulePackage)
         return package
-
-
-def _pairs(asked: Iterable[list[Requirement]]) -> Iterator[tuple[Requirement, Requirement]]:
-    for left, right in combinations(asked, 2):
-        yield from product(left, right)
-
-
-def _set(constraint: object) -> VersionSet:
-    assert isinstance(constraint, VersionSet)
-    return constraint
 
 
 def _causes(clause: Clause) -> list[Clause]:

@@ -21,7 +21,7 @@ from modpm.core.formats.names import ModuleName
 from modpm.core.system.waiting import PATIENCE_SECONDS, say_waiting
 from modpm.registry.resolver.explanation import Explanation
 from modpm.registry.resolver.origins import ORIGIN, OriginPackage
-from modpm.registry.resolver.version_sets import VersionSet
+from modpm.registry.resolver.version_sets import VersionSet, version_set
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -122,8 +122,7 @@ class Provider(BaseProvider[str, int]):
         Versions that need what is ruled out already are passed over, and the solver is told why.
         If it found that out by itself, it would undo all choices since the one in the way.
         """
-        assert isinstance(version_range, VersionSet)
-        left = version_range
+        left = version_set(version_range)
         while (version := self.package(package).preferred(left)) is not None:
             self._n_looked_at += 1
             hindrance = self._obstacle(package, version) or self._contradiction(package, version)
@@ -131,7 +130,7 @@ class Provider(BaseProvider[str, int]):
                 self._tell_all_needs(package, version)
                 return version
             self._clauses.append(hindrance)
-            left = left - _versions_of(hindrance)
+            left = left - version_set(hindrance.terms[0].constraint)
         return None
 
     def has_satisfying_version(self, package: str, version_range: Range) -> bool:
@@ -192,9 +191,8 @@ class Provider(BaseProvider[str, int]):
         for name, needed in of.needs(version).items():
             left = self._left.get(name)
             if left is not None and name != package and left.is_disjoint(needed):
-                assert isinstance(left, VersionSet)
                 if self._conflicts.get(package, 0):
-                    return _need(package, name, of.needing(name, left))
+                    return _need(package, name, of.needing(name, version_set(left)))
                 return _need(package, name, (of.alike(version), needed))
         return None
 
@@ -218,12 +216,6 @@ def _need(package: str, name: str, versions_and_needed: tuple[VersionSet, Versio
         Term(name, needed, positive=False),
     ]
     return Incompatibility(terms, IncompatibilityCause.DEPENDENCY)
-
-
-def _versions_of(clause: Clause) -> VersionSet:
-    versions = clause.terms[0].constraint
-    assert isinstance(versions, VersionSet)
-    return versions
 
 
 def _module(name: str) -> ModuleName:

@@ -124,6 +124,12 @@ class VersionSet(msgspec.Struct, frozen=True, gc=False):
         return VersionSet(~self.bits)
 
 
+def version_set(constraint: object) -> VersionSet:
+    """Return what the solver has from us."""
+    assert isinstance(constraint, VersionSet)
+    return constraint
+
+
 # What operators say of all versions whose numbers begin lower, and higher, than their own.
 _BELOW: Final = frozenset({"!=", "<", "<="})
 _ABOVE: Final = frozenset({"!=", ">", ">="})

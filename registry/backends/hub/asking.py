@@ -98,7 +98,6 @@ class Hub:
         The address is below the endpoint, or one that the Hub gave; to one that is signed, who asks
         need not be `is_known`.
 
-
         Raises:
             MissingError: Code `missing-file`.
             RefusalError: Any other answer that is an error: `not-authorized` or `network-failed`.

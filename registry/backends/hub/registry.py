@@ -43,7 +43,6 @@ class HubRegistry:
     The endpoint is that of `HF_ENDPOINT` and the token that of huggingface_hub's own store, both
     as they are when the registry is opened.
 
-
     Raises:
         ModpmError: `unknown-registry-kind`.
     """

@@ -77,7 +77,6 @@ class Credentials:
         They answer the first of the challenges (`WWW-Authenticate`, of the server itself and of no
         other) that can be; None if none can.
 
-
         Raises:
             ModpmError: `not-authorized`, if the stored credentials cannot be read.
             ServerFault: The server of tokens cannot be reached.
