@@ -15,7 +15,6 @@ from modpm.core.formats import canonical_json
 from modpm.core.formats.composition_manifest import (
     MAX_MODULES,
     AnyManifest,
-    CompositionManifest,
     Strategy,
 )
 from modpm.core.formats.digest import Digest, digest_file
@@ -44,6 +43,7 @@ from modpm.core.formats.records import (
     check_format_version,
     problems_error,
     read_record,
+    said_alike,
     to_plain,
 )
 from modpm.core.formats.requirements import MAX_VERSION_LENGTH, Requirement
@@ -97,30 +97,17 @@ class Release(Record, frozen=True, kw_only=True):
 
     @classmethod
     def of(cls, manifest: AnyManifest, manifest_file: FileRecord, published: str) -> "Release":
-        """Return the entry of a distribution."""
-        common: dict[str, Any] = {
-            "version": manifest.version,
-            "digest": manifest_file.digest,
-            "manifest_size_bytes": manifest_file.size_bytes,
-            "files": manifest.files,
-            "requires": manifest.requires,
-            "summary": manifest.summary,
-            "license": manifest.license,
-            "published": published,
-        }
-        if not isinstance(manifest, Manifest):
-            return CompositionRelease(
-                **common, kind="composition", composition=ListedComposition.of(manifest)
+        """Return the entry of a distribution, which lists by the same names what that says."""
+        kind = ModuleRelease if isinstance(manifest, Manifest) else CompositionRelease
+        said = said_alike(kind, manifest)
+        if isinstance(manifest, Manifest):
+            said["origin"] = manifest.origin.digest
+        else:
+            said["composition"] = ListedComposition(
+                **said_alike(ListedComposition, manifest.composition)
             )
-        return ModuleRelease(
-            **common,
-            origin=manifest.origin.digest,
-            label=manifest.label,
-            input=manifest.input,
-            metrics=manifest.metrics,
-            n_parameters=manifest.n_parameters,
-            macs=manifest.macs,
-        )
+        said |= {"digest": manifest_file.digest, "manifest_size_bytes": manifest_file.size_bytes}
+        return kind(**said, published=published)
 
     @classmethod
     def of_distribution(cls, distribution: Distribution) -> "Release":
@@ -188,12 +175,6 @@ class ListedComposition(Record, frozen=True, kw_only=True):
     n_parameters: Count
     macs: Count
     measured: list[Measurement] = msgspec.field(default_factory=list)
-
-    @classmethod
-    def of(cls, manifest: CompositionManifest) -> Self:
-        """Return what is listed of a manifest."""
-        fields = set(cls.__struct_fields__) - {"unknown_keys"}
-        return cls(**{field: getattr(manifest.composition, field) for field in fields})
 
 
 class CompositionRelease(Release, frozen=True, kw_only=True):

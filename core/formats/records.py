@@ -111,6 +111,12 @@ def read_record(
     return (None if problems else record), problems
 
 
+def said_alike(kind: type[Record], other: object) -> dict[str, Any]:
+    """Return what an object says under the names of a record's fields, to make a record of it."""
+    names = set(kind.__struct_fields__) - {"unknown_keys"}
+    return {name: getattr(other, name) for name in names if hasattr(other, name)}
+
+
 def to_plain(value: object) -> canonical_json.Json:
     """Return the JSON value of a record, its unknown keys in their places."""
     plain = msgspec.to_builtins(value, enc_hook=_plain_sequence)

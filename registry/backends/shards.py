@@ -7,7 +7,7 @@ They are made from the indexes, and nothing is installed by them.
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Annotated, Any, Literal, NamedTuple, Self, TypeVar
+from typing import Annotated, Literal, NamedTuple, Self, TypeVar
 
 import msgspec
 from msgspec.structs import replace
@@ -19,7 +19,7 @@ from modpm.core.formats.digest import Digest
 from modpm.core.formats.manifest import ClassMetrics, Count, Label, License, Text
 from modpm.core.formats.measurement import Measurement
 from modpm.core.formats.names import ModuleName
-from modpm.core.formats.records import Record, check_format_version, convert, to_plain
+from modpm.core.formats.records import Record, check_format_version, convert, said_alike, to_plain
 from modpm.core.system.threads import in_threads
 from modpm.registry.backends.layout import is_name
 from modpm.registry.index import CompositionRelease, Index, ModuleRelease
@@ -89,24 +89,13 @@ class Entry(Record, frozen=True, kw_only=True):
         release = index.newest()
         if release is None:
             return None
-        special: dict[str, Any] = {"kind": "module"}
+        said = said_alike(cls, release)
         if isinstance(release, CompositionRelease):
-            measured = [replace(one, classes=[]) for one in release.composition.measured]
-            labels = release.composition.labels
-            special = {"kind": "composition", "labels": labels, "measured": measured}
+            said["labels"] = release.composition.labels
+            said["measured"] = [replace(m, classes=[]) for m in release.composition.measured]
         elif isinstance(release, ModuleRelease):
-            special |= {"labels": [release.label], "metrics": release.metrics}
-            special |= {"origin": release.origin}
-        entry = cls(
-            version=release.version,
-            digest=release.digest,
-            summary=release.summary,
-            license=release.license,
-            size_bytes=release.size_bytes,
-            requires=release.requires,
-            signer=release.signer,
-            **special,
-        )
+            said |= {"kind": "module", "labels": [release.label]}
+        entry = cls(**said)
         return entry._bounded()
 
     def _bounded(self) -> Self:
