@@ -10,7 +10,7 @@ import os
 import re
 from dataclasses import replace
 from datetime import timedelta
-from typing import TYPE_CHECKING, NamedTuple, TypeVar, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
 
 import obstore
 from obstore.exceptions import (
@@ -38,7 +38,6 @@ if TYPE_CHECKING:
     from obstore import (
         GetOptions,
         GetResult,
-        ObjectMeta,
         PutMode,
         SignCapableStore,
         UpdateVersion,
@@ -115,7 +114,10 @@ class Bucket:
                 if len(content) >= n_bytes:
                     break
             data = bytes(content[:n_bytes])
-            return Document(data, _state(result.meta))
+            # What the store knows a state by; not every store gives both.
+            meta = cast("dict[str, Any]", result.meta)
+            state = {name: meta[name] for name in ("e_tag", "version") if meta[name] is not None}
+            return Document(data, cast("UpdateVersion", state))
 
         try:
             return self._asked(ask)
@@ -308,16 +310,6 @@ def _is_plain() -> bool:
     for name, url in endpoints.items():
         plain_http.check_endpoint(name, url)
     return any(url.startswith("http://") for url in endpoints.values())
-
-
-def _state(meta: ObjectMeta) -> UpdateVersion:
-    """Return what the store knows a state by; not every store gives both."""
-    state: UpdateVersion = {}
-    if meta["e_tag"] is not None:
-        state["e_tag"] = meta["e_tag"]
-    if meta["version"] is not None:
-        state["version"] = meta["version"]
-    return state
 
 
 def _checked_parts(source: Path, record: FileRecord) -> Iterator[bytes]:

@@ -69,7 +69,7 @@ class DirectoryRegistry(FileRegistry):
 
     def publish(self, distributions: Sequence[Distribution]) -> list[Published]:
         """Publish distributions that have been verified, all or none of them."""
-        from modpm.registry.backends.publishing_plan import planned_by_module  # noqa: PLC0415 -- readers do not plan
+        from modpm.registry.backends.publishing_plan import listed_with, planned_by_module  # noqa: PLC0415 -- readers do not plan
 
         self._refuse_other_folders()
         with exclusively(self._folder / ".lock", self._staging):
@@ -78,8 +78,6 @@ class DirectoryRegistry(FileRegistry):
                 replace_files({path: layout.LAYOUT}, self._staging)
             entries, groups = planned_by_module(distributions, self.index, self.location)
             in_threads(self._stage, list(chain(*groups)), "releases cannot be copied")
-            from modpm.registry.backends.publishing_plan import listed_with  # noqa: PLC0415 -- as above
-
             for group in groups:
                 module = group[0].module
                 before = self.index(module)
@@ -153,23 +151,20 @@ class DirectoryRegistry(FileRegistry):
     def _refuse_other_folders(self) -> None:
         """Refuse to publish into a folder that holds something else."""
         if self._folder.exists() and not self._folder.is_dir():
-            raise self._not_a_registry("it is a file")
+            raise layout.not_a_registry(self.location, "it is a file")
         # Listed first: whoever publishes the first modules meanwhile writes the layout before.
         names = {path.name for path in self._folder.iterdir()} if self._folder.is_dir() else set()
         if (self._folder / REGISTRY_FILE).exists():
             self._check_layout()
         elif names - {".lock", ".staging"}:
-            raise self._not_a_registry("it holds other files")
+            raise layout.not_a_registry(self.location, "it holds other files")
 
     def _missing(self) -> ModpmError:
         if self._folder.is_dir():
-            return self._not_a_registry(f"it has no `{REGISTRY_FILE}`")
+            return layout.not_a_registry(self.location, f"it has no `{REGISTRY_FILE}`")
         if self._folder.exists():
-            return self._not_a_registry("it is a file")
+            return layout.not_a_registry(self.location, "it is a file")
         return layout.registry_missing(self.location, "the folder does not exist")
-
-    def _not_a_registry(self, why: str) -> ModpmError:
-        return layout.not_a_registry(self.location, why)
 
 
 def _folder_of(entry: Entry) -> str:

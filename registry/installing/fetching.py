@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
 from threading import Lock
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple, TypeAlias
 
 from modpm.core.errors import ModpmError
 from modpm.core.system.threads import N_THREADS, N_THREADS_OF_COPYING, in_threads
+from modpm.registry.addresses import Address
 from modpm.registry.backends.opening import is_remote
 from modpm.registry.backends.protocol import ReleaseFile
 from modpm.registry.installing.verification import verify_stored
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from modpm.core.formats.manifest import FileRecord
-    from modpm.registry.addresses import Address
     from modpm.registry.backends.protocol import Backend
     from modpm.registry.projects.lockfile import Pin
     from modpm.registry.storage.downloading import Source
@@ -149,8 +149,7 @@ class _Registries:
 
     def __init__(self, addresses: Sequence[Address], base: Path) -> None:
         self._addresses = addresses
-        self._base = base
-        self._backends: dict[Address, Backend] = {}
+        self._opened = cache(partial(Address.open, base=base))
         self._lock = Lock()
 
     def sources(self, file: _WantedFile) -> list[Source]:
@@ -173,9 +172,7 @@ class _Registries:
 
     def _backend(self, address: Address) -> Backend:
         with self._lock:
-            if address not in self._backends:
-                self._backends[address] = address.open(self._base)
-            return self._backends[address]
+            return self._opened(address)
 
 
 def _offline(missing: Sequence[_WantedFile], store: Store) -> ModpmError:

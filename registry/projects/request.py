@@ -142,7 +142,17 @@ def parse_selection(names: str | Sequence[str]) -> tuple[Requirement, ...]:
         ModpmError: `invalid-name`; `invalid-requirement`, if there is more to one than a name.
     """
     texts = [names] if isinstance(names, str) else names
-    return tuple(_parse(text) for text in texts)
+    selection = tuple(map(Requirement.parse, texts))
+    for one in selection:
+        if one.tag is not None or one.versions:
+            raise ModpmError(
+                f"`{one}` is more than a name",
+                code="invalid-requirement",
+                hint="give the name alone, such as `cifar10/cat`; other versions are asked for by "
+                "`modpm install`",
+                exit_code=2,
+            )
+    return selection
 
 
 def check_asked(selection: Sequence[Requirement], wishes: Wishes, place: Project) -> None:
@@ -167,19 +177,6 @@ def check_locked(selection: Sequence[Requirement], lock: Lockfile | None, place:
     for one in selection:
         if not any(map(one.is_on, locked)):
             raise not_locked(str(one), locked, place)
-
-
-def _parse(text: str) -> Requirement:
-    requirement = Requirement.parse(text)
-    if requirement.tag is None and not requirement.versions:
-        return requirement
-    raise ModpmError(
-        f"`{text}` is more than a name",
-        code="invalid-requirement",
-        hint="give the name alone, such as `cifar10/cat`; other versions are asked for by "
-        "`modpm install`",
-        exit_code=2,
-    )
 
 
 def _not_asked(one: Requirement, asked: Collection[Requirement], place: Project) -> ModpmError:

@@ -18,6 +18,7 @@ from huggingface_hub import constants, get_token
 
 from modpm.core.errors import ModpmError
 from modpm.registry.backends import plain_http
+from modpm.registry.backends.refusals import network_failed
 from modpm.registry.backends.retrying import persistently
 from modpm.registry.backends.web import Request, Web, origin_of
 
@@ -199,8 +200,7 @@ def field(answer: object, name: str, where: str) -> Any:  # noqa: ANN401 -- any 
 def failed(where: str, why: str, hint: str | None = None) -> ModpmError:
     """Return the error of a Hub that gives no answer that helps."""
     hint = hint or "check the connection, and run the command again"
-    what = "the Hub cannot be asked"
-    return ModpmError(what, code="network-failed", where=where, why=why, hint=hint)
+    return network_failed("the Hub cannot be asked", where, why, hint)
 
 
 def _decoded(data: bytes, where: str) -> Any:  # noqa: ANN401 -- any document

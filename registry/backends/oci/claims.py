@@ -99,16 +99,11 @@ class Claims:
     def _state(self) -> _State:
         tags = self._repository.tags() or []
         matches = [match for tag in tags if (match := self._claim.fullmatch(tag))]
-        kinds = {
-            kind: frozenset(match["id"] for match in matches if match["kind"] == kind)
-            for kind in ("claim", "early", "late")
-        }
-        return _State(
-            claims=kinds["claim"],
-            early=kinds["early"],
-            late=kinds["late"],
-            is_closed=f"{self._key}.closed" in tags,
-        )
+
+        def of(kind: str) -> frozenset[str]:
+            return frozenset(match["id"] for match in matches if match["kind"] == kind)
+
+        return _State(of("claim"), of("early"), of("late"), f"{self._key}.closed" in tags)
 
     def _put(self, what: str, candidate: str = "") -> None:
         annotations = {CLAIM_ANNOTATION: candidate or what}
