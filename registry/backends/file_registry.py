@@ -253,10 +253,12 @@ class FileRegistry(ABC):
             self._rebuild()
             return
         for namespace, some in groupby(sorted(set(modules)), attrgetter("namespace")):
-            n_shards = counts.get(namespace, 1)
-            merge = partial(self._merge, namespace, n_shards, list(some))
+            n_shards = counts.get(namespace)
+            if n_shards is None:
+                self._rebuild(namespace)
+                continue
             try:
-                _, damage = unless_damaged(partial(merge, is_there=namespace in counts))
+                _, damage = unless_damaged(partial(self._merge, namespace, n_shards, list(some)))
                 if damage is not None:
                     self._rebuild(namespace, n_shards)
             except _FullError:
@@ -285,15 +287,13 @@ class FileRegistry(ABC):
     # A shard is read, or known to be made anew, before the indexes are: whoever changes one
     # meanwhile replaces the shard after us, or has done so, and then we begin again.
 
-    def _merge(
-        self, namespace: str, n: int, modules: Sequence[ModuleName], *, is_there: bool
-    ) -> None:
-        """Bring entries of a namespace, which has so many shards if it is there, up to date."""
+    def _merge(self, namespace: str, n: int, modules: Sequence[ModuleName]) -> None:
+        """Bring entries of a namespace, which has so many shards, up to date."""
         paths = shard_paths(namespace, n)
 
         def merged(data: bytes | None, i: int) -> bytes:
             where = self._where(paths[i])
-            if data is None or not is_there:
+            if data is None:
                 raise invalid_catalogue(where, "it is missing")
             some = [module for module in modules if shard_of(module.name, n) == i]
             return _encoded(decode_shard(data, where), self._scanned(some), n)

@@ -46,8 +46,6 @@ def yank_tag(version: str) -> str:
 
 def is_module_tag(tag: str) -> bool:
     """Say whether an OCI tag can be a tag of a module, such as `stable`."""
-    if tag.startswith("_"):
-        return False
     try:
         return Requirement.parse(f"a/b@{tag}", where="").tag == tag
     except ModpmError:

@@ -23,6 +23,7 @@ from packaging.version import Version
 from modpm.core.errors import ModpmError
 from modpm.core.formats.names import ModuleName
 from modpm.core.formats.records import to_plain
+from modpm.core.formats.requirements import Requirement
 from modpm.core.system.threads import in_threads
 from modpm.registry.backends import layout
 from modpm.registry.backends.oci import naming
@@ -143,7 +144,7 @@ class OciRegistry:
         repository = self._repository(module)
         for tag, version in changed.tags.items():
             if index.tags.get(tag) != version:
-                _check_tag(module, tag)
+                Requirement.parse(f"{module}@{tag}", self.location)
                 artifact = self._artifact_of(module, version, None)
                 repository.put_manifest(tag, artifact.data)
         for tag in set(index.tags) - set(changed.tags):
@@ -355,15 +356,6 @@ def _read_index(module: ModuleName, data: Mapping[str, bytes], where: str) -> In
 def _unchangeable(index: Index) -> Index:
     releases = [replace(release, yanked=None) for release in index.releases]
     return replace(index, tags={}, releases=releases)
-
-
-def _check_tag(module: ModuleName, tag: str) -> None:
-    if not naming.is_module_tag(tag):
-        raise ModpmError(
-            f"`{tag[:100]}` cannot be a tag of `{module}`",
-            code="invalid-requirement",
-            why="a tag has letters, digits and inner `-`, `_` and `.`, and is not a version",
-        )
 
 
 def _bad_url(host: str) -> ModpmError:
