@@ -14,6 +14,7 @@ import re
 import secrets
 import time
 from dataclasses import dataclass
+from itertools import chain, repeat
 from typing import TYPE_CHECKING
 
 from modpm.core.errors import ModpmError
@@ -84,14 +85,13 @@ class Claims:
     def _least(self) -> str:
         """Return the claim that is chosen; the door is closed, so that every early one is seen."""
         waited_since: dict[str, float] = {}
-        n_looks = 0
+        pauses = chain(_PAUSES_SECONDS, repeat(_PAUSES_SECONDS[-1]))
         while (state := self._state()).awaited:
             for claim in state.awaited:
                 since = waited_since.setdefault(claim, time.monotonic())
                 if time.monotonic() - since > TIMEOUT_SECONDS:
                     self._put(f"{claim}.late")
-            _pause(n_looks)
-            n_looks += 1
+            time.sleep(next(pauses) * _jitter.uniform(0.5, 1.0))
         if state.least is None:
             raise self._stuck()
         return state.least
@@ -125,8 +125,3 @@ class Claims:
             where=f"{self._repository.location}, claims to {self._key}",
             hint="publish under a higher version, or delete these claims if nobody publishes now",
         )
-
-
-def _pause(n_looks: int) -> None:
-    longest = _PAUSES_SECONDS[min(n_looks, len(_PAUSES_SECONDS) - 1)]
-    time.sleep(longest * _jitter.uniform(0.5, 1.0))
