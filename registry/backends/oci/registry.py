@@ -292,13 +292,8 @@ class OciRegistry:
 
     def _check_server(self) -> None:
         if not self._answers:
-            raise ModpmError(
-                "this is not a registry",
-                code="not-a-registry",
-                where=self.location,
-                why="the server does not know `/v2/`, where OCI registries answer",
-                hint="correct the address",
-            )
+            why = "the server does not know `/v2/`, where OCI registries answer"
+            raise layout.not_a_registry(self.location, why)
 
     def _check_length(self, module: ModuleName) -> None:
         name = f"{self._prefix}/{module}/modpm.claims"

@@ -25,6 +25,7 @@ from modpm.registry.backends.oci.server import (
 )
 from modpm.registry.backends.retrying import ServerFault, persistently
 from modpm.registry.backends.web import Request
+from modpm.registry.storage.transfer import wrong_digest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -82,13 +83,8 @@ class Repository:
         """
         data = persistently(partial(self._manifest_once, reference), self.location)
         if data is not None and is_digest(reference) and digest_bytes(data) != reference:
-            raise ModpmError(
-                "an OCI manifest is not the one that was published",
-                code="wrong-digest",
-                where=f"{self.location}@{reference}",
-                why=f"its digest is {digest_bytes(data)}",
-                hint="do not use it; ask whoever keeps the registry, or use another one",
-            )
+            named = FileRecord(size_bytes=len(data), digest=reference)
+            raise wrong_digest(digest_bytes(data), named, f"{self.location}@{reference}")
         return data
 
     def listed_manifest(self, tag: str) -> bytes | None:
