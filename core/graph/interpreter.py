@@ -49,6 +49,7 @@ class GraphNetwork(nn.Module):
             )
             for node in graph.nodes
         ]
+        self._all = list(self.modules())
         self._plans: dict[tuple[object, ...], list[Step]] = {}
         self._folded: _Folded | None = None
 
@@ -82,7 +83,7 @@ class GraphNetwork(nn.Module):
             x: as for `forward`.
         """
         network = self
-        is_trained = any(layer.training for layer in self.modules())
+        is_trained = any(layer.training for layer in self._all)
         if not (is_trained or torch.is_grad_enabled() or is_recorded()):
             folded = self._folded  # another thread may forget it
             if folded is None or not folded.is_current:

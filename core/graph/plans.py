@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from modpm.core.graph.masked_norm import MaskedNorm
-from modpm.core.graph.operators.arithmetic import OfTwo, Scale, scale_
+from modpm.core.graph.operators.arithmetic import OfTwo, Scale, add_, scale_
 from modpm.core.graph.operators.normalization import UncountedBatchNorm2d
 from modpm.core.graph.operators.pooling import Mean
 
@@ -70,7 +70,7 @@ def fast_plan(steps: Sequence[Step], wanted: Collection[int]) -> list[Step]:
     """Return steps that compute the same with fewer passes over memory."""
     needed = _needed(steps, wanted)
     needed = _with_masked_norms(needed, wanted)
-    needed = _in_place(needed, wanted)
+    needed = _with_early_pools(_in_place(needed, wanted), wanted)
     return _with_deaths(_with_early_means(needed), wanted)
 
 
@@ -156,21 +156,39 @@ def _in_place(steps: Sequence[Step], wanted: Collection[int]) -> list[Step]:
     """Let layers overwrite a value that they alone read and that no gradient needs."""
     only = _only_readers(steps, wanted)
     fresh = {s.output for s in steps if isinstance(s.layer, _FRESH) and s.output in only}
-    return [
-        replace(step, layer=_overwriting(step, only)) if step.inputs[0] in fresh else step
-        for step in steps
-    ]
+    return [_overwriting(step, only, fresh) for step in steps]
 
 
-def _overwriting(step: Step, only: Mapping[int, Step]) -> Callable[..., Tensor]:
-    """Return what does the work of a layer, and writes over its first input if it can."""
+def _overwriting(step: Step, only: Mapping[int, Step], fresh: Collection[int]) -> Step:
+    """Return what does the work of a step, and writes over its first input if it can."""
+    inputs = tuple(sorted(step.inputs, key=lambda slot: slot not in fresh))
+    if inputs[0] not in fresh:
+        return step
+    if _is_sum_of_images(step):
+        return replace(step, layer=add_, inputs=inputs)
+    if inputs != step.inputs:
+        return step
     if type(step.layer) is nn.ReLU:
-        return torch.relu_
+        return replace(step, layer=torch.relu_)
     if type(step.layer) is Scale:
         reader = only.get(step.output)
         is_before_relu = reader is not None and type(reader.layer) is nn.ReLU
-        return partial(scale_, is_before_relu=is_before_relu)
-    return step.layer
+        return replace(step, layer=partial(scale_, is_before_relu=is_before_relu))
+    return step
+
+
+def _with_early_pools(steps: Sequence[Step], wanted: Collection[int]) -> list[Step]:
+    """Take the largest of windows before a relu instead of after it: it has less to do then."""
+    only, swapped = _only_readers(steps, wanted), {}
+    for relu in steps:
+        pool = only.get(relu.output)
+        is_relu = relu.layer is torch.relu_ or type(relu.layer) is nn.ReLU
+        if is_relu and pool is not None and isinstance(pool.layer, nn.MaxPool2d):
+            swapped[relu.output] = replace(
+                pool, name=relu.name, inputs=relu.inputs, output=relu.output
+            )
+            swapped[pool.output] = replace(pool, layer=torch.relu_)
+    return [swapped.get(step.output, step) for step in steps]
 
 
 def _with_early_means(steps: Sequence[Step]) -> list[Step]:

@@ -458,6 +458,71 @@ def test_a_mask_of_the_last_images_is_a_factor_that_is_1_for_the_others(
     assert not torch.equal(masked[1][0], unscaled[1][0])
 
 
+def pooled_network(**attributes: AttributeValue) -> GraphNetwork:
+    """Return conv → batch norm → relu → pool, and a mean of it."""
+    network = plain_network()
+    conv, norm, relu, mean = network.graph.nodes
+    window: dict[str, AttributeValue] = {
+        "kernel_size": [3, 3],
+        "stride": [2, 2],
+        "dilation": [1, 1],
+    }
+    pool = Node("pool", "max_pool2d", ("relu",), window | attributes)
+    nodes = conv, norm, relu, pool, replace(mean, inputs=("pool",))
+    return build(replace(network.graph, nodes=nodes), network.state_dict())
+
+
+@pytest.mark.parametrize("is_wanted", [True, False])
+@pytest.mark.parametrize("padding", [[0, 0], [1, 1]])
+@pytest.mark.parametrize("ceil_mode", [True, False])
+def test_a_relu_before_a_pool_reads_what_the_pool_has_left(
+    padding: list[int], *, ceil_mode: bool, is_wanted: bool
+) -> None:
+    names = ("mean", "pool", *(("relu",) if is_wanted else ()))
+    found = []
+    for is_fast in (True, False):
+        network = pooled_network(padding=padding, ceil_mode=ceil_mode).train()
+        network._plans[names, (), True] = network._plan(names, (), is_fast=is_fast)
+        with Calls() as calls:
+            values = network.run(batch(), names)
+            loss = values["mean"].square().sum() + values["pool"].sum()
+            gradients = torch.autograd.grad(loss, list(network.parameters()))
+        found.append((calls.of_images("relu", "relu_"), [*values.values(), *gradients]))
+    (shapes, fast), (plain_shapes, plain) = found
+    assert plain_shapes == [(4, 4, 8, 8)]
+    assert shapes == (plain_shapes if is_wanted else [fast[1].shape])
+    assert all(map(torch.equal, fast, plain))
+
+
+def summing_network(inputs: tuple[str, str], source: str) -> GraphNetwork:
+    """Return conv → batch norm → relu, and the sum of that and another convolution."""
+    network = plain_network()
+    conv, norm, relu, _ = network.graph.nodes
+    other = replace(conv, name="other", inputs=(source,), tensors={"weight": "other.weight"})
+    pixel = Node("pixel", "mean", ("x",), {"keepdim": True})
+    total = Node("total", "add", inputs)
+    graph = replace(network.graph, nodes=(conv, norm, relu, pixel, other, total), output="total")
+    return build(graph, network.state_dict() | {"other.weight": torch.randn(4, 3, 3, 3).double()})
+
+
+@pytest.mark.parametrize("inputs", [("relu", "other"), ("other", "relu")])
+@pytest.mark.parametrize("source", ["x", "pixel"])
+def test_a_sum_is_written_over_a_value_that_it_alone_reads(
+    inputs: tuple[str, str], source: str
+) -> None:
+    found = []
+    for is_fast in (True, False):
+        network = summing_network(inputs, source).train()
+        network._plans[("total",), (), True] = network._plan(("total",), (), is_fast=is_fast)
+        with Calls() as calls:
+            value = network(batch())
+            gradients = torch.autograd.grad(value.square().sum(), list(network.parameters()))
+        found.append([value, *gradients])
+        is_over = is_fast and source == "x"  # not over one pixel, which is narrower
+        assert calls.of_images("add_") == ([(4, 4, 8, 8)] if is_over else [])
+    assert all(map(torch.equal, *found))
+
+
 def test_factors_of_more_images_than_there_are_make_as_many_values() -> None:
     network, factors = masked_network().eval(), torch.rand(4, 4)
     values = network.run(batch()[:1], ("norm",), {"norm": factors})["norm"]

@@ -166,6 +166,12 @@ class OfTwo(nn.Module):
         return self.function(_widened(left, self.trailing[0]), _widened(right, self.trailing[1]))
 
 
+def add_(left: Tensor, right: Tensor) -> Tensor:
+    """Return the sum, written over the first value where that has its shape and its type."""
+    is_alike = left.shape == right.shape and left.dtype == right.dtype
+    return left.add_(right) if is_alike else left + right
+
+
 class Scale(nn.Module):
     """Values times a factor from outside: one for each channel, or any that broadcasts."""
 
