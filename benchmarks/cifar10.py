@@ -31,7 +31,7 @@ import modpm
 from modpm.core.composition.class_module import ClassModule
 from modpm.core.composition.compose import compose_modules
 from modpm.core.graph import build, count
-from modpm.core.slicing import cuttable_convolutions
+from modpm.core.slicing import cuttable_convolutions, own_kernels
 from modpm.core.training.device import DEVICES, choose_device
 from modpm.core.training.evidence import Evidence, Ranking
 from modpm.core.training.inference import normalizing, predict
@@ -137,7 +137,7 @@ def random_kernels(run: Run) -> Evidence:
         layer: torch.rand(len(run.classes), kernels[layer], generator=chance).argsort(1)
         for layer in cuttable_convolutions(run.graph)
     }
-    return Ranking(places, sum(kernels.values()))
+    return Ranking(places, own_kernels(run.graph))
 
 
 def subsets(n_classes: int, seed: int) -> dict[int, list[list[int]]]:

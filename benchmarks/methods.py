@@ -1,8 +1,8 @@
 """Every way to make class modules, in one table: at equal sizes and after equal epochs.
 
 For each architecture and seed one network is trained by each method, with the method's own recipe,
-and cut: to one retention rate, by the kernels that the method names, with equal quotas in each
-layer; those of `moda` and `mwt`, whose papers cut by a threshold, by that, too. `random` and the
+and cut: to one retention rate, by the kernels that the method names, with the same quotas for all
+methods; those of `moda` and `mwt`, whose papers cut by a threshold, by that, too. `random` and the
 efforts cut the network that was trained plainly. Measured are the network restricted to 2, 3, 5
 and 10 classes (the mean of random subsets), its modules composed `fused` and `independent`, the
 parameters and arithmetic of a module, and the seconds of training and of cutting. Published
@@ -12,6 +12,7 @@ measurement of this command.
 Usage:
     python benchmarks/methods.py --data cifar10 --seeds 0,1,2 -o results/methods
     python benchmarks/methods.py --archs resnet18 --epochs 60 -o results/methods-resnet18
+    python benchmarks/methods.py --archs depthwise:SmallMobile --seeds 0,1,2 -o results/depthwise
 
 Each row is kept as a file as soon as it is measured, and each network while it is trained: the
 same command again goes on where it was, and with `--print` only prints. On two cores a row of

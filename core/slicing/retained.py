@@ -114,14 +114,15 @@ def cuttable_convolutions(graph: Graph) -> dict[str, str]:
             node.name
             for node in convolutions[1:]
             if node.name not in logits
-            and not _is_depthwise(node, shapes[node.inputs[0]])
+            and not is_depthwise(node, shapes[node.inputs[0]])
             and shapes[node.inputs[0]][1:] != (1, 1)
         ],
     )
 
 
-def _is_depthwise(convolution: Node, input_shape: Shape) -> bool:
-    return convolution.attributes["groups"] == input_shape[0] > 1
+def is_depthwise(node: Node, input_shape: Shape) -> bool:
+    """Say whether a node is a convolution of each channel by itself."""
+    return node.operator == "conv2d" and node.attributes["groups"] == input_shape[0] > 1
 
 
 def _convolutions_of_logits(graph: Graph) -> set[str]:

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch.nn.functional import pad
 
+from modpm.core.slicing import own_kernels
 from modpm.core.training.evidence import DEFAULT_THRESHOLD, Criterion, Frequencies
 from modpm.core.training.inference import device_of, normalizing, read
 
@@ -97,7 +98,7 @@ def count_active(
     return kind(
         _by_layer(counts, nodes, sizes),
         torch.bincount(data.labels, minlength=len(data.classes)),
-        sum(n_kernels.values()),
+        own_kernels(network.graph),
         _by_layer(tally.strengths.cpu(), nodes, sizes),
         sample_masks,
     )
@@ -123,7 +124,7 @@ def _packed(bits: Tensor) -> Tensor:
 
 
 def retained_share(mine: Frequencies, total: Callable[[Tensor], Tensor]) -> dict[str, float]:
-    """Return the share of all kernels that a class would retain now, on average.
+    """Return the share of the network's own kernels that a class would retain now, on average.
 
     Args:
         mine: What this process has counted on its share of the images.

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from modpm.core.errors import ModpmError
+from modpm.core.slicing import own_kernels
 from modpm.core.training.evidence import Evidence, Sensitivity
 from modpm.core.training.sensitivity import N_EACH, sensitivity_of_kernels
 
@@ -42,7 +43,7 @@ class Effort:
 def _sensitivity(
     network: GraphNetwork, images: TrainingImages, progress: Progress | None
 ) -> Evidence:
-    n_all = sum(network.graph.kernels().values())
+    n_all = own_kernels(network.graph)
     return Sensitivity(sensitivity_of_kernels(network, images, progress), n_all)
 
 

@@ -123,7 +123,8 @@ class Ranking(_ByRetention):
 
     Attributes:
         places: The place of each kernel in each class's ranking, from 0, by layer.
-        n_all: The kernels of the network; those of other layers are kept by every class.
+        n_all: The kernels of the network but for those that follow others (`own_kernels`); those
+            of other layers are kept by every class.
 
     Shapes:
         places: (n_classes, K) each, integers; rows are permutations.
@@ -196,7 +197,7 @@ def first_kernels(scores: Mapping[str, Tensor], n_all: int, retention: float) ->
 
     Args:
         scores: Of each kernel for each class, by layer.
-        n_all: The kernels of the network; those of other layers are kept by every class.
+        n_all: As for `Ranking`.
         retention: The rate that is not to be exceeded; each layer keeps its best kernel all the
             same.
 

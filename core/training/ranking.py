@@ -64,7 +64,8 @@ def quotas(n_kernels: Mapping[str, int], n_all: int, retention: float) -> dict[s
 
     Args:
         n_kernels: The kernels of each layer that is cut.
-        n_all: The kernels of the network; those of other layers are kept by every class.
+        n_all: The kernels of the network but for those that follow others (`own_kernels`); those
+            of other layers are kept by every class.
         retention: The kernel retention rate that is not to be exceeded; each layer keeps one
             kernel all the same.
     """

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, ClassVar
 import torch
 
 from modpm.core.graph.shapes import infer_shapes
-from modpm.core.slicing import cuttable_convolutions
+from modpm.core.slicing import cuttable_convolutions, following
 from modpm.core.training.activity import channel_means, count_active, retained_share
 from modpm.core.training.evidence import ActivationRates, Evidence
 from modpm.core.training.methods.method import (
@@ -42,32 +42,13 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from modpm.core.formats.network_graph import Graph, Node
+    from modpm.core.formats.network_graph import Graph
     from modpm.core.graph import GraphNetwork
     from modpm.core.graph.operators.definition import Shape
     from modpm.core.training.batches import TrainingImages
 
 RELUS = frozenset({"relu", "relu6"})
 """Operators whose value is 0 where nothing is activated."""
-
-_BY_CHANNEL = frozenset(
-    {
-        "add",
-        "add_scalar",
-        "adaptive_avg_pool2d",
-        "adaptive_max_pool2d",
-        "avg_pool2d",
-        "batch_norm2d",
-        "channel_affine",
-        "dropout",
-        "dropout_channels",
-        "identity",
-        "max_pool2d",
-        "mul",
-        "mul_scalar",
-        "sub",
-    }
-)
 
 
 class Moda(Method):
@@ -182,9 +163,8 @@ def relus(graph: Graph) -> tuple[str, ...]:
 def relus_of_kernels(graph: Graph) -> dict[str, str]:
     """Return which ReLU's channels stand for the kernels of each convolution that can be cut.
 
-    It is the first that their values reach channel by channel: through normalizations, poolings,
-    sums and products of as many channels, and depthwise convolutions. Convolutions without one
-    are left out.
+    It is the first that their values reach channel by channel (`following`). Convolutions without
+    one are left out.
     """
     shapes = infer_shapes(graph)
     found = {
@@ -195,16 +175,5 @@ def relus_of_kernels(graph: Graph) -> dict[str, str]:
 
 
 def _first_relu(graph: Graph, point: str, shapes: Mapping[str, Shape]) -> str | None:
-    reached = {point}
-    for node in graph.nodes:
-        if reached.isdisjoint(node.inputs) or shapes[node.name][0] != shapes[point][0]:
-            continue
-        if node.operator in RELUS:
-            return node.name
-        if node.operator in _BY_CHANNEL or _is_depthwise(node, shapes[point]):
-            reached.add(node.name)
-    return None
-
-
-def _is_depthwise(node: Node, shape: Shape) -> bool:
-    return node.operator == "conv2d" and node.attributes["groups"] == shape[0]
+    behind = following(graph, point, shapes)
+    return next((node.name for node in behind if node.operator in RELUS), None)

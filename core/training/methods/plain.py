@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from modpm.core.slicing import own_kernels
 from modpm.core.training.evidence import Evidence, Importance
 from modpm.core.training.methods.method import Losses, Method
 from modpm.core.training.ranking import importance_of_kernels
@@ -44,5 +45,5 @@ class Plain(Method):
         progress: Callable[[int, int], None] | None = None,  # noqa: ARG003 -- it reads few images
     ) -> Evidence:
         """Return how much each kernel matters to each class."""
-        n_all = sum(network.graph.kernels().values())
+        n_all = own_kernels(network.graph)
         return Importance(importance_of_kernels(network, images), n_all)

@@ -24,7 +24,7 @@ from torch.nn.functional import (
     one_hot,
 )
 
-from modpm.core.slicing import cuttable_convolutions
+from modpm.core.slicing import cuttable_convolutions, own_kernels
 from modpm.core.training.evidence import Criterion, Evidence, Ranking
 from modpm.core.training.methods.method import Losses, Method, Network, Task, nothing_to_cut
 from modpm.core.training.ranking import importance_of_kernels, quotas, rank_kernels
@@ -99,7 +99,7 @@ class Views(Method):
         self.points = cuttable_convolutions(network.graph)
         kernels = network.graph.kernels()
         self.n_kernels = {layer: kernels[layer] for layer in self.points}
-        self.n_all = sum(kernels.values())
+        self.n_all = own_kernels(network.graph)
         shape = task.n_classes, sum(self.n_kernels.values())
         self.register_buffer("ranks", torch.full(shape, -1, dtype=torch.int32))
         self.teacher = _frozen(network) if task.is_trained else None
@@ -289,7 +289,7 @@ class Views(Method):
         progress: Callable[[int, int], None] | None = None,  # noqa: ARG003 -- the same
     ) -> Evidence:
         """Return the ranking that training has made."""
-        return Ranking(findings, sum(network.graph.kernels().values()))
+        return Ranking(findings, own_kernels(network.graph))
 
 
 _TEACHER = "teacher."
