@@ -186,11 +186,12 @@ def _moved_image(view: View, index: Tensor, emit: Emit) -> View | None:
     if lines is None:
         return None
     channels, *space = lines
-    progressions = [line.progression() for line in space]
-    if any(progression is None for progression in progressions):
-        return None
-    tall, wide = (progression for progression in progressions if progression is not None)
     value = View(view.base, view.base_shape)
+    if any(line.progression() is None for line in space):
+        selected = _pixels(value, space, emit)
+        return selected and _channels(selected, channels.positions, emit)
+    progressions = [line.progression() for line in space]
+    tall, wide = (progression for progression in progressions if progression is not None)
     if not all(
         p.start == 0 and p.step == 1 and p.size == size
         for p, size in zip((tall, wide), view.base_shape[1:], strict=True)
@@ -205,6 +206,14 @@ def _moved_image(view: View, index: Tensor, emit: Emit) -> View | None:
     if any(padding):
         value = emit("pad", value, {"padding": padding, "value": 0.0})
     return _channels(value, channels.positions, emit)
+
+
+def _pixels(value: View, space: Sequence[Line], emit: Emit) -> View | None:
+    """Add the node that takes rows and columns in any order; None where some are zeros."""
+    rows, columns = (line.positions for line in space)
+    if ZERO in rows or ZERO in columns or max(len(rows), len(columns)) > LARGEST_LIST:
+        return None
+    return emit("select_pixels", value, {"rows": rows, "columns": columns})
 
 
 def _channels(value: View, positions: list[int], emit: Emit) -> View | None:

@@ -19,6 +19,7 @@ from modpm.core.graph.translation import (
     Translator,
     UntranslatableError,
     calling_module,
+    operator_name,
 )
 from modpm.core.graph.verification import N_RECORDED, random_images, verify
 
@@ -95,11 +96,41 @@ def read_network(network: nn.Module, example_input: Tensor) -> Trace:
     _check_example(example_input)
     guest, images = Guest(network), random_images(example_input, N_RECORDED)
     program = exported(guest, images, is_training=True)
+    _refuse_attention(program)
     paths = [path for path, _ in network.named_modules(remove_duplicate=False)]
     translate = partial(_translated, program, images, legal_names(paths))
     traced = translate(program.state_dict)
     verify(guest, program, lambda state: translate(state)[:2], images)
     return traced
+
+
+_ATTENTION = frozenset({"scaled_dot_product_attention", "multi_head_attention_forward"})
+_PRODUCTS = frozenset({"matmul", "bmm", "baddbmm", "einsum"})
+_MOVED = frozenset({
+    "dropout", "transpose", "permute", "reshape", "view", "expand", "contiguous", "clone", "to",
+})  # fmt: skip
+
+
+def _refuse_attention(program: torch.export.ExportedProgram) -> None:
+    """Refuse a network of attention, whatever else of it a graph cannot express before that.
+
+    Attention is a call of its own, or a product with what a softmax gave.
+    """
+    shares: set[fx.Node] = set()
+    for node in program.graph.nodes:
+        if node.op != "call_function":
+            continue
+        name, reads = operator_name(node), not shares.isdisjoint(node.all_input_nodes)
+        if name in _ATTENTION or (name in _PRODUCTS and reads):
+            raise ModpmError(
+                "the network is one of attention, as transformers are, and not of convolutions "
+                "alone: of products of pixels with each other no kernels can be cut",
+                code="unsupported-operator",
+                where=user_line(node),
+                hint="take a convolutional network, such as `timm:convnext_tiny`",
+            )
+        if name in {"softmax", "_softmax"} or (reads and name in _MOVED):
+            shares.add(node)
 
 
 def _check_example(example: Tensor) -> None:

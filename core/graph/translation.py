@@ -55,10 +55,42 @@ class Constant:
         return replace(self, tensor=tensor, name=None)
 
 
-_MOVES = frozenset(
-    {"flatten", "unflatten", "select_channels", "scatter_channels", "subsample", "pad"}
-)
+@dataclass(frozen=True)
+class Chance:
+    """One number for each image, which is drawn: 0, or another number.
+
+    Attributes:
+        shape: Of the numbers of a batch.
+        keep: How likely the other number is.
+        number: That number.
+    """
+
+    shape: tuple[int, ...]
+    keep: float
+    number: float = 1.0
+
+    def times(self, factor: float) -> Chance:
+        """Return what is drawn, multiplied by a number."""
+        return replace(self, number=self.number * factor)
+
+
+_MOVES = frozenset({
+    "flatten", "unflatten", "select_channels", "scatter_channels", "subsample", "pad",
+    "select_pixels",
+})  # fmt: skip
 """Operators that arrange the input of the layer that is called, which has its own name."""
+
+OWN_CHANCE = (
+    "it draws random numbers",
+    "use `nn.Dropout` or `nn.Dropout2d`, or drop whole images, which a graph has",
+)
+"""Why a graph has no random numbers of the network's own, and what to do."""
+
+_DRAWN = frozenset({"bernoulli"})
+"""Calls that draw what a node may multiply values by."""
+
+_SCALING = frozenset({"mul", "multiply", "div", "divide", "true_divide"})
+"""Calls that may read what is drawn."""
 
 Arguments = dict[str, Any]
 """A call's arguments by the names of the operator's schema, values translated."""
@@ -125,7 +157,8 @@ class Translator:
             return
         self.target = node.target
         values = _flat((self._value(node.args), self._value(node.kwargs)))
-        has_views = any(isinstance(value, View) for value in values)
+        has_views = any(isinstance(value, View | Chance) for value in values)
+        has_views = has_views or operator_name(node) in _DRAWN
         target = self._changed(node)
         if has_views and isinstance(target, Constant) and target.name is not None:
             raise UntranslatableError(f"it changes the network's own `{target.name}`")
@@ -138,9 +171,7 @@ class Translator:
     def _check_chance(self, node: fx.Node) -> None:
         """Refuse a call that draws random numbers, unless a node draws alike."""
         if operator_name(node) not in self._handlers:
-            raise UntranslatableError(
-                "it draws random numbers", "use `nn.Dropout` or `nn.Dropout2d`, which a graph has"
-            )
+            raise UntranslatableError(*OWN_CHANCE)
 
     def _changed(self, node: fx.Node) -> object:
         """Return the value that a call changes in place, or None."""
@@ -307,9 +338,12 @@ class Translator:
 
     def _handled(self, node: fx.Node) -> object:
         arguments = {name: self._value(value) for name, value in bound(node)}
-        handler = self._handlers.get(operator_name(node))
+        name = operator_name(node)
+        handler = self._handlers.get(name)
         if handler is None:
             raise UntranslatableError
+        if name not in _SCALING and any(isinstance(v, Chance) for v in _flat(arguments.values())):
+            raise UntranslatableError(*OWN_CHANCE)
         try:
             return handler(self, arguments)
         except (KeyError, TypeError, ValueError, RuntimeError, AssertionError) as error:

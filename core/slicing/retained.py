@@ -100,7 +100,7 @@ def cuttable_convolutions(graph: Graph) -> dict[str, str]:
     """Return the convolutions of whose kernels a class may keep some, in execution order.
 
     Not the first one, nor depthwise ones and those of pooled vectors (squeeze-and-excite), which
-    follow what they read, nor those that give the logits.
+    follow what they read, nor those of one kernel, nor those that give the logits.
 
     Returns:
         Their names, each with the name of the node whose value is masked.
@@ -114,6 +114,7 @@ def cuttable_convolutions(graph: Graph) -> dict[str, str]:
             node.name
             for node in convolutions[1:]
             if node.name not in logits
+            and node.attributes["n_kernels"] != 1
             and not is_depthwise(node, shapes[node.inputs[0]])
             and shapes[node.inputs[0]][1:] != (1, 1)
         ],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 import random
 from collections import OrderedDict
 from typing import TYPE_CHECKING
@@ -188,11 +189,11 @@ class KeepsState(Network):
 
 
 class Positions(Network):
-    """A parameter for each pixel, that is zero at first."""
+    """A parameter for pixels, that is zero at first."""
 
-    def __init__(self) -> None:
+    def __init__(self, *shape: int) -> None:
         super().__init__()
-        self.position = nn.Parameter(torch.zeros(1, 4, 6, 6))
+        self.position = nn.Parameter(torch.zeros(shape or (6,)))
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.conv(x)
@@ -247,7 +248,7 @@ class ComplexNumbers(Network):
     [
         (DropsAlways, "untraceable-network", "random in evaluation"),
         (StochasticDepth, "unsupported-operator", "random numbers"),
-        (StochasticDepthByBernoulli, "unsupported-operator", "aten.new_empty"),
+        (StochasticDepthByBernoulli, "untraceable-network", "`new_empty`"),
         (StochasticDepthOfPython, "unsupported-control-flow", "draws by chance"),
         (StochasticDepthOfNumPy, "unsupported-control-flow", "draws by chance"),
         (OwnStandardization, "unsupported-operator", "the parameter `conv.weight`"),
@@ -259,7 +260,7 @@ class ComplexNumbers(Network):
         (OneImageIsOther, "unsupported-control-flow", "for 1 images than for 2"),
         (TwoImagesOnly, "unsupported-control-flow", "for 5 images than for 2"),
         (KeepsState, "unsupported-operator", "`seen`"),
-        (Positions, "unsupported-operator", "not one a channel"),
+        (Positions, "unsupported-operator", "several of the pixels"),
         (TiedWeights, "unsupported-operator", "parted"),
         (OneWeightInTwoStrides, "unsupported-operator", "`again.weight`"),
         (OnePartEach, "unsupported-operator", "parted"),
@@ -348,6 +349,36 @@ def test_a_network_that_keeps_a_state_is_refused() -> None:
 
 def test_a_dropout_that_is_off_in_training_is_no_node() -> None:
     assert not {"dropout", "dropout_channels"} & set(operators_of(DropsNever()))
+
+
+class DropsImages(Network):
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.conv(x)
+        if self.training:
+            x = x * x.new_empty(len(x), 1, 1, 1).bernoulli_(0.25).div_(0.25)
+        return x.mean((2, 3))
+
+
+def test_images_are_dropped_in_training_as_the_network_drops_them() -> None:
+    network = build(*traced(DropsImages())).eval()
+    images = torch.randn(400, 3, 8, 8, dtype=torch.double)
+    torch.manual_seed(0)
+    with torch.no_grad():
+        whole, left = network(images), network.train()(images)
+    is_dropped = (left == 0).all(1)
+    assert 0.65 < float(is_dropped.double().mean()) < 0.85
+    torch.testing.assert_close(left[~is_dropped], 4 * whole[~is_dropped])
+
+
+@pytest.mark.parametrize(
+    ("shape", "operator"), [((1, 4, 6, 6), "pixel_affine"), ((4, 1, 1), "channel_affine")]
+)
+def test_a_parameter_that_is_zero_at_first_is_read_by_its_shape(
+    shape: tuple[int, ...], operator: str
+) -> None:
+    graph, tensors = traced(Positions(*shape))
+    (name,) = (node.tensors["bias"] for node in graph.nodes if node.operator == operator)
+    assert tensors[name].numel() == math.prod(shape)
 
 
 class FrozenNorm(Network):

@@ -9,7 +9,6 @@ import torch
 from tests.graph import zoo
 from tests.slicing import random_networks
 
-from modpm.core.graph import Node, trace
 from modpm.core.graph.operators import (
     activation,
     arithmetic,
@@ -43,9 +42,5 @@ def test_every_operator_is_cut_in_random_networks() -> None:
 
 
 def test_every_operator_is_read_from_a_network_of_the_zoo() -> None:
-    read = {node.operator for name in zoo.ZOO for node in _nodes(name)}
+    read = {node.operator for name in zoo.ZOO for node in zoo.traced(name)[0].nodes}
     assert set(OPERATORS) - read <= WRITTEN_BY_CUTTING
-
-
-def _nodes(name: str) -> tuple[Node, ...]:
-    return trace(zoo.create(name), zoo.images(1))[0].nodes

@@ -37,9 +37,44 @@ class Batch(Network):
         return (x - x.mean(0)).mean((2, 3))  # here
 
 
-class Reflected(Network):
+class DrawnBatch(Network):
     def forward(self, x: Tensor) -> Tensor:
-        return self.conv(F.pad(x, (1, 1, 1, 1), mode="reflect"))  # type: ignore[no-any-return]  # here
+        x = self.conv(x)
+        return x * torch.empty(1, 1, 1, 1).bernoulli_(0.5)  # here
+
+
+class AddedChance(Network):
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.conv(x)
+        return x + x.new_empty(len(x), 1, 1, 1).bernoulli_(0.5)  # here
+
+
+class Bilinear(Network):
+    def forward(self, x: Tensor) -> Tensor:
+        return F.interpolate(self.conv(x), scale_factor=2, mode="bilinear")  # here
+
+
+class Attending(Network):
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.conv(x).flatten(2).sort(2).values
+        return F.scaled_dot_product_attention(x, x, x)  # here
+
+
+class AttendingByHand(Network):
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.conv(x).flatten(2).sort(2).values
+        shares = F.dropout((x @ x.transpose(1, 2)).softmax(-1), 0.1, self.training)
+        return shares @ x  # here
+
+
+class RowOfParameters(Network):
+    def __init__(self) -> None:
+        super().__init__()
+        self.row = nn.Parameter(torch.randn(6))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.conv(x)
+        return x + self.row  # here
 
 
 class Deciding(Network):
@@ -82,7 +117,10 @@ def line_of(kind: type[nn.Module]) -> str:
         (Sorting, "aten.sort"),
         (Transposed, "aten.conv_transpose2d"),
         (Batch, "aten.mean"),
-        (Reflected, "aten.pad"),
+        (DrawnBatch, "aten.mul.Tensor"),
+        (AddedChance, "aten.add.Tensor"),
+        (Bilinear, "aten.upsample_bilinear2d"),
+        (RowOfParameters, "aten.add.Tensor"),
     ],
 )
 def test_an_operator_that_no_graph_has_is_refused_with_its_line(
@@ -92,6 +130,14 @@ def test_an_operator_that_no_graph_has_is_refused_with_its_line(
     assert error.code == "unsupported-operator"
     assert f"`{operator}" in error.what
     assert error.where == line_of(kind)
+
+
+@pytest.mark.parametrize("kind", [Attending, AttendingByHand])
+def test_a_network_of_attention_is_refused_in_one_sentence(kind: type[nn.Module]) -> None:
+    error = refusal_of(kind())
+    assert error.code == "unsupported-operator"
+    assert "attention, as transformers are," in error.what
+    assert (error.where, error.why) == (line_of(kind), None)
 
 
 def test_a_decision_by_the_images_numbers_is_refused_with_its_line() -> None:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import random
-from functools import cache
 
 import msgspec
 import pytest
 import torch
-from tests.graph.zoo import ZOO, create, images
+from tests.graph.zoo import ZOO, create, images, traced
 
-from modpm.core.graph import Graph, build, count, trace
+from modpm.core.graph import Graph, build, count
 from modpm.core.slicing import mask_network, slice_graph
 
 
@@ -20,12 +19,6 @@ def logits_of(output: object) -> torch.Tensor:
     output = output[0] if isinstance(output, tuple) else getattr(output, "logits", output)
     assert isinstance(output, torch.Tensor)
     return output
-
-
-@cache
-def traced(name: str) -> tuple[Graph, dict[str, torch.Tensor]]:
-    """Trace each network once: reading it takes longer than all the rest."""
-    return trace(create(name), images(1))
 
 
 @pytest.mark.parametrize("name", ZOO)

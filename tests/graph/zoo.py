@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own name for it
 from torch import Tensor, nn
+
+from modpm.core.graph import Graph, trace
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -628,6 +631,80 @@ class Maxout(nn.Module):
         return self.linear(x.mean((2, 3)))  # type: ignore[no-any-return]  # calls of modules have no type
 
 
+class ChannelConvolution(nn.Module):
+    """ECA: a gate by a convolution along the channels."""
+
+    def __init__(self, *, is_circular: bool) -> None:
+        super().__init__()
+        self.is_circular = is_circular
+        self.conv = nn.Conv1d(1, 1, 3, padding=0 if is_circular else 1, bias=is_circular)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = x.mean((2, 3)).view(x.shape[0], 1, -1)
+        if self.is_circular:
+            y = F.pad(y, (1, 1), mode="circular")
+        return x * self.conv(y).sigmoid().view(x.shape[0], -1, 1, 1).expand_as(x)  # type: ignore[no-any-return]  # calls of modules have no type
+
+
+class SelectiveKernels(nn.Module):
+    """SKNet and ResNeSt: paths weighed by shares that add up to 1."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.paths = nn.ModuleList(conv_bn(CHANNELS, 6, size) for size in (3, 5))
+        self.squeeze, self.select = nn.Conv2d(6, 4, 1), nn.Conv2d(4, 12, 1)
+        self.split = conv_bn(6, 12, groups=2)
+        self.attend = nn.Conv2d(6, 12, 1)
+        self.gates = nn.Sequential(*(ChannelConvolution(is_circular=c) for c in (False, True)))
+        self.linear = nn.Linear(6, CLASSES)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = torch.stack([path(x) for path in self.paths], dim=1)
+        shares = self.select(F.relu(self.squeeze(x.sum(1).mean((2, 3), keepdim=True))))
+        x = (x * shares.view(len(x), 2, 6, 1, 1).softmax(dim=1)).sum(dim=1)
+        x = F.relu(self.split(x)).reshape(len(x), 2, 6, *x.shape[2:])
+        shares = self.attend(x.mean(dim=1).amax((2, 3), keepdim=True)).view(len(x), 1, 2, -1)
+        shares = F.softmax(shares.transpose(1, 2), dim=1).reshape(len(x), -1)
+        x = (x * shares.view(len(x), 2, 6, 1, 1)).amax(dim=1)
+        return self.linear(self.gates(x).mean((2, 3)))  # type: ignore[no-any-return]  # calls of modules have no type
+
+
+def kept_by_chance(x: Tensor, rate: float, *, is_drawn_from_rates: bool) -> Tensor:
+    """Stochastic depth, as torchvision and timm write it, and as others do."""
+    shape = (len(x), 1, 1, 1)
+    if is_drawn_from_rates:
+        return x.div(rate) * torch.bernoulli(torch.full(shape, rate, dtype=x.dtype))
+    return x * x.new_empty(shape).bernoulli_(rate).div_(rate)
+
+
+class Pixels(nn.Module):
+    """HRNet's upsampling, blurring with reflected borders, and constants of each position."""
+
+    filter: Tensor
+    ramp: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.low = conv_bn(CHANNELS, 6), conv_bn(6, 6, stride=2)
+        self.lowest = conv_bn(6, 6, stride=3)
+        self.position = nn.Parameter(torch.randn(1, 6, SIZE, SIZE))
+        self.register_buffer("filter", torch.rand(1, 1, 3, 3))
+        self.register_buffer("ramp", torch.linspace(0, 1, SIZE))
+        self.linear = nn.Linear(6, CLASSES)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.stem(x)
+        low = F.interpolate(self.low(x), scale_factor=2, mode="nearest")
+        low = low + F.interpolate(self.lowest(x), x.shape[2:], mode="nearest-exact").flip(3)
+        if self.training:
+            low = kept_by_chance(low, 0.8, is_drawn_from_rates=False)
+            low = kept_by_chance(low, 0.5, is_drawn_from_rates=True)
+        x = F.relu(x + low) * self.ramp + self.position
+        x, kernels = F.pad(x, (1, 1, 1, 1), mode="reflect"), self.filter.expand(6, 1, 3, 3)
+        x = F.pad(F.conv2d(x, kernels, groups=6), (1, 1, 0, 0), mode="replicate")
+        return self.linear(F.adaptive_max_pool2d(x, 1)[..., 0, 0])  # type: ignore[no-any-return]  # calls of modules have no type
+
+
 ZOO: dict[str, Callable[[], nn.Module]] = {
     "densenet": DenseNet,
     "mobilenet_v2": MobileNetV2,
@@ -659,6 +736,8 @@ ZOO: dict[str, Callable[[], nn.Module]] = {
     "layer_norm": LayerNormOfChannels,
     "vector_norm": VectorNorm,
     "maxout": Maxout,
+    "selective_kernels": SelectiveKernels,
+    "pixels": Pixels,
 }
 
 
@@ -681,3 +760,9 @@ def create(name: str) -> nn.Module:
 def images(n: int = 3) -> Tensor:
     generator = torch.Generator().manual_seed(1)
     return torch.randn(n, CHANNELS, SIZE, SIZE, generator=generator, dtype=torch.double)
+
+
+@cache
+def traced(name: str) -> tuple[Graph, dict[str, Tensor]]:
+    """Trace each network once: reading it takes longer than all the rest."""
+    return trace(create(name), images(1))

@@ -38,6 +38,7 @@ UNARY: dict[str, dict[str, AttributeValue]] = {
     "mul_scalar": {"value": -2.0},
     "dropout": {"p": 0.5},
     "dropout_channels": {"p": 0.5},
+    "dropout_images": {"p": 0.5},
     "prelu": {},
     "channel_affine": {},
     "batch_norm2d": {"eps": 1e-5, "momentum": 0.1},
@@ -215,7 +216,7 @@ def pool_block(b: Builder) -> None:
     height = b.shapes[value][1]
     ceil_mode = b.chance()
     kernel_size, stride, padding = [2, 2], [1, 2], [1, 1]
-    match b.choose(0, 4):
+    match b.choose(0, 6):
         case 0:
             b.add(
                 "max_pool2d",
@@ -241,6 +242,11 @@ def pool_block(b: Builder) -> None:
         case 3:
             size = [(height + 1) // 2, 1]
             b.add("subsample", value, start=[0, 0], step=[2, 1], size=size)
+        case 4:
+            b.add("pixel_affine", value, roles=("weight", "bias") if b.chance() else ("weight",))
+        case 5:
+            rows = [row for row in range(height) for _ in range(2)]
+            b.add("select_pixels", value, rows=rows, columns=[0] if b.chance() else [0, 0])
         case _:
             b.add("pad", value, padding=[0, 1, 1, 0], value=float(b.choose(0, 1)))
 

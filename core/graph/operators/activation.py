@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
+import torch.nn.functional as F  # noqa: N812 - torch's own name for it
 from torch import Tensor, nn
 
 from modpm.core.graph.attributes import FRACTION, NUMBER, Attribute, choice
@@ -21,7 +23,9 @@ from modpm.core.graph.operators.definition import (
     same_vector,
 )
 from modpm.core.graph.translation import (
+    OWN_CHANCE,
     Arguments,
+    Chance,
     Constant,
     Handler,
     Translator,
@@ -159,6 +163,47 @@ class DropoutChannels(nn.Module):
         return torch.feature_dropout(x, self.p, self.training)
 
 
+class DropoutImages(nn.Module):
+    """Whole images dropped in training, as stochastic depth drops the branch of a block.
+
+    Source:
+        Huang et al., arXiv 1603.09382; in training what is left is divided by its share.
+    """
+
+    def __init__(self, p: float) -> None:
+        super().__init__()
+        self.p = p
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the input with random images zeroed, in training."""
+        if not self.training:
+            return x
+        ones = x.new_ones(x.shape[0], *[1] * (x.dim() - 1))
+        return x * F.dropout(ones, self.p, training=True)
+
+
+def _bernoulli(_t: Translator, a: Arguments) -> Chance:
+    """Read what is drawn; `torch.bernoulli` is given how likely it is, one number for all."""
+    like = a["self"]
+    keep = a.get("p")
+    if keep is None and isinstance(like, Constant):
+        (keep,) = set(like.tensor.flatten().tolist())
+    if not isinstance(like, Constant) or like.parameter or not isinstance(keep, float):
+        raise UntranslatableError(*OWN_CHANCE)
+    return Chance(tuple(like.tensor.shape), keep)
+
+
+def dropped(t: Translator, view: View, chance: Chance) -> View:
+    """Multiply a value by what is drawn, one number for each of the images."""
+    n_images, *others = chance.shape
+    if n_images == 1 or math.prod(others) > 1 or len(others) != len(view.shape):
+        raise UntranslatableError(*OWN_CHANCE)
+    left = t.mapped(view, "dropout_images", {"p": 1 - chance.keep})
+    factor = chance.number * chance.keep
+    is_one = math.isclose(factor, 1.0)
+    return left if is_one else t.mapped(left, "mul_scalar", {"value": factor})
+
+
 def _dropout(name: str) -> Handler:
     """Return the handler of a dropout, which is none where it is switched off in training."""
     return lambda t, a: t.mapped(only(a), name, {"p": float(a["p"])}) if a["train"] else only(a)
@@ -186,12 +231,28 @@ def _softmax(make: Callable[[], nn.Module]) -> Operator:
 
 def _softmax_of(name: str) -> Handler:
     def softmax(t: Translator, a: Arguments) -> View:
-        value = t.node_value(a["self"])
-        if len(value.shape) != VECTOR_RANK or a["dim"] not in {1, -1}:
-            raise UntranslatableError("over other than the features of a vector")
-        return t.emit(name, [value])
+        view = a["self"]
+        dimension = a["dim"] % (len(view.shape) + 1) - 1
+        if len(view.shape) == VECTOR_RANK and dimension == 0:
+            return t.emit(name, [t.node_value(view)])
+        if name == "softmax" and dimension >= 0 and view.shape[dimension] == _TWO:
+            return _softmax_of_two(t, view, dimension)
+        raise UntranslatableError("over other than the features of a vector, or two values")
 
     return softmax
+
+
+_TWO = 2
+
+
+def _softmax_of_two(t: Translator, view: View, dimension: int) -> View:
+    """Express the shares of two values by the sigmoid of their difference."""
+    index = view.indices().movedim(dimension, 0)
+    first, second = (t.node_value(view.reindexed(half.flatten())) for half in index)
+    difference = t.emit("sub", [first, second])
+    negated = t.emit("mul_scalar", [difference], {"value": -1.0})
+    shares = t.emit("cat", [t.emit("sigmoid", [value]) for value in (difference, negated)])
+    return shares.reindexed(shares.indices().reshape(index.shape).movedim(0, dimension))
 
 
 OPERATORS: dict[str, Operator] = {
@@ -215,6 +276,7 @@ OPERATORS: dict[str, Operator] = {
     "dropout_channels": elementwise(
         lambda node: DropoutChannels(float_of(node, "p")), {"p": FRACTION}
     ),
+    "dropout_images": elementwise(lambda node: DropoutImages(float_of(node, "p")), {"p": FRACTION}),
     "prelu": Operator(
         layer=lambda _node, shapes: nn.PReLU(shapes[0][0], device="meta"),
         output_shape=same_shape,
@@ -240,6 +302,7 @@ ATEN: dict[str, Handler] = {
     "hardtanh": _hardtanh,
     "dropout": _dropout("dropout"),
     "feature_dropout": _dropout("dropout_channels"),
+    "bernoulli": _bernoulli,
     "prelu": _prelu,
     "_prelu_kernel": _prelu,
     "softmax": _softmax_of("softmax"),

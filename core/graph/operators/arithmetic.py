@@ -14,11 +14,11 @@ from torch import Tensor, nn
 
 from modpm.core.graph.attributes import NUMBER
 from modpm.core.graph.cutting.cutter import UNUSED, Cutter, Piece
-from modpm.core.graph.cutting.kinds import CONSTANT, ZERO, Kinds
+from modpm.core.graph.cutting.kinds import CONSTANT, VARYING, ZERO, Kinds
 from modpm.core.graph.cutting.rules import Channelwise, Rule
 from modpm.core.graph.index_views import ZERO as NO_INDEX
 from modpm.core.graph.index_views import View
-from modpm.core.graph.operators.activation import Function, clamped, elementwise
+from modpm.core.graph.operators.activation import Function, clamped, dropped, elementwise
 from modpm.core.graph.operators.definition import (
     IMAGE_RANK,
     Affine,
@@ -27,11 +27,14 @@ from modpm.core.graph.operators.definition import (
     ShapeError,
     Shapes,
     float_of,
+    image_shape,
     per_channel,
     same_shape,
 )
 from modpm.core.graph.translation import (
+    OWN_CHANCE,
     Arguments,
+    Chance,
     Constant,
     Handler,
     Translator,
@@ -39,7 +42,7 @@ from modpm.core.graph.translation import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Collection, Sequence
 
     from modpm.core.formats.network_graph import Node
     from modpm.core.graph.cutting.rules import Flow
@@ -61,6 +64,39 @@ class ChannelAffine(Affine):
         if self.weight is not None:
             x = x * self.weight.view(-1, *ones)
         return x if self.bias is None else x + self.bias.view(-1, *ones)
+
+
+class PixelAffine(nn.Module):
+    """Each number times a weight plus a bias of its own, alike for all images."""
+
+    weight: nn.Parameter | None
+    bias: nn.Parameter | None
+
+    def __init__(self, shape: Shape, roles: Collection[str]) -> None:
+        super().__init__()
+        for role in ("weight", "bias"):
+            numbers = torch.empty(shape, device="meta") if role in roles else None
+            self.register_parameter(role, None if numbers is None else nn.Parameter(numbers))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the scaled and shifted numbers."""
+        if self.weight is not None:
+            x = x * self.weight
+        return x if self.bias is None else x + self.bias
+
+
+class PixelAffineRule(Channelwise):
+    """Of a constant, it makes another at each pixel."""
+
+    def values(
+        self, _node: Node, _flow: Flow, inputs: Sequence[Tensor], _layer: nn.Module
+    ) -> Tensor:
+        """Return zeros: no channel is constant but those of zeros."""
+        return inputs[0]
+
+
+def _varied_zero(node: Node) -> int:
+    return VARYING if "bias" in node.tensors else ZERO
 
 
 def _biased_zero(node: Node) -> int:
@@ -106,30 +142,44 @@ def _affine(t: Translator, view: View, role: str, constant: object) -> View:
         raise UntranslatableError(f"a {type(constant).__name__} as an operand")
     value = t.try_node_value(view) or view
     base = View(value.base, value.base_shape)
-    spread = _one_a_channel(value, constant)
-    shifted = t.emit("channel_affine", [base], {}, {role: spread})
-    return View(shifted.base, shifted.base_shape, value.index)
-
-
-def _one_a_channel(view: View, constant: Constant) -> Constant:
-    """Return a constant that is broadcast to a value as one number for each of its channels."""
-    index, tensor = view.indices(), constant.tensor
+    index, tensor = value.indices(), constant.tensor
     if tensor.dim() > index.dim() and tensor.shape[0] == 1:
         tensor = tensor[0]
     if bool((index == NO_INDEX).any()) or not _broadcasts(tensor.shape, index.shape):
-        raise UntranslatableError(
-            f"a constant of shape {tuple(constant.tensor.shape)} on {view.shape}"
-        )
-    channels = index // math.prod(view.base_shape[1:])
-    numbers = tensor.new_zeros(view.base_shape[0])
-    spread = tensor.expand(index.shape)
-    numbers[channels.flatten()] = spread.flatten()
-    if not torch.equal(numbers[channels], spread):
-        raise UntranslatableError(
-            f"a constant of shape {tuple(constant.tensor.shape)}, not one a channel"
-        )
+        shape = tuple(constant.tensor.shape)
+        raise UntranslatableError(f"a constant of shape {shape} on {view.shape}")
+    operator, numbers = _of_channels_or_pixels(base, index, constant, tensor)
     is_whole = tensor.numel() == numbers.numel()
-    return constant.arranged(numbers) if is_whole else constant.computed(numbers)
+    if constant.parameter is not None and not is_whole and operator == "pixel_affine":
+        raise UntranslatableError(
+            f"the parameter `{constant.parameter}` stands for several of the pixels of a channel",
+            "give it a number for each channel, or for each pixel of each channel",
+        )
+    own = constant.arranged(numbers) if is_whole else constant.computed(numbers)
+    shifted = t.emit(operator, [base], {}, {role: own})
+    return View(shifted.base, shifted.base_shape, value.index)
+
+
+def _of_channels_or_pixels(
+    base: View, index: Tensor, constant: Constant, tensor: Tensor
+) -> tuple[str, Tensor]:
+    """Return a constant's numbers, one for each channel or pixel of a value, and their operator."""
+    spread = alike = tensor.expand(index.shape)
+    if constant.parameter is not None:  # numbers that are trained may be alike before that
+        alike = torch.arange(tensor.numel()).reshape(tensor.shape).expand(index.shape)
+    of_channels = index // math.prod(base.shape[1:]), base.shape[:1]
+    kinds = {"channel_affine": of_channels, "pixel_affine": (index, base.shape)}
+    for operator, (places, shape) in kinds.items():
+        if torch.equal(_placed(places, alike, shape).flatten()[places], alike):
+            return operator, _placed(places, spread, shape)
+    raise UntranslatableError("numbers moved, and some of them there twice")
+
+
+def _placed(places: Tensor, spread: Tensor, shape: Shape) -> Tensor:
+    """Return numbers by the places that they stand at."""
+    numbers = spread.new_zeros(math.prod(shape))
+    numbers[places.flatten()] = spread.flatten()
+    return numbers.reshape(shape)
 
 
 def _broadcasts(shape: Shape, wide: Shape) -> bool:
@@ -337,9 +387,13 @@ def _binary(function: Callable[[Tensor, Tensor], Tensor], cut: BinaryRule) -> Op
     )
 
 
-def _joined(t: Translator, name: str, left: View, right: View) -> View:
+def joined(t: Translator, name: str, left: View, right: View) -> View:
+    """Add the node of an operator of two values, before they are moved where that is alike."""
     if len(left.shape) != len(right.shape):
         raise UntranslatableError(f"shapes {left.shape} and {right.shape} of different rank")
+    if len(left.shape) > IMAGE_RANK and left.shape[:2] == right.shape[:2]:
+        value = joined(t, name, *(v.reindexed(v.indices().flatten(0, 1)) for v in (left, right)))
+        return value.reindexed(value.indices().reshape(*left.shape[:2], *value.shape[1:]))
     values = [t.try_node_value(_unexpanded(view)) for view in (left, right)]
     if values[0] is not None and values[1] is not None:
         return t.emit(name, [values[0], values[1]])
@@ -370,7 +424,7 @@ def _sum(t: Translator, left: object, right: object, alpha: float) -> View:
     if isinstance(left, View) and isinstance(right, View):
         if alpha not in {1, -1}:
             right = t.mapped(right, "mul_scalar", {"value": float(alpha)})
-        return _joined(t, "sub" if alpha == -1 else "add", left, right)
+        return joined(t, "sub" if alpha == -1 else "add", left, right)
     if isinstance(left, View):
         return _shifted(t, left, _times(right, alpha))
     assert isinstance(right, View)
@@ -405,12 +459,15 @@ def _of_two(t: Translator, name: str, a: Arguments) -> View:
     left, right = a["self"], a.get("other")
     if not isinstance(left, View) or not isinstance(right, View):
         raise UntranslatableError("other than of two values that depend on the image")
-    return _joined(t, name, left, right)
+    return joined(t, name, left, right)
 
 
-def _product_of(t: Translator, left: object, right: object) -> View:
+def _product_of(t: Translator, left: object, right: object) -> View | Chance:
+    if isinstance(left, Chance) or isinstance(right, Chance):
+        chance, other = (left, right) if isinstance(left, Chance) else (right, left)
+        return _of_chance(t, chance, other)
     if isinstance(left, View) and isinstance(right, View):
-        return _joined(t, "mul", left, right)
+        return joined(t, "mul", left, right)
     view, constant = (left, right) if isinstance(left, View) else (right, left)
     assert isinstance(view, View)
     number = _number(constant)
@@ -419,13 +476,23 @@ def _product_of(t: Translator, left: object, right: object) -> View:
     return _affine(t, view, "weight", constant)
 
 
-def _mul(t: Translator, a: Arguments) -> View:
+def _of_chance(t: Translator, chance: object, other: object) -> View | Chance:
+    assert isinstance(chance, Chance)
+    if isinstance(other, View):
+        return dropped(t, other, chance)
+    number = _number(other)
+    if number is None:
+        raise UntranslatableError(*OWN_CHANCE)
+    return chance.times(number)
+
+
+def _mul(t: Translator, a: Arguments) -> View | Chance:
     return _product_of(t, a["self"], a["other"])
 
 
-def _div(t: Translator, a: Arguments) -> View:
+def _div(t: Translator, a: Arguments) -> View | Chance:
     divisor = a["other"]
-    if a.get("rounding_mode") is not None or isinstance(divisor, View):
+    if a.get("rounding_mode") is not None or isinstance(divisor, View | Chance):
         raise UntranslatableError("a division by a value, or with rounding")
     if isinstance(divisor, Constant):
         return _product_of(t, a["self"], divisor.computed(1 / divisor.tensor))
@@ -439,7 +506,7 @@ def _neg(t: Translator, a: Arguments) -> View:
 def _square(t: Translator, a: Arguments) -> View:
     if a.get("exponent", 2) != 2:  # noqa: PLR2004 - the square
         raise UntranslatableError("a power other than 2")
-    return _joined(t, "mul", a["self"], a["self"])
+    return joined(t, "mul", a["self"], a["self"])
 
 
 # --- many values ------------------------------------------------------------------------------
@@ -514,6 +581,15 @@ def _cat_of_one(base: View, values: Sequence[object], dimension: int) -> View | 
     return base.moved(torch.cat(parts, dimension))
 
 
+def _stack(t: Translator, a: Arguments) -> View:
+    """Express values one after another by their channels, in a dimension of their own."""
+    views = a["tensors"]
+    if a["dim"] not in {1, -len(views[0].shape) - 1}:
+        raise UntranslatableError("it stacks other than before the channels")
+    value = _cat(t, {"tensors": views, "dim": 1})
+    return value.reindexed(value.indices().reshape(len(views), *views[0].shape))
+
+
 OPERATORS: dict[str, Operator] = {
     "add_scalar": elementwise(
         lambda node: Function(partial(torch.add, other=float_of(node, "value"))),
@@ -529,6 +605,13 @@ OPERATORS: dict[str, Operator] = {
         optional=("weight", "bias"),
         tensor_shapes=per_channel("weight", "bias"),
         cut=Channelwise(of_zero=_biased_zero),
+    ),
+    "pixel_affine": Operator(
+        layer=lambda node, shapes: PixelAffine(shapes[0], node.tensors),
+        output_shape=lambda _node, shapes: image_shape(shapes),
+        optional=("weight", "bias"),
+        tensor_shapes=lambda _node, shapes: dict.fromkeys(("weight", "bias"), shapes[0]),
+        cut=PixelAffineRule(of_zero=_varied_zero, of_constant=lambda _node: VARYING),
     ),
     "add": _binary(torch.add, SumRule()),
     "sub": _binary(torch.sub, SumRule()),
@@ -559,4 +642,5 @@ ATEN: dict[str, Handler] = {
     "cat": _cat,
     "concat": _cat,
     "concatenate": _cat,
+    "stack": _stack,
 }

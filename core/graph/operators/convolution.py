@@ -302,6 +302,21 @@ def _conv(t: Translator, a: Arguments) -> View:
     )
 
 
+def _conv1d(t: Translator, a: Arguments) -> View:
+    """Express a convolution along a line, such as one over channels, by one along a column."""
+    view, weight = a["input"], a["weight"]
+    if not isinstance(view, View) or not isinstance(weight, Constant):
+        raise UntranslatableError("its weight depends on the image")
+    if isinstance(a["padding"], str):
+        raise UntranslatableError("padding in words", "give the padding as a number")
+    column = view.reindexed(view.indices().unsqueeze(-1))
+    alone = {"stride": 1, "padding": 0, "dilation": 1}
+    along = {name: [a[name][0], other] for name, other in alone.items()}
+    long = weight.arranged(weight.tensor.unsqueeze(-1))
+    value = _conv(t, {**a, **along, "input": column, "weight": long})
+    return value.reindexed(value.indices().squeeze(-1))
+
+
 def _padded_alike(
     t: Translator, value: View, padding: str, kernel: list[int], dilation: list[int]
 ) -> tuple[View, list[int]]:
@@ -412,6 +427,7 @@ OPERATORS: dict[str, Operator] = {
 ATEN: dict[str, Handler] = {
     "conv2d": _conv,
     "convolution": _conv,
+    "conv1d": _conv1d,
     "linear": _linear,
     "addmm": _addmm,
     "mm": _mm,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial, reduce
 from typing import TYPE_CHECKING
 
 import torch
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 from modpm.core.graph.attributes import NATURAL_PAIR, PAIR, Attribute, flag
 from modpm.core.graph.cutting.kinds import CONSTANT, VARYING
 from modpm.core.graph.cutting.rules import Pooling
-from modpm.core.graph.operators.arithmetic import larger
+from modpm.core.graph.operators.arithmetic import joined, larger
 from modpm.core.graph.operators.convolution import space_of
 from modpm.core.graph.operators.definition import (
     IMAGE_RANK,
@@ -233,6 +234,9 @@ def _adapted(t: Translator, value: View, size: list[int], how: str) -> View:
     return t.emit(f"{how}_pool2d", [value], attributes)
 
 
+_MOST_PARTS = 16
+"""Values that are reduced one after another: each is a node."""
+
 # --- the whole image --------------------------------------------------------------------------
 
 
@@ -263,6 +267,8 @@ def _mean(t: Translator, a: Arguments) -> View:
 
 
 def _sum_over(t: Translator, a: Arguments) -> View:
+    if _is_over_parts(a):
+        return _reduced(t, a, "sum")
     mean = _reduced(t, a, "mean")
     count = math.prod(a["self"].shape) / math.prod(mean.shape)
     return t.mapped(mean, "mul_scalar", {"value": count})
@@ -290,11 +296,31 @@ def _reduced(t: Translator, a: Arguments, how: str) -> View:
     if how == "mean" and dimensions == [2, 3] and rank == IMAGE_RANK + 1 and a["keepdim"]:
         return t.emit("mean", [t.image(view)], {"keepdim": True})
     kept = [d for d in range(rank - 1) if d not in reduced]
+    if _is_over_parts(a):
+        found = _over_parts(t, view, how)
+        return found.reindexed(found.indices().unsqueeze(0)) if a["keepdim"] else found
     pooled = _partly_pooled(t, view, reduced, how) or _pooled(t, view, kept, reduced, how)
     shape = [1 if d in reduced else view.shape[d] for d in range(rank - 1)]
     if not a["keepdim"]:
         shape = [view.shape[d] for d in kept]
     return pooled.reindexed(pooled.indices().reshape(shape))
+
+
+def _is_over_parts(a: Arguments) -> bool:
+    """Whether a call reduces what stands before the channels of images."""
+    rank = len(a["self"].shape) + 1
+    return rank > IMAGE_RANK + 1 and [d % rank for d in a["dim"] or ()] == [1]
+
+
+def _over_parts(t: Translator, view: View, how: str) -> View:
+    """Reduce over a few values that stand one after another."""
+    index = view.indices()
+    if len(index) > _MOST_PARTS:
+        raise UntranslatableError(f"over {len(index)} values")
+    parts = [view.reindexed(part) for part in index]
+    name = "maximum" if how == "max" else "add"
+    total = reduce(partial(joined, t, name), parts)
+    return t.mapped(total, "mul_scalar", {"value": 1 / len(parts)}) if how == "mean" else total
 
 
 def _partly_pooled(t: Translator, view: View, reduced: list[int], how: str) -> View | None:

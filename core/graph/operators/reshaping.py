@@ -75,7 +75,7 @@ def _padded_constant(node: Node) -> int:
 
 def _pad(t: Translator, a: Arguments) -> View:
     if a.get("mode", "constant") != "constant":
-        raise UntranslatableError(f"padding of the mode {a['mode']}")
+        return _repeated(t, a)
     amounts, value = list(a["pad"]), float(a.get("value") or 0.0)
     view = a["self"]
     if value == 0:
@@ -86,6 +86,50 @@ def _pad(t: Translator, a: Arguments) -> View:
         raise UntranslatableError("padding with a number other than 0, of other than pixels")
     value = min(max(value, -LARGEST), LARGEST)  # what pads a maximum may be infinite
     return t.emit("pad", [t.image(view)], {"padding": amounts, "value": value})
+
+
+def _repeated(t: Translator, a: Arguments) -> View:
+    """Run an operator on indices that takes pixels as they are, but of real numbers alone."""
+    view = only(a)
+    numbers = {"self" if "self" in a else "input": view.batch_indices().double()}
+    return _view_of(view, t.target(**{**a, **numbers}).long())
+
+
+class SelectPixels(nn.Module):
+    """Some rows and columns, in a given order, perhaps more than once."""
+
+    rows: Tensor
+    columns: Tensor
+
+    def __init__(self, rows: Sequence[int], columns: Sequence[int], shape: Shape) -> None:
+        super().__init__()
+        factors = _repeats(rows, shape[1]), _repeats(columns, shape[2])
+        self.factors = list(factors) if all(factors) else None
+        self.register_buffer("rows", torch.tensor(rows), persistent=False)
+        self.register_buffer("columns", torch.tensor(columns), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the selected pixels."""
+        if self.factors is not None:
+            return F.interpolate(x, scale_factor=self.factors, mode="nearest")
+        return x.index_select(2, self.rows).index_select(3, self.columns)
+
+
+def _repeats(positions: Sequence[int], size: int) -> float:
+    """Return how often each position in turn is there, if that is a power of two; else 0."""
+    factor = len(positions) // size
+    is_power = factor.bit_count() == 1  # by which a division is exact
+    is_each = list(positions) == [place for place in range(size) for _ in range(factor)]
+    return float(factor) if is_power and is_each else 0.0
+
+
+def _select_pixels_shape(node: Node, shapes: Shapes) -> Shape:
+    channels, *sizes = image_shape(shapes)
+    taken = [ints_of(node, name) for name in ("rows", "columns")]
+    for positions, size in zip(taken, sizes, strict=True):
+        if max(positions) >= size:
+            raise ShapeError(f"pixel {max(positions)} is outside of {size}")
+    return (channels, *map(len, taken))
 
 
 class Subsample(nn.Module):
@@ -380,6 +424,14 @@ def _new_zeros(_t: Translator, a: Arguments) -> Constant:
     return Constant(torch.zeros(a["size"]))
 
 
+def _empty_like(_t: Translator, a: Arguments) -> Constant:
+    return Constant(torch.full((2, *a["self"].shape), torch.nan))
+
+
+def _new_empty(_t: Translator, a: Arguments) -> Constant:
+    return Constant(torch.full(a["size"], torch.nan))
+
+
 # --- calls that only move numbers -------------------------------------------------------------
 
 MOVES = (
@@ -457,6 +509,14 @@ OPERATORS: dict[str, Operator] = {
         output_shape=_subsample_shape,
         attributes={"start": NATURAL_PAIR, "step": PAIR, "size": PAIR},
     ),
+    "select_pixels": Operator(
+        cut=Pooling(),
+        layer=lambda node, shapes: SelectPixels(
+            ints_of(node, "rows"), ints_of(node, "columns"), shapes[0]
+        ),
+        output_shape=_select_pixels_shape,
+        attributes={"rows": integers(minimum=0), "columns": integers(minimum=0)},
+    ),
     "flatten": Operator(
         cut=FlattenRule(),
         layer=lambda _node, _shapes: nn.Flatten(),
@@ -510,4 +570,8 @@ ATEN: dict[str, Handler] = {
     "constant_pad_nd": _pad,
     "zeros_like": _zeros_like,
     "new_zeros": _new_zeros,
+    "empty_like": _empty_like,
+    "new_empty": _new_empty,
+    "upsample_nearest2d": _repeated,
+    "_upsample_nearest_exact2d": _repeated,
 }
