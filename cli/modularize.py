@@ -75,10 +75,17 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--effort",
-    type=click.Choice(["none"]),
+    type=click.Choice(["none", "gradient", "train"]),
     show_default="what a run has found, or none",
-    help="How kernels are found. none: by how far the logit of a class would move without "
-    "each; the weights stay as they are.",
+    help="How kernels are found. none: by how far the logit of a class would move without each, in "
+    "minutes; gradient: by a mask that is learned for each class. Both leave weights as they are. "
+    "train: by training them with views, in a run beside DIST.",
+)
+@click.option(
+    "--epochs",
+    default=30,
+    show_default=True,
+    help="For the effort train: passes over the training data.",
 )
 @click.option(
     "--threshold",
@@ -155,6 +162,7 @@ def command(
     seed: int,
     skip_bad: bool,
     effort: str | None,
+    epochs: int,
     threshold: str | None,
     retention: float | None,
     budget: float,
@@ -191,6 +199,7 @@ def command(
             seed=seed,
             skip_bad=skip_bad,
             effort=effort,
+            epochs=epochs,
             output=output,
             threshold=threshold,
             retention=retention,

@@ -22,6 +22,11 @@ from modpm.core.formats.release_terms import (
     checked_summary,
     checked_version,
 )
+from modpm.core.modularizing.becoming_modular import (
+    become_modular,
+    check_can_be_trained,
+    run_beside,
+)
 from modpm.core.modularizing.choice import Choice, Search
 from modpm.core.modularizing.description import Describer, ReleaseDetails, files_of
 from modpm.core.modularizing.fitting import compose_all, fit_networks, measure_networks, modules_of
@@ -31,6 +36,7 @@ from modpm.core.modularizing.trained_network import Particulars, trained_network
 from modpm.core.system.whole_files import is_free, whole_tree, write_file
 from modpm.core.training.device import AUTO as AUTO_DEVICE
 from modpm.core.training.device import choose_device
+from modpm.core.training.effort import TRAIN
 from modpm.core.training.inference import accuracy
 from modpm.core.training.run import Run
 
@@ -85,7 +91,7 @@ def checked_request(
     summary: str | None,
     calibration: str,
     measure_on: str,
-    evidence_type: type[Evidence],
+    evidence: Evidence | None,
 ) -> Request:
     """Return what a user asks for, if it can be done.
 
@@ -93,6 +99,7 @@ def checked_request(
         ModpmError: `invalid-threshold`, `bad-setting`, `unknown-calibration`, `invalid-name`,
             `same-name`, `invalid-version`, `invalid-license` or `folder-exists`.
     """
+    evidence_type = trained.effort.evidence_type if evidence is None else type(evidence)
     details = ReleaseDetails(
         names=tuple(
             module_names(namespace or default_namespace(trained.data_set), trained.classes)
@@ -199,6 +206,7 @@ def modularize(
     seed: int = 0,
     skip_bad: bool = False,
     effort: str | None = None,
+    epochs: int = 30,
     output: Path | str,
     threshold: float | str | None = None,
     retention: float | None = None,
@@ -238,8 +246,10 @@ def modularize(
         seed: What these are drawn with.
         skip_bad: Leave out images that cannot be decoded.
         effort: How kernels are found: `none`, in minutes, by how far the logit of a class would
-            move without each. By default what the run knows of its kernels, and `none` without a
-            run.
+            move without each; `gradient`, by learning a mask for each class while the weights
+            stay; `train`, by training the weights with `views` in a run beside the output, which
+            stays. By default what the run knows of its kernels, and `none` without a run.
+        epochs: Passes over the training data, for the effort `train`.
         output: The folder for the distributions; it must not exist, or be empty.
         threshold: Kernel frequency at or above which a class retains a kernel, for a run of
             `mwt` or `moda`, by default 0.9; or, for every run, `auto` for the smallest modules
@@ -274,9 +284,12 @@ def modularize(
     said = Particulars(
         data, arch, width, classes, mean, std, image_size, val_fraction, seed, skip_bad
     )
-    trained = trained_network(network, said, effort)
-    request = checked_request(
-        trained,
+    is_trained_first = effort == TRAIN
+    if is_trained_first:
+        check_can_be_trained(network, said)
+    trained = trained_network(network, said, None if is_trained_first else effort)
+    ask = partial(
+        checked_request,
         output=Path(output),
         threshold=threshold,
         retention=retention,
@@ -288,8 +301,22 @@ def modularize(
         summary=summary,
         calibration=calibration,
         measure_on=measure_on,
-        evidence_type=trained.effort.evidence_type if evidence is None else type(evidence),
+        evidence=evidence,
     )
+    request, tell = ask(trained), progress or _say_nothing
+    if is_trained_first:
+        assert isinstance(network, str | Path)
+        trained = become_modular(
+            network,
+            said,
+            run_beside(request.output),
+            retention=retention,
+            epochs=epochs,
+            device=device,
+            progress=tell,
+            report=report,
+        )
+        request = ask(trained)
     origin = OriginNetwork(trained, where, request.measures_test)
     for note in () if origin.test is None else origin.test.notes:
         report(note)
@@ -297,7 +324,7 @@ def modularize(
         report(found)
     if not isinstance(trained.images, Run) and (found := near_chance(origin)):
         report(found)
-    made = _Modularizing(origin, request, evidence, progress or _say_nothing).run()
+    made = _Modularizing(origin, request, evidence, tell).run()
     if found := nearly_whole(made, trained.effort.retention):
         report(found)
     return made

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from modpm.core.errors import ModpmError
 from modpm.core.slicing import own_kernels
 from modpm.core.training.evidence import Evidence, Sensitivity
+from modpm.core.training.learned_masks import N_IMAGES, N_STEPS, LearnedMasks
 from modpm.core.training.sensitivity import N_EACH, sensitivity_of_kernels
 
 if TYPE_CHECKING:
@@ -47,10 +48,27 @@ def _sensitivity(
     return Sensitivity(sensitivity_of_kernels(network, images, progress), n_all)
 
 
+def _learned(network: GraphNetwork, images: TrainingImages, progress: Progress | None) -> Evidence:
+    n_all = sum(network.graph.kernels().values())
+    start = sensitivity_of_kernels(network, images)
+    return LearnedMasks(network, images, start, n_all, progress)
+
+
 NONE = "none"
+GRADIENT = "gradient"
+TRAIN = "train"
+"""Trains the weights, so that its run knows which kernels a class keeps."""
+
 EFFORTS = {
     NONE: Effort(
         "sensitivity", Sensitivity, _sensitivity, 0.75, {"images_a_class": float(2 * N_EACH)}
+    ),
+    GRADIENT: Effort(
+        "gradient",
+        LearnedMasks,
+        _learned,
+        0.5,
+        {"images_a_class": float(2 * N_EACH), "steps": float(N_STEPS), "images": float(N_IMAGES)},
     ),
 }
 """By what a user calls them, the least effort first: the weights stay as they are in all."""
@@ -66,7 +84,7 @@ def find_effort(name: str) -> Effort:
         raise ModpmError(
             f"no effort is called `{name}`",
             code="bad-setting",
-            hint=f"take one of {', '.join(EFFORTS)}",
+            hint=f"take one of {', '.join(EFFORTS)}, or {TRAIN} for a file of weights",
             exit_code=2,
         )
     return EFFORTS[name]

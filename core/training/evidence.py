@@ -89,7 +89,9 @@ class Evidence(ABC):
         """Return the module masks; boolean, (n_classes, K) for each convolution that is cut."""
 
 
-class _ByRetention(Evidence):
+class ByRetention(Evidence):
+    """Evidence that gives modules of any size: a rate says which."""
+
     @classmethod
     def criterion(
         cls, threshold: float | None, retention: float | None, prepared: float
@@ -118,7 +120,7 @@ class _ByRetention(Evidence):
 
 
 @dataclass(frozen=True)
-class Ranking(_ByRetention):
+class Ranking(ByRetention):
     """The order in which each class keeps kernels: smaller modules lie within larger ones.
 
     Attributes:
@@ -140,7 +142,7 @@ class Ranking(_ByRetention):
 
 
 @dataclass(frozen=True)
-class Importance(_ByRetention):
+class Importance(ByRetention):
     """How much each kernel matters to each class; ranked anew for each size.
 
     Attributes:
@@ -164,7 +166,7 @@ class Importance(_ByRetention):
 
 
 @dataclass(frozen=True)
-class Sensitivity(_ByRetention):
+class Sensitivity(ByRetention):
     """How much each class loses with each kernel, in one measure for all layers.
 
     A class keeps the kernels that it would lose most with, wherever they are, so that each has

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -17,14 +18,15 @@ from modpm.core.composition.class_module import ClassModule
 from modpm.core.composition.compose import compose_modules
 from modpm.core.errors import ModpmError
 from modpm.core.networks import create, load_initial_weights
+from modpm.core.training import learned_masks
 from modpm.core.training.inference import accuracy
+from modpm.core.training.run import Run as TrainingRun
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.cli.conftest import Run
 
-    from modpm.core.training.run import Run as TrainingRun
 
 DIGITS: dict[str, Any] = {"data": "digits", "mean": [0.3], "std": [0.4], "measure_on": "held-out"}
 WEIGHTS: dict[str, Any] = {**DIGITS, "arch": "digits_cnn", "width": 0.5}
@@ -121,11 +123,48 @@ def test_classes_in_another_order_than_those_of_the_data_are_told(
     assert made.manifests[0].metrics[0].average_precision > 0.9
 
 
-def test_effort_is_for_runs_too(plain_run: TrainingRun, tmp_path: Path) -> None:
+def test_weights_are_trained_first_and_cut_by_one_command(
+    run: Run, weights: Path, here: Path
+) -> None:
+    command = ("modularize", weights, *OPTIONS, "--calibration", "platt", "--effort", "train",
+               "--epochs", "1", "--retention", "0.5", "-o", "dist", "--json")  # fmt: skip
+    first = run(*command)
+
+    assert first.code == 0
+    record, trained = json.loads(first.out), TrainingRun.open(here / "dist.run")
+    assert trained.config.init == str(weights)
+    assert record["retention"] == trained.config.retention == 0.5
+    assert record["origin"]["digest"] == trained.digest()
+    manifest = ClassModule.from_folder(here / record["modules"][0]["path"]).manifest
+    assert manifest.modularizer.method == "views"
+
+    shutil.rmtree(here / "dist")  # the run that is there is gone on with, and is finished
+    assert json.loads(run(*command).out)["origin"]["digest"] == record["origin"]["digest"]
+
+
+@pytest.mark.parametrize("change", [{"classes": [str(9 - i) for i in range(10)]}, {"version": "x"}])
+def test_what_cannot_be_trained_first_is_refused_before_training(
+    weights: Path, tmp_path: Path, change: dict[str, Any]
+) -> None:
+    with pytest.raises(ModpmError):
+        modpm.modularize(weights, effort="train", output=tmp_path / "dist", **WEIGHTS, **change)
+    with pytest.raises(ModpmError) as refusal:
+        modpm.modularize(loaded(weights), effort="train", output=tmp_path / "dist", **DIGITS)
+    assert refusal.value.code == "bad-setting"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_effort_is_for_runs_too(
+    plain_run: TrainingRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(learned_masks, "N_STEPS", 3)
     made = modpm.modularize(
-        plain_run, effort="none", output=tmp_path / "dist", measure_on="held-out"
+        plain_run, effort="gradient", output=tmp_path / "dist", measure_on="held-out"
     )
-    assert {one.modularizer.method for one in made.manifests} == {"sensitivity"}
+    assert {one.modularizer.method for one in made.manifests} == {"gradient"}
+    rates = {one.kernel_retention_rate for one in made.manifests}
+    assert len(rates) == 1
+    assert 0.45 < rates.pop() <= 0.5
 
 
 def test_a_network_that_knows_little_of_its_images_is_said_to(

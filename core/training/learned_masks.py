@@ -1,0 +1,164 @@
+"""Learned masks: which kernels a class keeps, found by gradients while the weights stay."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+from torch.nn.functional import binary_cross_entropy_with_logits
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from modpm.core.slicing import cuttable_convolutions
+from modpm.core.tensors import send
+from modpm.core.training.evidence import ByRetention, first_kernels
+from modpm.core.training.inference import device_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from modpm.core.graph import GraphNetwork
+    from modpm.core.training.batches import Batch, TrainingImages
+    from modpm.core.training.evidence import Criterion
+
+N_STEPS = 200
+"""Steps of each class."""
+
+N_IMAGES = 64
+"""Images of a step, half of them of the class."""
+
+SPREAD = 0.5
+"""How far apart the first and the last kernel of the ranking start."""
+
+RATE = 0.003
+"""Of learning, for the scores of kernels, of which it is the most that one moves in a step."""
+
+HEAD_RATE = 0.02
+"""The same for what makes odds of the logit."""
+
+FAINT = 1e-3
+"""What a kernel that is not kept is multiplied by, so that a ReLU after it passes a gradient."""
+
+HEAD = 0.5, -2.0
+"""The factor and the summand that make odds of a logit, at the start."""
+
+
+@dataclass(frozen=True)
+class LearnedMasks(ByRetention):
+    """Which kernels each class keeps, learned for each size that is asked for.
+
+    Attributes:
+        network: Stays as it is.
+        images: The training images.
+        start: How much each class loses with each kernel, by layer: the order to start from.
+        n_all: As for `Ranking`.
+        progress: Told how many steps are done, and of how many.
+
+    Shapes:
+        start: (n_classes, K) each.
+    """
+
+    network: GraphNetwork
+    images: TrainingImages
+    start: Mapping[str, Tensor]
+    n_all: int
+    progress: Callable[[int, int], None] | None = None
+    _found: dict[Criterion, dict[str, Tensor]] = field(default_factory=dict)
+
+    def masks(self, criterion: Criterion) -> dict[str, Tensor]:
+        """Return the kernels that the loss of each class needs most.
+
+        For every class and kernel there is a score; the kernels with the highest are kept, and
+        the gradient of the loss by the mask is taken for that by the score. Each step reads as
+        many images of the class as of all others, with statistics of the batch, as modules have
+        their own.
+
+        Source:
+            GradSplitter: Qi et al., Reusing convolutional neural network models through
+            modularization and composition (TOSEM 2023).
+            Departs: as many kernels are kept as are asked for, of all layers together, where the
+            published mask is 1[score > 0] with the mean of masks in the loss; masks and heads
+            are learned together; scores start in the order of sensitivity.
+        """
+        if criterion not in self._found:
+            assert criterion.retention is not None
+            with _statistics_of_batches(self.network):
+                rows = [self._scores(label, criterion.retention) for label in self._labels]
+            scores = torch.cat(rows)
+            self._found[criterion] = first_kernels(
+                self._split(scores), self.n_all, criterion.retention
+            )
+        return self._found[criterion]
+
+    @property
+    def _labels(self) -> range:
+        return range(len(self.images.data.classes))
+
+    def _split(self, table: Tensor) -> dict[str, Tensor]:
+        """Divide what is side by side; (n, ΣK) to (n, K) for each layer."""
+        sizes = [one.shape[1] for one in self.start.values()]
+        return dict(zip(self.start, torch.split(table, sizes, dim=1), strict=True))
+
+    def _scores(self, label: int, retention: float) -> Tensor:
+        """Return the scores that are learned for one class; (1, ΣK), on the processor."""
+        device = device_of(self.network)
+        first = torch.cat([one[label] for one in self.start.values()])
+        places = first.argsort(stable=True).argsort()
+        scores = (SPREAD * places / len(places)).float()[None].to(device).requires_grad_()
+        head = torch.tensor(HEAD, device=device, requires_grad=True)
+        rates = [{"params": [scores], "lr": RATE}, {"params": [head], "lr": HEAD_RATE}]
+        optimizer = torch.optim.Adam(rates)
+        chance = torch.Generator().manual_seed(label)
+        for step, positions in enumerate(_positions(self.images.data.labels, label, chance), 1):
+            batch = self.images.batch(positions, chance)
+            loss = self._loss(label, batch, scores, head, retention)
+            optimizer.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]  # torch's
+            optimizer.step()
+            if self.progress is not None:
+                self.progress(label * N_STEPS + step, len(self._labels) * N_STEPS)
+        return scores.detach().cpu()
+
+    def _loss(
+        self, label: int, batch: Batch, scores: Tensor, head: Tensor, retention: float
+    ) -> Tensor:
+        """Return how far the masked network is from telling a class from all others."""
+        images, shown = send(batch.images, scores.device), batch.labels == label
+        kept = first_kernels(self._split(scores.detach()), self.n_all, retention)
+        mask = torch.cat(list(kept.values()), 1).to(scores.device, scores.dtype).clamp_min(FAINT)
+        mask = mask + scores - scores.detach()
+        points, output = cuttable_convolutions(self.network.graph), self.network.graph.output
+        scale = {points[layer]: own for layer, own in self._split(mask).items()}
+        logits = self.network.run(images, (output,), scale)[output][:, label]
+        targets = send(shown.to(logits.dtype), scores.device)
+        return binary_cross_entropy_with_logits(head[0] * logits + head[1], targets)
+
+
+def _positions(labels: Tensor, label: int, chance: torch.Generator) -> Iterator[Tensor]:
+    """Draw the images of each step: half of them show the class."""
+    sides = [side.nonzero()[:, 0] for side in (labels == label, labels != label)]
+    for _ in range(N_STEPS):
+        drawn = (torch.randint(len(own), (N_IMAGES // 2,), generator=chance) for own in sides)
+        yield torch.cat([own[some] for own, some in zip(sides, drawn, strict=True)])
+
+
+@contextmanager
+def _statistics_of_batches(network: GraphNetwork) -> Iterator[None]:
+    """Let a network normalize by what it reads, and neither learn nor remember anything."""
+    were_trained = {name: p.requires_grad for name, p in network.named_parameters()}
+    network.requires_grad_(requires_grad=False)
+    norms = [layer for layer in network.modules() if isinstance(layer, _BatchNorm)]
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.train()
+        norm.momentum = 0.0
+    try:
+        yield
+    finally:
+        for norm, momentum in zip(norms, momenta, strict=True):
+            norm.eval()
+            norm.momentum = momentum
+        for name, parameter in network.named_parameters():
+            parameter.requires_grad_(were_trained[name])
