@@ -45,6 +45,7 @@ def refused(*_: Any, **__: Any) -> None:  # noqa: ANN401 -- whatever it is calle
     raise AssertionError("what was done is done again")
 
 
+@pytest.mark.slow
 def test_rows_are_measured_once_and_printed_with_what_papers_report(
     benchmark: ModuleType,
     monkeypatch: pytest.MonkeyPatch,
