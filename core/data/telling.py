@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from modpm.core.data.image_data import ImageData
 
-_N_SHOWN = 10
+_N_SHOWN, _LARGE = 10, 512
 
 
 def tell(data: ImageData) -> Iterator[str]:
@@ -19,6 +19,8 @@ def tell(data: ImageData) -> Iterator[str]:
     counts = data.counts()
     yield f"{len(data):,} images of {len(counts)} classes: {_in_words(data.classes, counts)}"
     yield _form_in_words(data)
+    if max(data.image_shape[1:]) > _LARGE and data.sizes is not None:
+        yield f"images of more than {_LARGE} pixels train slowly: --image-size 224 makes them less"
     yield from data.notes
     ratio = imbalance(counts)
     if ratio >= N_TO_ONE:

@@ -163,6 +163,8 @@ class Modularization:
         cohesion: How much samples of one class use the same kernels; None where it is unknown.
         coupling: How much classes use each other's.
         curve: What every candidate gives, where the criterion was chosen; else empty.
+        origin_balanced_accuracy: Of the network on the test images, where there are any: the mean
+            of the accuracy over the classes.
 
     Shapes:
         masks: (n_classes, K) each, boolean.
@@ -175,6 +177,7 @@ class Modularization:
     cohesion: float | None
     coupling: float
     curve: tuple[TradeOff, ...] = ()
+    origin_balanced_accuracy: float | None = None
 
     @property
     def manifests(self) -> list[Manifest]:
@@ -226,6 +229,7 @@ class Modularization:
             "origin": {
                 "digest": self.origin.digest,
                 "accuracy": self.origin.accuracy,
+                "balanced_accuracy": self.origin_balanced_accuracy,
                 **{field: getattr(self.origin, field) for field in _COUNTED},
             },
             "kernel_retention_rate": self.kernel_retention_rate,
@@ -314,6 +318,8 @@ def render_report(made: Modularization) -> str:
     """Return the tables for people, in Markdown."""
     origin = made.origin
     accuracy = "not measured" if origin.accuracy is None else str(Percent(origin.accuracy))
+    if made.origin_balanced_accuracy is not None:
+        accuracy += f" (balanced {Percent(made.origin_balanced_accuracy)})"
     text = (
         f"# Class modules of {origin.architecture}\n\n"
         f"Origin `{origin.digest}`: accuracy {accuracy}, {origin.n_parameters:,} parameters, "

@@ -424,7 +424,10 @@ class _Modularizing:
                 for network, measured in zip(choice.networks, metrics, strict=True)
             ]
             distributions = map(partial(self._distribution, folder), choice.networks, manifests)
-            made = replace(made, distributions=tuple(distributions))
+            balanced = self._origin.balanced_test_accuracy
+            made = replace(
+                made, distributions=tuple(distributions), origin_balanced_accuracy=balanced
+            )
             record = made.to_json(relative_to=made.folder)
             write_file(folder / SUMMARY_FILE, canonical_json.encode(record))
             write_file(folder / REPORT_FILE, render_report(made).encode())

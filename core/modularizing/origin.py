@@ -13,9 +13,11 @@ from modpm.core.graph import build, count
 from modpm.core.modularizing.trained_network import aligned
 from modpm.core.training.batches import TrainingImages
 from modpm.core.training.checkpoint import network_digest
-from modpm.core.training.inference import accuracy, normalizing, predict
+from modpm.core.training.inference import accuracy, balanced_accuracy, normalizing, predict
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from torch import Tensor
 
     from modpm.core.data import ImageData
@@ -122,10 +124,24 @@ class OriginNetwork:
         return data if len(data) else None
 
     @cached_property
+    def test_logits(self) -> Tensor | None:
+        """Its logits for the test images, if there are any; (N, n_classes)."""
+        return None if self.test is None else self.logits(self.test)
+
+    @property
     def test_accuracy(self) -> float | None:
         """Its accuracy on the test images, if there are any."""
-        data = self.test
-        return None if data is None else round(accuracy(self.logits(data), data.labels), N_DIGITS)
+        return self._on_test(accuracy)
+
+    @property
+    def balanced_test_accuracy(self) -> float | None:
+        """The mean of it over the classes."""
+        return self._on_test(balanced_accuracy)
+
+    def _on_test(self, measure: Callable[[Tensor, Tensor], float]) -> float | None:
+        if self.test is None or self.test_logits is None:
+            return None
+        return round(measure(self.test_logits, self.test.labels), N_DIGITS)
 
     def logits(self, data: ImageData) -> Tensor:
         """Return its logits for images; (N, n_classes)."""

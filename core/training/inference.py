@@ -27,6 +27,9 @@ BATCH_SIZE = 100
 ACCELERATED_BATCH_SIZE = 1000
 """An accelerator that is given fewer waits for the processor that launches its work."""
 
+SMALL_SIDE = 64
+"""Pixels of a side up to which a batch has so many images; of larger ones it has as many pixels."""
+
 Progress = Callable[[int, int], None]
 """Told how many images are done, and of how many."""
 
@@ -117,14 +120,20 @@ def batches(
         images: uint8 (N, C, H, W)
         returns: (n, C, H, W), in the memory format that convolutions like best.
     """
-    n_at_once = BATCH_SIZE if device.type == "cpu" else ACCELERATED_BATCH_SIZE
     done = 0
-    for part in in_chunks(images, n_at_once):
+    for part in in_chunks(images, images_at_once(images, device)):
         prepared = prepare(part.to(device, non_blocking=True))
         yield prepared.contiguous(memory_format=torch.channels_last)
         done += len(part)
         if progress is not None:
             progress(done, len(images))
+
+
+def images_at_once(images: Pixels, device: torch.device) -> int:
+    """Return how many images a batch has, so that what networks make of it takes bounded memory."""
+    most = BATCH_SIZE if device.type == "cpu" else ACCELERATED_BATCH_SIZE
+    height, width = images.shape[2:]
+    return max(1, min(most, most * SMALL_SIDE**2 // (height * width)))
 
 
 def device_of(network: nn.Module) -> torch.device:
@@ -135,6 +144,19 @@ def device_of(network: nn.Module) -> torch.device:
 def _whole(parts: Sequence[Tensor]) -> Tensor:
     values = torch.cat(list(parts)).cpu()
     return values.float() if values.is_floating_point() else values
+
+
+def balanced_accuracy(outputs: Tensor, labels: Tensor) -> float:
+    """Return the mean of the accuracy over the classes that images are of; 0 where there are none.
+
+    Shapes:
+        outputs: (N, n_classes); labels: (N,), int64.
+    """
+    right = labels[outputs.argmax(dim=1) == labels]
+    n_right, n_all = (torch.bincount(own, minlength=outputs.shape[1]) for own in (right, labels))
+    is_there = n_all > 0
+    shares = n_right[is_there] / n_all[is_there].double()
+    return float(shares.mean()) if len(shares) else 0.0
 
 
 def accuracy(outputs: Tensor, labels: Tensor) -> float:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from modpm.core.data import normalize
 from modpm.core.slicing import cuttable_convolutions
-from modpm.core.training.inference import BATCH_SIZE, device_of
+from modpm.core.training.inference import device_of, images_at_once
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -80,8 +80,9 @@ def _gradients(
     """Return the derivatives of a logit by factors on all kernels, for each image; (n, ΣK)."""
     kernels, output, device = network.graph.kernels(), network.graph.output, device_of(network)
     mean, std = images.contract.mean, images.contract.std
-    found = []
-    for some in torch.split(positions, BATCH_SIZE):
+    # As few as on a processor: values stay for their gradients.
+    found, n_at_once = [], images_at_once(images.data.pixels, torch.device("cpu"))
+    for some in torch.split(positions, n_at_once):
         batch = normalize(images.data.pixels[some].to(device), mean, std)
         batch = batch.contiguous(memory_format=torch.channels_last)
         scales = [batch.new_ones(len(batch), kernels[layer]) for layer in nodes]

@@ -102,9 +102,9 @@ def test_hidden_folder_inside_a_class_is_left_alone(tmp_path: Path, hidden: str)
 
 def test_files_that_are_no_images_by_their_suffix_are_counted(tmp_path: Path) -> None:
     write_classes(tmp_path / "train", 3)
-    for name in ("a.heic", "b.heic", "c.txt"):
+    for name in ("a.raw", "b.raw", "c.txt"):
         (tmp_path / "train" / "cat" / name).write_bytes(b"")
-    note = "3 files of classes are no images by their suffix: 2 .heic, 1 .txt"
+    note = "3 files of classes are no images by their suffix: 2 .raw, 1 .txt"
     assert load_data(tmp_path, "train").notes == (note,)
 
 

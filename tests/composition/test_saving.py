@@ -95,7 +95,7 @@ def test_the_card_is_one_that_the_hub_reads(folder: Path, tmp_path: Path) -> Non
     classifier.composition = msgspec.structs.replace(classifier.composition, measured=[measured])
     classifier.save(tmp_path / "measured")
     card = ModelCard.load(tmp_path / "measured" / "README.md")
-    assert "accuracy 75.00% of 4 images" in card.text
+    assert "accuracy 75.00 % of 4 images" in card.text
     assert card.data.eval_results is not None
     assert card.data.eval_results[0].metric_value == 0.75
 

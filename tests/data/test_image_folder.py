@@ -246,6 +246,17 @@ def test_what_was_read_is_told(tmp_path: Path) -> None:
     ]
 
 
+def test_a_size_that_trains_slowly_is_told(tmp_path: Path) -> None:
+    for name in CLASSES:
+        (tmp_path / "train" / name).mkdir(parents=True)
+        for i in range(3):
+            Image.new("RGB", (520, 400), (i, 0, 0)).save(tmp_path / "train" / name / f"{i}.png")
+    *_, last = tell(load_data(tmp_path, "train"))
+    assert last == "images of more than 512 pixels train slowly: --image-size 224 makes them less"
+    asked = tell(load_data(tmp_path, "train", image_size=512))
+    assert not any("slowly" in sentence for sentence in asked)
+
+
 @pytest.mark.skipif(find_spec("pillow_heif") is not None, reason="HEIC is read here")
 def test_heic_is_counted_where_nothing_reads_it(tmp_path: Path) -> None:
     folder = _write(tmp_path / "train").parent

@@ -91,6 +91,19 @@ def test_test_images_that_the_network_was_trained_with_are_told(
     assert said == [f"the network was trained with 7 of the {len(digests)} test images"]
 
 
+def test_the_balanced_accuracy_of_the_network_stands_beside_its_accuracy(
+    made: Modularization, origin: OriginNetwork, small_run: Run
+) -> None:
+    data = small_run.data("test")
+    is_right = origin.logits(data).argmax(1) == data.labels
+    recalls = [float(is_right[data.labels == label].double().mean()) for label in range(10)]
+    said = made.to_json()["origin"]
+    assert said["balanced_accuracy"] == pytest.approx(sum(recalls) / 10, abs=1e-6)
+    assert said["balanced_accuracy"] != said["accuracy"]
+    shown = f"{Percent(said['accuracy'])} (balanced {Percent(said['balanced_accuracy'])})"
+    assert shown in (made.folder / "README.md").read_text()
+
+
 def test_manifests_record_what_both_compositions_of_all_classes_gave(
     made: Modularization, small_run: Run
 ) -> None:

@@ -11,7 +11,7 @@ from modpm.core.formats.manifest import InputContract
 from modpm.core.graph import GraphNetwork, build, trace
 from modpm.core.networks import create
 from modpm.core.training import inference
-from modpm.core.training.inference import accuracy, normalizing, predict, read
+from modpm.core.training.inference import accuracy, images_at_once, normalizing, predict, read
 
 CONTRACT = InputContract(channels=1, height=8, width=8, mean=[0.3], std=[0.4])
 ROUNDED = 1e-5
@@ -49,6 +49,15 @@ def test_batches_give_what_all_images_at_once_give(
         assert not values[name].requires_grad
     outputs = predict(network, images, normalizing(CONTRACT))
     torch.testing.assert_close(outputs, expected[names[1]], rtol=ROUNDED, atol=ROUNDED)
+
+
+@pytest.mark.parametrize(
+    ("height", "width", "n"), [(8, 8, 100), (64, 64, 100), (224, 224, 8), (3000, 4000, 1)]
+)
+def test_a_batch_of_large_images_has_fewer_of_them(height: int, width: int, n: int) -> None:
+    images = torch.empty(0, 3, height, width, dtype=torch.uint8)
+    assert images_at_once(images, torch.device("cpu")) == n
+    assert images_at_once(images, torch.device("meta")) >= n
 
 
 def test_an_output_is_what_predicting_gives(network: GraphNetwork) -> None:
