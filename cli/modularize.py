@@ -75,11 +75,12 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--effort",
-    type=click.Choice(["none", "gradient", "train"]),
+    type=click.Choice(["none", "gradient", "train", "auto"]),
     show_default="what a run has found, or none",
     help="How kernels are found. none: by how far the logit of a class would move without each, in "
     "minutes; gradient: by a mask that is learned for each class. Both leave weights as they are. "
-    "train: by training them with views, in a run beside DIST.",
+    "train: by training them with views, in a run beside DIST; auto: the less of the first two "
+    "that stays within the budget.",
 )
 @click.option(
     "--epochs",
@@ -109,7 +110,8 @@ if TYPE_CHECKING:
     default=1.0,
     show_default=True,
     metavar="POINTS",
-    help="For `auto`: the accuracy that the composition of all classes may lose.",
+    help="For `auto`, of thresholds or efforts: the accuracy that the composition of all classes "
+    "may lose.",
 )
 @click.option("--namespace", metavar="NAME", help="By default the name of the data set.")
 @click.option("--version", default="1.0.0", show_default=True, help="Version of the releases.")

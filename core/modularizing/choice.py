@@ -92,11 +92,16 @@ class Search:
     calibration: str
     budget: float
 
-    def run(self, progress: Callable[[int, int], None]) -> Choice:
+    def run(
+        self,
+        progress: Callable[[int, int], None],
+        candidates: Sequence[Criterion] | None = None,
+    ) -> Choice:
         """Try all candidates, and choose the one with the smallest modules within the budget.
 
         Args:
             progress: Told how many are done, and of how many.
+            candidates: What is tried; None for what the evidence has.
 
         Raises:
             ModpmError: None is within the budget (`budget-not-met`).
@@ -105,7 +110,7 @@ class Search:
         composed: dict[Criterion, ComposedAccuracy] = {}
         curve: list[TradeOff] = []
         seen: dict[bytes, Criterion] = {}
-        tried = self.evidence.candidates(self.origin.trained.effort.retention)
+        tried = candidates or self.evidence.candidates(self.origin.trained.effort.retention)
         for done, criterion in enumerate(tried, start=1):
             masks = self.evidence.masks(criterion)
             same = seen.setdefault(join(masks).numpy().tobytes(), criterion)

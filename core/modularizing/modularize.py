@@ -30,13 +30,15 @@ from modpm.core.modularizing.becoming_modular import (
 from modpm.core.modularizing.choice import Choice, Search
 from modpm.core.modularizing.description import Describer, ReleaseDetails, files_of
 from modpm.core.modularizing.fitting import compose_all, fit_networks, measure_networks, modules_of
+from modpm.core.modularizing.least_effort import Asked, least_effort
 from modpm.core.modularizing.modularization import Modularization, cohesion, coupling, render_report
 from modpm.core.modularizing.origin import TEST, OriginNetwork
 from modpm.core.modularizing.trained_network import Particulars, trained_network
 from modpm.core.system.whole_files import is_free, whole_tree, write_file
 from modpm.core.training.device import AUTO as AUTO_DEVICE
 from modpm.core.training.device import choose_device
-from modpm.core.training.effort import TRAIN
+from modpm.core.training.effort import AUTO as AUTO_EFFORT
+from modpm.core.training.effort import NONE, TRAIN
 from modpm.core.training.inference import accuracy
 from modpm.core.training.run import Run
 
@@ -248,7 +250,9 @@ def modularize(
         effort: How kernels are found: `none`, in minutes, by how far the logit of a class would
             move without each; `gradient`, by learning a mask for each class while the weights
             stay; `train`, by training the weights with `views` in a run beside the output, which
-            stays. By default what the run knows of its kernels, and `none` without a run.
+            stays; `auto`, the less of `none` and `gradient` that stays within the budget at the
+            retention asked for. By default what the run knows of its kernels, and `none` without
+            a run.
         epochs: Passes over the training data, for the effort `train`.
         output: The folder for the distributions; it must not exist, or be empty.
         threshold: Kernel frequency at or above which a class retains a kernel, for a run of
@@ -256,8 +260,9 @@ def modularize(
             whose composition stays within the budget.
         retention: Kernel retention rate up to which each class's ranking is retained; by default
             what the run was trained for, where its kernels are ranked, and not cut by a threshold.
-        budget: For `auto`: the most points of accuracy that the composition of all classes may
-            lose against the modular network on the held-out images.
+        budget: For `auto`, of thresholds or of efforts: the most points of accuracy that the
+            composition of all classes may lose against the modular network on the held-out
+            images.
         namespace: What stands before the slash in the modules' names; None for the name of the
             data set.
         version: Of the releases.
@@ -287,7 +292,8 @@ def modularize(
     is_trained_first = effort == TRAIN
     if is_trained_first:
         check_can_be_trained(network, said)
-    trained = trained_network(network, said, None if is_trained_first else effort)
+    known = {TRAIN: None, AUTO_EFFORT: NONE}
+    trained = trained_network(network, said, known.get(effort, effort) if effort else None)
     ask = partial(
         checked_request,
         output=Path(output),
@@ -324,6 +330,10 @@ def modularize(
         report(found)
     if not isinstance(trained.images, Run) and (found := near_chance(origin)):
         report(found)
+    if effort == AUTO_EFFORT:
+        asked = Asked(request.criterion, request.budget, request.calibration, request.details)
+        origin, evidence = least_effort(origin, asked, tell, report)
+        trained = origin.trained
     made = _Modularizing(origin, request, evidence, tell).run()
     if found := nearly_whole(made, trained.effort.retention):
         report(found)

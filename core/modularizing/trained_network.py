@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from functools import cache, cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
@@ -121,7 +121,7 @@ def of_run(run: Run, said: Particulars, effort: str | None) -> TrainedNetwork:
         method.evidence_type(),
         lambda network, images, tell: method.evidence(network, run.findings, images, tell),
         config.retention,
-        config.settings,
+        parameters=config.settings,
     )
     return TrainedNetwork(
         architecture=_with_width(config.arch, config.width),
@@ -254,7 +254,7 @@ def of_weights(
         contract=contract,
         images=DataSet(source, classes, contract, said),
         effort=how,
-        read=partial(_read, made, said, (len(classes), *shape)),
+        read=cache(partial(_read, made, said, (len(classes), *shape))),
         seed=said.seed,
         versions=versions_here(),
     )

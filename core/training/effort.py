@@ -31,6 +31,7 @@ class Effort:
         find: Finds it, given the network in evaluation mode and its training images, and told how
             far it is.
         retention: Kernel retention rate that it is for, where nothing is asked for.
+        n_images: Images that it reads for each class, once there and back.
         parameters: What manifests say of it besides.
     """
 
@@ -38,7 +39,21 @@ class Effort:
     evidence_type: type[Evidence]
     find: Find
     retention: float
+    n_images: int = 0
     parameters: Mapping[str, float] = field(default_factory=dict)
+
+    def passes(self, n_classes: int) -> int:
+        """Return as many passes of one image through the network as it takes about as long as."""
+        return THERE_AND_BACK * n_classes * self.n_images
+
+
+THERE_AND_BACK = 3
+"""Passes that one with gradients takes as long as."""
+
+
+def passes_to_train(n_images: int, epochs: int = 30) -> int:
+    """Return the same of training with views from trained weights, which see images three times."""
+    return THERE_AND_BACK * 3 * n_images * epochs
 
 
 def _sensitivity(
@@ -49,25 +64,32 @@ def _sensitivity(
 
 
 def _learned(network: GraphNetwork, images: TrainingImages, progress: Progress | None) -> Evidence:
-    n_all = sum(network.graph.kernels().values())
+    n_all = own_kernels(network.graph)
     start = sensitivity_of_kernels(network, images)
     return LearnedMasks(network, images, start, n_all, progress)
 
 
 NONE = "none"
 GRADIENT = "gradient"
+AUTO = "auto"
 TRAIN = "train"
 """Trains the weights, so that its run knows which kernels a class keeps."""
 
 EFFORTS = {
     NONE: Effort(
-        "sensitivity", Sensitivity, _sensitivity, 0.75, {"images_a_class": float(2 * N_EACH)}
+        "sensitivity",
+        Sensitivity,
+        _sensitivity,
+        0.75,
+        2 * N_EACH,
+        {"images_a_class": float(2 * N_EACH)},
     ),
     GRADIENT: Effort(
         "gradient",
         LearnedMasks,
         _learned,
         0.5,
+        2 * N_EACH + N_STEPS * N_IMAGES,
         {"images_a_class": float(2 * N_EACH), "steps": float(N_STEPS), "images": float(N_IMAGES)},
     ),
 }
@@ -84,7 +106,7 @@ def find_effort(name: str) -> Effort:
         raise ModpmError(
             f"no effort is called `{name}`",
             code="bad-setting",
-            hint=f"take one of {', '.join(EFFORTS)}, or {TRAIN} for a file of weights",
+            hint=f"take one of {', '.join(EFFORTS)} and {AUTO}, or {TRAIN} for a file of weights",
             exit_code=2,
         )
     return EFFORTS[name]

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from modpm.core.training.batches import Batch, TrainingImages
     from modpm.core.training.evidence import Criterion
 
-N_STEPS = 200
+N_STEPS = 400
 """Steps of each class."""
 
 N_IMAGES = 64

@@ -19,6 +19,7 @@ from modpm.core.composition.compose import compose_modules
 from modpm.core.errors import ModpmError
 from modpm.core.networks import create, load_initial_weights
 from modpm.core.training import learned_masks
+from modpm.core.training.evidence import Criterion, Sensitivity, first_kernels
 from modpm.core.training.inference import accuracy
 from modpm.core.training.run import Run as TrainingRun
 
@@ -152,6 +153,36 @@ def test_what_cannot_be_trained_first_is_refused_before_training(
         modpm.modularize(loaded(weights), effort="train", output=tmp_path / "dist", **DIGITS)
     assert refusal.value.code == "bad-setting"
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_least_effort_within_the_budget_is_taken(
+    weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(learned_masks, "N_STEPS", 3)
+    said: list[str] = []
+    settings = {**WEIGHTS, "effort": "auto", "calibration": "platt", "report": said.append}
+
+    made = modpm.modularize(weights, output=tmp_path / "none", budget=30, **settings)
+    assert {one.modularizer.method for one in made.manifests} == {"sensitivity"}
+    assert [sentence.split()[1].strip(":") for sentence in said] == ["none", "none"]
+    assert all(f"effort {name}: about " in said[0] for name in ("none", "gradient", "train"))
+
+    monkeypatch.setattr(Sensitivity, "masks", _one_kernel_each)
+    made = modpm.modularize(weights, output=tmp_path / "gradient", budget=30, **settings)
+    assert {one.modularizer.method for one in made.manifests} == {"gradient"}
+
+    with pytest.raises(ModpmError) as refusal:
+        modpm.modularize(
+            weights, output=tmp_path / "small", budget=0, **{**settings, "retention": 0.1}
+        )
+    assert refusal.value.code == "budget-not-met"
+    assert refusal.value.why is not None
+    assert refusal.value.why.count("points lost") == 2
+    assert "--effort train" in str(refusal.value.hint)
+
+
+def _one_kernel_each(evidence: Sensitivity, _criterion: Criterion) -> dict[str, torch.Tensor]:
+    return first_kernels(evidence.sensitivity, evidence.n_all, 0.0)
 
 
 def test_effort_is_for_runs_too(

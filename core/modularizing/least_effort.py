@@ -1,0 +1,115 @@
+"""The least effort whose modules are good enough at the size that is asked for."""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING, NamedTuple
+
+from modpm.core.errors import ModpmError
+from modpm.core.modularizing.choice import Search
+from modpm.core.modularizing.description import Describer
+from modpm.core.training.effort import EFFORTS, TRAIN, passes_to_train
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from modpm.core.modularizing.description import ReleaseDetails
+    from modpm.core.modularizing.origin import OriginNetwork
+    from modpm.core.training.evidence import Criterion, Evidence
+
+
+N_TIMED = 200
+"""Images of which a pass is timed."""
+
+
+class Asked(NamedTuple):
+    """What modules must be.
+
+    Attributes:
+        criterion: Says how many kernels a class keeps.
+        budget: Most points of accuracy that their composition may lose.
+        calibration: The name of one, or `auto`.
+        details: What is the same for all releases.
+    """
+
+    criterion: Criterion | None
+    budget: float
+    calibration: str
+    details: ReleaseDetails
+
+
+def least_effort(
+    origin: OriginNetwork,
+    asked: Asked,
+    progress: Callable[[str, int, int], None],
+    report: Callable[[str], None],
+) -> tuple[OriginNetwork, Evidence]:
+    """Try one effort after the other on the held-out images, until one is good enough.
+
+    Args:
+        origin: The network.
+        asked: What modules must be.
+        progress: Told how far it is.
+        report: Is told, in sentences, what each effort costs or would, and what it loses.
+
+    Returns:
+        The network as that effort knows it, and which kernels its classes keep.
+
+    Raises:
+        ModpmError: None is good enough (`budget-not-met`); no size is asked for (`bad-setting`).
+    """
+    if asked.criterion is None:
+        raise ModpmError(
+            "an effort is chosen for one size",
+            code="bad-setting",
+            hint="leave out `--threshold auto`, or name an effort",
+            exit_code=2,
+        )
+    costs, lost = _costs(origin), dict[str, float]()
+    report("; ".join(f"effort {name}: about {_words(cost)}" for name, cost in costs.items()))
+    for name, effort in EFFORTS.items():
+        one = replace(origin, trained=replace(origin.trained, effort=effort))
+        evidence = one.evidence(partial(progress, f"effort {name}"))
+        lost[name] = _points_lost(one, evidence, asked, asked.criterion)
+        report(f"effort {name} loses {lost[name]:.2f} points at {asked.criterion}")
+        if lost[name] <= asked.budget:
+            return one, evidence
+    raise ModpmError(
+        f"no effort keeps the composition within {asked.budget:g} points of the network",
+        code="budget-not-met",
+        why="\n".join(f"effort {name}: {points:.2f} points lost" for name, points in lost.items()),
+        hint=f"allow `--budget {min(lost.values()):.2f}` or a higher `--retention`, or train the "
+        f"network with `--effort train`, in about {_words(costs[TRAIN])}",
+    )
+
+
+def _costs(origin: OriginNetwork) -> dict[str, float]:
+    """Return about how many seconds each effort takes, by what one pass does."""
+    few = origin.validation.select(range(min(N_TIMED, len(origin.validation))))
+    origin.logits(few)  # a first pass takes longer
+    started = time.perf_counter()
+    origin.logits(few)
+    seconds = (time.perf_counter() - started) / len(few)
+    n_classes, n_training = len(origin.classes), len(origin.trained.images.training_data())
+    costs = {name: one.passes(n_classes) * seconds for name, one in EFFORTS.items()}
+    return {**costs, TRAIN: passes_to_train(n_training) * seconds}
+
+
+def _points_lost(
+    origin: OriginNetwork, evidence: Evidence, asked: Asked, criterion: Criterion
+) -> float:
+    describer = Describer(origin, asked.details)
+    search = Search(origin, evidence, describer, asked.calibration, math.inf)
+    (point,) = search.run(lambda _done, _of: None, [criterion]).curve
+    return point.accuracy_loss
+
+
+def _words(seconds: float) -> str:
+    """Return a time as people say it."""
+    for unit, n in (("hours", 3600), ("minutes", 60)):
+        if seconds >= n:
+            return f"{seconds / n:.1f} {unit}"
+    return f"{seconds:.1f} seconds"
