@@ -2,8 +2,8 @@
 
 Parameters, bytes and multiply-accumulates are counted. Latency is measured at batch 1 and 64, of
 networks as they predict: a module and its origin take turns, and what is printed is the median of
-the ratios with their quartiles. The last column is how many times the module's share of the
-arithmetic its latency at batch 64 is.
+the ratios with their quartiles; beside other work `--clock processor` disturbs them less. The last
+column is how many times the module's share of the arithmetic its latency at batch 64 is.
 
 Time does not hang on what weights are. So without a run, modules with a head are cut from networks
 that were not trained, by kernels of chance, at the quotas of a retention rate.
@@ -46,33 +46,45 @@ HEADER = """\
 |---|---|---|---|---|---|---|---|"""
 
 
-def seconds(network: Callable[[Tensor], Tensor], images: Tensor) -> float:
+CLOCKS = {"wall": time.perf_counter, "processor": time.process_time}
+
+
+def seconds(
+    network: Callable[[Tensor], Tensor], images: Tensor, clock: Callable[[], float]
+) -> float:
     """Return the time of one forward pass."""
-    started = time.perf_counter()
+    started = clock()
     network(images)
-    return time.perf_counter() - started
+    return clock() - started
 
 
 @torch.inference_mode()
 def latency_ratios(
-    module: GraphNetwork, origin: GraphNetwork, images: Tensor, n: int
+    module: GraphNetwork, origin: GraphNetwork, images: Tensor, options: argparse.Namespace
 ) -> list[float]:
     """Return the quartiles of the ratios of a module's latency to its origin's over n pairs."""
     images = images.contiguous(memory_format=torch.channels_last)  # as preprocessing gives them
     ratios = []
-    for i in range(WARM_UP + n):
+    clock = CLOCKS[options.clock]
+    for i in range(WARM_UP + options.n):
         pair = [module, origin] if i % 2 else [origin, module]
-        took = {network: seconds(network.predict, images) for network in pair}
+        took = {network: seconds(network.predict, images, clock) for network in pair}
         ratios.append(took[module] / took[origin])
     return statistics.quantiles(ratios[WARM_UP:], n=QUARTERS)
 
 
 def print_row(
-    name: str, shares: list[float], module: GraphNetwork, origin: GraphNetwork, n: int
+    name: str,
+    shares: list[float],
+    module: GraphNetwork,
+    origin: GraphNetwork,
+    options: argparse.Namespace,
 ) -> None:
     """Measure a module and print it as shares of its origin, that of the arithmetic last."""
     shape = origin.graph.input_shape
-    found = [latency_ratios(module, origin, torch.randn(size, *shape), n) for size in BATCH_SIZES]
+    found = [
+        latency_ratios(module, origin, torch.randn(size, *shape), options) for size in BATCH_SIZES
+    ]
     cells = [name, *(f"{share:.3f}" for share in shares)]
     cells += [f"{median:.2f} ({low:.2f} to {high:.2f})" for low, median, high in found]
     print(f"| {' | '.join([*cells, f'{found[-1][1] / shares[-1]:.2f}'])} |", flush=True)
@@ -91,7 +103,7 @@ def measure_cut(options: argparse.Namespace) -> None:
             manifest.size_bytes / whole.size_bytes,
             manifest.macs / whole.macs,
         ]
-        print_row(manifest.name, shares, module.network, origin, options.n)
+        print_row(manifest.name, shares, module.network, origin, options)
 
 
 def measure_untrained(options: argparse.Namespace) -> None:
@@ -106,7 +118,7 @@ def measure_untrained(options: argparse.Namespace) -> None:
             part.size_bytes / whole.size_bytes,
             part.macs / whole.macs,
         ]
-        print_row(arch, shares, module, origin, options.n)
+        print_row(arch, shares, module, origin, options)
 
 
 def untrained(arch: str, rate: float) -> tuple[GraphNetwork, GraphNetwork, float]:
@@ -140,10 +152,14 @@ def main() -> None:
     other.set_defaults(measure=measure_untrained)
     for command in (one, other):
         command.add_argument("-n", type=int, default=30)
+        command.add_argument("--clock", choices=CLOCKS, default="wall")
     options = parser.parse_args()
     print(HEADER)
     options.measure(options)
-    print(f"\nn = {options.n} pairs, {torch.get_num_threads()} threads; quartiles in brackets")
+    print(
+        f"\nn = {options.n} pairs, {torch.get_num_threads()} threads, {options.clock} time; "
+        "quartiles in brackets"
+    )
 
 
 if __name__ == "__main__":
