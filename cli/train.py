@@ -65,7 +65,9 @@ def _settings(
 @click.option(
     "--pretrained",
     is_flag=True,
-    help="Start from the weights that the library has of the network, or its factory loads.",
+    default=None,
+    help="Start from the weights that the library has of the network, or that its factory loads "
+    "where it is told to. A factory that loads weights anyway is found out.",
 )
 @click.option("--epochs", default=30, show_default=True, help="Passes over the training data.")
 @click.option("--lr", type=float, show_default="the method's", help="Peak learning rate.")

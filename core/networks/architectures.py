@@ -70,8 +70,8 @@ def create(
         n_classes: Number of outputs.
         in_channels: Channels of the input images.
         width: Factor on the channels of every layer.
-        pretrained: With the trained weights that the library has of it, or the factory loads,
-            and a new head where they are of another number of classes.
+        pretrained: With the trained weights that the library has of it, or the factory loads
+            where it is told to, and a new head where they are of another number of classes.
         on_new_head: Is told so, in a sentence.
 
     Raises:
@@ -98,6 +98,12 @@ def create(
     if pretrained:
         raise without_pretrained(arch, "networks that are shipped are published without weights")
     return ARCHITECTURES[arch](n_classes, in_channels, width)
+
+
+def is_factory(arch: str) -> bool:
+    """Whether an architecture is named by its factory, which may be a user's own."""
+    place, colon, _ = arch.partition(":")
+    return bool(colon) and place not in LIBRARIES
 
 
 def _unknown_architecture(arch: str) -> ModpmError:

@@ -51,8 +51,8 @@ def create_from_factory(
 
     Raises:
         ModpmError: The name is malformed, the module or factory is missing, either fails, the
-            factory wants other arguments, has no `width` though one is asked for, or no
-            `pretrained`, or its value is no `nn.Module`.
+            factory wants other arguments, has no `width` though one is asked for, or its value is
+            no `nn.Module`.
     """
     factory = _import_factory(arch)
     given: dict[str, object] = {"n_classes": n_classes, "in_channels": in_channels}
@@ -138,9 +138,8 @@ def _arguments(
     """Return what is given to a factory, by its own names.
 
     Raises:
-        ModpmError: It has no parameter for a width or for trained weights that are asked for
-            (`factory-without-width`, `no-pretrained-weights`), or wants more
-            (`factory-wants-arguments`).
+        ModpmError: It has no parameter for a width that is asked for (`factory-without-width`), or
+            wants more (`factory-wants-arguments`).
     """
     try:
         parameters = list(inspect.signature(factory).parameters.values())
@@ -157,8 +156,8 @@ def _arguments(
         name = name or (_OF_ANY.get(what) if takes_any else None)
         if name is not None:
             arguments[name] = value
-        elif what in _REFUSALS:
-            raise _REFUSALS[what](arch)
+        elif what == "width":
+            raise without_width(arch)
     lacking = [
         p.name
         for p in parameters
@@ -204,14 +203,6 @@ def without_pretrained(arch: str, why: str) -> ModpmError:
         hint="give a file of weights by --init, or leave out --pretrained",
         exit_code=2,
     )
-
-
-_REFUSALS: dict[str, Callable[[str], ModpmError]] = {
-    "width": without_width,
-    "pretrained": lambda arch: without_pretrained(
-        arch, "its factory has no parameter `pretrained`"
-    ),
-}
 
 
 def _failed(arch: str, what: str, error: BaseException) -> ModpmError:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import atexit
 import os
 import warnings
+from collections.abc import Callable
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +20,7 @@ from modpm.core.data.strong_augmenting import check_installed
 from modpm.core.data.telling import tell
 from modpm.core.errors import ModpmError
 from modpm.core.formats.manifest import InputContract
-from modpm.core.networks import default_architecture
+from modpm.core.networks import create, default_architecture, drawn_beside_loaded, is_factory
 from modpm.core.training.checkpoint import Checkpoint, encode_checkpoint
 from modpm.core.training.configuration import (
     AUTO,
@@ -43,7 +45,7 @@ from modpm.core.training.session import create_method, kept_state, open_session,
 from modpm.core.training.starting_network import frozen_parameters, starting_network
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from modpm.core.data import ImageData
     from modpm.core.training.session import Progress
@@ -56,7 +58,7 @@ def train(
     output: Path | str,
     width: float = 1.0,
     init: Path | str | None = None,
-    pretrained: bool = False,
+    pretrained: bool | None = None,
     epochs: int = 30,
     lr: float | None = None,
     batch_size: int = 128,
@@ -99,7 +101,7 @@ def train(
             of `torch.save` with tensors alone. Where they are of another number of classes, the
             last layer is new.
         pretrained: Start from the weights that the library has of the architecture, or that its
-            factory loads.
+            factory loads. Of a factory that is not said: one that loads any is found out.
         epochs: Passes over the training data.
         lr: Peak learning rate; by default the method's.
         batch_size: Images a step, of all processes together.
@@ -140,14 +142,14 @@ def train(
     """
     where = choose_device(device)
     kind = find_method(method)
-    recipe = kind.recipe(is_trained=pretrained or init is not None)
+    recipe = kind.recipe(is_trained=bool(pretrained) or init is not None)
     configuration = TrainingConfiguration(
         data=absolute_if_folder(data),
         arch=arch,
         width=width,
         init=None if init is None else str(Path(init).absolute()),
         init_digest=digest_of_init(init),
-        pretrained=pretrained,
+        pretrained=bool(pretrained),
         epochs=epochs,
         lr=recipe.lr if lr is None else lr,
         batch_size=batch_size,
@@ -173,10 +175,17 @@ def train(
     check_installed(configuration.augment)
     accelerator = _accelerator(batch_size, where)
     folder = Path(output)
+
+    def as_trained(found: TrainingConfiguration) -> TrainingConfiguration:
+        if pretrained is False:
+            return found
+        peak = kind.recipe(is_trained=True).lr if lr is None else lr
+        return msgspec.structs.replace(found, pretrained=True, lr=peak)
+
     if resume:
-        run = _resumed(folder, configuration)
+        run = _resumed(folder, configuration, as_trained)
     else:
-        run = _started(folder, configuration, accelerator, report)
+        run = _started(folder, configuration, as_trained, accelerator, report)
     if not run.is_finished:
         exact = arithmetic(where, is_deterministic=deterministic)
         with _failures_explained(run), torch.random.fork_rng(devices=[]), exact:
@@ -236,8 +245,14 @@ def _warn_of_missing_processes(n_processes: int) -> None:
         )
 
 
-def _resumed(folder: Path, configuration: TrainingConfiguration) -> Run:
+_AsTrained = Callable[[TrainingConfiguration], TrainingConfiguration]
+"""Says in a configuration that the network brings trained weights, unless its user denies it."""
+
+
+def _resumed(folder: Path, configuration: TrainingConfiguration, as_trained: _AsTrained) -> Run:
     run = Run.open(folder)
+    if run.config.pretrained and configuration.init is None:
+        configuration = as_trained(configuration)
     if configuration.arch == AUTO:
         configuration = msgspec.structs.replace(configuration, arch=run.config.arch)
     check_same(run.config, configuration, str(folder))
@@ -247,6 +262,7 @@ def _resumed(folder: Path, configuration: TrainingConfiguration) -> Run:
 def _started(
     folder: Path,
     configuration: TrainingConfiguration,
+    as_trained: _AsTrained,
     accelerator: Any,  # noqa: ANN401 -- as above
     report: Callable[[str], None],
 ) -> Run:
@@ -266,8 +282,9 @@ def _started(
     training, validation = carve_validation(data, configuration.val_fraction, configuration.seed)
     contract = _input_contract(training, configuration)
     heads: list[str] = []
+    configuration, notes = _with_own_weights(configuration, as_trained, data, heads.append)
     network = starting_network(configuration, len(data.classes), contract, heads.append)
-    for sentence in (*tell(data), *heads) if accelerator.is_main_process else ():
+    for sentence in (*tell(data), *notes, *heads) if accelerator.is_main_process else ():
         report(sentence)
     record = RunRecord(
         configuration=configuration,
@@ -289,6 +306,32 @@ def _started(
         create_run(run, network.graph, encode_checkpoint(Checkpoint(0, state, {}, {})))
     accelerator.wait_for_everyone()
     return run
+
+
+def _with_own_weights(
+    configuration: TrainingConfiguration,
+    as_trained: _AsTrained,
+    data: ImageData,
+    on_new_head: Callable[[str], None],
+) -> tuple[TrainingConfiguration, list[str]]:
+    """Say in a configuration whether the factory of a network loads trained weights."""
+    arch = configuration.arch
+    if not is_factory(arch) or configuration.init is not None:
+        return configuration, []
+    make = partial(
+        create,
+        arch,
+        len(data.classes),
+        data.image_shape[0],
+        configuration.width,
+        pretrained=configuration.pretrained,
+    )
+    drawn, trained = drawn_beside_loaded(make), as_trained(configuration)
+    if drawn is None or not trained.pretrained:
+        return configuration, []
+    if drawn:
+        on_new_head(f"{arch}: {', '.join(sorted(drawn))} are new, beside its trained weights")
+    return trained, [f"{arch} loads trained weights of its own"]
 
 
 def _input_contract(training: ImageData, configuration: TrainingConfiguration) -> InputContract:

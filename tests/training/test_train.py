@@ -385,25 +385,44 @@ def test_a_run_from_weights_of_other_classes_has_no_teacher(tmp_path: Path) -> N
     assert "teacher_loss" not in run.metrics()[0]
 
 
-def test_a_run_starts_from_the_weights_that_a_factory_brings(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "networks_with_weights.py").write_text("""
+_OWN_WEIGHTS = """
 import torch
 from modpm.core.networks import create
 
-def make(num_classes, in_chans, pretrained=False):
-    torch.manual_seed(int(pretrained))
-    return create("digits_cnn", num_classes, in_chans, 0.25)
-""")
+def make(num_classes, in_chans):
+    network = create("digits_cnn", num_classes, in_chans, 0.25)
+    weights = torch.load("w.pth", weights_only=True)
+    if num_classes != 10 or HEAD:
+        weights = {name: x for name, x in weights.items() if not name.startswith("linear")}
+    network.load_state_dict(weights, strict=False)
+    return network
+"""
+
+
+@pytest.mark.parametrize("has_new_head", [False, True])
+def test_a_factory_that_loads_weights_is_found_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, has_new_head: bool
+) -> None:
+    torch.save(create("digits_cnn", 10, 1, 0.25).state_dict(), tmp_path / "w.pth")
+    module = f"networks_with_weights_{has_new_head}"
+    (tmp_path / f"{module}.py").write_text(_OWN_WEIGHTS.replace("HEAD", str(has_new_head)))
     monkeypatch.chdir(tmp_path)
-    arch, settings = "networks_with_weights:make", SMALL | {"epochs": 1, "width": 1.0}
-    run = train("digits", arch, output=tmp_path / "run", pretrained=True, **settings)
+    arch, settings = f"{module}:make", SMALL | {"epochs": 1, "width": 1.0, "lr": None}
+    said: list[str] = []
+    run = train("digits", arch, output=tmp_path / "run", report=said.append, **settings)
+    assert f"{arch} loads trained weights of its own" in said
     assert run.config.pretrained
-    assert "teacher_loss" in run.metrics()[0]
+    assert run.config.lr == Views.recipe(is_trained=True).lr
+    assert run.record.has_new_head == has_new_head
+    assert ("teacher_loss" in run.metrics()[0]) != has_new_head
+    assert any("linear.weight are new" in sentence for sentence in said) == has_new_head
+    again = train("digits", arch, output=tmp_path / "run", resume=True, **settings)
+    assert again.digest() == run.digest()
+
+
+def test_a_run_starts_from_one_kind_of_weights(tmp_path: Path) -> None:
     error = refused(
-        lambda: train("digits", arch, output="no", pretrained=True, init="w", **settings),
-        "bad-setting",
+        lambda: train_small(tmp_path / "run", pretrained=True, init="w.pth"), "bad-setting"
     )
     assert "--init and --pretrained" in str(error.why)
 
