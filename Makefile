@@ -34,7 +34,7 @@ check: .venv/installed
 	$(BIN)/lint-imports
 
 docs: .venv/installed
-	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 format: .venv/installed
 	$(BIN)/ruff format .

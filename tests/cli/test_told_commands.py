@@ -26,7 +26,7 @@ SOURCES = {
 }
 DOCUMENTS = [
     *REPOSITORY.glob("*.md"),
-    *(REPOSITORY / "docs").glob("*.md"),
+    *(path for path in (REPOSITORY / "docs").rglob("*.md") if path.parent.name != "adr"),
     *(REPOSITORY / "specs").glob("*.md"),
     *(REPOSITORY / "benchmarks").glob("*.md"),
 ]
