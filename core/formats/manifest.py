@@ -324,7 +324,8 @@ class Manifest(ReleaseManifest, frozen=True, kw_only=True):
         modularizer: What chose the kernels.
         metrics: How good it is, by split.
         composed: What it gives together with the modules of all other classes of its origin.
-        kernel_retention_rate: Retained kernels / all kernels of the origin.
+        kernel_retention_rate: Retained kernels / all kernels of the origin, but for those of
+            depthwise convolutions, which follow others.
         n_parameters, size_bytes, macs: Numbers in it; bytes of its tensors;
             multiply-accumulates for one image.
         provenance: Where it comes from.

@@ -186,11 +186,12 @@ def kernel_retention_rate(
 ) -> float:
     """Return retained kernels / all kernels of one class module.
 
-    Strict: every convolution counts, those that are not cut as wholly retained.
+    Strict: every convolution counts, those that are not cut as wholly retained; but for depthwise
+    ones that follow others, of which a module has the share that it has of those.
 
     Args:
         retained: Indices of the retained kernels, by convolution.
-        kernels: How many kernels each convolution of the network has.
+        kernels: How many kernels each convolution has that does not follow another.
     """
     return sum(len(retained[conv]) for conv in kernels) / sum(kernels.values())
 

@@ -128,7 +128,7 @@ def _scored(
     return FittedNetwork(
         network.class_index,
         network.retained,
-        kernel_retention_rate(network.retained, origin.kernels),
+        kernel_retention_rate(network.retained, origin.own_kernels),
         scored,
         fitted,
         count(scored.graph, scored.tensors),

@@ -11,6 +11,7 @@ import torch
 from modpm.core.errors import ModpmError
 from modpm.core.graph import build, count
 from modpm.core.modularizing.trained_network import aligned
+from modpm.core.slicing import own_convolutions
 from modpm.core.training.batches import TrainingImages
 from modpm.core.training.checkpoint import network_digest
 from modpm.core.training.inference import accuracy, balanced_accuracy, normalizing, predict
@@ -89,6 +90,11 @@ class OriginNetwork:
     def kernels(self) -> dict[str, int]:
         """How many kernels each convolution has."""
         return self.graph.kernels()
+
+    @cached_property
+    def own_kernels(self) -> dict[str, int]:
+        """How many kernels each convolution has that does not follow another."""
+        return own_convolutions(self.graph)
 
     @cached_property
     def cost(self) -> Cost:

@@ -42,7 +42,12 @@ def _is_by_channel(node: Node) -> bool:
 
 
 def own_kernels(graph: Graph) -> int:
-    """Return how many kernels a network has but for those that follow others.
+    """Return how many kernels a network has but for those that follow others."""
+    return sum(own_convolutions(graph).values())
+
+
+def own_convolutions(graph: Graph) -> dict[str, int]:
+    """Return how many kernels each convolution has that does not follow another.
 
     Of depthwise convolutions behind one that can be cut a module keeps the share that it keeps of
     that one, so that they neither have to be kept nor can be chosen.
@@ -55,4 +60,4 @@ def own_kernels(graph: Graph) -> int:
         for node in following(graph, point, shapes)
         if node.name in n_kernels and node.name not in cut
     }
-    return sum(n for name, n in n_kernels.items() if name not in followers)
+    return {name: n for name, n in n_kernels.items() if name not in followers}

@@ -7,8 +7,15 @@ import torch
 from torch import Tensor, nn
 
 from modpm.core.graph import Graph, build, trace
+from modpm.core.modularizing.cutting import kernel_retention_rate, retained_kernels
 from modpm.core.networks import create
-from modpm.core.slicing import cuttable_convolutions, following, own_kernels, slice_graph
+from modpm.core.slicing import (
+    cuttable_convolutions,
+    following,
+    own_convolutions,
+    own_kernels,
+    slice_graph,
+)
 from modpm.core.training.evidence import Criterion, Ranking
 
 
@@ -77,4 +84,7 @@ def test_a_module_of_a_depthwise_network_is_as_large_as_it_is_asked_to_be(rate: 
     assert kept["second"] == kept["third"] == kept["narrow"] == len(retained["narrow"])
     own = sum(kept.values()) - kept["first"] - kept["second"] - kept["third"]
     assert own <= rate * own_kernels(graph)
+    found = retained_kernels(masks, 0, graph.kernels())
+    told = kernel_retention_rate(found, own_convolutions(graph))
+    assert told == pytest.approx(own / own_kernels(graph))
     assert build(sliced, cut).eval()(torch.randn(2, 1, 8, 8)).shape == (2, 1)
