@@ -6,6 +6,7 @@ import re
 from typing import TYPE_CHECKING, NamedTuple
 
 from modpm.core.formats.manifest import Manifest
+from modpm.core.shown_text import Percent
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -42,7 +43,7 @@ def share(value: float | None) -> str:
 
 def percent(value: float) -> str:
     """Return a share in percent."""
-    return f"{value:.1%}"
+    return str(Percent(value))
 
 
 def digits(digest: str) -> str:

@@ -20,6 +20,7 @@ from pictures import draw_confusions, draw_overlap, draw_retained_kernels
 from PIL import Image
 
 from modpm.core.data import load_data
+from modpm.core.shown_text import Percent
 
 INSTALLED = ("digits/3", "digits/7", "digits/8")
 
@@ -65,9 +66,9 @@ def train_and_cut(story: Story) -> dict[str, Any]:
     origin, modules = cut["origin"], cut["modules"]
     sizes = [module["size_bytes"] for module in modules]
     story.tell(
-        f"   The network is right on {origin['accuracy']:.1%} of the test images. Its "
-        f"{len(modules)} class modules keep {cut['kernel_retention_rate']:.0%} of the kernels on "
-        f"average: {min(sizes) / 1024:.0f} to {max(sizes) / 1024:.0f} KiB each, the network "
+        f"   The network is right on {Percent(origin['accuracy'])} of the test images. Its "
+        f"{len(modules)} class modules keep {Percent(cut['kernel_retention_rate'])} of the kernels "
+        f"on average: {min(sizes) / 1024:.0f} to {max(sizes) / 1024:.0f} KiB each, the network "
         f"{origin['size_bytes'] / 1024:.0f} KiB."
     )
     return cut
@@ -94,19 +95,19 @@ def compose_and_use(story: Story, project: Path) -> None:
     share = made["macs"] / made["origin_macs"]
     story.tell(
         f"   {', '.join(made['labels'])}; {made['strategy']}; {made['n_parameters']:,} parameters, "
-        f"{share:.0%} of the network's arithmetic."
+        f"{Percent(share)} of the network's arithmetic."
     )
     names = ",".join(name.split("/")[1] for name in INSTALLED)
     before = story.run("evaluate", "../run", "digits", "--classes", names, cwd=project)
     after = story.run("evaluate", "classifier", "digits", cwd=project)
     story.tell(
-        f"   On the {after['n']} test images of these classes: {after['accuracy']:.1%}; the whole "
-        f"network, asked for the same classes: {before['accuracy']:.1%}."
+        f"   On the {after['n']} test images of these classes: {Percent(after['accuracy'])}; the "
+        f"whole network, asked for the same classes: {Percent(before['accuracy'])}."
     )
     story.tell("\n5. Classify images that it has not seen.")
     for prediction in story.run("predict", "classifier", *save_test_images(project), cwd=project):
         label = prediction["label"] or "none of the above"
-        story.tell(f"   {prediction['image']}: {label} ({prediction['probability']:.1%})")
+        story.tell(f"   {prediction['image']}: {label} ({Percent(prediction['probability'])})")
 
 
 def save_test_images(project: Path) -> list[str]:
@@ -125,14 +126,14 @@ def compare_all_ten(story: Story) -> None:
     """Compose all ten modules in both ways and draw what changed."""
     story.tell("\n6. All ten modules together, still without training.")
     before = story.run("evaluate", "run", "digits")
-    story.tell(f"   the modular network itself: {before['accuracy']:.1%}")
+    story.tell(f"   the modular network itself: {Percent(before['accuracy'])}")
     results = {"modular network": before}
     modules = sorted(str(path.parent) for path in story.folder.glob("dist/*/manifest.json"))
     relative = [str(Path(path).relative_to(story.folder)) for path in modules]
     for strategy in ("fused", "independent"):
         story.run("compose", *relative, "--strategy", strategy, "-o", strategy)
         results[strategy] = story.run("evaluate", strategy, "digits")
-        story.tell(f"   composed {strategy}: {results[strategy]['accuracy']:.1%}")
+        story.tell(f"   composed {strategy}: {Percent(results[strategy]['accuracy'])}")
     draw_confusions(results, story.folder / "confusion.png")
 
 

@@ -333,7 +333,7 @@ function startPicture() {
       const meter = make("meter", undefined, { min: 0, max: 1, value: one.probability, "aria-label": one.label });
       const cell = make("td", undefined, { class: "drawn" });
       cell.append(meter);
-      line.append(make("th", one.label, { scope: "row" }), cell, make("td", `${(100 * one.probability).toFixed(1)} %`, { class: "number" }));
+      line.append(make("th", one.label, { scope: "row" }), cell, make("td", `${(100 * one.probability).toFixed(2)} %`, { class: "number" }));
     }
     const isNone = scores.every((one) => one.score <= 0);
     output.replaceChildren(

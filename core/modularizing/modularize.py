@@ -34,6 +34,7 @@ from modpm.core.modularizing.least_effort import Asked, least_effort
 from modpm.core.modularizing.modularization import Modularization, cohesion, coupling, render_report
 from modpm.core.modularizing.origin import TEST, OriginNetwork
 from modpm.core.modularizing.trained_network import Particulars, trained_network
+from modpm.core.shown_text import Percent
 from modpm.core.system.whole_files import is_free, whole_tree, write_file
 from modpm.core.training.device import AUTO as AUTO_DEVICE
 from modpm.core.training.device import choose_device
@@ -345,8 +346,8 @@ def nearly_whole(made: Modularization, retention: float) -> str | None:
     if made.criterion.threshold is None or made.kernel_retention_rate <= NEARLY_ALL:
         return None
     return (
-        f"each class retains {made.kernel_retention_rate:.0%} of the kernels, since nearly all are "
-        f"active: `--retention {retention:g}` keeps those that are active most often"
+        f"each class retains {Percent(made.kernel_retention_rate)} of the kernels, since nearly "
+        f"all are active: `--retention {retention:g}` keeps those that are active most often"
     )
 
 
@@ -366,9 +367,9 @@ def near_chance(origin: OriginNetwork) -> str | None:
     if found > chance + NEAR * (1 - chance):
         return None
     return (
-        f"the network names {found:.1%} of the held-out images rightly, near the {chance:.1%} of "
-        "chance: are --mean, --std, --image-size and the order of --classes those it was trained "
-        "with?"
+        f"the network names {Percent(found)} of the held-out images rightly, near the "
+        f"{Percent(chance)} of chance: are --mean, --std, --image-size and the order of --classes "
+        "those it was trained with?"
     )
 
 

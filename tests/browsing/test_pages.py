@@ -109,9 +109,9 @@ def test_a_module_says_what_it_is_how_well_and_at_what_cost(
             "trained beside 1, 9",
             "gray, 8 \N{MULTIPLICATION SIGN} 8",
         ),
-        *("90.0%", "of 36 images of it", "95.0%", "on 360 images, test", "0.969"),
-        *("124 bytes", "268 bytes", "46.3%", "50.0% of the kernels of digits_cnn", "2 of 4"),
-        *("Apache-2.0", "The modpm authors", "nobody", "digits_cnn of 3 classes", "97.5%"),
+        *("90.00 %", "of 36 images of it", "95.00 %", "on 360 images, test", "0.969"),
+        *("124 bytes", "268 bytes", "46.27 %", "50.00 % of the kernels of digits_cnn", "2 of 4"),
+        *("Apache-2.0", "The modpm authors", "nobody", "digits_cnn of 3 classes", "97.50 %"),
         *("mwt, threshold 0.9", "180 images of validation", "modpm 0.1.0"),
         *(f"modpm install digits/7 --registry {registry}", "modpm.load("),
     ):
@@ -173,7 +173,7 @@ def test_an_origin_shows_its_modules_side_by_side(
 
     for text in ("A network of 3 classes: 1, 7, 9", "Modules here 3 of 3 classes", "1.00"):
         assert text in said, text
-    assert "All 3 classes as one classifier: 98.1% fused, 97.2% side by side, on 360" in said
+    assert "All 3 classes as one classifier: 98.10 % fused, 97.20 % side by side, on 360" in said
 
 
 def test_a_folder_tells_of_what_it_cannot_read_and_shows_the_rest(

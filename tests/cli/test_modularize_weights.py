@@ -205,7 +205,7 @@ def test_a_network_that_knows_little_of_its_images_is_said_to(
     shifted = {**WEIGHTS, "mean": [-30.0]}
 
     modpm.modularize(weights, output=tmp_path / "dist", report=said.append, **shifted)
-    assert any("near the 10.0% of chance" in sentence for sentence in said)
+    assert any("near the 10.00 % of chance" in sentence for sentence in said)
 
     said.clear()
     modpm.modularize(weights, output=tmp_path / "other", report=said.append, **WEIGHTS)
