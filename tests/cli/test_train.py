@@ -234,6 +234,7 @@ def test_two_processes_train_one_network(tmp_path: Path) -> None:
     assert last["cross_entropy"] < first["cross_entropy"]
     assert {path.name for path in folder.iterdir()} == {
         "run.json",
+        "images.safetensors",
         "graph.json",
         "metrics.jsonl",
         "model.safetensors",
