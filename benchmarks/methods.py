@@ -17,8 +17,8 @@ Usage:
 Each row is kept as a file as soon as it is measured, and each network while it is trained: the
 same command again goes on where it was, and with `--print` only prints. By its arithmetic, which
 is not a measurement, a network of `small_vgg` trains for about 20 minutes on two cores, and a row
-is cut and measured in about 4, one of `gradient` in 10: 4 networks, 11 rows and three seeds take
-about 6 to 8 hours, and `--width 0.5` a third of that.
+is cut and measured in about 4, one of `gradient` in 10: 5 networks, 11 rows and three seeds take
+about 7 to 8 hours, and `--width 0.5` a third of that.
 """
 
 from __future__ import annotations
