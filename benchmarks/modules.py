@@ -31,6 +31,7 @@ from modpm.core.graph import GraphNetwork, build, count, infer_shapes, trace
 from modpm.core.modularizing.cutting import cut, kernel_retention_rate, with_score
 from modpm.core.networks import create
 from modpm.core.slicing import cuttable_convolutions
+from modpm.core.system.memory import keep_freed_memory
 from modpm.core.training.evidence import Criterion, Importance
 from modpm.core.training.run import Run
 
@@ -141,6 +142,7 @@ def untrained(arch: str, rate: float) -> tuple[GraphNetwork, GraphNetwork, float
 
 def main() -> None:
     """Print one line for each class module, as shares of the origin."""
+    keep_freed_memory()  # as the command does
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     commands = parser.add_subparsers(required=True)
     one = commands.add_parser("cut", help="the class modules of a run")

@@ -35,6 +35,7 @@ from modpm.core.data import ImageData
 from modpm.core.formats.manifest import InputContract
 from modpm.core.graph import build, trace
 from modpm.core.networks import create
+from modpm.core.system.memory import keep_freed_memory
 from modpm.core.tensors import send
 from modpm.core.training.batches import TrainingImages
 from modpm.core.training.device import AUTO, DEVICES, arithmetic, choose_device
@@ -256,6 +257,7 @@ def _names(text: str) -> list[str]:
 
 def main() -> None:
     """Read the command line and measure."""
+    keep_freed_memory()  # as the command does
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     commands = parser.add_subparsers(required=True)
     step = commands.add_parser("step")

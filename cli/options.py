@@ -48,8 +48,17 @@ def names(_ctx: click.Context, _parameter: click.Parameter, value: str | None) -
     return None if value is None else [name.strip() for name in value.split(",")]
 
 
+def _keep_memory(_ctx: click.Context, _parameter: click.Parameter, device: str) -> str:
+    """Keep memory between the passes of networks: the process is the command's own."""
+    from modpm.core.system.memory import keep_freed_memory  # noqa: PLC0415 -- where networks run
+
+    keep_freed_memory()
+    return device
+
+
 device_option = click.option(
     "--device",
+    callback=_keep_memory,
     type=click.Choice(["auto", "cpu", "cuda", "mps"]),
     default="auto",
     show_default="the accelerator, where there is one",

@@ -16,7 +16,6 @@ from modpm.core.graph.operators.normalization import UncountedBatchNorm
 from modpm.core.graph.operators.table import OPERATORS
 from modpm.core.graph.plans import Step, fast_plan, plain_plan, scaled_steps
 from modpm.core.graph.shapes import check_tensors, infer_shapes
-from modpm.core.system.memory import keep_freed_memory
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -254,7 +253,6 @@ def build(graph: Graph, tensors: Mapping[str, Tensor]) -> GraphNetwork:
         ModpmError: The graph or a tensor breaks a clause of `specs/graph.md` (`invalid-graph`).
     """
     check_tensors(graph, tensors)
-    keep_freed_memory()
     shapes = infer_shapes(graph)
     layers: dict[str, nn.Module] = {}
     for node in graph.nodes:
