@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from modpm.core.composition.classifier import Classifier
-from modpm.core.composition.onnx_export import export_onnx
+from modpm.core.exporting.onnx_export import export_onnx
 
 if TYPE_CHECKING:
     import os
 
-    from modpm.core.composition.onnx_export import Export
+    from modpm.core.exporting.onnx_export import Export
 
 
 def export(

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from modpm.core.composition.class_module import Scorer
     from modpm.core.formats.manifest import ComposedAccuracy
     from modpm.core.modularizing.description import Describer
-    from modpm.core.modularizing.origin import OriginNetwork
+    from modpm.core.origins.origin import OriginNetwork
     from modpm.core.training.evidence import Evidence
 
 

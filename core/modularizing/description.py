@@ -25,8 +25,8 @@ from modpm.core.formats.manifest import (
     RetainedKernels,
 )
 from modpm.core.formats.release_terms import license_text
-from modpm.core.modularizing.origin import HELD_OUT, N_DIGITS
 from modpm.core.modularizing.reading import N_STATISTICS_IMAGES
+from modpm.core.origins.origin import HELD_OUT, N_DIGITS
 from modpm.core.tensors import encode_tensors
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from modpm.core.formats.names import ModuleName
     from modpm.core.graph import Graph, Node
     from modpm.core.modularizing.fitting import FittedNetwork
-    from modpm.core.modularizing.origin import OriginNetwork
+    from modpm.core.origins.origin import OriginNetwork
     from modpm.core.training.evidence import Criterion
 
 

@@ -20,8 +20,8 @@ from modpm.core.modularizing.cutting import (
     with_score,
     with_statistics,
 )
-from modpm.core.modularizing.origin import HELD_OUT, N_DIGITS, TEST
 from modpm.core.modularizing.reading import read_cuts, read_scores, take_statistics
+from modpm.core.origins.origin import HELD_OUT, N_DIGITS, TEST
 from modpm.core.training.inference import accuracy, normalizing, predict
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from modpm.core.formats.manifest import Manifest
     from modpm.core.modularizing.cutting import CutNetwork, Retained
     from modpm.core.modularizing.description import Describer
-    from modpm.core.modularizing.origin import OriginNetwork
+    from modpm.core.origins.origin import OriginNetwork
     from modpm.core.training.evidence import Criterion
 
 

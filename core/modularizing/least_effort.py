@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from modpm.core.modularizing.description import ReleaseDetails
-    from modpm.core.modularizing.origin import OriginNetwork
+    from modpm.core.origins.origin import OriginNetwork
     from modpm.core.training.evidence import Criterion, Evidence
 
 

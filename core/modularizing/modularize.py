@@ -22,18 +22,18 @@ from modpm.core.formats.release_terms import (
     checked_summary,
     checked_version,
 )
-from modpm.core.modularizing.becoming_modular import (
-    become_modular,
-    check_can_be_trained,
-    run_beside,
-)
 from modpm.core.modularizing.choice import Choice, Search
 from modpm.core.modularizing.description import Describer, ReleaseDetails, files_of
 from modpm.core.modularizing.fitting import compose_all, fit_networks, measure_networks, modules_of
 from modpm.core.modularizing.least_effort import Asked, least_effort
 from modpm.core.modularizing.modularization import Modularization, cohesion, coupling, render_report
-from modpm.core.modularizing.origin import TEST, OriginNetwork
-from modpm.core.modularizing.trained_network import Particulars, trained_network
+from modpm.core.origins.becoming_modular import (
+    become_modular,
+    check_can_be_trained,
+    run_beside,
+)
+from modpm.core.origins.origin import TEST, OriginNetwork
+from modpm.core.origins.trained_network import Particulars, trained_network
 from modpm.core.shown_text import Percent
 from modpm.core.system.whole_files import is_free, whole_tree, write_file
 from modpm.core.training.device import AUTO as AUTO_DEVICE
@@ -50,7 +50,7 @@ if TYPE_CHECKING:
 
     from modpm.core.formats.manifest import Manifest
     from modpm.core.modularizing.fitting import FittedNetwork
-    from modpm.core.modularizing.trained_network import TrainedNetwork
+    from modpm.core.origins.trained_network import TrainedNetwork
     from modpm.core.training.evidence import Criterion, Evidence
 
 

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from modpm.core.data import ImageData
     from modpm.core.graph import GraphNetwork
     from modpm.core.modularizing.cutting import CutNetwork, ScoredNetwork
-    from modpm.core.modularizing.origin import OriginNetwork
+    from modpm.core.origins.origin import OriginNetwork
 
 
 @dataclass(frozen=True)

@@ -9,11 +9,11 @@ import torch
 from tests.composition.tiny_origins import TinyOrigin, dense_origin, images, tiny_origin
 from torch import Tensor, nn
 
-from modpm.core.composition import onnx_export
 from modpm.core.composition.classifier import probabilities
 from modpm.core.composition.compose import compose_modules
-from modpm.core.composition.onnx_export import export_onnx
 from modpm.core.errors import ModpmError
+from modpm.core.exporting import onnx_export
+from modpm.core.exporting.onnx_export import export_onnx
 from modpm.core.graph.operators.pooling import AdaptiveMaxPool2d
 
 if TYPE_CHECKING:

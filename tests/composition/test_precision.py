@@ -18,9 +18,9 @@ from tests.composition.tiny_origins import (
 from modpm.core.composition.class_module import ClassModule
 from modpm.core.composition.compose import compose_modules
 from modpm.core.composition.fused import fuse
-from modpm.core.composition.onnx_export import export_onnx
 from modpm.core.composition.preprocessing import Preprocessing
 from modpm.core.errors import ModpmError
+from modpm.core.exporting.onnx_export import export_onnx
 from modpm.core.graph import build, count
 
 if TYPE_CHECKING:

@@ -8,8 +8,8 @@ import pytest
 from tests.modularizing.small_run import train_small
 
 from modpm.core.modularizing.modularize import modularize
-from modpm.core.modularizing.origin import OriginNetwork
-from modpm.core.modularizing.trained_network import Particulars, trained_network
+from modpm.core.origins.origin import OriginNetwork
+from modpm.core.origins.trained_network import Particulars, trained_network
 
 if TYPE_CHECKING:
     from modpm.core.modularizing.modularization import Modularization

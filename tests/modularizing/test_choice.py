@@ -22,7 +22,7 @@ from modpm.core.training.inference import accuracy
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from modpm.core.modularizing.origin import OriginNetwork
+    from modpm.core.origins.origin import OriginNetwork
     from modpm.core.training.run import Run
 
 

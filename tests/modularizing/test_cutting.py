@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from modpm.core.data import ImageData
-    from modpm.core.modularizing.origin import OriginNetwork
+    from modpm.core.origins.origin import OriginNetwork
 
 # float32, and sums in another order
 assert_near = partial(torch.testing.assert_close, rtol=1e-4, atol=1e-4)

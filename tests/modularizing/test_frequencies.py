@@ -10,7 +10,7 @@ from tests.modularizing.test_metrics import naive_mean
 
 from modpm.core.data import normalize
 from modpm.core.modularizing.modularization import cohesion
-from modpm.core.modularizing.trained_network import aligned
+from modpm.core.origins.trained_network import aligned
 from modpm.core.training import inference
 from modpm.core.training.activity import count_active
 from modpm.core.training.batches import TrainingImages
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from modpm.core.data import ImageData
-    from modpm.core.modularizing.origin import OriginNetwork
+    from modpm.core.origins.origin import OriginNetwork
     from modpm.core.training.evidence import Frequencies
 
 ROUNDED = 1e-6  # quotients in float32

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from modpm.core.data import ImageData
     from modpm.core.modularizing.modularization import Modularization
-    from modpm.core.modularizing.origin import OriginNetwork
+    from modpm.core.origins.origin import OriginNetwork
 
 
 def test_every_class_becomes_a_distribution_that_verifies(made: Modularization) -> None:

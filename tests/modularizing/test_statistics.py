@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from modpm.core.modularizing.modularization import Modularization
-    from modpm.core.modularizing.origin import OriginNetwork
+    from modpm.core.origins.origin import OriginNetwork
     from modpm.core.training.run import Run
 
 ROUNDED = 1e-4

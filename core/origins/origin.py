@@ -10,7 +10,7 @@ import torch
 
 from modpm.core.errors import ModpmError
 from modpm.core.graph import build, count
-from modpm.core.modularizing.trained_network import aligned
+from modpm.core.origins.trained_network import aligned
 from modpm.core.slicing import own_convolutions
 from modpm.core.training.batches import TrainingImages
 from modpm.core.training.checkpoint import network_digest
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from modpm.core.data import ImageData
     from modpm.core.formats.manifest import InputContract
     from modpm.core.graph import Cost, Graph, GraphNetwork
-    from modpm.core.modularizing.trained_network import TrainedNetwork
+    from modpm.core.origins.trained_network import TrainedNetwork
     from modpm.core.training.evidence import Evidence
     from modpm.core.training.inference import Progress
     from modpm.core.training.methods.method import Network

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from modpm.core.errors import ModpmError
-from modpm.core.modularizing.trained_network import Particulars, of_run
+from modpm.core.origins.trained_network import Particulars, of_run
 from modpm.core.training.configuration import DEFAULT_RETENTION
 from modpm.core.training.loop import train
 from modpm.core.training.methods import DEFAULT_METHOD
@@ -14,7 +14,7 @@ from modpm.core.training.methods import DEFAULT_METHOD
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from modpm.core.modularizing.trained_network import TrainedNetwork
+    from modpm.core.origins.trained_network import TrainedNetwork
     from modpm.core.training.session import Progress as TrainingProgress
 
 

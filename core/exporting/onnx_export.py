@@ -16,8 +16,8 @@ import torch
 from torch import Tensor, nn
 
 from modpm.core.composition.classifier import probabilities
-from modpm.core.composition.onnx_resizing import read_any_size
 from modpm.core.errors import ModpmError
+from modpm.core.exporting.onnx_resizing import read_any_size
 from modpm.core.system.whole_files import write_file
 
 if TYPE_CHECKING:

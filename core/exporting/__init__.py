@@ -1,0 +1,1 @@
+"""Exporting: a classifier as a file that runs without modpm."""
