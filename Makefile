@@ -24,8 +24,10 @@ help:
 demo: .venv/installed
 	@$(BIN)/python examples/digits_demo.py demo
 
+# A process for each processor, which computes on that one alone.
+test: export OMP_NUM_THREADS = 1
 test: .venv/installed
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --dist worksteal
 
 check: .venv/installed
 	$(BIN)/ruff format --check .
