@@ -331,6 +331,7 @@ def _classes(found: Outline, given: Sequence[str] | None) -> tuple[str, ...]:
             where=found.source,
             why=f"the data has {', '.join(found.classes)}; given are {', '.join(names)}",
             hint="give each class of the data once, in the order of the network's outputs",
+            exit_code=2,
         )
     return names
 

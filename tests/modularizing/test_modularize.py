@@ -144,7 +144,8 @@ def test_modules_of_one_run_have_one_calibration_of_the_logits(made: Modularizat
 def test_what_was_made_is_summed_up_as_json(made: Modularization) -> None:
     record: dict[str, Any] = json.loads((made.folder / "modules.json").read_bytes())
     assert set(record) >= {"kernel_retention_rate", "cohesion", "coupling", "threshold", "curve"}
-    assert set(record["origin"]) == {"digest", "accuracy", "n_parameters", "size_bytes", "macs"}
+    size = {"n_parameters", "size_bytes", "macs"}
+    assert set(record["origin"]) == {"digest", "accuracy", "balanced_accuracy", *size}
     wanted = {"name", "version", "path", "kernel_retention_rate", "n_parameters", "size_bytes"}
     wanted |= {"macs", "precision", "recall", "average_precision"}
     for module in record["modules"]:
