@@ -12,7 +12,7 @@ import pytest
 from tests.attacks.web_servers import serving
 
 from modpm.core.errors import ModpmError
-from modpm.registry.backends.oci.server import Server
+from modpm.registry.backends.oci.server import Endpoint, Server
 from modpm.registry.backends.opening import open_backend
 from modpm.registry.backends.web import NotEncryptedFault, Request
 
@@ -127,7 +127,7 @@ def test_a_server_without_tls_is_asked_in_the_open_only_if_that_is_allowed(
 
     with serving(answer) as running:
         monkeypatch.setattr("modpm.registry.backends.plain_http.is_expected", lambda _: False)
-        server = Server(f"127.0.0.1:{running.port}")
+        server = Server(Endpoint.of_environment(f"127.0.0.1:{running.port}"))
         with pytest.raises(NotEncryptedFault):
             server.ask(Request("GET", "/v2/"), 200)
         assert running.asked == []
@@ -140,7 +140,7 @@ def test_a_server_without_tls_is_asked_in_the_open_only_if_that_is_allowed(
 def test_docker_io_is_the_server_of_docker_hub(host: str, tmp_path: Path) -> None:
     auths = {"https://index.docker.io/v1/": {"auth": "bWU6c2VjcmV0"}}
     (tmp_path / "config.json").write_text(json.dumps({"auths": auths}), encoding="utf-8")
-    server = Server(host, docker_config=str(tmp_path))
+    server = Server(Endpoint.of_environment(host)._replace(docker_config=str(tmp_path)))
 
     assert server.url("/v2/") == "https://registry-1.docker.io/v2/"
     assert server._credentials.answer(["Basic"]) == {"Authorization": "Basic bWU6c2VjcmV0"}

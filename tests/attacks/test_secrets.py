@@ -14,7 +14,7 @@ from modpm.core.errors import ModpmError
 from modpm.core.formats.digest import digest_bytes
 from modpm.registry.backends.oci.credentials import parse
 from modpm.registry.backends.oci.repository import Repository
-from modpm.registry.backends.oci.server import Server
+from modpm.registry.backends.oci.server import Endpoint, Server
 from modpm.registry.backends.static import StaticRegistry
 from modpm.registry.backends.web import Web
 
@@ -54,7 +54,7 @@ def log_in(home: Path) -> Callable[[str], None]:
 
 
 def repository(port: int) -> Repository:
-    return Repository(Server(f"127.0.0.1:{port}"), "a/b")
+    return Repository(Server(Endpoint.of_environment(f"127.0.0.1:{port}")), "a/b")
 
 
 def asks_for_a_password(asked: Asked) -> bool:
@@ -161,7 +161,7 @@ def test_a_server_in_the_open_elsewhere_names_no_server_of_tokens(
 ) -> None:
     monkeypatch.setenv("MODPM_ALLOW_HTTP", "registry.example.org")
     log_in("registry.example.org")
-    server = Server("registry.example.org")
+    server = Server(Endpoint.of_environment("registry.example.org"))
     with serving(lambda _: (200, [], TAGS)) as thief:
         realm = f"https://127.0.0.1:{thief.port}/token"
         answer = server._credentials.answer([f'Bearer realm="{realm}",scope="x"'])

@@ -11,7 +11,6 @@ written by itself, so that no writer can lose what another wrote.
 
 from __future__ import annotations
 
-import os
 import time
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, BinaryIO
@@ -36,6 +35,7 @@ from modpm.registry.backends.oci.server import (
     NOT_FOUND,
     OK,
     UNAUTHORIZED,
+    Endpoint,
     Server,
 )
 from modpm.registry.backends.publishing_plan import Entry, planned
@@ -74,8 +74,8 @@ class OciRegistry:
             raise _bad_url(parts.hostname or "")
         self.location = f"oci://{self._host}/{self._prefix}".rstrip("/")
         # As the environment is now, whenever the server of a repository is asked.
-        config = os.environ.get("DOCKER_CONFIG")
-        self._new_server = partial(Server, self._host, Web(self.location), config)
+        endpoint = Endpoint.of_environment(self._host)
+        self._new_server = partial(Server, endpoint, Web(self.location))
         self._server = self._new_server()
         self._repositories: dict[str, Repository] = {}
         self._artifacts: dict[str, Artifact] = {}

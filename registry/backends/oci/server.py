@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple, Self
 
 from modpm.core.errors import ModpmError
 from modpm.registry.backends import plain_http
@@ -20,19 +21,34 @@ UNAUTHORIZED, FORBIDDEN, NOT_FOUND, NOT_ALLOWED = 401, 403, 404, 405
 _OTHER_NAMES = dict.fromkeys(("docker.io", OF_DOCKER_HUB), DOCKER_HUB)
 
 
+class Endpoint(NamedTuple):
+    """Where a server is, and as whom to speak to it: a folder of Docker's may say that.
+
+    The scheme is `http` for a server of this machine or one that may be spoken to so.
+    """
+
+    host: str
+    scheme: str
+    docker_config: str | None
+
+    @classmethod
+    def of_environment(cls, host: str) -> Self:
+        """Return the endpoint as the environment of this process says."""
+        scheme = "http" if plain_http.is_expected(host) else "https"
+        return cls(_OTHER_NAMES.get(host, host), scheme, os.environ.get("DOCKER_CONFIG"))
+
+
 class Server:
     """The server of a registry.
 
     Requests about one repository share a `Server`, since a token is for one repository; all of a
-    registry share a `Web`, which saves connections. The scheme is `http` for a server of this
-    machine or one that may be spoken to so.
+    registry share a `Web`, which saves connections.
     """
 
-    def __init__(self, host: str, web: Web | None = None, docker_config: str | None = None) -> None:
-        self.host = _OTHER_NAMES.get(host, host)
-        self.scheme = "http" if plain_http.is_expected(host) else "https"
+    def __init__(self, endpoint: Endpoint, web: Web | None = None) -> None:
+        self.host, self.scheme, _ = endpoint
         self.web = web or Web(self.location)
-        self._credentials = Credentials(self.web, self.host, self.scheme, docker_config)
+        self._credentials = Credentials(self.web, *endpoint)
         self._authorization: dict[str, str] = {}
 
     @property
