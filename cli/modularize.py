@@ -100,9 +100,10 @@ if TYPE_CHECKING:
     type=float,
     metavar="RATE",
     show_default="what the run prepared",
-    help="Share of the kernels that a class retains at most, the first of its ranking, in "
-    "multiples of 8 or 16 where layers are wide enough; of runs of mwt and moda those that are "
-    "active most often, instead of a threshold.",
+    help="Share of the kernels that a class retains at most. Of a run, the first of its ranking, "
+    "in multiples of 8 or 16 where layers are wide enough; of runs of mwt and moda those that are "
+    "active most often, instead of a threshold; of other networks those that matter most, of "
+    "whatever layer.",
 )
 @click.option(
     "--budget",
