@@ -4,13 +4,14 @@ from modpm.core.data.augmenting import augment, is_mirrorable
 from modpm.core.data.image_data import ImageData, check_trainable
 from modpm.core.data.image_files import decode_image, open_image, prepare_image
 from modpm.core.data.load import load_data, outline
-from modpm.core.data.normalization import default_statistics, normalize
+from modpm.core.data.normalization import check_statistics, default_statistics, normalize
 from modpm.core.data.splitting import carve_validation
 
 __all__ = [
     "ImageData",
     "augment",
     "carve_validation",
+    "check_statistics",
     "check_trainable",
     "decode_image",
     "default_statistics",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import sys
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from modpm.core.data.labeled_images import IMAGES_AT_ONCE, LabeledImages, import_extra
 from modpm.core.data.labeled_table import Rows, open_tables
-from modpm.core.errors import ModpmError
+from modpm.core.errors import ModpmError, suggestion
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -183,5 +182,5 @@ def _known_names() -> list[str]:
 
 
 def _suggestion(name: str) -> str | None:
-    close = difflib.get_close_matches(name.lower().replace("-", "_"), _known_names(), n=1)
-    return f"did you mean `{close[0]}`?" if close and close[0] != name else None
+    known = _known_names()
+    return None if name in known else suggestion(name.lower().replace("-", "_"), known)

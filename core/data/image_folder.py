@@ -185,11 +185,13 @@ def image_files(folder: Path) -> tuple[list[Path], Counter[str]]:
     others: Counter[str] = Counter()
     for root, folders, names in os.walk(folder):
         folders[:] = [name for name in folders if not _is_hidden(name)]
-        files += [Path(root, name) for name in names if _is_image(name)]
+        # To open a pipe would be to wait for whoever writes to it.
+        pipes = {n for n in names if Path(root, n).exists() and not Path(root, n).is_file()}
+        files += [Path(root, name) for name in names if _is_image(name) and name not in pipes]
         others.update(
-            Path(name).suffix.lower() or name
+            "pipe" if name in pipes else Path(name).suffix.lower() or name
             for name in names
-            if not _is_image(name) and not name.startswith(".")
+            if not name.startswith(".") and (name in pipes or not _is_image(name))
         )
     return sorted(files), others
 

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from math import prod, sqrt
+from math import isfinite, prod, sqrt
 from typing import TYPE_CHECKING
 
 import torch
 
 from modpm.core.data.image_data import moments_of
+from modpm.core.errors import ModpmError
 from modpm.core.tensors import send
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from torch import Tensor
 
@@ -47,3 +48,23 @@ def default_statistics(data: ImageData) -> tuple[list[float], list[float]]:
     # In whole numbers: a difference of two that are nearly alike loses nothing.
     variances = [n * squares - total**2 for total, squares in sums]
     return mean, [sqrt(variance) / (255 * n) if variance else 1.0 for variance in variances]
+
+
+def check_statistics(
+    mean: Sequence[float], std: Sequence[float], n_channels: Collection[int]
+) -> None:
+    """Check that images can be normalized by a mean and a standard deviation of each channel.
+
+    Raises:
+        ModpmError: They cannot (`bad-setting`).
+    """
+    are_numbers = all(isfinite(number) for number in (*mean, *std))
+    if not (are_numbers and len(mean) == len(std) and len(std) in n_channels and min(std) > 0):
+        expected = " or ".join(map(str, n_channels))
+        raise ModpmError(
+            "images cannot be normalized so",
+            code="bad-setting",
+            why=f"mean {[*mean]} and std {[*std]} must be {expected} numbers each, std above 0",
+            hint="give one number each for gray images or three for color",
+            exit_code=2,
+        )

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import difflib
 from typing import TYPE_CHECKING
 
-from modpm.core.errors import ModpmError
+from modpm.core.errors import ModpmError, suggestion
 from modpm.core.networks.digits import DigitsCNN
 from modpm.core.networks.initial_weights import silent
 from modpm.core.networks.libraries import LIBRARIES, create_from_library
@@ -108,12 +107,12 @@ def is_factory(arch: str) -> bool:
 
 def _unknown_architecture(arch: str) -> ModpmError:
     normalized = arch.lower().replace("-", "_")
-    close = difflib.get_close_matches(normalized, ARCHITECTURES, n=1)
+    meant = suggestion(normalized, ARCHITECTURES)
     own = "your own network is named as `package.module:factory`, others as `timm:NAME`"
     return ModpmError(
         f"no architecture is called `{arch}`",
         code="unknown-architecture",
         why=f"the architectures are {', '.join(ARCHITECTURES)}",
-        hint=f"did you mean `{close[0]}`? {own}" if close else own,
+        hint=f"{meant} {own}" if meant else own,
         exit_code=2,
     )

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 import warnings
 from functools import partial
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from modpm.core.errors import ModpmError
+from modpm.core.errors import ModpmError, suggestion
 from modpm.core.graph.guest import said, user_place
 from modpm.core.named_classes import guest
 from modpm.core.networks.initial_weights import load_tensors, new_head, silent
@@ -142,12 +141,16 @@ LIBRARIES: dict[str, Callable[[_Wish], nn.Module]] = {
 
 def _unknown(wish: _Wish, names: list[str]) -> ModpmError:
     library = wish.arch.partition(":")[0]
-    close = difflib.get_close_matches(wish.name.lower().replace("-", "_"), names, n=3)
     listing = "timm.list_models()" if library == "timm" else "torchvision.models.list_models()"
     return ModpmError(
         f"{library} has no network called `{wish.name}`",
         code="unknown-architecture",
-        why=f"its networks that are called nearly so are {', '.join(close)}" if close else None,
-        hint=f"`{listing}` lists all of them",
+        hint=suggestion(
+            wish.name.lower().replace("-", "_"),
+            names,
+            f"`{listing}` lists all of them",
+            n=3,
+            form=f"{library}:{{}}",
+        ),
         exit_code=2,
     )

@@ -10,12 +10,19 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 import torch
 from torch import nn
 
-from modpm.core.data import carve_validation, check_trainable, load_data, outline
+from modpm.core.data import (
+    carve_validation,
+    check_statistics,
+    check_trainable,
+    load_data,
+    outline,
+)
 from modpm.core.data.naming import absolute_if_folder, data_set_name
 from modpm.core.errors import ModpmError
 from modpm.core.formats.manifest import InputContract
 from modpm.core.graph import trace
 from modpm.core.networks import check_network, create, load_initial_weights
+from modpm.core.training.configuration import check_setting
 from modpm.core.training.effort import NONE, Effort, find_effort
 from modpm.core.training.run import Run, versions_here
 from modpm.core.training.starting_network import traced
@@ -289,11 +296,9 @@ def _checked(network: nn.Module | Path | str, said: Particulars) -> tuple[list[f
             exit_code=2,
         )
     mean, std = [*map(float, said.mean)], [*map(float, said.std)]
-    if len(mean) not in {1, 3} or len(mean) != len(std) or min(std) <= 0:
-        raise _bad(
-            f"images cannot be normalized by mean {mean} and std {std}",
-            "give one number each for gray images or three for color, std above 0",
-        )
+    check_statistics(mean, std, (1, 3))
+    for name in ("seed", "val_fraction"):
+        check_setting(name, getattr(said, name))
     return mean, std
 
 

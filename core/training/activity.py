@@ -1,23 +1,29 @@
-"""Which kernels the samples of each class activate: counted in one pass over images."""
+"""Which kernels the samples of each class activate: counted in one pass over images.
+
+Methods whose kernels are found so have `Counting` in common.
+"""
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 import torch
 from torch.nn.functional import pad
 
 from modpm.core.slicing import own_kernels
-from modpm.core.training.evidence import DEFAULT_THRESHOLD, Criterion, Frequencies
+from modpm.core.training.evidence import DEFAULT_THRESHOLD, Criterion, Evidence, Frequencies
 from modpm.core.training.inference import device_of, normalizing, read
+from modpm.core.training.methods.method import Method, Recipe
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from torch import Tensor
 
+    from modpm.core.formats.network_graph import Graph
     from modpm.core.graph import GraphNetwork
     from modpm.core.training.batches import TrainingImages
 
@@ -123,7 +129,7 @@ def _packed(bits: Tensor) -> Tensor:
     return (padded.view(len(bits), padded.shape[1] // 8, 8) * places).sum(2, dtype=torch.uint8)
 
 
-def retained_share(mine: Frequencies, total: Callable[[Tensor], Tensor]) -> dict[str, float]:
+def _retained_share(mine: Frequencies, total: Callable[[Tensor], Tensor]) -> dict[str, float]:
     """Return the share of the network's own kernels that a class would retain now, on average.
 
     Args:
@@ -135,3 +141,46 @@ def retained_share(mine: Frequencies, total: Callable[[Tensor], Tensor]) -> dict
     masks = found.masks(Criterion(threshold=DEFAULT_THRESHOLD))
     n_cut = sum(mask.shape[1] - mask.sum(1).float().mean() for mask in masks.values())
     return {"kernel_retention_rate": 1 - float(n_cut) / mine.n_all}
+
+
+class Counting(Method):
+    """A method after whose training active kernels are counted: those of both papers.
+
+    Attributes:
+        kind: What evidence the counts are.
+    """
+
+    kind: ClassVar[type[Frequencies]] = Frequencies
+
+    @staticmethod
+    @abstractmethod
+    def counted(graph: Graph) -> Mapping[str, str]:
+        """Return, for each convolution, the node that says whether its kernels are active."""
+
+    @classmethod
+    def recipe(cls, *, is_trained: bool) -> Recipe:
+        """Return the papers'."""
+        return Recipe(lr=0.02 if is_trained else 0.05, weight_decay=0.0, warm_up=0.0)
+
+    def measures(
+        self, images: TrainingImages, total: Callable[[Tensor], Tensor]
+    ) -> dict[str, float]:
+        """Return the share of all kernels that a class would retain now, on average."""
+        nodes = self.counted(self.network.graph)
+        return _retained_share(count_active(self.network, nodes, images, kind=self.kind), total)
+
+    @classmethod
+    def evidence_type(cls) -> type[Evidence]:
+        """Return what the counts are."""
+        return cls.kind
+
+    @classmethod
+    def evidence(
+        cls,
+        network: GraphNetwork,
+        findings: Mapping[str, Tensor],  # noqa: ARG003 -- it finds nothing while it trains
+        images: TrainingImages,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> Evidence:
+        """Return how often training images of each class activate each kernel."""
+        return count_active(network, cls.counted(network.graph), images, progress, cls.kind)

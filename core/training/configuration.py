@@ -85,20 +85,29 @@ def check_configuration(configuration: TrainingConfiguration) -> None:
     Raises:
         ModpmError: One is out of range (`bad-setting`).
     """
-    for name, (is_allowed, expected) in _RANGES.items():
-        value = getattr(configuration, name)
-        if not is_allowed(value):
-            raise ModpmError(
-                f"a run cannot have {name.replace('_', ' ')} {value!r}",
-                code="bad-setting",
-                why=f"it must be {expected}",
-                exit_code=2,
-            )
+    for name in _RANGES:
+        check_setting(name, getattr(configuration, name))
     if configuration.pretrained and configuration.init is not None:
         raise ModpmError(
             "a run cannot start from two kinds of weights",
             code="bad-setting",
             why="both --init and --pretrained are given",
+            exit_code=2,
+        )
+
+
+def check_setting(name: str, value: object) -> None:
+    """Check the range of one setting of `TrainingConfiguration`.
+
+    Raises:
+        ModpmError: It is out of range (`bad-setting`).
+    """
+    is_allowed, expected = _RANGES[name]
+    if not is_allowed(value):
+        raise ModpmError(
+            f"{name.replace('_', ' ')} {value!r} is not possible",
+            code="bad-setting",
+            why=f"it must be {expected}",
             exit_code=2,
         )
 
@@ -126,7 +135,7 @@ def complete_settings(
             )
         if not (math.isfinite(value) and value >= 0):
             raise ModpmError(
-                f"a run cannot have {name} {value!r}",
+                f"{name} {value!r} is not possible",
                 code="bad-setting",
                 why="it must be 0 or more",
                 exit_code=2,

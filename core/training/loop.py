@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import torch
 
-from modpm.core.data import carve_validation, default_statistics, load_data
+from modpm.core.data import carve_validation, check_statistics, default_statistics, load_data
 from modpm.core.data.naming import absolute_if_folder, default_namespace, module_names
 from modpm.core.data.strong_augmenting import check_installed
 from modpm.core.data.telling import tell
@@ -338,13 +338,7 @@ def _input_contract(training: ImageData, configuration: TrainingConfiguration) -
     channels, height, width = training.image_shape
     mean, std = default_statistics(training)
     mean, std = configuration.mean or mean, configuration.std or std
-    if not len(mean) == len(std) == channels or min(std) <= 0:
-        raise ModpmError(
-            "images cannot be normalized so",
-            code="bad-setting",
-            why=f"mean {mean} and std {std} must be {channels} numbers each, std above 0",
-            exit_code=2,
-        )
+    check_statistics(mean, std, {channels})
     return InputContract(channels=channels, height=height, width=width, mean=mean, std=std)  # type: ignore[arg-type]  # data has 1 or 3 channels
 
 

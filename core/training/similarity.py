@@ -18,50 +18,13 @@ Masks = Mapping[str, Tensor] | Iterable[Tensor]
 """One tensor for each layer; (N, K) each, K the kernels of the layer."""
 
 
-def cohesion_loss(masks: Masks, labels: Tensor) -> Tensor:
-    """Return 1 minus the mean cosine similarity of the masks of same-class pairs.
-
-    Args:
-        masks: One tensor of sample masks for each layer.
-        labels: The class of each sample.
-
-    Shapes:
-        masks: (N, K) each, K the kernels of its layer.
-        labels: (N,)
-        returns: ()
-
-    Source:
-        Modularizing while Training (arXiv 2306.09376), the loss for cohesion.
-        Departs: a batch without a same-class pair gives 0, and a mask that activates no kernel
-        has similarity 0 with every other; the reference code gives NaN for both.
-    """
-    return _mean_over(1 - mean_similarities(masks), same_class_pairs(labels))
-
-
-def coupling_loss(masks: Masks, labels: Tensor) -> Tensor:
-    """Return the mean cosine similarity of the masks of different-class pairs.
-
-    Args:
-        masks: One tensor of sample masks for each layer.
-        labels: The class of each sample.
-
-    Shapes:
-        masks: (N, K) each, K the kernels of its layer.
-        labels: (N,)
-        returns: ()
-
-    Source:
-        Modularizing while Training (arXiv 2306.09376), the loss for coupling.
-        Departs: a batch without a different-class pair gives 0, and a mask that activates no
-        kernel has similarity 0 with every other; the reference code gives NaN for both.
-    """
-    return _mean_over(mean_similarities(masks), different_class_pairs(labels))
-
-
 def modular_losses(
     masks: Masks, labels: Tensor, members: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
-    """Return `cohesion_loss` and `coupling_loss`, sharing their one matrix product.
+    """Return how alike masks are within classes and between them, by one matrix product.
+
+    Cohesion is 1 minus the mean cosine similarity of the masks of same-class pairs; coupling is
+    that of different-class pairs.
 
     Args:
         masks: One tensor of sample masks for each layer.
@@ -72,6 +35,11 @@ def modular_losses(
         masks: (N, K) each, K the kernels of its layer.
         labels: (N,)
         returns: () and ()
+
+    Source:
+        Modularizing while Training (arXiv 2306.09376), the losses for cohesion and coupling.
+        Departs: a batch without a pair of the kind gives 0, and a mask that activates no kernel
+        has similarity 0 with every other; the reference code gives NaN for both.
     """
     similarities = mean_similarities(masks, members)
     cohesion = _mean_over(1 - similarities, same_class_pairs(labels))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from io import BytesIO
@@ -106,6 +107,15 @@ def test_files_that_are_no_images_by_their_suffix_are_counted(tmp_path: Path) ->
         (tmp_path / "train" / "cat" / name).write_bytes(b"")
     note = "3 files of classes are no images by their suffix: 2 .raw, 1 .txt"
     assert load_data(tmp_path, "train").notes == (note,)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no pipes")
+def test_a_pipe_that_is_called_an_image_is_not_waited_for(tmp_path: Path) -> None:
+    write_classes(tmp_path / "train", 3)
+    os.mkfifo(tmp_path / "train" / "cat" / "pipe.png")
+    data = load_data(tmp_path, "train")
+    assert data.counts() == [3, 3]
+    assert "1 pipe" in data.notes[0]
 
 
 def test_images_that_are_left_out_are_counted_and_the_first_is_named(tmp_path: Path) -> None:

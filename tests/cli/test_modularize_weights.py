@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 from typing import TYPE_CHECKING, Any
 
@@ -220,6 +221,10 @@ def test_a_network_that_knows_little_of_its_images_is_said_to(
         ({"mean": None}, "no-preprocessing", "--mean"),
         ({"std": None}, "no-preprocessing", "--std"),
         ({"std": [0.0]}, "bad-setting", "std"),
+        ({"std": [math.inf]}, "bad-setting", "std"),
+        ({"mean": [math.nan]}, "bad-setting", "mean"),
+        ({"seed": -1}, "bad-setting", "from 0 to"),
+        ({"val_fraction": 2.0}, "bad-setting", "below 1"),
         ({"mean": [0.1, 0.2], "std": [1.0, 1.0]}, "bad-setting", "one number each"),
         ({"arch": "small_vgg"}, "weights-mismatch", "--arch"),
         ({"width": 1.0}, "weights-mismatch", "--width"),

@@ -149,7 +149,7 @@ def test_resume_takes_the_settings_that_are_left_out_from_the_run(
     [
         (["nowhere/", "-o", "run"], 1, "there is no such folder of data"),
         (["digits", "--arch", "resnet21", "-o", "run"], 2, "no architecture is called `resnet21`"),
-        (["digits", "--epochs", "0", "-o", "run"], 2, "a run cannot have epochs 0"),
+        (["digits", "--epochs", "0", "-o", "run"], 2, "epochs 0 is not possible"),
         (["digits", "--image-size", "8x", "-o", "run"], 2, "no size such as 224"),
         (["digits", "--mean", "a,b", "-o", "run"], 2, "not numbers such as"),
         (["digits", "--set", "alpha", "-o", "run"], 2, "give a name and a number"),

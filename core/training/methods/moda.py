@@ -25,33 +25,30 @@ import torch
 
 from modpm.core.graph.shapes import infer_shapes
 from modpm.core.slicing import cuttable_convolutions, following
-from modpm.core.training.activity import channel_means, count_active, retained_share
-from modpm.core.training.evidence import ActivationRates, Evidence
+from modpm.core.training.activity import Counting, channel_means
+from modpm.core.training.evidence import ActivationRates
 from modpm.core.training.methods.method import (
     Losses,
-    Method,
     Network,
-    Recipe,
     Task,
     nothing_to_cut,
 )
 from modpm.core.training.similarity import layer_members, modular_losses
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from torch import Tensor
 
     from modpm.core.formats.network_graph import Graph
     from modpm.core.graph import GraphNetwork
     from modpm.core.graph.operators.definition import Shape
-    from modpm.core.training.batches import TrainingImages
 
 RELUS = frozenset({"relu", "relu6"})
 """Operators whose value is 0 where nothing is activated."""
 
 
-class Moda(Method):
+class Moda(Counting):
     """Cross-entropy + affinity, dispersion and compactness losses, each times its weight."""
 
     settings: ClassVar[Mapping[str, float]] = {
@@ -59,20 +56,20 @@ class Moda(Method):
         "dispersion": 1.0,
         "compactness": 0.3,
     }
+    kind = ActivationRates
     members: Tensor
 
     def __init__(self, network: GraphNetwork, task: Task) -> None:
         super().__init__(network, task)
         graph, shapes = network.graph, infer_shapes(network.graph)
         self.relus = relus(graph)
-        self.kernel_relus = relus_of_kernels(graph)
         members = layer_members([shapes[relu][0] for relu in self.relus])
         self.register_buffer("members", members, persistent=False)
 
-    @classmethod
-    def recipe(cls, *, is_trained: bool) -> Recipe:
-        """Return the paper's."""
-        return Recipe(lr=0.02 if is_trained else 0.05, weight_decay=0.0, warm_up=0.0)
+    @staticmethod
+    def counted(graph: Graph) -> dict[str, str]:
+        """Return the ReLU behind each convolution."""
+        return relus_of_kernels(graph)
 
     @classmethod
     def prepare(
@@ -111,30 +108,6 @@ class Moda(Method):
             "dispersion_loss": dispersion,
             "compactness_loss": compactness,
         }
-
-    def measures(
-        self, images: TrainingImages, total: Callable[[Tensor], Tensor]
-    ) -> dict[str, float]:
-        """Return the share of all kernels that a class would retain now, on average."""
-        counted = count_active(self.network, self.kernel_relus, images, kind=ActivationRates)
-        return retained_share(counted, total)
-
-    @classmethod
-    def evidence_type(cls) -> type[Evidence]:
-        """Return `ActivationRates`."""
-        return ActivationRates
-
-    @classmethod
-    def evidence(
-        cls,
-        network: GraphNetwork,
-        findings: Mapping[str, Tensor],  # noqa: ARG003 -- it finds nothing while it trains
-        images: TrainingImages,
-        progress: Callable[[int, int], None] | None = None,
-    ) -> Evidence:
-        """Return how often training images of each class activate each channel."""
-        nodes = relus_of_kernels(network.graph)
-        return count_active(network, nodes, images, progress, ActivationRates)
 
 
 def compactness_loss(activations: Sequence[Tensor]) -> Tensor:

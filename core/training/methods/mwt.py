@@ -24,27 +24,23 @@ from modpm.core.errors import ModpmError
 from modpm.core.formats.network_graph import Graph, Node
 from modpm.core.graph.shapes import infer_shapes
 from modpm.core.slicing import cuttable_convolutions
-from modpm.core.training.activity import count_active, retained_share
-from modpm.core.training.evidence import Evidence, Frequencies
+from modpm.core.training.activity import Counting
 from modpm.core.training.methods.method import (
     Losses,
-    Method,
     Network,
-    Recipe,
     Task,
     nothing_to_cut,
 )
 from modpm.core.training.similarity import contrastive_loss, layer_members, modular_losses
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Iterator, Mapping
 
     import torch
     from torch import Tensor
 
     from modpm.core.graph import GraphNetwork
     from modpm.core.graph.operators.definition import Shape
-    from modpm.core.training.batches import TrainingImages
 
 _WIDE = 128  # layers of so many kernels get a hidden layer of half as many units
 _GENERATOR = ".mask_generator."
@@ -52,7 +48,7 @@ _MASK = f"{_GENERATOR}mask"
 _MASKED = ".masked"
 
 
-class Mwt(Method):
+class Mwt(Counting):
     """Cross-entropy + alpha · cohesion + beta · coupling + contrastive · contrastive loss.
 
     NeMo's loss is the one whose `contrastive` is above 0 and whose `alpha` and `beta` are 0.
@@ -80,10 +76,10 @@ class Mwt(Method):
         members = layer_members([kernels[layer] for layer in self.mask_nodes])
         self.register_buffer("members", members, persistent=False)
 
-    @classmethod
-    def recipe(cls, *, is_trained: bool) -> Recipe:
-        """Return the paper's."""
-        return Recipe(lr=0.02 if is_trained else 0.05, weight_decay=0.0, warm_up=0.0)
+    @staticmethod
+    def counted(graph: Graph) -> dict[str, str]:
+        """Return the mask of each convolution."""
+        return mask_nodes(graph)
 
     @classmethod
     def prepare(
@@ -116,28 +112,6 @@ class Mwt(Method):
             losses["contrastive_loss"] = contrastive
             losses["loss"] = losses["loss"] + weight * contrastive
         return losses
-
-    def measures(
-        self, images: TrainingImages, total: Callable[[Tensor], Tensor]
-    ) -> dict[str, float]:
-        """Return the share of all kernels that a class would retain now, on average."""
-        return retained_share(count_active(self.network, self.mask_nodes, images), total)
-
-    @classmethod
-    def evidence_type(cls) -> type[Evidence]:
-        """Return `Frequencies`."""
-        return Frequencies
-
-    @classmethod
-    def evidence(
-        cls,
-        network: GraphNetwork,
-        findings: Mapping[str, Tensor],  # noqa: ARG003 -- it finds nothing while it trains
-        images: TrainingImages,
-        progress: Callable[[int, int], None] | None = None,
-    ) -> Evidence:
-        """Return how often training images of each class activate each kernel."""
-        return count_active(network, mask_nodes(network.graph), images, progress)
 
 
 def attach_mask_generators(
