@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from modpm.cli.options import device_option, names, numbers
+from modpm.cli.options import device_option, names, numbers, size
 from modpm.cli.output import emit, is_quiet, is_terminal, say, show, table
 from modpm.cli.progress_lines import Lines
 from modpm.core.shown_text import as_text
@@ -56,8 +56,8 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--image-size",
-    type=int,
-    metavar="N",
+    callback=size,
+    metavar="PIXELS|HEIGHTxWIDTH",
     show_default="that of most images",
     help="For weights: height and width of images.",
 )
@@ -160,7 +160,7 @@ def command(
     classes: list[str] | None,
     mean: list[float] | None,
     std: list[float] | None,
-    image_size: int | None,
+    image_size: list[int] | None,
     val_fraction: float,
     seed: int,
     skip_bad: bool,

@@ -43,6 +43,16 @@ def numbers(
         raise click.BadParameter(f"{value!r} is not numbers such as 0.5,0.5,0.5") from error
 
 
+def size(_ctx: click.Context, _parameter: click.Parameter, value: str | None) -> list[int] | None:
+    """Read height and width, or one number for both."""
+    if value is None:
+        return None
+    parts = value.lower().split("x")
+    if not (all(part.isdecimal() for part in parts) and len(parts) in {1, 2}):
+        raise click.BadParameter(f"{value!r} is no size such as 224 or 160x224")
+    return [int(parts[0]), int(parts[-1])]
+
+
 def names(_ctx: click.Context, _parameter: click.Parameter, value: str | None) -> list[str] | None:
     """Read names, joined by commas."""
     return None if value is None else [name.strip() for name in value.split(",")]

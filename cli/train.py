@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
-from modpm.cli.options import device_option, numbers
+from modpm.cli.options import device_option, numbers, size
 from modpm.cli.output import emit, is_quiet, is_terminal, say
 from modpm.cli.progress_lines import Estimate, Lines
 from modpm.core.shown_text import Percent
@@ -18,16 +18,6 @@ if TYPE_CHECKING:
 
     from modpm.core.training.run import Run
     from modpm.core.training.session import Progress
-
-
-def _size(_ctx: click.Context, _parameter: click.Parameter, value: str | None) -> list[int] | None:
-    """Read height and width, or one number for both."""
-    if value is None:
-        return None
-    parts = value.lower().split("x")
-    if not (all(part.isdecimal() for part in parts) and len(parts) in {1, 2}):
-        raise click.BadParameter(f"{value!r} is no size such as 224 or 160x224")
-    return [int(parts[0]), int(parts[-1])]
 
 
 def _settings(
@@ -131,7 +121,7 @@ def _settings(
 @click.option(
     "--image-size",
     metavar="PIXELS|HEIGHTxWIDTH",
-    callback=_size,
+    callback=size,
     show_default="that of most images",
     help="Size to bring every image to: scaled until it is covered, and cut.",
 )

@@ -30,6 +30,8 @@ from modpm.core.errors import ModpmError
 from modpm.core.kept_images import one_at_a_time, path_for
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from modpm.core.data.image_data import Pixels
     from modpm.core.data.labeled_images import LabeledImages
 
@@ -41,7 +43,7 @@ def load_data(
     split: str,
     *,
     skip_bad: bool = False,
-    image_size: int | tuple[int, int] | None = None,
+    image_size: int | Sequence[int] | None = None,
     channels: int | None = None,
 ) -> ImageData:
     """Load and decode one split of a data set.
@@ -97,7 +99,7 @@ def outline(
     source: str | Path,
     split: str,
     *,
-    image_size: int | tuple[int, int] | None = None,
+    image_size: int | Sequence[int] | None = None,
     channels: int | None = None,
 ) -> Outline:
     """Return what `load_data` of the same arguments would give, but for the pixels.
@@ -201,17 +203,17 @@ class _Asked:
         )
 
 
-def _width_and_height(image_size: int | tuple[int, int] | None) -> tuple[int, int] | None:
+def _width_and_height(image_size: int | Sequence[int] | None) -> tuple[int, int] | None:
     if image_size is None:
         return None
-    height, width = (image_size, image_size) if isinstance(image_size, int) else image_size
-    if min(height, width) < 1:
+    size = [image_size] * 2 if isinstance(image_size, int) else [*image_size]
+    if len(size) != 2 or min(size) < 1:  # noqa: PLR2004 -- height and width
         raise ModpmError(
-            f"an image size of {height} x {width} cannot be made",
+            f"an image size of {' x '.join(map(str, size))} cannot be made",
             code="bad-image-size",
             exit_code=2,
         )
-    return width, height
+    return size[1], size[0]
 
 
 def _open(source: str, split: str) -> LabeledImages:

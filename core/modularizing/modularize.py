@@ -204,7 +204,7 @@ def modularize(
     classes: Sequence[str] | None = None,
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
-    image_size: int | None = None,
+    image_size: int | Sequence[int] | None = None,
     val_fraction: float = 0.1,
     seed: int = 0,
     skip_bad: bool = False,
@@ -244,7 +244,8 @@ def modularize(
             theirs.
         mean: What its images were normalized by, of pixels in [0, 1], per channel.
         std: The same for the standard deviation.
-        image_size: Height and width of its images; by default those of most images.
+        image_size: Height and width of its images, or one number for both; by default those of
+            most images.
         val_fraction: Share of the split `train` that scores are fitted on.
         seed: What these are drawn with.
         skip_bad: Leave out images that cannot be decoded.

@@ -156,7 +156,7 @@ class Particulars(NamedTuple):
         width: The factor on its channels.
         classes: In the order of its outputs; None for the order of the data.
         mean, std: What images are normalized by, of pixels in [0, 1], per channel.
-        image_size: Height and width; None for those of most images.
+        image_size: Height and width, or one number for both; None for those of most images.
         val_fraction: The share of each class that is held out.
         seed: What these are drawn with.
         skip_bad: Whether images that cannot be decoded are left out.
@@ -168,7 +168,7 @@ class Particulars(NamedTuple):
     classes: Sequence[str] | None = None
     mean: Sequence[float] | None = None
     std: Sequence[float] | None = None
-    image_size: int | None = None
+    image_size: int | Sequence[int] | None = None
     val_fraction: float = 0.1
     seed: int = 0
     skip_bad: bool = False

@@ -267,12 +267,11 @@ def _started(
     report: Callable[[str], None],
 ) -> Run:
     check_free(folder)
-    asked = configuration.image_size
     data = load_data(
         configuration.data,
         "train",
         skip_bad=configuration.skip_bad,
-        image_size=None if asked is None else (asked[0], asked[1]),
+        image_size=configuration.image_size,
     )
     # Its class modules need names, for which training would be too late to ask.
     module_names(default_namespace(configuration.data), data.classes)

@@ -278,12 +278,21 @@ def test_a_head_of_another_number_of_classes_is_refused(tmp_path: Path) -> None:
         assert words in f"{refusal.value.what} {refusal.value.hint}"
 
 
-def test_an_image_size_that_the_network_cannot_take_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("size", "shape"), [(9, "1 x 9 x 9"), ([8, 9], "1 x 8 x 9")])
+def test_an_image_size_that_the_network_cannot_take_is_refused(
+    tmp_path: Path, size: int | list[int], shape: str
+) -> None:
     network = nn.Sequential(nn.Conv2d(1, 4, 3), nn.Flatten(), nn.Linear(4 * 6 * 6, 10))
     with pytest.raises(ModpmError) as refusal:
-        modpm.modularize(network, image_size=9, output=tmp_path / "dist", **DIGITS)
+        modpm.modularize(network, image_size=size, output=tmp_path / "dist", **DIGITS)
     assert refusal.value.code == "network-refuses-images"
-    assert "1 x 9 x 9" in refusal.value.what
+    assert shape in refusal.value.what
+
+
+def test_a_size_is_written_as_for_training(run: Run, weights: Path) -> None:
+    outcome = run("modularize", weights, *OPTIONS, "--image-size", "8x", "-o", "dist")
+    assert outcome.code == 2
+    assert "is no size such as 224 or 160x224" in outcome.err
 
 
 def test_images_of_one_class_are_refused(weights: Path, tmp_path: Path, here: Path) -> None:

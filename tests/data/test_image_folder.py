@@ -285,6 +285,8 @@ def test_size_that_is_asked_for_is_given_without_a_note(tmp_path: Path) -> None:
     assert (data.image_shape, data.notes) == ((3, 4, 7), ())
     with pytest.raises(ModpmError, match="image size of 0 x 4"):
         load_data(folder, "train", image_size=(0, 4))
+    with pytest.raises(ModpmError, match="image size of 4 x 4 x 3"):
+        load_data(folder, "train", image_size=[4, 4, 3])
 
 
 def test_gray_images_have_one_channel_only_if_all_are_gray(tmp_path: Path) -> None:
