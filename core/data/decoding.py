@@ -19,6 +19,7 @@ from modpm.core.data.image_data import Sizes, digests_of, moments_of
 from modpm.core.data.image_files import BadImageError, refusals_of_the_decoder
 from modpm.core.data.pixels import is_gray, is_turned, to_array, upright_size
 from modpm.core.errors import ModpmError
+from modpm.core.formats.manifest import MAX_IMAGE_SIDE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -242,7 +243,12 @@ def form_of(
         encoded: The images.
         image_size: Width and height; without it, those that most of the images have.
         channels: 1 or 3; without it, 1 if every image is gray, and else 3.
+
+    Raises:
+        ModpmError: They would be larger than a module's images can be (`bad-image-size`).
     """
+    if image_size is not None:
+        _check_side(*image_size)
     if image_size is not None and channels is not None:
         return Form(channels, *image_size)
     kinds: Counter[_Kind] = Counter()
@@ -252,7 +258,19 @@ def form_of(
     for kind, n in kinds.items():
         sizes[kind.size] += n
     size = image_size or (sizes.most_common(1)[0][0] if sizes else (1, 1))
+    _check_side(*size)
     return Form(channels or (1 if all(kind.is_gray for kind in kinds) else 3), *size)
+
+
+def _check_side(width: int, height: int) -> None:
+    if max(width, height) > MAX_IMAGE_SIDE:
+        raise ModpmError(
+            f"an image size of {height} x {width} is too large",
+            code="bad-image-size",
+            why=f"a module's images have at most {MAX_IMAGE_SIDE} pixels a side",
+            hint="give a size that they are brought to: --image-size 224",
+            exit_code=2,
+        )
 
 
 class Streamed:

@@ -8,8 +8,12 @@ from collections import Counter
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from modpm.core.errors import ModpmError
+from modpm.core.formats.manifest import Label
 from modpm.core.formats.names import MAX_PART_LENGTH, ModuleName, is_reserved, normalize
+from modpm.core.formats.records import convert
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,10 +33,13 @@ def module_names(namespace: str, classes: Sequence[str]) -> list[ModuleName]:
         classes: Names of classes as a data set has them.
 
     Raises:
-        ModpmError: The namespace is not a name (`invalid-name`), or two classes have one module
-            name (`same-name`).
+        ModpmError: The namespace is not a name (`invalid-name`), a class has a name that no
+            manifest may have (`bad-class-names`), or two classes have one module name
+            (`same-name`).
     """
     namespace = normalize(namespace)
+    for one in classes:
+        _check_label(f"{namespace}/{one}", one)
     names = [ModuleName(namespace, _slug(name, i)) for i, name in enumerate(classes)]
     name, n = Counter(names).most_common(1)[0]
     if n > 1:
@@ -44,6 +51,19 @@ def module_names(namespace: str, classes: Sequence[str]) -> list[ModuleName]:
             hint="give the classes names that differ in their letters and digits",
         )
     return names
+
+
+def _check_label(label: str, name: str) -> None:
+    try:
+        convert(label, Label)
+    except msgspec.ValidationError as error:
+        raise ModpmError(
+            "a class has a name that its module cannot have",
+            code="bad-class-names",
+            where=f"{name[:200]!r}",
+            why="it is longer than 200 characters, or has some that control a terminal",
+            hint="give the class another name",
+        ) from error
 
 
 def default_namespace(data: str) -> str:

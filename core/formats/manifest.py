@@ -61,7 +61,8 @@ _INVALID = "the manifest is not valid"
 
 PositiveCount = Annotated[int, msgspec.Meta(ge=1, le=2**53)]
 Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
-ImageSide = Annotated[int, msgspec.Meta(ge=1, le=4096)]
+MAX_IMAGE_SIDE = 4096
+ImageSide = Annotated[int, msgspec.Meta(ge=1, le=MAX_IMAGE_SIDE)]
 Label = Annotated[
     str,
     msgspec.Meta(

@@ -37,7 +37,7 @@ from modpm.core.training.methods.method import Method
 
 FORMAT_VERSION = 1
 _RECORDED_PACKAGES = ("modpm", "torch", "numpy", "pillow", "accelerate")
-_IMAGES_FILE = "images.safetensors"
+_IMAGES_FILE, _DIGESTS = "images.safetensors", "digests"
 _UNREADABLE = "the run folder cannot be read"
 
 
@@ -299,15 +299,14 @@ class Run:
             data: In the run's image size and number of channels.
 
         Returns:
-            None where a run of an earlier version does not know its images.
+            None where the folder does not tell.
 
         Raises:
-            ModpmError: What the run knows cannot be read.
+            ModpmError: What it tells cannot be read.
         """
         path = self.folder / _IMAGES_FILE
-        if not path.is_file():
-            return None
-        return int(torch.isin(data.image_digests, load_tensors(path)["digests"]).sum())
+        known = load_tensors(path).get(_DIGESTS) if path.is_file() else None
+        return None if known is None else int(torch.isin(data.image_digests, known).sum())
 
     def data(self, split: str) -> ImageData:
         """Return a split of the data set, in the run's image size and number of channels.
@@ -393,7 +392,7 @@ def create_run(run: Run, graph: Graph, checkpoint: bytes) -> None:
     files = {
         "run.json": canonical_json.encode(to_plain(run.record)),
         "graph.json": canonical_json.encode(msgspec.to_builtins(graph)),
-        _IMAGES_FILE: encode_tensors({"digests": known.sort().values}),
+        _IMAGES_FILE: encode_tensors({_DIGESTS: known.sort().values}),
         run.start_path.name: checkpoint,
     }
     write_folder(run.folder, files)

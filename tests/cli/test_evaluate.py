@@ -15,6 +15,7 @@ from modpm.core.composition.classifier import Classifier
 from modpm.core.composition.compose import compose_modules
 from modpm.core.data import load_data
 from modpm.core.formats import canonical_json
+from modpm.core.tensors import save_tensors
 from modpm.core.training.run import Run
 from modpm.verbs.judging import predict
 
@@ -143,7 +144,11 @@ def test_images_that_a_run_was_trained_with_are_told(tmp_path: Path) -> None:
     outcome = run("evaluate", tmp_path / "run", tmp_path / "others", "--json", "--quiet")
     assert outcome.data["n_trained_on"] == 3
     assert outcome.stderr.startswith("warning: 3 images of this split are among those")
-    (tmp_path / "run" / "images.safetensors").unlink()  # as runs were before they knew
+    told = tmp_path / "run" / "images.safetensors"
+    save_tensors(told, {"others": torch.zeros(2)})
+    outcome = run("evaluate", tmp_path / "run", tmp_path / "others", "--json")
+    assert "n_trained_on" not in outcome.data
+    told.unlink()
     outcome = run("evaluate", tmp_path / "run", tmp_path / "others", "--json")
     assert "n_trained_on" not in outcome.data
 

@@ -311,3 +311,20 @@ def test_enormous_images_are_refused_before_they_are_decoded(tmp_path: Path) -> 
     with pytest.raises(ModpmError, match=r"enormous \(10000 x 9000\)") as caught:
         load_data(folder, "train")
     assert "2 of 8 images" in caught.value.what
+
+
+def test_images_larger_than_a_module_reads_are_refused_before_any_is_decoded(
+    tmp_path: Path,
+) -> None:
+    folder = _write(tmp_path / "pets")
+    with pytest.raises(ModpmError, match="at most 4096 pixels") as caught:
+        load_data(folder, "train", image_size=99_999_999_999)
+    assert caught.value.code == "bad-image-size"
+    wide = tmp_path / "wide"
+    for name in CLASSES:
+        (wide / name).mkdir(parents=True)
+        for number in range(3):
+            _random_image(number, (4200, 2)).save(wide / name / f"{number}.png")
+    with pytest.raises(ModpmError, match="2 x 4200"):
+        load_data(wide, "train")
+    assert load_data(wide, "train", image_size=(4, 4)).image_shape == (3, 4, 4)

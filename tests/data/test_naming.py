@@ -62,3 +62,11 @@ def test_classes_that_would_have_one_name_are_refused_by_name() -> None:
 def test_the_data_set_names_the_namespace(data: str, namespace: str, shown: str) -> None:
     assert default_namespace(data) == namespace
     assert data_set_name(data) == shown
+
+
+@pytest.mark.parametrize("name", ["a\x1b[2J", "x" * 300])
+def test_class_name_that_no_manifest_has_is_refused(name: str) -> None:
+    with pytest.raises(ModpmError) as caught:
+        module_names("data", ["cat", name])
+    assert caught.value.code == "bad-class-names"
+    assert "\x1b" not in str(caught.value)
