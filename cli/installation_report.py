@@ -14,9 +14,13 @@ if TYPE_CHECKING:
     from modpm.registry.installing.installation import Installation
     from modpm.registry.projects.lockfile import Change
 
+_ASKS = ("modpm.toml asks for", "modpm.toml would ask for")
+
 
 def report_installation(installation: Installation, *, as_json: bool, dry_run: bool) -> None:
     """Say what was changed, or print what is installed now as JSON."""
+    for one in installation.replaced:
+        say(f"{_ASKS[dry_run]} `{one.after}`, and no longer for `{one.before}`")
     say_changes(installation.changes, dry_run=dry_run)
     for name in installation.mended:
         say(f"! {name} was damaged, and is made anew")
@@ -33,6 +37,9 @@ def report_installation(installation: Installation, *, as_json: bool, dry_run: b
             "changes": changes_data(installation.changes),
             "mended": [str(name) for name in installation.mended],
             "yanked": yanked_data(installation.yanked),
+            "replaced": [
+                {"before": one.before, "after": one.after} for one in installation.replaced
+            ],
             "dry_run": dry_run,
         }
     )

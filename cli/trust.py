@@ -47,13 +47,17 @@ def add(namespace: str, key: str | None, unsigned: bool) -> None:
 def remove(namespace: str, key: str | None, unsigned: bool) -> None:
     """Trust a key with the releases of a namespace no longer.
 
-    KEY.pub is the file of a public key, or the id of a key (sha256:...).
+    KEY.pub is the file of a public key, or the id of a key (sha256:...). With the namespace
+    alone, all that is known of it goes: keys, that of its first use, and that unsigned releases
+    of it are accepted.
     """
-    trusted = trust.remove(namespace, key, unsigned=unsigned)
+    gone = trust.remove(namespace, key, unsigned=unsigned)
     if unsigned:
         say(f"unsigned releases of {normalize(namespace)} are accepted no longer")
-    if trusted is not None:
+    for trusted in gone:
         say(f"{trusted.namespace} may no longer be signed with {trusted.key_id}")
+    if key is None and not unsigned:
+        say(f"the next key that {normalize(namespace)} is met with will be trusted")
 
 
 @command.command("list", epilog="Example: modpm trust list")

@@ -12,7 +12,7 @@ from modpm.core.formats.composition_manifest import CompositionManifest
 from modpm.core.formats.names import ModuleName
 from modpm.core.system.threads import in_threads
 from modpm.registry.backends.protocol import Published
-from modpm.registry.backends.refusals import check_same
+from modpm.registry.backends.refusals import Conflict, check_same, conflict, refuse_conflicts
 from modpm.registry.index import CompositionRelease, Index, Release, release_in
 
 if TYPE_CHECKING:
@@ -63,19 +63,21 @@ def planned(
     """Say of each distribution whether it is new, by what is listed; compositions come last.
 
     Raises:
-        ModpmError: `version-taken`, if a version has other bytes or another signature, there or
-            among these; `bad-signature`.
+        ModpmError: `version-taken`, if versions have other bytes or another signature, there or
+            among these, naming all; `bad-signature`.
     """
     known: dict[tuple[ModuleName, Version], Release] = {}
     entries: list[Entry] = []
+    conflicts: list[Conflict] = []
     for distribution in sorted(distributions, key=is_composition):
         release = Release.of_distribution(distribution)
         name = ModuleName.parse(distribution.manifest.name), Version(release.version)
         there = known.get(name) or listed(*name)
         if there is not None:
-            check_same(there, name[0], release, location)
+            conflicts += filter(None, [conflict(there, name[0], release)])
         known[name] = there or release
         entries.append(Entry(distribution, name[0], known[name], there is None))
+    refuse_conflicts(conflicts, location)
     return entries
 
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from modpm.core.errors import ModpmError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from modpm.core.formats.names import ModuleName
     from modpm.registry.index import Release
+
+_HIGHER = "a release never changes: give {} a higher version"
 
 
 def network_failed(what: str, where: str, why: str, hint: str) -> ModpmError:
@@ -50,7 +54,7 @@ def version_taken(
     location: str,
     *,
     how: str = "with other bytes",
-    hint: str = "a release never changes: give this one a higher version",
+    hint: str = _HIGHER.format("this one"),
 ) -> ModpmError:
     """Return the error of a release whose version is published with other bytes."""
     return ModpmError(
@@ -62,11 +66,19 @@ def version_taken(
     )
 
 
-def check_same(listed: Release, module: ModuleName, release: Release, location: str) -> None:
-    """Refuse other bytes under a version, and a signature that a release does not have yet (V-7).
+class Conflict(NamedTuple):
+    """A release whose version is published otherwise: how, and why it is not the same."""
 
-    Raises:
-        ModpmError: `version-taken`.
+    module: ModuleName
+    version: str
+    how: str
+    why: str
+
+
+def conflict(listed: Release, module: ModuleName, release: Release) -> Conflict | None:
+    """Return why a release is not the one that is listed: other bytes, or another signature (V-7).
+
+    A signature that is not published yet is another one, too.
     """
     if listed.digest != release.digest:
         how = "with other bytes"
@@ -77,5 +89,35 @@ def check_same(listed: Release, module: ModuleName, release: Release, location: 
         how = "signed with another key"
         why = f"it is signed with {listed.signer}, and not with {release.signer}"
     else:
+        return None
+    return Conflict(module, listed.version, how, why)
+
+
+def refuse_conflicts(conflicts: Sequence[Conflict], location: str) -> None:
+    """Refuse to publish, if there are releases that are published otherwise; all are named.
+
+    Raises:
+        ModpmError: `version-taken`.
+    """
+    if not conflicts:
         return
-    raise version_taken(module, listed.version, why, location, how=how)
+    first, *others = conflicts
+    if not others:
+        raise version_taken(first.module, first.version, first.why, location, how=first.how)
+    raise ModpmError(
+        f"{len(conflicts)} releases are published already, otherwise than these",
+        code="version-taken",
+        where=f"registry {location}",
+        why="\n".join(f"`{one.module}` {one.version}, {one.how}: {one.why}" for one in conflicts),
+        hint=f"nothing was changed there: {_HIGHER.format('these')}",
+    )
+
+
+def check_same(listed: Release, module: ModuleName, release: Release, location: str) -> None:
+    """Refuse a release whose version is published otherwise.
+
+    Raises:
+        ModpmError: `version-taken`.
+    """
+    found = conflict(listed, module, release)
+    refuse_conflicts([found] if found else [], location)

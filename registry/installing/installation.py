@@ -37,7 +37,7 @@ from modpm.registry.installing.module_folders import (
     stage,
 )
 from modpm.registry.pins.planning import Plan, plan, plan_of_lock
-from modpm.registry.projects.editing import Edit
+from modpm.registry.projects.editing import Edit, Replaced
 from modpm.registry.projects.lockfile import Change, changes_between
 from modpm.registry.projects.project import Project, read
 from modpm.registry.projects.request import Bounds, Request, parse_selection
@@ -67,6 +67,7 @@ class Installation(msgspec.Struct, frozen=True):
         yanked: Module to the reason why its release was yanked, as far as a registry was asked.
         problems: Why modules of a namespace, and newer releases, were left out: nobody can use
             what is listed of them.
+        replaced: What `modpm.toml` asks for no longer, and what it asks for instead.
     """
 
     project: Path
@@ -75,6 +76,7 @@ class Installation(msgspec.Struct, frozen=True):
     mended: tuple[ModuleName, ...] = ()
     yanked: Mapping[ModuleName, str] = msgspec.field(default_factory=dict)
     problems: Sequence[ModpmError] = ()
+    replaced: Sequence[Replaced] = ()
 
 
 def install(
@@ -433,4 +435,5 @@ def _outcome(
         mended=tuple(pin.module for pin in missing if pin.digest in digests),
         yanked=yanked,
         problems=chosen.problems,
+        replaced=chosen.replaced,
     )

@@ -43,7 +43,7 @@ def checked_signers(
     ordered = sorted(pins, key=lambda pin: pin.module)
     for namespace, group in groupby(ordered, key=lambda pin: pin.module.namespace):
         recorded, of_namespace = signers.get(namespace), list(group)
-        accepted, source = _accepted(file, namespace, recorded)
+        accepted, source = accepted_keys(file, namespace, recorded)
         by: list[str] = []
         for pin in of_namespace:
             if SIGNATURE_FILE in pin.files:
@@ -59,8 +59,19 @@ def checked_signers(
     return found
 
 
-def _accepted(file: TrustFile, namespace: str, recorded: str | None) -> tuple[frozenset[str], str]:
-    """Return the keys that may sign, none where the first one decides, and who says so."""
+def accepted_keys(
+    file: TrustFile, namespace: str, recorded: str | None = None
+) -> tuple[frozenset[str], str]:
+    """Return the keys that may sign, none where the first one decides, and who says so.
+
+    Args:
+        file: Whom the user trusts.
+        namespace: The namespace.
+        recorded: The key that the project recorded for it, if there is one.
+
+    Raises:
+        ModpmError: `other-signer`, if the project recorded another key than the user.
+    """
     trusted, known = file.ids(namespace), file.first_used.get(namespace)
     if trusted:
         return trusted, "your trust file names"

@@ -10,7 +10,7 @@ from modpm.core.errors import ModpmError
 from modpm.core.formats.names import normalize
 from modpm.core.formats.requirements import parse_version
 from modpm.registry.addresses import given_addresses
-from modpm.registry.projects.editing import edited
+from modpm.registry.projects.editing import Replaced, edited
 from modpm.registry.projects.lockfile import Lockfile
 from modpm.registry.projects.project import PROJECT_FILE, lock_missing
 from modpm.registry.projects.request import check_asked, check_locked
@@ -61,12 +61,14 @@ class Plan(Choice, frozen=True, kw_only=True):
         toml: `modpm.toml` as it is to be.
         saves: Whether `modpm.toml` and `modpm.lock` are to be written.
         addresses: The registries that may be asked, the first first.
+        replaced: What `modpm.toml` asks for no longer, and what it asks for instead.
     """
 
     files_before: tuple[bytes | None, ...]
     toml: bytes
     saves: bool = False
     addresses: tuple[Address, ...]
+    replaced: tuple[Replaced, ...] = ()
 
 
 def plan(place: Project, request: Request) -> Plan:
@@ -106,6 +108,7 @@ def plan(place: Project, request: Request) -> Plan:
         if problems or chosen != lock:
             raise out_of_date(place, [*problems, *other_pins(lock, chosen)])
     toml = toml if edit.applied(old) == old else edited(toml, edit)
+    saves = request.save and not request.locked
     return Plan(
         chosen,
         choice.listed,
@@ -113,8 +116,9 @@ def plan(place: Project, request: Request) -> Plan:
         choice.problems,
         files_before=before,
         toml=toml,
-        saves=request.save and not request.locked,
+        saves=saves,
         addresses=sources.helping,
+        replaced=edit.replaced(old) if saves else (),
     )
 
 

@@ -31,6 +31,13 @@ requirements = [
 """
 
 
+class Replaced(msgspec.Struct, frozen=True):
+    """A request that gave way to another on the same name."""
+
+    before: str
+    after: str
+
+
 class Edit(msgspec.Struct, frozen=True):
     """What is to change in `modpm.toml`.
 
@@ -54,6 +61,12 @@ class Edit(msgspec.Struct, frozen=True):
         listed = {_key(requirement) for requirement in wishes.all_requirements()}
         add = (r for r in self.add if not (r.is_bare and _key(r) in listed))
         return msgspec.structs.replace(self, add=tuple(add))
+
+    def replaced(self, wishes: Wishes) -> tuple[Replaced, ...]:
+        """Return which requests of a project give way to others on the same names."""
+        listed = {_key(one): one for one in wishes.all_requirements()}
+        pairs = ((listed.get(_key(new), new), new) for new in self.add)
+        return tuple(Replaced(str(old), str(new)) for old, new in pairs if old != new)
 
     def applied(self, wishes: Wishes) -> Wishes:
         """Return what a project wishes after the edit."""

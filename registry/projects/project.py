@@ -77,7 +77,10 @@ class Project:
         folder = Path(start).absolute()
         if not folder.is_dir():
             raise ModpmError(
-                "there is no such project folder", code="no-such-folder", where=str(folder)
+                "there is no such project folder",
+                code="no-such-folder",
+                where=str(folder),
+                hint="name a folder that there is, or make a project there by `modpm init FOLDER`",
             )
         holders = (f for f in (folder, *folder.parents) if (f / PROJECT_FILE).is_file())
         return cls(next(holders, folder))

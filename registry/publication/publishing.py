@@ -15,7 +15,6 @@ from packaging.version import Version
 from modpm.core.errors import ModpmError
 from modpm.core.formats.distribution import Distribution, verify_distribution
 from modpm.core.formats.manifest import MANIFEST_FILE
-from modpm.core.formats.names import ModuleName
 from modpm.core.system.threads import in_threads
 from modpm.core.system.whole_files import explained
 from modpm.registry.addresses import publish_target
@@ -23,13 +22,9 @@ from modpm.registry.backends.publishing_plan import is_composition, listed_index
 from modpm.registry.index import release_in
 from modpm.registry.publication.changing import ReleaseName, checked_tag, set_tag
 from modpm.registry.publication.completeness import check_required, missing
+from modpm.registry.publication.signers import check_signers
 from modpm.registry.seen import Seen
-from modpm.registry.signing.signature import (
-    is_signed,
-    sign_distribution,
-    verify_distribution_signature,
-)
-from modpm.registry.signing.trusted_keys import TrustFile
+from modpm.registry.signing.signature import sign_distribution
 from modpm.registry.storage.store import materialise
 
 if TYPE_CHECKING:
@@ -66,7 +61,9 @@ def publish(
         ModpmError: `not-a-distribution`, or what `verify_distribution` raises;
             `incomplete-distribution`, naming everything that is missing of any;
             `incomplete-composition`, if the registry does not have what a composition requires;
-            `bad-signature`; `version-taken`, if other bytes were published under the same version;
+            `bad-signature`; `other-signer` or `unsigned`, if those who know a namespace would
+            refuse a new release of it; `version-taken`, if other bytes were published under the
+            same versions;
             `invalid-tag`; `not-a-registry`, `busy`, `disk-full`, `permission-denied`, and what else
             the registry's kind raises.
     """
@@ -74,12 +71,8 @@ def publish(
     with explained("publish"):
         target = publish_target(registry)
         distributions = ready_distributions(paths)
-        if key is None:
-            for distribution in filter(is_signed, distributions):
-                namespace = ModuleName.parse(distribution.manifest.name).namespace
-                known = TrustFile.of_user().public_keys(namespace)
-                verify_distribution_signature(distribution, known)
         with _signed(distributions, key) as signed:
+            check_signers(signed, target)
             if dry_run or any(map(is_composition, signed)):
                 # A registry that is not there yet has nothing.
                 place, index = target.location, partial(listed_index, target)

@@ -123,7 +123,14 @@ def trust(namespace: str, key: str | None = None, *, unsigned: bool = False) -> 
         ModpmError: `usage`, if neither is asked; `invalid-name`, `bad-key`, `invalid-digest`,
             `unreadable-file`; what `TrustFile.of_user` raises.
     """
-    normalized, trusted = _named(namespace, key, unsigned=unsigned)
+    if key is None and not unsigned:
+        raise ModpmError(
+            "neither a key nor `--unsigned` is named",
+            code="usage",
+            hint="give the file of a public key, its key id, or `--unsigned`",
+            exit_code=2,
+        )
+    normalized, trusted = _named(namespace, key)
 
     def change(file: TrustFile) -> dict[str, Any]:
         accepted = {*file.unsigned, *([normalized] if unsigned else [])}
@@ -142,40 +149,56 @@ def trust(namespace: str, key: str | None = None, *, unsigned: bool = False) -> 
     return trusted
 
 
-def distrust(
-    namespace: str, key: str | None = None, *, unsigned: bool = False
-) -> TrustedKey | None:
+def distrust(namespace: str, key: str | None = None, *, unsigned: bool = False) -> list[TrustedKey]:
     """Trust a key with the releases of a namespace no longer, added or of its first use.
 
     Args:
-        namespace: The namespace.
+        namespace: The namespace; all that is known of it goes if neither of the others is given.
         key: The file of a public key, or the id of a key.
         unsigned: Refuse unsigned releases of the namespace again.
 
     Returns:
-        What is trusted no longer; None if no key was named.
+        What is trusted no longer.
 
     Raises:
-        ModpmError: `not-trusted`; as `trust`.
+        ModpmError: `not-trusted`, `invalid-name`, `bad-key`, `invalid-digest`,
+            `unreadable-file`; what `TrustFile.of_user` raises.
     """
-    normalized, trusted = _named(namespace, key, unsigned=unsigned)
-    key_id = None if trusted is None else trusted.key_id
+    normalized, trusted = _named(namespace, key)
+    takes_all = trusted is None and not unsigned
+    gone: list[TrustedKey] = []
 
     def change(file: TrustFile) -> dict[str, Any]:
-        if unsigned and normalized not in file.unsigned:
+        known = [one for one in _all_keys(file) if one.namespace == normalized]
+        gone[:] = [one for one in known if takes_all or _is_same(one, trusted)]
+        was_unsigned = normalized in file.unsigned
+        if unsigned and not was_unsigned:
             raise _not_trusted(f"unsigned releases of `{normalized}` are not accepted")
-        keys = [one for one in file.keys if (one.namespace, one.key_id) != (normalized, key_id)]
-        is_first = file.first_used.get(normalized) == key_id is not None
-        if key_id is not None and len(keys) == len(file.keys) and not is_first:
-            raise _not_trusted(f"the key {key_id} is not trusted with `{normalized}`")
+        if trusted is not None and not gone:
+            raise _not_trusted(f"the key {trusted.key_id} is not trusted with `{normalized}`")
+        if takes_all and not (gone or was_unsigned):
+            raise _not_trusted(f"nothing is known of whom `{normalized}` is trusted to")
+        ids = {one.key_id for one in gone}
+        first = file.first_used
+        refused = {normalized} if unsigned or takes_all else set()
         return {
-            "keys": keys,
-            "unsigned": [one for one in file.unsigned if not unsigned or one != normalized],
-            "first_used": _without(file.first_used, normalized) if is_first else file.first_used,
+            "keys": [one for one in file.keys if one not in gone],
+            "unsigned": [name for name in file.unsigned if name not in refused],
+            "first_used": _without(first, normalized) if first.get(normalized) in ids else first,
         }
 
     _change(change)
-    return trusted
+    return gone
+
+
+def _all_keys(file: TrustFile) -> list[TrustedKey]:
+    """Return the keys that were added, and those of first uses."""
+    first = file.first_used.items()
+    return [*file.keys, *(TrustedKey(namespace=name, key_id=key) for name, key in first)]
+
+
+def _is_same(one: TrustedKey, other: TrustedKey | None) -> bool:
+    return other is not None and one.key_id == other.key_id
 
 
 def remember_signers(signers: Mapping[str, str]) -> None:
@@ -214,15 +237,8 @@ def check_first_use(namespace: str, recorded: str, known: str) -> None:
         )
 
 
-def _named(namespace: str, key: str | None, *, unsigned: bool) -> tuple[str, TrustedKey | None]:
+def _named(namespace: str, key: str | None) -> tuple[str, TrustedKey | None]:
     """Return what a user names: a namespace in normal form, and a key of it."""
-    if key is None and not unsigned:
-        raise ModpmError(
-            "neither a key nor `--unsigned` is named",
-            code="usage",
-            hint="give the file of a public key, its key id, or `--unsigned`",
-            exit_code=2,
-        )
     normalized = normalize(namespace)
     if key is None:
         return normalized, None

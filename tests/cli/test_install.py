@@ -17,7 +17,8 @@ def test_what_changed_is_said_and_nothing_else(run: Run, registry: Path) -> None
 
     assert (first.code, second.code, third.code) == (0, 0, 0)
     assert first.err == "+ digits/7 1.0.0\n"
-    assert second.err == "~ digits/7 1.0.0 -> 1.1.0\n+ digits/8 1.0.0\n"
+    replaced = "modpm.toml asks for `digits/7>1.0`, and no longer for `digits/7<1.1`\n"
+    assert second.err == f"{replaced}~ digits/7 1.0.0 -> 1.1.0\n+ digits/8 1.0.0\n"
     assert third.err == "everything is installed already\n"
     assert (first.out, second.out, third.out) == ("", "", "")
     for verb in ("update", "sync"):
@@ -102,3 +103,28 @@ def test_another_project_can_be_named(run: Run, registry: Path, tmp_path: Path, 
 
     assert (tmp_path / "other" / "modpm.lock").is_file()
     assert list(here.iterdir()) == []
+
+
+def test_a_folder_that_is_not_there_can_be_made_a_project(run: Run, registry: Path) -> None:
+    outcome = run("install", "digits/8", "--registry", registry, "--project", "new")
+
+    assert outcome.code == 1
+    assert "make a project there by `modpm init FOLDER`" in outcome.err
+
+
+def test_a_request_that_gives_way_to_another_is_named(run: Run, registry: Path) -> None:
+    run("tag", "digits/7==1.1.0", "stable", "--registry", registry)
+    run("install", "digits/7@stable", "--registry", registry)
+    words = "`digits/7==1.0`, and no longer for `digits/7@stable`\n"
+
+    dry = run("install", "digits/7==1.0", "--dry-run")
+    unsaved = run("install", "digits/7==1.0", "--no-save")
+    outcome = run("install", "digits/7==1.0", "--json")
+
+    assert dry.err.startswith(f"modpm.toml would ask for {words}")
+    assert "no longer" not in unsaved.err
+    assert outcome.err.startswith(f"modpm.toml asks for {words}")
+    assert json.loads(outcome.out)["replaced"] == [
+        {"before": "digits/7@stable", "after": "digits/7==1.0"}
+    ]
+    assert "no longer" not in run("install", "digits/7==1.0").err

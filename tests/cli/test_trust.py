@@ -4,8 +4,9 @@ import json
 from typing import TYPE_CHECKING
 
 import pytest
+from tests.registry.owners import slip_in
 
-from modpm.registry.signing.keys import read_public_key
+from modpm.registry.signing.keys import read_public_key, read_signing_key
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -55,22 +56,48 @@ def test_what_is_trusted_can_be_removed(run: Run, key_id: str) -> None:
     assert again.err.startswith(f"error: the key {key_id} is not trusted with `digits`")
 
 
-@pytest.mark.parametrize("verb", ["add", "remove"])
-def test_something_must_be_named(run: Run, verb: str) -> None:
-    outcome = run("trust", verb, "digits")
+def test_a_namespace_alone_takes_all_away_that_is_known_of_it(
+    run: Run, dist: Path, tmp_path: Path, key_id: str
+) -> None:
+    run("publish", dist / "7-1.0.0", "--sign", "my.pem", "--registry", tmp_path / "signed")
+    run("install", "digits/7", "--registry", tmp_path / "signed")
+    run("trust", "add", "digits", "--unsigned")
+    run("trust", "add", "mnist", "my.pub")
+
+    outcome = run("trust", "remove", "digits")
+
+    assert (outcome.code, outcome.err.splitlines()) == (
+        0,
+        [
+            f"digits may no longer be signed with {key_id}",
+            "the next key that digits is met with will be trusted",
+        ],
+    )
+    assert json.loads(run("trust", "list", "--json").out) == {
+        "keys": [{"namespace": "mnist", "key_id": key_id}],
+        "unsigned": [],
+        "first_used": {},
+    }
+    again = run("trust", "remove", "digits")
+    assert again.code == 1
+    assert again.err.startswith("error: nothing is known of whom `digits` is trusted to")
+
+
+def test_something_must_be_named_to_be_trusted(run: Run) -> None:
+    outcome = run("trust", "add", "digits")
 
     assert outcome.code == 2
     assert outcome.err.startswith("error: neither a key nor `--unsigned` is named")
 
 
 def test_trust_mends_a_namespace_with_a_new_key(
-    run: Run, dist: Path, tmp_path: Path, key_id: str
+    run: Run, dist: Path, here: Path, tmp_path: Path, key_id: str
 ) -> None:
     registry = tmp_path / "signed"
     run("key", "new", "-o", "new.pem")
     run("publish", dist / "7-1.0.0", "--sign", "my.pem", "--registry", registry)
     assert run("install", "digits/7", "--registry", registry).code == 0
-    run("publish", dist / "7-1.1.0", "--sign", "new.pem", "--registry", registry)
+    slip_in(dist / "7-1.1.0", registry, read_signing_key(here / "new.pem", lambda: None))
 
     refused = run("install", "digits/7>=1.1")
     assert refused.code == 1

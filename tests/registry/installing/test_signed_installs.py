@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 import pytest
-from tests.registry.owners import made_key
+from tests.registry.owners import made_key, slip_in
 
 from modpm.core.errors import ModpmError
 from modpm.core.formats.digest import digest_bytes
@@ -91,8 +91,8 @@ def test_the_first_signer_is_recorded_and_goes_on(
 def test_an_unsigned_release_of_a_signed_namespace_is_refused(
     signed_project: Path, make_distribution: MakeDistribution, registry: Path
 ) -> None:
-    publish([make_distribution("digits/7", "1.1.0").folder], registry)
-    publish([make_distribution("digits/8").folder], registry)
+    slip_in(make_distribution("digits/7", "1.1.0").folder, registry)
+    slip_in(make_distribution("digits/8").folder, registry)
 
     assert refused(signed_project) == "unsigned"
     assert refused(signed_project, "digits/8") == "unsigned"
@@ -105,7 +105,7 @@ def test_a_release_of_another_key_is_refused_until_it_is_trusted(
     tmp_path: Path,
     bob: SigningKey,
 ) -> None:
-    publish([make_distribution("digits/7", "1.1.0").folder], registry, key=bob)
+    slip_in(make_distribution("digits/7", "1.1.0").folder, registry, bob)
     assert refused(signed_project) == "other-signer"
 
     trust("digits", str(tmp_path / "bob.pub"))
@@ -126,7 +126,7 @@ def test_the_lock_of_one_is_the_trust_of_all(
     other.mkdir()
     for name in ("modpm.toml", "modpm.lock"):
         shutil.copy(signed_project / name, other / name)
-    publish([make_distribution("digits/8").folder], registry, key=bob)
+    slip_in(make_distribution("digits/8").folder, registry, bob)
 
     assert refused(other, "digits/8") == "other-signer"
 
@@ -160,7 +160,7 @@ def test_a_registry_that_signs_by_itself_is_found_out(
     alice: SigningKey,
     bob: SigningKey,
 ) -> None:
-    publish([make_distribution("digits/7", "1.1.0").folder], registry, key=bob)
+    slip_in(make_distribution("digits/7", "1.1.0").folder, registry, bob)
     path = registry / "digits" / "7" / "index.json"
     text = path.read_text().replace(bob.public.key_id, alice.public.key_id)
     path.write_text(text)

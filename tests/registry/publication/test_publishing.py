@@ -14,6 +14,7 @@ from modpm.core.formats.names import ModuleName
 from modpm.registry.backends.directory import DirectoryRegistry
 from modpm.registry.publication.publishing import publish
 from modpm.registry.signing.signature import sign_distribution, verify_distribution_signature
+from modpm.registry.signing.trusted_keys import trust
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -238,10 +239,65 @@ def test_a_release_gets_no_other_signature_afterwards(
         ("digits-cat-1.0.0", other_key, "signed with another key"),
     ):
         with pytest.raises(ModpmError) as caught:
-            publish([dist / name, dist / "digits-dog-1.0.0"], registry, key=other)
+            publish([dist / name], registry, key=other)
         assert caught.value.code == "version-taken"
         assert caught.value.what.endswith(f"is published already, {why}")
     assert signers(registry) == [None, key.public.key_id]
+
+
+@pytest.mark.parametrize("name", ["digits-7-1.0.0", "digits-dog-1.0.0"])
+def test_a_namespace_is_signed_by_those_who_may(
+    dist: Path, registry: Path, key: SigningKey, other_key: SigningKey, name: str
+) -> None:
+    publish([dist / "digits-cat-1.0.0"], registry, key=key)
+
+    for wrong, code in ((other_key, "other-signer"), (None, "unsigned")):
+        for dry_run in (True, False):
+            with pytest.raises(ModpmError) as caught:
+                publish([dist / name], registry, key=wrong, dry_run=dry_run)
+            assert caught.value.code == code
+            assert key.public.key_id in str(caught.value.why)
+    assert signers(registry) == [key.public.key_id]
+
+
+def test_the_trust_file_of_the_publisher_says_who_may_sign(
+    dist: Path, registry: Path, key: SigningKey, other_key: SigningKey
+) -> None:
+    publish([dist / "digits-cat-1.0.0"], registry, key=key)
+    trust("digits", other_key.public.key_id)
+
+    publish([dist / "digits-7-1.0.0"], registry, key=other_key)
+    assert refused([dist / "digits-dog-1.0.0"], registry).code == "unsigned"
+    trust("digits", unsigned=True)
+    publish([dist / "digits-dog-1.0.0"], registry)
+    assert signers(registry) == [other_key.public.key_id, key.public.key_id, None]
+
+
+def test_what_is_published_unsigned_stays_so_in_a_signed_namespace(
+    dist: Path, registry: Path, key: SigningKey
+) -> None:
+    publish([dist / "digits-cat-1.0.0"], registry)
+    publish([dist / "digits-7-1.0.0"], registry, key=key)
+
+    assert [one.is_new for one in publish([dist / "digits-cat-1.0.0"], registry)] == [False]
+
+
+def test_all_releases_that_are_published_otherwise_are_named(
+    dist: Path, registry: Path, key: SigningKey
+) -> None:
+    publish([dist], registry)
+
+    for dry_run in (True, False):
+        with pytest.raises(ModpmError) as caught:
+            publish([dist], registry, key=key, dry_run=dry_run)
+        error = caught.value
+        assert (error.code, error.what) == (
+            "version-taken",
+            "3 releases are published already, otherwise than these",
+        )
+        names = [line.partition(",")[0] for line in str(error.why).splitlines()]
+        assert names == ["`digits/7` 1.0.0", "`digits/cat` 1.0.0", "`digits/dog` 1.0.0"]
+        assert "without a signature" in str(error.why)
 
 
 def test_signing_leaves_the_folders_of_the_user_as_they_are(
