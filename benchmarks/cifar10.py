@@ -107,15 +107,11 @@ def trained(folder: Path, options: argparse.Namespace, **how: Any) -> Run:  # no
     return run
 
 
-def cut(
-    run: Run, options: argparse.Namespace, rate: float | None, *, is_random: bool
-) -> list[ClassModule]:
+def cut(run: Run, options: argparse.Namespace, *, is_random: bool) -> list[ClassModule]:
     """Cut a run into class modules, or take what was cut from it before."""
-    at = "" if rate is None else f"-{rate:g}"
-    name = f"{run.folder.name}{at}{'-random' if is_random else ''}"
+    folder = options.output / "modules" / f"{run.folder.name}{'-random' if is_random else ''}"
     evidence = random_kernels(run) if is_random else None
-    how = {"measure_on": options.split, "evidence": evidence, "retention": rate}
-    return cut_into(options.output / "modules" / name, run, options, **how)
+    return cut_into(folder, run, options, measure_on=options.split, evidence=evidence)
 
 
 def cut_into(folder: Path, run: Run, options: argparse.Namespace, **how: Any) -> list[ClassModule]:  # noqa: ANN401 -- passed on
@@ -219,24 +215,18 @@ def composed_accuracies(
 
 
 def module_rows(
-    run: Run,
-    data: ImageData,
-    options: argparse.Namespace,
-    rate: float | None,
-    *,
-    is_random: bool = False,
+    run: Run, data: ImageData, options: argparse.Namespace, *, is_random: bool = False
 ) -> list[Row]:
-    """Measure compositions of modules of one retention rate, or of what the run was trained for."""
-    modules = cut(run, options, rate, is_random=is_random)
+    """Measure the compositions of a network's class modules."""
+    modules = cut(run, options, is_random=is_random)
     retention = statistics.fmean(m.manifest.kernel_retention_rate for m in modules)
     n_parameters = statistics.fmean(m.manifest.n_parameters for m in modules)
     macs = statistics.fmean(m.manifest.macs for m in modules)
     device, seed = choose_device(options.device), run.config.seed
-    at = "" if rate is None else f" cut at {rate:g}"
     kernels = "random kernels, " if is_random else ""
     return [
         Row(
-            f"{run.config.method}{at}, {kernels}{name}",
+            f"{run.config.method}, {kernels}{name}",
             run.config.lr,
             retention,
             n_parameters,
@@ -252,10 +242,9 @@ def rows_of(run: Run, options: argparse.Namespace) -> list[Row]:
     data = run.data("test") if options.split == "test" else run.validation_data()
     rows = [network_row(f"{run.config.method}, whole network", run, data, options)]
     if run.config.method != "plain":
-        for rate in [None, *options.cut_at]:
-            rows += module_rows(run, data, options, rate)
+        rows += module_rows(run, data, options)
         if run.method.evidence_type() is Ranking:
-            rows += module_rows(run, data, options, None, is_random=True)
+            rows += module_rows(run, data, options, is_random=True)
     return rows
 
 
@@ -281,11 +270,6 @@ def _cell(values: Sequence[float]) -> str:
     return f"{statistics.fmean(values):.1f}{apart}"
 
 
-def numbers(text: str) -> list[float]:
-    """Read numbers with commas between them."""
-    return [float(number) for number in text.split(",")]
-
-
 def parse_options() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
@@ -294,10 +278,9 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--init", choices=["resnet20"], help="start from trained weights of it")
     parser.add_argument("--weights", type=Path, help="the weights of --init")
     parser.add_argument("--epochs", type=int, default=15)
-    parser.add_argument("--lrs", type=numbers, default=[0.1])
+    parser.add_argument("--lrs", type=lambda t: [float(x) for x in t.split(",")], default=[0.1])
     parser.add_argument("--methods", type=lambda t: t.split(","), default=["views", "mwt"])
     parser.add_argument("--retention", type=float, default=0.32, help="of the modules")
-    parser.add_argument("--cut-at", type=numbers, default=[], help="cut at these rates too")
     parser.add_argument("--split", default="test", choices=["test", "held-out"])
     parser.add_argument("--precision", default="bfloat16", choices=["float32", "bfloat16"])
     parser.add_argument("--device", default="auto", choices=DEVICES)

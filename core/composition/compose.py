@@ -9,7 +9,7 @@ thousand images tell nothing.
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
 from modpm.core.composition.class_module import Scorer
 from modpm.core.composition.classifier import Classifier
@@ -24,22 +24,33 @@ from modpm.core.formats.composition_manifest import (
     strategy_of,
 )
 from modpm.core.formats.manifest import ComposedAccuracy
+from modpm.core.graph.side_by_side import PlainNetwork, SideBySide
 from modpm.core.shown_text import Percent
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
+
+    import torch
 
     from modpm.core.composition.class_module import ClassModule
 
 
-def keep_independent(module: ClassModule, label: str) -> Scorer:
-    """Return a class module as a scorer of one label; its scores are those of the module alone.
+def keep_independent(modules: Sequence[ClassModule], labels: Sequence[str]) -> Scorer:
+    """Return class modules side by side; the scores are those of each module alone.
+
+    What modules of one origin have in common, such as layers that were not cut, is there once and
+    computed once.
 
     Args:
-        module: Of any origin and architecture.
-        label: What its score is called in the classifier.
+        modules: One or more, of any architectures, that read the same images.
+        labels: What their scores are called in the classifier, in the same order.
     """
-    return Scorer((label,), module.input, module.graph, module.tensors)
+    first = modules[0]
+    if len(modules) == 1:
+        return Scorer(labels, first.input, first.graph, first.tensors)
+    networks = [PlainNetwork(one.graph, one.tensors) for one in modules]
+    together = SideBySide(networks, is_exact=True)
+    return Scorer(labels, first.input, together.graph, together.tensors)
 
 
 POINTS_A_DOUBLING = 1.0
@@ -99,7 +110,9 @@ def recorded_accuracy(modules: Sequence[ClassModule]) -> ComposedAccuracy | None
     return None
 
 
-AUTO, INDEPENDENT, FUSED, MIXED = "auto", "independent", "fused", "mixed"
+AUTO: Final = "auto"
+INDEPENDENT: Final = "independent"
+FUSED: Final = "fused"
 STRATEGIES = (AUTO, INDEPENDENT, FUSED)
 
 
@@ -129,12 +142,16 @@ def compose_modules(
     names = [module.label for module in modules] if labels is None else list(labels)
     _check_request(modules, names, strategy)
     _check_reject(reject)
-    scorers, reasons = _SCORERS[strategy](modules, names)
+    parts = _parts(modules, names, strategy)
+    networks = [network for part in parts for network in part.networks]
     composition = Composition(
-        strategy=_strategy_of(scorers, strategy),
+        strategy=strategy_of(networks),
         modules=[pin(module, label) for module, label in zip(modules, names, strict=True)],
+        networks=networks,
         origin_macs=origin_macs(modules),
     )
+    scorers = _scorers(networks, names, modules)
+    reasons = [reason for part in parts for reason in part.reasons]
     return Classifier(scorers, names, reject, composition, reasons)
 
 
@@ -156,63 +173,80 @@ def origin_macs(modules: Sequence[ClassModule]) -> int:
     return sum({m.manifest.origin.digest: m.manifest.origin.macs for m in modules}.values())
 
 
-class _Done(NamedTuple):
-    """Networks, and why it is these."""
+class _Part(NamedTuple):
+    """Networks of the modules of one origin, and why it is these."""
 
-    scorers: list[Scorer]
-    reasons: list[str]
-
-
-def _independent(modules: Sequence[ClassModule], labels: Sequence[str]) -> _Done:
-    apart = [keep_independent(one, label) for one, label in zip(modules, labels, strict=True)]
-    return _Done(apart, [])
+    networks: list[ComposedNetwork]
+    reasons: Sequence[str] = ()
 
 
-def _fused(modules: Sequence[ClassModule], labels: Sequence[str]) -> _Done:
-    return _Done([fuse(modules, labels)], [])
+def _parts(modules: Sequence[ClassModule], labels: Sequence[str], strategy: str) -> list[_Part]:
+    if strategy == FUSED:
+        return [_Part([_network(FUSED, range(len(modules)))])]
+    groups = _by_origin(modules)
+    if strategy == INDEPENDENT:
+        return [_Part([_network(INDEPENDENT, group)]) for group in groups]
+    return [_chosen(group, modules, labels) for group in groups]
 
 
-def _auto(modules: Sequence[ClassModule], labels: Sequence[str]) -> _Done:
-    groups: dict[str, list[int]] = {}
+def _by_origin(modules: Sequence[ClassModule]) -> list[list[int]]:
+    """Return the positions of the modules of each origin that read the same images."""
+    groups: list[list[int]] = []
     for i, module in enumerate(modules):
-        groups.setdefault(module.manifest.origin.digest, []).append(i)
-    chosen = [
-        _chosen([modules[i] for i in group], [labels[i] for i in group])
-        for group in groups.values()
-    ]
-    return _Done(
-        *([item for part in parts for item in part] for parts in zip(*chosen, strict=True))
+        alike = (group for group in groups if _read_alike(modules[group[0]], module))
+        group = next(alike, None)
+        if group is None:
+            groups.append([i])
+        else:
+            group.append(i)
+    return groups
+
+
+def _read_alike(one: ClassModule, other: ClassModule) -> bool:
+    return (
+        one.manifest.origin.digest == other.manifest.origin.digest
+        and one.input == other.input
+        and one.graph.input == other.graph.input
+        and _precision(one) == _precision(other)
     )
 
 
-def _chosen(modules: Sequence[ClassModule], labels: Sequence[str]) -> _Done:
-    """Return modules of one origin fused or apart, whichever is better."""
-    apart = _independent(modules, labels).scorers
-    if len(modules) == 1:
-        return _Done(apart, [f"{labels[0]}: independent, the only one of its origin"])
-    names = ", ".join(labels)
-    why = obstacle(modules)
+def _precision(module: ClassModule) -> torch.dtype:
+    return next(iter(module.tensors.values())).dtype
+
+
+def _network(strategy: Literal["independent", "fused"], modules: Iterable[int]) -> ComposedNetwork:
+    return ComposedNetwork(strategy=strategy, modules=list(modules))
+
+
+def _chosen(group: list[int], modules: Sequence[ClassModule], labels: Sequence[str]) -> _Part:
+    """Return modules of one origin fused or side by side, whichever is better."""
+    some, named = [modules[i] for i in group], [labels[i] for i in group]
+    apart, names = _network(INDEPENDENT, group), ", ".join(named)
+    if len(some) == 1:
+        return _Part([apart], [f"{names}: independent, the only one of its origin"])
+    why = obstacle(some)
     if why is not None:
-        return _Done(apart, [f"{names}: independent, for they cannot be fused: {why}"])
-    fused = fuse(modules, labels)
-    apart_macs = sum(scorer.cost.macs for scorer in apart)
-    verdict = weigh(fused.cost.macs, apart_macs, recorded_accuracy(modules))
-    taken = FUSED if verdict.is_fused else INDEPENDENT
-    reasons = [f"{names}: {taken}, for {verdict.reason}"]
-    return _Done([fused] if verdict.is_fused else apart, reasons)
+        return _Part([apart], [f"{names}: independent, for they cannot be fused: {why}"])
+    fused_macs = fuse(some, named).cost.macs
+    apart_macs = keep_independent(some, named).cost.macs
+    verdict = weigh(fused_macs, apart_macs, recorded_accuracy(some))
+    taken: Literal["independent", "fused"] = FUSED if verdict.is_fused else INDEPENDENT
+    return _Part([_network(taken, group)], [f"{names}: {taken}, for {verdict.reason}"])
 
 
-_SCORERS = {AUTO: _auto, INDEPENDENT: _independent, FUSED: _fused}
+def _scorers(
+    networks: Iterable[ComposedNetwork], labels: Sequence[str], modules: Sequence[ClassModule]
+) -> list[Scorer]:
+    return [
+        _MAKE[network.strategy](
+            [modules[i] for i in network.modules], [labels[i] for i in network.modules]
+        )
+        for network in networks
+    ]
 
 
-def _strategy_of(scorers: Sequence[Scorer], asked: str) -> str:
-    """Return what was done: `auto` is an answer only to the question."""
-    if asked != AUTO:
-        return asked
-    is_fused = [len(scorer.labels) > 1 for scorer in scorers]
-    if all(is_fused) and len(scorers) == 1:
-        return FUSED
-    return MIXED if any(is_fused) else INDEPENDENT
+_MAKE = {INDEPENDENT: keep_independent, FUSED: fuse}
 
 
 def _check_request(modules: Sequence[ClassModule], labels: Sequence[str], strategy: str) -> None:
@@ -264,11 +298,10 @@ def record_of(classifier: Classifier) -> CompositionRecord:
     """
     if classifier.composition is None:
         raise not_composed()
-    networks = [_network(scorer, classifier) for scorer in classifier.networks()]
     return CompositionRecord(
-        strategy=strategy_of(networks),
+        strategy=classifier.composition.strategy,
         modules=[_module(one) for one in classifier.pins],
-        networks=networks,
+        networks=classifier.composition.networks,
         reject=classifier.reject,
         n_parameters=classifier.n_parameters,
         size_bytes=classifier.cost.size_bytes,
@@ -291,21 +324,18 @@ def rebuild(record: CompositionRecord, modules: Sequence[ClassModule]) -> Classi
     """
     for composed, module in zip(record.modules, modules, strict=True):
         _check_release(composed, module)
+    for network in record.networks:
+        if network.strategy == INDEPENDENT:  # fusing checks for itself
+            _check_alike([modules[i] for i in network.modules])
     composition = Composition(
         strategy=record.strategy,
         modules=[pin(module, label) for module, label in zip(modules, record.labels, strict=True)],
+        networks=record.networks,
         origin_macs=origin_macs(modules),
         measured=list(record.measured),
     )
-    scorers = [_scorer(network, record.labels, modules) for network in record.networks]
+    scorers = _scorers(record.networks, record.labels, modules)
     return Classifier(scorers, record.labels, record.reject, composition)
-
-
-def _network(scorer: Scorer, classifier: Classifier) -> ComposedNetwork:
-    is_fused = len(scorer.labels) > 1 or classifier.strategy == FUSED
-    strategy: Literal["fused", "independent"] = "fused" if is_fused else "independent"
-    positions = [classifier.labels.index(label) for label in scorer.labels]
-    return ComposedNetwork(strategy=strategy, modules=positions)
 
 
 def _module(one: Pin) -> ComposedModule:
@@ -319,15 +349,6 @@ def _module(one: Pin) -> ComposedModule:
     return ComposedModule(label=one.label, name=one.name, version=one.version, digest=one.digest)
 
 
-def _scorer(
-    network: ComposedNetwork, labels: Sequence[str], modules: Sequence[ClassModule]
-) -> Scorer:
-    if network.strategy == FUSED:
-        return fuse([modules[i] for i in network.modules], [labels[i] for i in network.modules])
-    (i,) = network.modules
-    return keep_independent(modules[i], labels[i])
-
-
 def _check_release(composed: ComposedModule, module: ClassModule) -> None:
     if module.digest == composed.digest:
         return
@@ -338,3 +359,16 @@ def _check_release(composed: ComposedModule, module: ClassModule) -> None:
         f"{module.manifest.version}, {module.digest}",
         hint="run `modpm install` or `modpm verify --repair`",
     )
+
+
+def _check_alike(modules: Sequence[ClassModule]) -> None:
+    """Check that modules may be one network."""
+    for module in modules[1:]:
+        if not _read_alike(modules[0], module):
+            first, other = modules[0].manifest.name, module.manifest.name
+            raise ModpmError(
+                f"`{first}` and `{other}` cannot be side by side in one network",
+                code="broken-composition",
+                why="they are of different origins, or do not read the same images",
+                hint="ask the publisher of the composition to compose it again",
+            )

@@ -4,6 +4,7 @@ from typing import Annotated
 
 import msgspec
 
+from modpm.core.formats.composition_manifest import ComposedNetwork, Strategy
 from modpm.core.formats.digest import Digest
 from modpm.core.formats.manifest import Calibration, Count, FileRecord, Label, Text
 from modpm.core.formats.measurement import Measurement
@@ -36,16 +37,18 @@ class Composition(Record, frozen=True, kw_only=True):
 
     Attributes:
         format_version: The version of the classifier folder.
-        strategy: `independent`, `fused`, or `mixed` where some origins' modules were fused.
+        strategy: How the modules are put together.
         modules: In the order of the classifier's labels.
+        networks: What runs; each module is in one of them.
         origin_macs: Multiply-accumulates of the origins, each counted once.
         measured: What it was measured at, newest last.
         files: The files that it was saved with.
     """
 
     format_version: int = FORMAT_VERSION
-    strategy: Text
+    strategy: Strategy
     modules: Annotated[list[Pin], msgspec.Meta(min_length=1)]
+    networks: Annotated[list[ComposedNetwork], msgspec.Meta(min_length=1)]
     origin_macs: Count
     measured: list[Measurement] = msgspec.field(default_factory=list)
     files: dict[str, FileRecord] = msgspec.field(default_factory=dict)

@@ -59,7 +59,7 @@ class ComposedNetwork(Record, frozen=True, kw_only=True):
     """One network of a composed classifier.
 
     Attributes:
-        strategy: Whether it is one module as it is, or modules that are fused.
+        strategy: Whether its modules are side by side, each as it is, or fused.
         modules: Their positions among the modules of the composition, ascending.
     """
 
@@ -193,8 +193,6 @@ def _network_problems(record: CompositionRecord) -> Iterator[Problem]:
         at = f"composition.networks[{i}]"
         if any(a >= b for a, b in pairwise(network.modules)):
             yield Problem(f"{at}.modules", "is not ascending")
-        if network.strategy == "independent" and len(network.modules) > 1:
-            yield Problem(f"{at}.modules", "are several, and not fused")
         placed += network.modules
     if sorted(placed) != list(range(len(record.modules))):
         yield Problem("composition.networks", "do not have each module once")

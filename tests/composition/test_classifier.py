@@ -14,6 +14,7 @@ from modpm.core.composition.classifier import Classifier, probabilities
 from modpm.core.composition.compose import LEAST_POINTS, STRATEGIES, compose_modules, weigh, worth
 from modpm.core.errors import ModpmError
 from modpm.core.formats.manifest import ComposedAccuracy
+from modpm.core.graph.cost import count_macs
 
 # Sums of some hundred float32 terms in another order.
 assert_near = partial(torch.testing.assert_close, rtol=1e-4, atol=1e-4)
@@ -151,11 +152,31 @@ def test_a_network_on_another_device_takes_images_from_any() -> None:
 
 def test_costs_are_those_of_the_networks_and_origins_count_once() -> None:
     near, far = tiny_origin(), tiny_origin(5)
-    modules = [near.module("cat"), near.module("dog"), far.module("dog")]
+    cut = {"conv1": [0, 1], "conv2": [0, 1], "conv3": [0, 1]}
+    own = {"conv1": [2, 3], "conv2": [2, 3], "conv3": [2, 3]}
+    modules = [near.module("cat", cut), near.module("dog", own), far.module("dog")]
     composed = compose_modules(modules, "independent")
     assert composed.macs == sum(module.manifest.macs for module in modules)
     assert composed.n_parameters == sum(module.manifest.n_parameters for module in modules)
     assert composed.origin_macs == sum(m.manifest.origin.macs for m in modules[1:])
+
+
+def test_what_modules_of_one_origin_have_in_common_is_there_and_computed_once() -> None:
+    origin = tiny_origin()
+    kernels = [{"conv2": [0, 1]}, {"conv2": [1, 2]}, {"conv2": [2, 3], "conv3": [0, 1]}]
+    modules = [origin.module(*one) for one in zip(CLASSES, kernels, strict=False)]
+    composed = compose_modules(modules, "independent")
+    (scorer,) = composed.networks()
+    assert scorer.labels == composed.labels
+    convolutions = [name.rpartition(".")[2] for name in scorer.graph.kernels()]
+    assert convolutions == ["conv1", *["conv2", "conv3"] * 3]
+    apart = [compose_modules([module]) for module in modules]
+    common = tuple(node for node in scorer.graph.nodes if not node.name.startswith("network"))[:-1]
+    shared = replace(scorer.graph, nodes=common, output=common[-1].name)
+    assert composed.macs == sum(one.macs for one in apart) - 2 * count_macs(shared)
+    photos = images(5)
+    for i, one in enumerate(apart):
+        assert torch.equal(composed.score_images(photos)[:, i], one.score_images(photos)[:, 0])
 
 
 def test_a_prediction_names_the_likeliest_label_and_the_runner_up() -> None:

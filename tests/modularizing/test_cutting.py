@@ -13,6 +13,7 @@ from torch import nn
 
 from modpm.core.calibrations import HEAD, PLATT
 from modpm.core.graph import build, infer_shapes, trace
+from modpm.core.graph.side_by_side import PlainNetwork, SideBySide
 from modpm.core.modularizing.cutting import (
     CutNetwork,
     ScoredNetwork,
@@ -21,7 +22,7 @@ from modpm.core.modularizing.cutting import (
     retained_kernels,
     with_score,
 )
-from modpm.core.modularizing.reading import PlainNetwork, SideBySide, read_cuts, read_scores
+from modpm.core.modularizing.reading import read_cuts, read_scores
 from modpm.core.networks import create
 from modpm.core.slicing import cuttable_convolutions, mask_network
 from modpm.core.training.evidence import Criterion, Importance
@@ -62,7 +63,8 @@ def run_together(
     """Return the values of some nodes of each network, from all of them as one."""
     together = SideBySide(networks)
     names = [{node: together.name(i, node) for node in own} for i, own in enumerate(outputs)]
-    values = together.network.run(images, [name for own in names for name in own.values()])
+    network = build(together.graph, together.tensors).eval()
+    values = network.run(images, [name for own in names for name in own.values()])
     return [{node: values[name] for node, name in own.items()} for own in names]
 
 
@@ -175,7 +177,7 @@ def test_networks_side_by_side_give_what_each_gives_alone(
 
 def test_what_networks_share_is_computed_once(networks: list[CutNetwork]) -> None:
     together = SideBySide([PlainNetwork(one.graph, one.tensors) for one in networks])
-    found = together.network.graph.kernels()
+    found = together.graph.kernels()
     first, second, *others = networks[0].graph.kernels()
     assert len(found) == 2 + len(networks) * len(others)
     assert found[first] == networks[0].graph.kernels()[first]
