@@ -40,6 +40,12 @@ if TYPE_CHECKING:
     help="Call the score of a module otherwise; may be given again.",
 )
 @click.option(
+    "--ensemble",
+    is_flag=True,
+    help="Let modules of one class vote, whatever their namespaces: its score is the mean of "
+    "theirs, under the label of the first.",
+)
+@click.option(
     "--project",
     metavar="PATH",
     default=".",
@@ -56,6 +62,7 @@ def command(
     strategy: str | None,
     reject: float | None,
     aliases: dict[str, str],
+    ensemble: bool,
     project: str,
     output: str,
     as_json: bool,
@@ -72,7 +79,9 @@ def command(
     """
     from modpm.verbs.composing import compose  # noqa: PLC0415 -- so that --help needs no torch
 
-    classifier = compose(sources, strategy, reject, aliases=aliases, project=project)
+    classifier = compose(
+        sources, strategy, reject, aliases=aliases, ensemble=ensemble, project=project
+    )
     classifier.save(output)
     if as_json:
         emit(_data(classifier, output))
@@ -102,7 +111,7 @@ def _print(classifier: Classifier, path: str) -> None:
     for reason in classifier.reasons:
         say(reason)
     say(
-        f"{path}: {len(pins)} labels, {classifier.strategy}, {classifier.n_parameters:,} "
-        f"parameters, {classifier.macs:,} multiply-accumulates an image "
-        f"(its modules' origins: {classifier.origin_macs:,})"
+        f"{path}: {len(classifier.labels)} labels, {classifier.strategy}, "
+        f"{classifier.n_parameters:,} parameters, {classifier.macs:,} multiply-accumulates "
+        f"an image (its modules' origins: {classifier.origin_macs:,})"
     )

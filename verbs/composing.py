@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import msgspec
 
 from modpm.core.composition.class_module import ClassModule
-from modpm.core.composition.compose import AUTO, compose_modules, rebuild
+from modpm.core.composition.compose import AUTO, check_labels, compose_modules, rebuild
 from modpm.core.errors import ModpmError
 from modpm.core.formats.names import normalize
 from modpm.registry.installing.installed import installed
@@ -46,6 +46,7 @@ def compose(
     reject: float | None = None,
     *,
     aliases: Mapping[str, str] | None = None,
+    ensemble: bool = False,
     project: str | os.PathLike[str] = ".",
 ) -> Classifier:
     """Compose a classifier of class modules, without training.
@@ -65,6 +66,8 @@ def compose(
         reject: An image is none of the above where no module's own probability reaches this;
             None to give every image a label, or as a composition says that is named alone.
         aliases: Module name, or folder as in `sources`, to the label its score gets.
+        ensemble: Let modules of one class vote, those whose labels differ in the namespace alone:
+            the mean of their scores is that of the first one's label.
         project: A folder in the project.
 
     Raises:
@@ -77,11 +80,22 @@ def compose(
     if len(named) == 1 and strategy is None and not isinstance(named[0], ClassModule):
         composition = composition_of(named[0], project)
         if composition is not None:
-            return _rebuilt(composition, reject, aliases or {}, project)
+            return _rebuilt(composition, reject, aliases or {}, ensemble, project)
     parts = _distinct(part for source in named for part in _parts(source, project))
     labels = _labels(parts, aliases or {})
-    modules = [part.module for part in parts]
-    return compose_modules(modules, strategy or AUTO, labels=labels, reject=reject)
+    return compose_modules(
+        [part.module for part in parts],
+        strategy or AUTO,
+        labels=_of_voters(labels) if ensemble else labels,
+        reject=reject,
+        ensemble=ensemble,
+    )
+
+
+def _of_voters(labels: Sequence[str]) -> list[str]:
+    """Return for each label the first one of its class, in whatever namespace."""
+    first: dict[str, str] = {}
+    return [first.setdefault(label.partition("/")[2], label) for label in labels]
 
 
 def _distinct(parts: Iterable[_Part]) -> list[_Part]:
@@ -96,11 +110,16 @@ def _rebuilt(
     composition: CompositionManifest,
     reject: float | None,
     aliases: Mapping[str, str],
+    ensemble: bool,
     project: str | os.PathLike[str],
 ) -> Classifier:
     """Return the classifier of a composition; with another threshold, nothing was measured."""
     record, parts = composition.composition, _parts_of(composition, project)
     labels = _labels(parts, aliases)
+    if ensemble:
+        labels = _of_voters(labels)
+    elif len(record.labels) == len(parts):
+        check_labels([part.module for part in parts], labels)
     renamed = [
         msgspec.structs.replace(one, label=label)
         for one, label in zip(record.modules, labels, strict=True)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import torch
+import torch.nn.functional as F  # noqa: N812 -- torch's own name for it
 from huggingface_hub import PyTorchModelHubMixin, snapshot_download
 from torch import Tensor, nn
 
@@ -111,7 +112,8 @@ class Classifier(
 
     Args:
         scorers: Its networks.
-        labels: Every label of the scorers, in the order of the outputs; None for theirs.
+        labels: Every label of the scorers, in the order of the outputs; None for theirs. Outputs
+            of one label vote: its score is the mean of theirs.
         reject: An image is none of the above where no score's own probability reaches this;
             None to give every image a label.
         composition: How it was composed; None for a network that was not.
@@ -134,7 +136,7 @@ class Classifier(
     ) -> None:
         super().__init__()
         given = [label for scorer in scorers for label in scorer.labels]
-        self.labels = tuple(given if labels is None else labels)
+        self.labels = tuple(dict.fromkeys(given) if labels is None else labels)
         self.reject = reject
         self.composition = composition
         self.reasons = tuple(reasons)
@@ -142,8 +144,7 @@ class Classifier(
         self._reads = [self.contracts.index(scorer.contract) for scorer in scorers]
         self.scorers = nn.ModuleList(scorers)
         self.preprocessings = nn.ModuleList(map(Preprocessing, self.contracts))
-        order = torch.tensor([given.index(label) for label in self.labels])
-        self.register_buffer("order", order, persistent=False)
+        self.register_buffer("order", _votes(self.labels, given), persistent=False)
         self.eval()
 
     @property
@@ -201,8 +202,20 @@ class Classifier(
         """
         prepared = [layer(batch) for layer, batch in zip(self.preprocessings, inputs, strict=True)]
         read = zip(self.scorers, self._reads, strict=True)
-        scores = torch.cat([scorer(prepared[i]) for scorer, i in read], 1)
-        return scores.index_select(1, self.order)
+        return self.pool(torch.cat([scorer(prepared[i]) for scorer, i in read], 1))
+
+    def pool(self, outputs: Tensor) -> Tensor:
+        """Return the score of each label: the mean of its votes.
+
+        Args:
+            outputs: Of all its networks, in their order.
+
+        Shapes:
+            outputs: (N, all labels of its networks) → (N, len(labels))
+        """
+        order = self.order.to(outputs.device)
+        n_votes = (order < outputs.shape[1]).sum(1)
+        return F.pad(outputs, (0, 1))[:, order].sum(2) / n_votes
 
     def networks(self) -> list[Scorer]:
         """Return its networks."""
@@ -303,6 +316,17 @@ class Classifier(
             allow_patterns=list(saving.FILES),
         )
         return cls.from_folder(folder)
+
+
+def _votes(labels: Sequence[str], outputs: Sequence[str]) -> Tensor:
+    """Return which outputs vote for each label; the one after the last where others have more.
+
+    Shapes:
+        → (len(labels), most votes of a label), int64
+    """
+    votes = [[i for i, one in enumerate(outputs) if one == label] for label in labels]
+    most = max(map(len, votes))
+    return torch.tensor([some + [len(outputs)] * (most - len(some)) for some in votes])
 
 
 def _distinct(contracts: Sequence[InputContract]) -> list[InputContract]:

@@ -28,7 +28,7 @@ from modpm.core.graph.side_by_side import PlainNetwork, SideBySide
 from modpm.core.shown_text import Percent
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     import torch
 
@@ -122,6 +122,7 @@ def compose_modules(
     *,
     labels: Sequence[str] | None = None,
     reject: float | None = None,
+    ensemble: bool = False,
 ) -> Classifier:
     """Compose a classifier of class modules, without training.
 
@@ -134,13 +135,16 @@ def compose_modules(
             own labels.
         reject: An image is none of the above where no score's own probability reaches this;
             None to give every image a label.
+        ensemble: Let modules of one label vote: its score is the mean of theirs.
 
     Raises:
-        ModpmError: No modules (`nothing-to-compose`), two of one label (`same-label`), a
-            strategy or threshold that is none, or modules that cannot be fused.
+        ModpmError: No modules (`nothing-to-compose`), two of one label that do not vote
+            (`same-label`), a strategy or threshold that is none, or modules that cannot be fused.
     """
     names = [module.label for module in modules] if labels is None else list(labels)
-    _check_request(modules, names, strategy)
+    _check_request(modules, strategy)
+    if not ensemble:
+        check_labels(modules, names)
     _check_reject(reject)
     parts = _parts(modules, names, strategy)
     networks = [network for part in parts for network in part.networks]
@@ -152,7 +156,18 @@ def compose_modules(
     )
     scorers = _scorers(networks, names, modules)
     reasons = [reason for part in parts for reason in part.reasons]
-    return Classifier(scorers, names, reject, composition, reasons)
+    reasons += _votes(modules, names)
+    return Classifier(scorers, list(dict.fromkeys(names)), reject, composition, reasons)
+
+
+def _votes(modules: Sequence[ClassModule], labels: Sequence[str]) -> Iterator[str]:
+    """Give which modules vote for each label that has several, in words."""
+    voters: dict[str, list[str]] = {}
+    for module, label in zip(modules, labels, strict=True):
+        voters.setdefault(label, []).append(module.manifest.name)
+    for label, names in voters.items():
+        if len(names) > 1:
+            yield f"{label}: the mean of {', '.join(names)}"
 
 
 def pin(module: ClassModule, label: str) -> Pin:
@@ -249,7 +264,7 @@ def _scorers(
 _MAKE = {INDEPENDENT: keep_independent, FUSED: fuse}
 
 
-def _check_request(modules: Sequence[ClassModule], labels: Sequence[str], strategy: str) -> None:
+def _check_request(modules: Sequence[ClassModule], strategy: str) -> None:
     if strategy not in STRATEGIES:
         raise ModpmError(
             f"no strategy is called `{strategy}`",
@@ -264,6 +279,14 @@ def _check_request(modules: Sequence[ClassModule], labels: Sequence[str], strate
             why="no class module was named, and none is installed",
             hint="run `modpm install NAMESPACE/NAME` first",
         )
+
+
+def check_labels(modules: Sequence[ClassModule], labels: Sequence[str]) -> None:
+    """Check that no two modules have one label.
+
+    Raises:
+        ModpmError: `same-label`.
+    """
     for i, label in enumerate(labels):
         if label in labels[:i]:
             raise _same_label(modules[labels.index(label)], modules[i], label)
@@ -275,7 +298,8 @@ def _same_label(first: ClassModule, second: ClassModule, label: str) -> ModpmErr
         f"two class modules have the label `{label}`",
         code="same-label",
         why=" and ".join(releases),
-        hint=f"take one of them, or call one otherwise: `--alias {second.manifest.name}=LABEL`",
+        hint="take one of them, call one otherwise by "
+        f"`--alias {second.manifest.name}=LABEL`, or let them vote by `--ensemble`",
     )
 
 
@@ -327,14 +351,15 @@ def rebuild(record: CompositionRecord, modules: Sequence[ClassModule]) -> Classi
     for network in record.networks:
         if network.strategy == INDEPENDENT:  # fusing checks for itself
             _check_alike([modules[i] for i in network.modules])
+    labels = [one.label for one in record.modules]
     composition = Composition(
         strategy=record.strategy,
-        modules=[pin(module, label) for module, label in zip(modules, record.labels, strict=True)],
+        modules=[pin(module, label) for module, label in zip(modules, labels, strict=True)],
         networks=record.networks,
         origin_macs=origin_macs(modules),
         measured=list(record.measured),
     )
-    scorers = _scorers(record.networks, record.labels, modules)
+    scorers = _scorers(record.networks, labels, modules)
     return Classifier(scorers, record.labels, record.reject, composition)
 
 

@@ -227,12 +227,25 @@ def classifier_scores(classifier: Classifier, images: Sequence[Pixels]) -> Tenso
     Shapes:
         images: uint8 (N, channels, height, width) each → (N, len(labels))
     """
+    return classifier.pool(network_outputs(classifier, images))
+
+
+def network_outputs(classifier: Classifier, images: Sequence[Pixels]) -> Tensor:
+    """Return what a classifier's networks say of images, before votes are counted.
+
+    Args:
+        classifier: As for `classifier_scores`.
+        images: As for `classifier_scores`.
+
+    Shapes:
+        images: uint8 (N, channels, height, width) each → (N, all labels of the networks)
+    """
     parts = []
     for scorer in classifier.networks():
         place = classifier.contracts.index(scorer.contract)
         own = images[place if len(images) == len(classifier.contracts) else 0]
         parts.append(_scores(scorer.network, classifier.preprocessings[place], own))
-    return torch.cat(parts, 1)[:, classifier.order.cpu()]
+    return torch.cat(parts, 1)
 
 
 def _scores(network: GraphNetwork, preprocessing: nn.Module, images: Pixels) -> Tensor:

@@ -38,7 +38,7 @@ class Composition(Record, frozen=True, kw_only=True):
     Attributes:
         format_version: The version of the classifier folder.
         strategy: How the modules are put together.
-        modules: In the order of the classifier's labels.
+        modules: In the order of the classifier's labels; those of one label vote.
         networks: What runs; each module is in one of them.
         origin_macs: Multiply-accumulates of the origins, each counted once.
         measured: What it was measured at, newest last.

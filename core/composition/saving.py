@@ -15,6 +15,8 @@ from huggingface_hub.repocard_data import CardData
 from modpm.core.composition.recipe import FORMAT_VERSION, Composition
 from modpm.core.errors import ModpmError
 from modpm.core.formats import canonical_json
+from modpm.core.formats.composition_card import VOTING
+from modpm.core.formats.composition_manifest import network_problems
 from modpm.core.formats.digest import digest_bytes
 from modpm.core.formats.manifest import FileRecord, InputContract, Label, Share
 from modpm.core.formats.network_graph import Graph  # noqa: TC001 -- a record has one
@@ -81,13 +83,14 @@ def _about(classifier: Classifier, composition: Composition) -> str:
             "An image for which no label's own probability reaches "
             f"{classifier.reject:g} is none of the above."
         )
+    voting = f"{VOTING} " if len(classifier.labels) < len(composition.modules) else ""
     return (
         "# A classifier composed of class modules\n\n"
         "Composed by modpm without training. "
         f"{rejects} Strategy: {composition.strategy}; {classifier.n_parameters:,} parameters, "
         f"{classifier.macs:,} multiply-accumulates an image (the origins of its modules: "
         f"{composition.origin_macs:,}).\n\n"
-        "Label, release and digest of each class module:\n\n"
+        f"{voting}Label, release and digest of each class module:\n\n"
         + _verbatim(_pin_line(pin) for pin in composition.modules)
     )
 
@@ -338,10 +341,18 @@ def _label_problems(config: ClassifierConfig, composition: Composition) -> Itera
     scored = [label for scorer in config.scorers for label in scorer.labels]
     if len(set(config.labels)) < len(config.labels):
         yield Problem("config.json labels", "names a label twice")
-    if sorted(scored) != sorted(config.labels):
+    if set(scored) != set(config.labels):
         yield Problem("config.json labels", "are not those of its scorers")
-    if [pin.label for pin in composition.modules] != config.labels:
+    pinned = [pin.label for pin in composition.modules]
+    if list(dict.fromkeys(pinned)) != config.labels:
         yield Problem("composition.json modules", "are not the labels of config.json")
+    problems = list(network_problems(composition))
+    yield from problems
+    if problems:
+        return
+    composed = [[pinned[i] for i in network.modules] for network in composition.networks]
+    if composed != [scorer.labels for scorer in config.scorers]:
+        yield Problem("composition.json networks", "are not the scorers of config.json")
 
 
 def _tensor_problems(config: ClassifierConfig, tensors: Mapping[str, Tensor]) -> Iterator[Problem]:

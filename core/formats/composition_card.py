@@ -10,6 +10,8 @@ if TYPE_CHECKING:
     from modpm.core.formats.composition_manifest import CompositionManifest
     from modpm.core.formats.measurement import Measurement
 
+VOTING = "Class modules of one label vote: its score is the mean of theirs."
+
 _SHOWN_DIGITS = 12
 _MAX_CLASSES = 20
 
@@ -62,7 +64,9 @@ def _modules(manifest: CompositionManifest) -> str:
         )
         for module in manifest.composition.modules
     ]
-    return "## Labels\n\n" + table(("label", "class module", "version", "digest"), rows)
+    columns = ("label", "class module", "version", "digest")
+    voting = f"{VOTING}\n\n" if len(manifest.composition.labels) < len(rows) else ""
+    return f"## Labels\n\n{voting}" + table(columns, rows)
 
 
 def _measured(manifest: CompositionManifest) -> str:

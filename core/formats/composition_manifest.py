@@ -6,7 +6,7 @@ digests, and is the same.
 
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal, Protocol
 
 import msgspec
 
@@ -72,7 +72,7 @@ class CompositionRecord(Record, frozen=True, kw_only=True):
 
     Attributes:
         strategy: How they are put together.
-        modules: In the order of the classifier's labels.
+        modules: In the order of the classifier's labels; those of one label vote.
         networks: Its networks; each module is in one of them.
         reject: An image is none of the above where no score's own probability reaches this; None
             where every image gets a label.
@@ -97,7 +97,7 @@ class CompositionRecord(Record, frozen=True, kw_only=True):
     @property
     def labels(self) -> list[str]:
         """What the classifier tells apart, in the order of its outputs."""
-        return [module.label for module in self.modules]
+        return list(dict.fromkeys(module.label for module in self.modules))
 
 
 class CompositionManifest(ReleaseManifest, frozen=True, kw_only=True):
@@ -119,7 +119,7 @@ class CompositionManifest(ReleaseManifest, frozen=True, kw_only=True):
         yield from ReleaseManifest.problems(self)
         yield from _module_problems(self.composition.modules)
         yield from _requires_problems(self)
-        yield from _network_problems(self.composition)
+        yield from network_problems(self.composition)
         yield from _measured_problems(self.composition.measured)
         yield from _file_problems(self.files)
 
@@ -166,16 +166,12 @@ def strategy_of(networks: Sequence[ComposedNetwork]) -> Strategy:
 
 
 def _module_problems(modules: Sequence[ComposedModule]) -> Iterator[Problem]:
-    labels: set[str] = set()
     names: set[str] = set()
     for i, module in enumerate(modules):
         at = f"composition.modules[{i}]"
-        if module.label in labels:
-            yield Problem(f"{at}.label", f"{module.label!r} is another module's already")
         if module.name in names:
             yield Problem(f"{at}.name", f"`{module.name}` is there already")
         yield from version_problems(module.version, f"{at}.version")
-        labels.add(module.label)
         names.add(module.name)
 
 
@@ -187,7 +183,24 @@ def _requires_problems(manifest: CompositionManifest) -> Iterator[Problem]:
         yield Problem("composition.modules", "hold the composition itself")
 
 
-def _network_problems(record: CompositionRecord) -> Iterator[Problem]:
+class Networked(Protocol):
+    """What says of which modules its networks are made."""
+
+    @property
+    def strategy(self) -> str:
+        """How all modules are put together."""
+
+    @property
+    def modules(self) -> Sequence[object]:
+        """All of them."""
+
+    @property
+    def networks(self) -> Sequence[ComposedNetwork]:
+        """Each with the positions of its modules."""
+
+
+def network_problems(record: Networked) -> Iterator[Problem]:
+    """Give what is wrong with the networks of a composition (clause M-23)."""
     placed: list[int] = []
     for i, network in enumerate(record.networks):
         at = f"composition.networks[{i}]"

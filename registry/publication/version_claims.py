@@ -26,7 +26,11 @@ from modpm.registry.storage.store import Store
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from modpm.core.formats.composition_manifest import AnyManifest, CompositionManifest
+    from modpm.core.formats.composition_manifest import (
+        AnyManifest,
+        ComposedModule,
+        CompositionManifest,
+    )
     from modpm.core.formats.distribution import Distribution
     from modpm.registry.backends.protocol import Backend
     from modpm.registry.index import Index, Release
@@ -249,11 +253,14 @@ def _of_compositions(
         what = f"the labels change from {', '.join(old.labels)} to {', '.join(new.labels)}"
         yield Difference(Part.MAJOR, what)
     yield from _change("the threshold of rejecting", old.reject, new.reject)
-    of_label = {one.label: one for one in old.modules}
+    of_label: dict[str, list[ComposedModule]] = {}
+    for one in old.modules:
+        of_label.setdefault(one.label, []).append(one)
     for one in new.modules:
-        was = of_label.get(one.label, one)
-        if was.digest != one.digest:
-            moves = f"from {was.name} {was.version} to {one.name} {one.version}"
+        votes = of_label.get(one.label, [one])
+        if one.digest not in {was.digest for was in votes}:
+            names = ", ".join(f"{was.name} {was.version}" for was in votes)
+            moves = f"from {names} to {one.name} {one.version}"
             yield Difference(Part.MINOR, f"{one.label} moves {moves}")
     if old.networks != new.networks:
         yield Difference(Part.MINOR, "the class modules are put together otherwise")

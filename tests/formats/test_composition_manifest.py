@@ -130,13 +130,13 @@ def test_every_image_may_have_been_none_of_the_above(golden: CompositionManifest
 
 def test_every_problem_is_named_at_once(vectors: Path) -> None:
     document = json.loads(bytes_of(vectors, "complete.json"))
-    document["composition"]["modules"][1]["label"] = "cifar10/cat"
+    document["composition"]["modules"][1]["name"] = "cifar10/cat"
     document["composition"]["networks"][0]["modules"] = [2, 0]
     document["requires"] = []
     why = refused(canonical_json.encode(document)).why
     assert why is not None
     assert [line.partition(":")[0] for line in why.splitlines()] == [
-        "composition.modules[1].label",
+        "composition.modules[1].name",
         "requires",
         "composition.networks[0].modules",
     ]

@@ -146,6 +146,21 @@ def test_two_labels_are_not_one_that_reads_like_both(pets: CompositionManifest) 
     assert Part.MAJOR in parts(pets, after)
 
 
+def test_another_vote_moves_the_second_number(pets: CompositionManifest) -> None:
+    def voting(*digits: str) -> CompositionManifest:
+        first, second = pets.composition.modules
+        modules = [
+            msgspec.structs.replace(one, label=first.label, digest=f"sha256:{digit * 64}")
+            for one, digit in zip((first, second), digits, strict=True)
+        ]
+        composition = msgspec.structs.replace(pets.composition, modules=modules)
+        return msgspec.structs.replace(pets, composition=composition)
+
+    assert parts(voting("1", "2"), voting("1", "2")) == []
+    for changed in (("1", "3"), ("3", "2")):
+        assert parts(voting("1", "2"), voting(*changed)) == [Part.MINOR]
+
+
 def test_graph_and_tensors_each_make_another_network(seven: Manifest, pets: AnyManifest) -> None:
     graph = msgspec.structs.replace(
         seven, graph=msgspec.structs.replace(seven.graph, output="logit")
