@@ -11,6 +11,7 @@ that no more than can be divided among the classes is divided, and the rest is s
 from __future__ import annotations
 
 import math
+from itertools import accumulate
 from typing import TYPE_CHECKING
 
 import torch
@@ -47,6 +48,16 @@ NEARLY_ALL = 3 / 4
 The rest would save little, and what all keep whole, all modules of an origin have in common.
 """
 
+TRUNK = 1 / 4
+"""The share of a network's kernels that its first layers have which classes keep most of.
+
+What early layers see is of use to all classes. Kept whole they are the same in all modules of an
+origin, so that modules side by side compute them once, and what is left for each is small.
+"""
+
+TRUNK_NEED = 3
+"""How many times as many kernels of such a layer as of a later one a class keeps."""
+
 N_RANKING_IMAGES = 3000
 """Training images that the importance of kernels is measured on."""
 
@@ -55,15 +66,16 @@ _LITTLE = 1e-12
 
 
 def quotas(n_kernels: Mapping[str, int], n_all: int, retention: float) -> dict[str, int]:
-    """Return how many kernels of each layer a class keeps: multiples that pay, as equal as can be.
+    """Return how many kernels of each layer a class keeps, in multiples that pay.
 
     What a layer needs to tell one class from the others does not grow with its width. So, from one
     kernel of each layer, the layer that keeps the fewest keeps more, until the next step would
-    exceed the rate: of layers that keep equally many the narrowest, of such the first. Early
-    layers, which are narrow, miss what they lose most. A lower rate never keeps more of any layer.
+    exceed the rate: of layers that keep equally many the narrowest, of such the first. The first
+    layers, up to `TRUNK` of all kernels, count as if they kept a `TRUNK_NEED`th of what they do.
+    A lower rate never keeps more of any layer.
 
     Args:
-        n_kernels: The kernels of each layer that is cut.
+        n_kernels: The kernels of each layer that is cut, in execution order.
         n_all: The kernels of the network but for those that follow others (`own_kernels`); those
             of other layers are kept by every class.
         retention: The kernel retention rate that is not to be exceeded; each layer keeps one
@@ -71,8 +83,13 @@ def quotas(n_kernels: Mapping[str, int], n_all: int, retention: float) -> dict[s
     """
     budget = retention * n_all - (n_all - sum(n_kernels.values())) + _LITTLE
     kept = dict.fromkeys(n_kernels, 1)
+    so_far = accumulate(n_kernels.values())
+    need = {
+        layer: TRUNK_NEED if n <= TRUNK * n_all else 1
+        for layer, n in zip(n_kernels, so_far, strict=True)
+    }
     while grown := [layer for layer in n_kernels if kept[layer] < n_kernels[layer]]:
-        least = min(grown, key=lambda layer: (kept[layer], n_kernels[layer]))
+        least = min(grown, key=lambda layer: (kept[layer] / need[layer], n_kernels[layer]))
         more = next_quota(kept[least], n_kernels[least])
         if sum(kept.values()) - kept[least] + more > budget:
             break

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from itertools import accumulate
+
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -14,6 +16,8 @@ from modpm.core.training.ranking import (
     NEARLY_ALL,
     SHARED,
     STEP,
+    TRUNK,
+    TRUNK_NEED,
     kernel_importance,
     n_shared,
     next_quota,
@@ -63,15 +67,19 @@ def test_quotas_meet_the_rate_up_to_the_next_step(
 
 
 @given(LAYERS, st.integers(0, 64), st.floats(0.01, 1.0))
-def test_no_layer_keeps_two_steps_more_than_one_that_is_not_whole(
+def test_no_layer_keeps_two_steps_more_than_one_that_needs_as_much(
     sizes: list[int], n_whole: int, retention: float
 ) -> None:
     layers = by_name(sizes)
     found = quotas(layers, sum(sizes) + n_whole, retention)
-    partly = [k for layer, k in found.items() if k < layers[layer]]
-    for layer, quota in found.items():
+    n_all = sum(sizes) + n_whole
+    is_early = [so_far <= TRUNK * n_all for so_far in accumulate(sizes)]
+    need = [TRUNK_NEED if early else 1 for early in is_early]
+    pairs = [*zip(found.items(), need, strict=True)]
+    partly = [k / own for (layer, k), own in pairs if k < layers[layer]]
+    for (layer, quota), own in pairs:
         if quota > 1 and partly:
-            assert steps_to(quota, layers[layer])[-2] <= min(partly)
+            assert steps_to(quota, layers[layer])[-2] / own <= min(partly)
 
 
 @given(LAYERS, st.floats(0.01, 1.0), st.floats(0.01, 1.0))
@@ -84,11 +92,14 @@ def test_a_lower_rate_keeps_more_of_no_layer(sizes: list[int], one: float, other
 
 def test_layers_of_known_networks_keep_what_their_widths_allow() -> None:
     vgg = by_name([32, 32, 64, 64, 128, 128])
-    assert [*quotas(vgg, 480, 0.32).values()] == [24, 24, 24, 16, 16, 16]
-    assert [*quotas(vgg, 480, 0.12).values()] == [4] * 6  # too few for a step of each
-    resnet = by_name([16] * 6 + [32] * 6 + [64] * 6)
-    assert [*quotas(resnet, 688, 0.5).values()] == [16] * 6 + [24] * 5 + [16] * 7
-    assert [*quotas(by_name([64, 128, 512]), 704, 0.4).values()] == [64, 96, 96]
+    assert [*quotas(vgg, 480, 0.32).values()] == [32, 32, 16, 16, 16, 8]
+    assert [*quotas(vgg, 480, 0.2).values()] == [16, 16, 8, 8, 8, 8]
+    assert [*quotas(vgg, 480, 0.12).values()] == [8, 8, 2, 2, 2, 2]  # too few for a step of each
+    resnet20 = by_name([16] * 7 + [32] * 6 + [64] * 6)
+    assert [*quotas(resnet20, 688, 0.5).values()] == [16] * 7 + [32] + [24] * 3 + [16] * 8
+    resnet18 = by_name([64] * 5 + [128] * 4 + [256] * 4 + [512] * 4)
+    kept = [*quotas(resnet18, 3904, 0.32).values()]
+    assert kept == [64] * 5 + [128] * 4 + [64] * 2 + [48] * 6
 
 
 @settings(deadline=None)
