@@ -13,7 +13,7 @@ from modpm.cli.pairs import pairs
 from modpm.core.shown_text import Percent, short_labels
 
 if TYPE_CHECKING:
-    from modpm.core.composition.evaluation import Evaluation
+    from modpm.core.composition.evaluation import Evaluation, KnownMetrics
 
 
 def _names(_ctx: click.Context, _parameter: click.Parameter, value: str | None) -> list[str] | None:
@@ -41,7 +41,8 @@ def _names(_ctx: click.Context, _parameter: click.Parameter, value: str | None) 
 @click.option(
     "--open-set",
     is_flag=True,
-    help="Judge images of classes that no label meets too: they must be none of the above.",
+    help="Judge images of classes that no label meets too: they must be none of the above. How "
+    "well the two are told apart is printed whatever the threshold (AUROC).",
 )
 @click.option("--skip-bad", is_flag=True, help="Leave out images that cannot be decoded.")
 @click.option(
@@ -97,10 +98,23 @@ def command(
             f"{measured.n_trained_on:,} images of this split are among those that the network was "
             "trained with: how right it is about them says little of others"
         )
+    if measured.n_rejected == measured.n and measured.average_precision is None:
+        warn(
+            "every image was none of the above: the threshold that the classifier was composed "
+            "with rejects all of these"
+        )
     if as_json:
         emit(measured.to_json())
     else:
         _print(measured)
+
+
+def _known_in_words(known: KnownMetrics) -> str:
+    told = "not measured" if known.auroc is None else f"{known.auroc:.4f}"
+    rejected = "not measured"
+    if known.false_rejections is not None:
+        rejected = f"{Percent(known.false_rejections)} of {known.n_known:,} images of the labels"
+    return f"AUROC, images of the labels against others: {told}; false rejections: {rejected}"
 
 
 def _share(value: float | None) -> Percent | None:
@@ -122,5 +136,7 @@ def _print(measured: Evaluation) -> None:
         f"{measured.n_rejected:,} ({Percent(measured.share_rejected)}); left out: "
         f"{measured.n_left_out:,}"
     )
+    if measured.known is not None:
+        show(_known_in_words(measured.known))
     if measured.average_precision is not None:
         show(f"average precision {measured.average_precision:.4f}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import click
+from msgspec import UnsetType
 
 from modpm.cli.completion import known_names
 from modpm.cli.module_table import size_in_words
@@ -128,8 +129,15 @@ def _measured_in_words(one: Measurement) -> str:
     others = ", some of no label" if one.open_set else ""
     return (
         f"accuracy {Percent(one.accuracy)} on {one.data_set} ({one.n} images{of}{others}; "
-        f"{one.n_rejected} none of the above)"
+        f"{one.n_rejected} none of the above{_known_in_words(one)})"
     )
+
+
+def _known_in_words(one: Measurement) -> str:
+    auroc = "" if isinstance(one.auroc, UnsetType) else f", AUROC {one.auroc:.4f}"
+    if isinstance(one.false_rejections, UnsetType):
+        return auroc
+    return f"{auroc}, false rejections {Percent(one.false_rejections)}"
 
 
 def _input_in_words(contract: InputContract) -> str:

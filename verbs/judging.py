@@ -6,6 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+import msgspec
+
 from modpm.core.composition import evaluation, saving
 from modpm.core.composition.class_module import ClassModule
 from modpm.core.composition.classifier import Classifier, as_classifier
@@ -163,6 +165,7 @@ def _check_recordable(
 
 
 def _measurement(images: ImageData, measured: Evaluation, open_set: bool) -> Measurement:
+    known = measured.known
     return Measurement(
         data_set=images.source,
         split=images.split,
@@ -172,7 +175,13 @@ def _measurement(images: ImageData, measured: Evaluation, open_set: bool) -> Mea
         n_rejected=measured.n_rejected,
         accuracy=measured.accuracy,
         open_set=open_set,
+        auroc=_given(None if known is None else known.auroc),
+        false_rejections=_given(None if known is None else known.false_rejections),
     )
+
+
+def _given(value: float | None) -> float | msgspec.UnsetType:
+    return msgspec.UNSET if value is None else value
 
 
 class JudgedImage(NamedTuple):

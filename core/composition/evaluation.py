@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -97,6 +97,23 @@ class LabelMetrics:
 
 
 @dataclass(frozen=True)
+class KnownMetrics:
+    """How well known images, those that some label meets, are told from unknown ones.
+
+    Attributes:
+        n_known: How many of the judged images are known.
+        auroc: The chance that the highest score of a known image is above that of an unknown one,
+            ties counting half, whatever the threshold; None where either are lacking.
+        false_rejections: Share of the known images that were none of the above; None where there
+            are none.
+    """
+
+    n_known: int
+    auroc: float | None
+    false_rejections: float | None
+
+
+@dataclass(frozen=True)
 class Evaluation:
     """What was measured on one split of a data set.
 
@@ -114,6 +131,7 @@ class Evaluation:
             of the above.
         average_precision: Of a class module alone, over all thresholds; None otherwise.
         n_trained_on: How many images of the split the network was trained with, where it can tell.
+        known: Of an open set: how well images of the labels are told from all others.
     """
 
     accuracy: float
@@ -127,6 +145,7 @@ class Evaluation:
     confusion: list[list[int]]
     average_precision: float | None = None
     n_trained_on: int | None = None
+    known: KnownMetrics | None = None
 
     @property
     def share_rejected(self) -> float:
@@ -153,6 +172,8 @@ class Evaluation:
             fields["average_precision"] = self.average_precision
         if self.n_trained_on is not None:
             fields["n_trained_on"] = self.n_trained_on
+        if self.known is not None:
+            fields["known"] = vars(self.known)
         return fields
 
 
@@ -197,7 +218,7 @@ def evaluate(
         if (classes is None if label not in met else met[label] in kept_classes)
     ]
     judged = kept_classes if open_set else kept_classes & set(met.values())
-    return _evaluate_classifier(subject, prepared, met, outputs, judged)
+    return _evaluate_classifier(subject, prepared, met, outputs, judged, open_set=open_set)
 
 
 def _evaluate_classifier(
@@ -206,15 +227,21 @@ def _evaluate_classifier(
     met: Mapping[str, int],
     outputs: Sequence[int],
     judged: set[int],
+    *,
+    open_set: bool,
 ) -> Evaluation:
     data, labels = prepared[0], [classifier.labels[i] for i in outputs]
     chosen = _images_of(judged, data)
     images = [one.select(chosen).pixels for one in prepared]
     scores = classifier_scores(classifier, images)[:, outputs]
-    decisions = classifier.decide(scores)
-    return _tally(
-        data, data.labels[chosen], decisions, labels, met, n_left_out=len(data) - len(chosen)
-    )
+    decisions, truth = classifier.decide(scores), data.labels[chosen]
+    known = None
+    if open_set:
+        classes = torch.tensor([met[label] for label in labels if label in met])
+        is_rejected = decisions == NONE_OF_THE_ABOVE
+        known = known_metrics(scores.max(1).values, is_rejected, torch.isin(truth, classes))
+    tally = _tally(data, truth, decisions, labels, met, n_left_out=len(data) - len(chosen))
+    return replace(tally, known=known)
 
 
 def classifier_scores(classifier: Classifier, images: Sequence[Pixels]) -> Tensor:
@@ -348,6 +375,36 @@ def average_precision(scores: Tensor, is_class: Tensor) -> float:
     n_taken = torch.arange(1, len(scores) + 1, dtype=torch.float64)[is_last]
     gained = torch.diff(n_hits, prepend=n_hits.new_zeros(1))
     return float((gained * n_hits / n_taken).sum() / n_class)
+
+
+def known_metrics(highest: Tensor, is_rejected: Tensor, is_known: Tensor) -> KnownMetrics:
+    """Measure how well known images are told from unknown ones.
+
+    Shapes:
+        highest: (N,), the highest score of each image; is_rejected, is_known: (N,), boolean.
+    """
+    n_known = int(is_known.sum())
+    return KnownMetrics(
+        n_known=n_known,
+        auroc=auroc(highest, is_known) if 0 < n_known < len(highest) else None,
+        false_rejections=int(is_rejected[is_known].sum()) / n_known if n_known else None,
+    )
+
+
+def auroc(scores: Tensor, is_class: Tensor) -> float:
+    """Return the chance that an image of a class scores above another, ties counting half.
+
+    Shapes:
+        scores: (N,); is_class: (N,), boolean, neither all nor none of them true.
+
+    Source:
+        Mann and Whitney's U statistic, by the ranks of the scores.
+    """
+    _, places, counts = torch.unique(scores, return_inverse=True, return_counts=True)
+    ranks = counts.cumsum(0) - (counts - 1).double() / 2
+    n_class = int(is_class.sum())
+    above = float(ranks[places][is_class].sum()) - n_class * (n_class + 1) / 2
+    return above / (n_class * (len(scores) - n_class))
 
 
 def _images_of(classes: set[int], data: ImageData) -> Tensor:

@@ -220,6 +220,9 @@ def _measured_problems(measured: Sequence[Measurement]) -> Iterator[Problem]:
     for i, one in enumerate(measured):
         if one.n_rejected > one.n:
             yield Problem(f"composition.measured[{i}].n_rejected", "is more than n")
+        for field in () if one.open_set else ("auroc", "false_rejections"):
+            if getattr(one, field) is not msgspec.UNSET:
+                yield Problem(f"composition.measured[{i}].{field}", "is of an open set alone")
         if (one.fingerprint, one.open_set) in seen:
             yield Problem(f"composition.measured[{i}]", "is of images that were measured already")
         seen.add((one.fingerprint, one.open_set))

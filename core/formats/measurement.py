@@ -20,6 +20,9 @@ class Measurement(Record, frozen=True, kw_only=True):
         n_rejected: How many were none of the above.
         accuracy: Share that was judged rightly.
         open_set: Whether images of other classes took part, and had to be none of the above.
+        auroc: Then, the chance that the highest score of an image of the labels is above that of
+            another, ties counting half.
+        false_rejections: Then, the share of the images of the labels that were none of the above.
     """
 
     data_set: Text
@@ -32,3 +35,5 @@ class Measurement(Record, frozen=True, kw_only=True):
     n_rejected: Count
     accuracy: Share
     open_set: bool = False
+    auroc: Share | msgspec.UnsetType = msgspec.UNSET
+    false_rejections: Share | msgspec.UnsetType = msgspec.UNSET

@@ -62,6 +62,27 @@ def test_evaluate_prints_a_table_and_the_accuracy(place: Path, classifier: Path)
 def test_open_set_judges_every_image(place: Path, classifier: Path) -> None:
     outcome = run("evaluate", classifier, place / "data", "--open-set", "--json")
     assert (outcome.data["n"], outcome.data["n_left_out"]) == (12, 0)
+    assert outcome.data["known"].keys() == {"n_known", "auroc", "false_rejections"}
+    assert outcome.data["known"]["n_known"] == 6
+    said = run("evaluate", classifier, place / "data", "--open-set").stdout
+    assert (
+        f"AUROC, images of the labels against others: {outcome.data['known']['auroc']:.4f}" in said
+    )
+    assert "false rejections: " in said
+
+
+def test_the_auroc_of_an_open_set_is_recorded(place: Path, classifier: Path) -> None:
+    outcome = run("evaluate", classifier, place / "data", "--open-set", "--record", "--json")
+    (measured,) = json.loads((classifier / "composition.json").read_bytes())["measured"]
+    assert measured["auroc"] == outcome.data["known"]["auroc"]
+    assert measured["false_rejections"] == outcome.data["known"]["false_rejections"]
+
+
+def test_a_classifier_that_rejects_every_image_is_warned_of(place: Path) -> None:
+    run("compose", "tiny/cat", "--reject", "1", "-o", "strict")
+    outcome = run("evaluate", "strict", place / "data", "--json")
+    assert outcome.data["n_rejected"] == outcome.data["n"]
+    assert "every image was none of the above" in outcome.stderr
 
 
 def test_classes_and_map_choose_what_is_judged(place: Path, classifier: Path) -> None:

@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from sklearn.metrics import average_precision_score
+from sklearn.metrics import average_precision_score, roc_auc_score
 from tests.composition.tiny_origins import CLASSES, images, tiny_origin
 
 from modpm.core.composition.compose import compose_modules
-from modpm.core.composition.evaluation import average_precision, evaluate
+from modpm.core.composition.evaluation import auroc, average_precision, evaluate
 from modpm.core.data import ImageData
 from modpm.core.errors import ModpmError
 
@@ -86,6 +86,28 @@ def test_open_set_images_are_right_where_they_are_none_of_the_above() -> None:
     )
 
 
+def test_known_images_are_told_from_unknown_ones_as_a_loop_over_pairs_says() -> None:
+    subject, judged = classifier("cat", "dog", reject=0.6), data()
+    known = evaluate(subject, judged, open_set=True).known
+    assert known is not None
+    highest = subject.score_images(judged.images).max(1).values.tolist()
+    is_known = [judged.classes[label] in {"cat", "dog"} for label in judged.labels.tolist()]
+    own = [score for score, one in zip(highest, is_known, strict=True) if one]
+    others = [score for score, one in zip(highest, is_known, strict=True) if not one]
+    wins = sum((a > b) + (a == b) / 2 for a in own for b in others)
+    assert known.n_known == len(own) == 30
+    assert known.auroc == pytest.approx(wins / (len(own) * len(others)))
+    n_rejected = sum(one.label is None for one in subject.predict(judged.images[is_known]))
+    assert known.false_rejections == n_rejected / 30
+
+
+def test_of_a_closed_set_and_of_known_images_alone_no_auroc_is_measured() -> None:
+    assert evaluate(classifier("cat"), data()).known is None
+    known = evaluate(classifier(), data(), open_set=True).known
+    assert known is not None
+    assert (known.n_known, known.auroc, known.false_rejections) == (60, None, 0.0)
+
+
 def test_classes_restrict_images_and_outputs() -> None:
     restricted = evaluate(classifier(), data(), classes=["cat", "dog"])
     alone = evaluate(classifier("cat", "dog"), data())
@@ -153,6 +175,15 @@ def test_average_precision_is_that_of_scikit_learn(scores: list[int], seed: int)
         assert average_precision(values, is_class) == pytest.approx(expected)
     else:
         assert average_precision(values, is_class) == 0.0
+
+
+@given(st.lists(st.tuples(st.integers(0, 5), st.booleans()), min_size=2, max_size=40))
+@settings(deadline=None)
+def test_auroc_is_that_of_scikit_learn(pairs: list[tuple[int, bool]]) -> None:
+    values = torch.tensor([float(value) for value, _ in pairs])
+    is_class = torch.tensor([one for _, one in pairs])
+    assume(0 < int(is_class.sum()) < len(pairs))
+    assert auroc(values, is_class) == pytest.approx(roc_auc_score(is_class.numpy(), values.numpy()))
 
 
 def test_the_json_has_the_fields_that_scripts_rely_on() -> None:
