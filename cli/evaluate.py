@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from modpm.cli.comparison import share
 from modpm.cli.completion import installed_names
 from modpm.cli.options import device_option
 from modpm.cli.output import emit, say, show, table, warn
@@ -117,15 +118,11 @@ def _known_in_words(known: KnownMetrics) -> str:
     return f"AUROC, images of the labels against others: {told}; false rejections: {rejected}"
 
 
-def _share(value: float | None) -> Percent | None:
-    return None if value is None else Percent(value)
-
-
 def _print(measured: Evaluation) -> None:
     shown = short_labels(list(measured.per_class))
     table(
         [
-            (shown[label], _share(one.precision), _share(one.recall), one.n)
+            (shown[label], share(one.precision), share(one.recall), one.n)
             for label, one in measured.per_class.items()
         ],
         ("label", "precision", "recall", "images"),

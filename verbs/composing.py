@@ -141,7 +141,7 @@ def _parts(source: Source, project: str | os.PathLike[str]) -> list[_Part]:
 
 
 def _parts_of(composition: CompositionManifest, project: str | os.PathLike[str]) -> list[_Part]:
-    members = load_members(composition, project)
+    members = load_members(composition.composition.modules, project, composition.name)
     return [
         _Part(module, one.label, (one.name,))
         for one, module in zip(composition.composition.modules, members, strict=True)

@@ -106,17 +106,7 @@ def evaluate(
     judged = open_subject(subject, project).to(where)
     if record:
         _check_recordable(judged, classes, mapping)
-    # For each contract by itself, as `predict` prepares images.
-    prepared = [
-        load_data(
-            data,
-            split,
-            skip_bad=skip_bad,
-            image_size=(contract.height, contract.width),
-            channels=contract.channels,
-        )
-        for contract in _contracts(judged)
-    ]
+    prepared = prepared_images(judged, data, split, skip_bad=skip_bad)
     images = prepared[0]
     for note in images.notes:
         report(note)
@@ -126,6 +116,32 @@ def evaluate(
     if record and isinstance(judged, Classifier):
         saving.record(Path(subject).expanduser(), judged, _measurement(images, measured, open_set))
     return replace(measured, n_trained_on=_n_trained_on(subject, judged, images))
+
+
+def prepared_images(
+    subject: Classifier | ClassModule, data: str, split: str, *, skip_bad: bool = False
+) -> list[ImageData]:
+    """Return images for each input contract by itself, as `predict` prepares them.
+
+    Args:
+        subject: What will see them.
+        data: As for `evaluate`.
+        split: Which images of it.
+        skip_bad: Leave out images that cannot be decoded.
+
+    Raises:
+        ModpmError: What loading the images raises.
+    """
+    return [
+        load_data(
+            data,
+            split,
+            skip_bad=skip_bad,
+            image_size=(contract.height, contract.width),
+            channels=contract.channels,
+        )
+        for contract in _contracts(subject)
+    ]
 
 
 def _n_trained_on(

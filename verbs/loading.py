@@ -15,6 +15,9 @@ from modpm.core.formats.names import ModuleName
 from modpm.registry.installing.installed import find, installed
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from modpm.core.formats.composition_manifest import ComposedModule
     from modpm.registry.installing.installed import InstalledModule
 
 
@@ -86,13 +89,16 @@ def composition_of(
 
 
 def load_members(
-    manifest: CompositionManifest, project: str | os.PathLike[str] = "."
+    modules: Sequence[ComposedModule],
+    project: str | os.PathLike[str] = ".",
+    composition: str | None = None,
 ) -> list[ClassModule]:
     """Return the class modules of a composition, in its order, as the project has them.
 
     Args:
-        manifest: What the composition says.
+        modules: Those that it names.
         project: A folder in the project.
+        composition: What the composition is called, if it is a release.
 
     Raises:
         ModpmError: One is not installed, or another release of it is (`broken-composition`).
@@ -101,15 +107,17 @@ def load_members(
     lines = [
         f"{one.name} {one.version}: "
         + (f"{present[one.name].version} is installed" if one.name in present else "is absent")
-        for one in manifest.composition.modules
+        for one in modules
         if one.name not in present or present[one.name].digest != one.digest
     ]
     if lines:
+        of = "the classifier" if composition is None else f"`{composition}`"
+        wanted = composition or " ".join(one.requirement for one in modules)
         raise ModpmError(
-            f"the class modules of `{manifest.name}` are not installed as it names them",
+            f"the class modules of {of} are not installed as it names them",
             code="broken-composition",
             where=str(Path(project).absolute()),
             why="\n".join(lines),
-            hint=f"run `modpm install {manifest.name}`",
+            hint=f"run `modpm install {wanted}`",
         )
-    return [load(one.name, project) for one in manifest.composition.modules]
+    return [load(one.name, project) for one in modules]

@@ -78,7 +78,7 @@ def pack(
     manifest = CompositionManifest(
         **terms, kind="composition", requires=requires_of(record.modules), composition=record
     )
-    _check_same(packed, rebuild(record, load_members(manifest, project)))
+    _check_same(packed, rebuild(record, load_members(record.modules, project, manifest.name)))
     files = {
         CARD_FILE: render_card(manifest).encode(),
         LICENSE_FILE: license_text(manifest.license, manifest.authors).encode(),

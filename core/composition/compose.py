@@ -208,7 +208,7 @@ def _by_origin(modules: Sequence[ClassModule]) -> list[list[int]]:
     """Return the positions of the modules of each origin that read the same images."""
     groups: list[list[int]] = []
     for i, module in enumerate(modules):
-        alike = (group for group in groups if _read_alike(modules[group[0]], module))
+        alike = (group for group in groups if read_alike(modules[group[0]], module))
         group = next(alike, None)
         if group is None:
             groups.append([i])
@@ -217,7 +217,8 @@ def _by_origin(modules: Sequence[ClassModule]) -> list[list[int]]:
     return groups
 
 
-def _read_alike(one: ClassModule, other: ClassModule) -> bool:
+def read_alike(one: ClassModule, other: ClassModule) -> bool:
+    """Say whether two modules are of one origin and read the same images."""
     return (
         one.manifest.origin.digest == other.manifest.origin.digest
         and one.input == other.input
@@ -389,7 +390,7 @@ def _check_release(composed: ComposedModule, module: ClassModule) -> None:
 def _check_alike(modules: Sequence[ClassModule]) -> None:
     """Check that modules may be one network."""
     for module in modules[1:]:
-        if not _read_alike(modules[0], module):
+        if not read_alike(modules[0], module):
             first, other = modules[0].manifest.name, module.manifest.name
             raise ModpmError(
                 f"`{first}` and `{other}` cannot be side by side in one network",

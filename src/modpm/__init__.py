@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from modpm.verbs.loading import load
     from modpm.verbs.packing import pack
     from modpm.verbs.releases import check_versions
+    from modpm.verbs.replacing import replace
 
 __version__ = "0.1.0"
 
@@ -65,6 +66,7 @@ __all__ = [
     "publish",
     "reindex",
     "remove",
+    "replace",
     "search",
     "sync",
     "tag",
@@ -104,6 +106,7 @@ _HOMES = {
     "publish": "modpm.registry.publication.publishing",
     "reindex": "modpm.registry.publication.changing",
     "remove": "modpm.registry.installing.installation",
+    "replace": "modpm.verbs.replacing",
     "search": "modpm.registry.discovery.searching",
     "sync": "modpm.registry.installing.installation",
     "tag": "modpm.registry.publication.changing",

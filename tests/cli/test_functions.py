@@ -24,6 +24,7 @@ ONLY_AS_OPTIONS = {
     "login": {"token_stdin"},
     "outdated": {"exit_code"},
     "publish": {"check_version", "budget"},  # `check_versions`
+    "replace": {"output"},  # its `classifier` has `save`
     "tag": {"delete"},  # `untag`
     "yank": {"undo"},  # `unyank`
 }

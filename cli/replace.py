@@ -1,0 +1,126 @@
+"""`modpm replace`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from modpm.cli.comparison import print_comparison
+from modpm.cli.completion import installed_names
+from modpm.cli.options import device_option, json_option, project_option
+from modpm.cli.output import emit, say
+from modpm.cli.pairs import pairs
+
+if TYPE_CHECKING:
+    from modpm.verbs.replacing import Replacement
+
+
+@click.command(
+    "replace",
+    epilog="Example: modpm replace pets --class cat --with other/cat --data cifar10 -o better",
+)
+@click.argument("composition", shell_complete=installed_names)
+@click.option(
+    "--class", "label", required=True, metavar="LABEL", help="The label, or its last part."
+)
+@click.option(
+    "--with",
+    "module",
+    required=True,
+    metavar="MODULE",
+    shell_complete=installed_names,
+    help="The class module that scores it from now on: an installed name, or the folder of a "
+    "distribution.",
+)
+@click.option("--data", metavar="DATA", help="Labeled images to measure the change on.")
+@click.option("--split", default="test", show_default=True, help="Which images of DATA.")
+@click.option(
+    "--budget",
+    type=float,
+    default=0.5,
+    show_default=True,
+    metavar="POINTS",
+    help="How many points of recall every other label may lose on DATA.",
+)
+@click.option(
+    "--map",
+    "mapping",
+    multiple=True,
+    metavar="LABEL=CLASS",
+    callback=pairs,
+    help="The class of DATA that a label meets, where their names differ; may be given again.",
+)
+@click.option("--skip-bad", is_flag=True, help="Leave out images that cannot be decoded.")
+@click.option(
+    "-o",
+    "--output",
+    metavar="CLF",
+    help="The folder for the new classifier; without it, nothing is written.",
+)
+@project_option
+@device_option
+@json_option
+def command(
+    *,
+    composition: str,
+    label: str,
+    module: str,
+    data: str | None,
+    split: str,
+    budget: float,
+    mapping: dict[str, str],
+    skip_bad: bool,
+    output: str | None,
+    device: str,
+    project: str,
+    as_json: bool,
+) -> None:
+    """Let another class module score one label of a classifier, without training.
+
+    COMPOSITION is the folder of a composed classifier, or an installed composition; its class
+    modules are installed in the project. The label stays, and so do the other class modules.
+    With DATA, precision and recall of every label are shown before and after; if another label
+    loses more than the budget, nothing is written and the exit code is 1.
+    """
+    from modpm.verbs.replacing import replace  # noqa: PLC0415 -- so that --help needs no torch
+
+    made = replace(
+        composition,
+        label,
+        module,
+        data=data,
+        split=split,
+        budget=budget,
+        mapping=mapping,
+        skip_bad=skip_bad,
+        device=device,
+        project=project,
+        report=say,
+    )
+    if output is not None:
+        made.classifier.save(output)
+    if as_json:
+        emit(_data(made, output))
+    else:
+        _print(made, output)
+
+
+def _data(made: Replacement, path: str | None) -> dict[str, object]:
+    module = made.module
+    return {
+        "path": path,
+        "label": made.label,
+        "module": {"name": module.name, "version": module.version, "digest": module.digest},
+        "strategy": made.classifier.strategy,
+        "measured": None if made.comparison is None else made.comparison.to_json(),
+    }
+
+
+def _print(made: Replacement, path: str | None) -> None:
+    if made.comparison is None:
+        say("nothing was measured: give labeled images by --data")
+    else:
+        print_comparison(made.comparison)
+    where = "nothing was written: name a folder by -o" if path is None else path
+    say(f"{made.label} is scored by {made.module.name} {made.module.version}; {where}")

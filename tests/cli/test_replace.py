@@ -1,0 +1,210 @@
+"""`modpm replace`: one label of a classifier is scored by another module."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from typing import TYPE_CHECKING
+
+import pytest
+import torch
+from tests.composition.tiny_colors import ColorOrigin, color_project, make_color_photos
+from tests.composition.tiny_origins import CLASSES, images
+from tests.composition.tiny_projects import run
+
+import modpm
+from modpm.core.composition.compose import compose_modules
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.composition.tiny_projects import Outcome
+
+OTHERS = ("weak/bird", "weak/dog", "weak/frog")
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("replace")
+    color_project(folder)
+    make_color_photos(folder / "photos")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def composed(place: Path) -> dict[str, Path]:
+    """Return classifiers that never say cat, by how they are composed."""
+    folders = {}
+    for strategy in ("fused", "independent"):
+        folders[strategy] = place / strategy
+        where = ("--project", place / "project", "-o", folders[strategy])
+        made = run("compose", "weak/*", "--strategy", strategy, *where)
+        assert made.code == 0, made.stderr
+    return folders
+
+
+@pytest.fixture(params=["fused"])
+def pets(
+    request: pytest.FixtureRequest,
+    composed: dict[str, Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Path:
+    """Return a classifier that never says cat; the current folder is the project."""
+    monkeypatch.chdir(composed[request.param].parent / "project")
+    return shutil.copytree(composed[request.param], tmp_path / "pets")
+
+
+both_ways = pytest.mark.parametrize("pets", ["fused", "independent"], indirect=True)
+
+
+def replaced(pets: Path, place: Path, module: str, *more: str) -> Outcome:
+    return run(
+        *("replace", pets, "--class", "cat", "--with", module, "--data", place / "photos"),
+        *("-o", pets.parent / "better"),
+        *more,
+    )
+
+
+@both_ways
+def test_a_module_of_another_size_gives_a_class_its_recall(pets: Path, place: Path) -> None:
+    outcome = replaced(pets, place, "other/cat", "--json")
+    assert outcome.code == 0, outcome.stderr
+    measured = outcome.data["measured"]
+    assert measured["accuracy"] == {"before": 0.75, "after": 1.0}
+    assert measured["per_class"]["weak/cat"] == {
+        "n": 20,
+        "precision": {"before": None, "after": 1.0},
+        "recall": {"before": 0.0, "after": 1.0},
+    }
+    assert all(measured["per_class"][name]["recall"]["after"] == 1.0 for name in OTHERS)
+    assert outcome.data["module"]["name"] == "other/cat"
+    judged = run("evaluate", pets.parent / "better", place / "photos", "--json")
+    assert judged.data["accuracy"] == 1.0
+    assert len(modpm.Classifier.from_folder(pets.parent / "better").contracts) == 2
+
+
+def test_the_table_shows_every_class_before_and_after(pets: Path, place: Path) -> None:
+    lines = replaced(pets, place, "other/cat").stdout.splitlines()
+    assert lines[0].split() == [
+        "label",
+        *("precision", "after", "recall", "after"),
+        "points",
+        "images",
+    ]
+    row = next(line for line in lines if line.startswith("cat *"))
+    assert row.split()[2:] == ["-", "100.00", "%", "0.00", "%", "100.00", "%", "100.00", "20"]
+    assert lines[-1].startswith("accuracy 75.00 %, after 100.00 % of 80 images")
+
+
+@both_ways
+def test_the_scores_are_those_of_the_module_and_of_the_others(pets: Path, place: Path) -> None:
+    assert replaced(pets, place, "other/cat").code == 0
+    after = modpm.Classifier.from_folder(pets.parent / "better")
+    before = modpm.Classifier.from_folder(pets)
+    pixels = images(5, size=12)
+    scores = after.score_images(pixels)
+    torch.testing.assert_close(scores[:, 1], modpm.load("other/cat").score_images(pixels))
+    others = [0, 2, 3]  # of the whole kernels, so that the rest loses none
+    torch.testing.assert_close(scores[:, others], before.score_images(pixels)[:, others])
+
+
+@both_ways
+def test_what_was_replaced_is_packed_as_any_composition(pets: Path, place: Path) -> None:
+    assert replaced(pets, place, "other/cat").code == 0
+    outcome = run("pack", pets.parent / "better", "--name", "acme/pets", "-o", pets.parent / "dist")
+    assert outcome.code == 0, outcome.stderr
+    assert "other/cat==1.0.0" in outcome.stdout.split()
+    assert "weak/cat==1.0.0" not in outcome.stdout.split()
+    again = run("replace", pets.parent / "dist", "--class", "cat", "--with", "weak/cat", "--json")
+    assert again.code == 0, again.stderr
+    assert again.data["module"]["name"] == "weak/cat"
+
+
+def test_a_module_takes_the_place_of_all_that_vote(pets: Path) -> None:
+    voting = pets.parent / "voting"
+    assert run("compose", "weak/*", "greedy/cat", "--ensemble", "-o", voting).code == 0
+    assert len(modpm.Classifier.from_folder(voting).pins) == 5
+    outcome = run("replace", voting, "--class", "cat", "--with", "other/cat", "-o", voting)
+    assert outcome.code == 0, outcome.stderr
+    names = [pin.name for pin in modpm.Classifier.from_folder(voting).pins]
+    assert sorted(names) == ["other/cat", *OTHERS]
+    outcome = run("replace", voting, "--class", "cat", "--with", "weak/cat", "-o", voting)
+    back = modpm.Classifier.from_folder(voting)
+    assert [len(scorer.labels) for scorer in back.networks()] == [4]
+
+
+def test_another_class_that_loses_more_than_the_budget_is_told_and_nothing_is_written(
+    pets: Path, place: Path
+) -> None:
+    outcome = replaced(pets, place, "greedy/cat", "--json")
+    assert outcome.code == 1
+    error = outcome.data["error"]
+    assert error["code"] == "budget-not-met"
+    assert "weak/dog: loses 100.00 points, from 100.00 % to 0.00 % of 20 images" in error["why"]
+    assert "weak/cat: gains 100.00 points" in error["why"]
+    assert "--budget 100.00" in error["hint"]
+    assert not (pets.parent / "better").exists()
+    assert replaced(pets, place, "greedy/cat", "--budget", "100").code == 0
+
+
+def test_without_a_folder_nothing_is_written(pets: Path, place: Path) -> None:
+    kept = (pets / "composition.json").read_bytes()
+    outcome = run(
+        "replace", pets, "--class", "cat", "--with", "other/cat", "--data", place / "photos"
+    )
+    assert outcome.code == 0
+    assert "nothing was written" in outcome.stderr
+    assert sorted(path.name for path in pets.parent.iterdir()) == ["pets"]
+    assert (pets / "composition.json").read_bytes() == kept
+
+
+@pytest.mark.parametrize(
+    ("changes", "code", "told"),
+    [
+        ({"--class": "kat"}, "unknown-label", "weak/cat"),
+        ({"--with": "weak/cat"}, "already-composed", "weak/cat 1.0.0"),
+        ({"--with": "weak/dog", "--data": "PHOTOS"}, "already-composed", "`weak/dog`"),
+        ({"--class": "dog"}, "class-mismatch", "weak/dog"),
+        ({"--with": "other/kat"}, "not-installed", "other/cat"),
+        ({"--budget": "-1"}, "bad-setting", "-1"),
+        ({"--data": "nowhere/at/all"}, "data-not-found", "nowhere"),
+        ({"COMPOSITION": "weak/cat"}, "not-a-composition", "weak/cat"),
+        ({"COMPOSITION": "nowhere"}, "not-a-composition", "nowhere"),
+    ],
+)
+def test_what_cannot_be_replaced_is_refused(
+    pets: Path, place: Path, changes: dict[str, str], code: str, told: str
+) -> None:
+    options = {"--class": "cat", "--with": "other/cat", **changes}
+    subject = options.pop("COMPOSITION", str(pets))
+    options = {
+        name: str(place / "photos") if value == "PHOTOS" else value
+        for name, value in options.items()
+    }
+    words = [word for option in options.items() for word in option]
+    outcome = run("replace", subject, *words, "-o", pets.parent / "better", "--json")
+    assert outcome.data["error"]["code"] == code
+    assert told in json.dumps(outcome.data["error"])
+    assert outcome.code == (2 if code in ("unknown-label", "bad-setting") else 1)
+    assert not (pets.parent / "better").exists()
+
+
+def test_data_that_does_not_show_the_class_is_refused(pets: Path) -> None:
+    make_color_photos(pets.parent / "few")
+    for photo in (pets.parent / "few" / "test" / "cat").iterdir():
+        photo.unlink()
+    (pets.parent / "few" / "test" / "cat").rmdir()
+    outcome = run(
+        *("replace", pets, "--class", "cat", "--with", "other/cat", "--json"),
+        *("--data", pets.parent / "few"),
+    )
+    assert outcome.data["error"]["code"] == "unknown-class"
+    assert "no image shows `weak/cat`" in outcome.data["error"]["what"]
+
+
+def test_a_classifier_whose_modules_are_not_installed_says_which(tmp_path: Path) -> None:
+    classifier = compose_modules([ColorOrigin("weak").module(name) for name in CLASSES])
+    classifier.save(tmp_path / "clf")
+    outcome = run("replace", tmp_path / "clf", "--class", "cat", "--with", "other/cat", "--json")
+    assert outcome.data["error"]["code"] == "not-released"
