@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from modpm.core.composition.preprocessing import Images, Preprocessing, image_batches
 from modpm.core.errors import ModpmError
 from modpm.core.formats.distribution import verify_distribution
-from modpm.core.formats.manifest import TENSOR_FILE
+from modpm.core.formats.release_files import TENSOR_FILES
 from modpm.core.graph import Cost, build, count, infer_shapes
 from modpm.core.tensors import decode_tensors
 
@@ -127,8 +127,9 @@ class ClassModule(nn.Module):
         """
         distribution = verify_distribution(folder, digest)
         manifest = distribution.module_manifest
-        path = folder / TENSOR_FILE
-        tensors = decode_tensors(path.read_bytes(), str(path))
+        tensors: dict[str, Tensor] = {}
+        for path in (folder / name for name in TENSOR_FILES if name in manifest.files):
+            tensors |= decode_tensors(path.read_bytes(), str(path))
         return cls(manifest, tensors, distribution.digest)
 
     @property

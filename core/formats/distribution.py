@@ -15,8 +15,14 @@ from modpm.core.formats import canonical_json
 from modpm.core.formats.composition_manifest import AnyManifest, manifest_of_json
 from modpm.core.formats.digest import digest_bytes, digest_file
 from modpm.core.formats.manifest import MANIFEST_FILE, TENSOR_FILE, FileRecord, Manifest
-from modpm.core.formats.release_files import SIGNATURE_FILE
-from modpm.core.formats.tensor_file import METADATA_KEY, TensorHeader, parse_header, read_header
+from modpm.core.formats.release_files import SIGNATURE_FILE, TENSOR_FILES
+from modpm.core.formats.tensor_file import (
+    METADATA_KEY,
+    TensorHeader,
+    TensorInfo,
+    parse_header,
+    read_header,
+)
 from modpm.core.system.whole_files import is_free, write_folder
 
 if TYPE_CHECKING:
@@ -83,8 +89,8 @@ def write_distribution(
     Args:
         folder: Where to. If the same distribution is there already, nothing is written.
         manifest: Its `files` are filled in.
-        files: The content of `module.safetensors`, of a class module, and, if wanted, `README.md`
-            and `LICENSE`.
+        files: The content of `module.safetensors`, of a class module, and, if wanted,
+            `shared.safetensors`, `README.md` and `LICENSE`.
         overwrite: Replace what is in the folder.
 
     Raises:
@@ -99,8 +105,12 @@ def write_distribution(
     manifest = msgspec.structs.replace(manifest, files=records)
     manifest_bytes = manifest.to_bytes()
     if isinstance(manifest, Manifest):
-        header = parse_header(files[TENSOR_FILE], len(files[TENSOR_FILE]), TENSOR_FILE)
-        _raise_first(list(tensor_problems(manifest, header)), folder.name, str(folder))
+        headers = {
+            name: parse_header(data, len(data), name)
+            for name, data in files.items()
+            if name in TENSOR_FILES
+        }
+        _raise_first(list(tensor_problems(manifest, headers)), folder.name, str(folder))
     distribution = Distribution(folder, manifest, digest_bytes(manifest_bytes))
     if not overwrite and not is_free(folder):
         _check_same(distribution)
@@ -186,31 +196,46 @@ def verify_files(
         problems.append(DistributionProblem("not-canonical", MANIFEST_FILE, message))
     problems += _all_file_problems(manifest, files, besides, digest_of or digest_file)
     broken = {problem.file for problem in problems}
-    if isinstance(manifest, Manifest) and TENSOR_FILE not in broken:
-        problems += _tensor_file_problems(files[TENSOR_FILE], manifest)
+    if isinstance(manifest, Manifest) and not broken.intersection(TENSOR_FILES):
+        problems += _tensor_file_problems(files, manifest)
     _raise_first(problems, name, where)
     return manifest, found
 
 
-def tensor_problems(manifest: Manifest, header: TensorHeader) -> Iterator[DistributionProblem]:
-    """Give what is out of step between a manifest and its tensor file (clauses D-7 to D-9)."""
+def tensor_problems(
+    manifest: Manifest, headers: Mapping[str, TensorHeader]
+) -> Iterator[DistributionProblem]:
+    """Give what is out of step between a manifest and its tensor files (clauses D-7 to D-9).
+
+    Args:
+        manifest: Of a class module.
+        headers: Of its tensor files, by their names.
+    """
     roles = {name: role for node in manifest.graph.nodes for role, name in node.tensors.items()}
-    for name in sorted(roles.keys() - header.tensors.keys()):
-        yield _in_tensors("missing-tensor", f"the graph names the tensor `{name}`, which is absent")
-    for name in sorted(header.tensors.keys() - roles.keys()):
-        yield _in_tensors("unexpected-tensor", f"the graph does not name its tensor `{name}`")
-    if header.metadata.keys() - {METADATA_KEY}:
-        keys = ", ".join(sorted(header.metadata))
-        yield _in_tensors("invalid-tensors", f"its metadata have other keys than `modpm`: {keys}")
+    infos: dict[str, TensorInfo] = {}
+    for file, header in headers.items():
+        for name in sorted(header.tensors.keys() - roles.keys()):
+            message = f"the graph does not name its tensor `{name}`"
+            yield DistributionProblem("unexpected-tensor", file, message)
+        for name in sorted(header.tensors.keys() & infos.keys()):
+            message = f"its tensor `{name}` is in another file too"
+            yield DistributionProblem("unexpected-tensor", file, message)
+        if header.metadata.keys() - {METADATA_KEY}:
+            keys = ", ".join(sorted(header.metadata))
+            message = f"its metadata have other keys than `modpm`: {keys}"
+            yield DistributionProblem("invalid-tensors", file, message)
+        infos |= header.tensors
+    for name in sorted(roles.keys() - infos.keys()):
+        message = f"the graph names the tensor `{name}`, which is absent"
+        yield DistributionProblem("missing-tensor", TENSOR_FILE, message)
     n_parameters = sum(
-        info.n_elements
-        for name, info in header.tensors.items()
-        if roles.get(name) not in BUFFER_ROLES
+        info.n_elements for name, info in infos.items() if roles.get(name) not in BUFFER_ROLES
     )
-    counts = {"n_parameters": n_parameters, "size_bytes": header.data_size_bytes}
-    for field, n in counts.items():
+    size_bytes = sum(header.data_size_bytes for header in headers.values())
+    for field, n in (("n_parameters", n_parameters), ("size_bytes", size_bytes)):
         if n != (said := getattr(manifest, field)):
-            yield _in_tensors("wrong-count", f"the manifest says {field} {said}; there are {n}")
+            message = f"the manifest says {field} {said}; there are {n}"
+            yield DistributionProblem("wrong-count", TENSOR_FILE, message)
 
 
 def _read(
@@ -290,17 +315,18 @@ def _file_problem(
     return None
 
 
-def _tensor_file_problems(path: Path, manifest: Manifest) -> Iterator[DistributionProblem]:
-    try:
-        header = read_header(path)
-    except ModpmError as error:
-        yield DistributionProblem(error.code, TENSOR_FILE, f"{error.what}: {error.why}")
-    else:
-        yield from tensor_problems(manifest, header)
-
-
-def _in_tensors(code: str, message: str) -> DistributionProblem:
-    return DistributionProblem(code, TENSOR_FILE, message)
+def _tensor_file_problems(
+    files: Mapping[str, Path], manifest: Manifest
+) -> Iterator[DistributionProblem]:
+    headers: dict[str, TensorHeader] = {}
+    for name in TENSOR_FILES:
+        if name in manifest.files:
+            try:
+                headers[name] = read_header(files[name])
+            except ModpmError as error:
+                yield DistributionProblem(error.code, name, f"{error.what}: {error.why}")
+                return
+    yield from tensor_problems(manifest, headers)
 
 
 def _raise_first(problems: list[DistributionProblem], name: str, where: str) -> None:

@@ -9,9 +9,11 @@ from modpm.core.formats.records import Record
 
 MANIFEST_FILE = "manifest.json"
 TENSOR_FILE = "module.safetensors"
+SHARED_FILE = "shared.safetensors"
 CARD_FILE = "README.md"
 LICENSE_FILE = "LICENSE"
-FILE_NAMES = (TENSOR_FILE, CARD_FILE, LICENSE_FILE)
+TENSOR_FILES = (TENSOR_FILE, SHARED_FILE)
+FILE_NAMES = (*TENSOR_FILES, CARD_FILE, LICENSE_FILE)
 SIGNATURE_FILE = "signature.json"
 
 Text = Annotated[str, msgspec.Meta(min_length=1, max_length=10_000)]

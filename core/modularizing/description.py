@@ -24,6 +24,7 @@ from modpm.core.formats.manifest import (
     Provenance,
     RetainedKernels,
 )
+from modpm.core.formats.release_files import SHARED_FILE
 from modpm.core.formats.release_terms import license_text
 from modpm.core.modularizing.reading import N_STATISTICS_IMAGES
 from modpm.core.origins.origin import HELD_OUT, N_DIGITS
@@ -31,6 +32,7 @@ from modpm.core.tensors import encode_tensors
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from collections.abc import Set as AbstractSet
 
     from modpm.core.formats.names import ModuleName
     from modpm.core.graph import Graph, Node
@@ -211,10 +213,39 @@ def _size(layer: Node) -> int:
     return size
 
 
-def files_of(network: FittedNetwork, manifest: Manifest) -> dict[str, bytes]:
-    """Return the files of a distribution besides its manifest."""
+SHARED_BYTES = 4096
+"""Fewer of tensors in common are not worth a file of their own."""
+
+
+def shared_tensors(networks: Sequence[FittedNetwork]) -> frozenset[str]:
+    """Return the names of the tensors that all networks have alike, if they are worth a file."""
+    first, *others = (network.scored.tensors for network in networks)
+    shared = {
+        name: tensor
+        for name, tensor in first.items()
+        if all(name in other and torch.equal(tensor, other[name]) for other in others)
+    }
+    n_bytes = sum(tensor.nbytes for tensor in shared.values())
+    return frozenset(shared if others and n_bytes >= SHARED_BYTES else ())
+
+
+def files_of(
+    network: FittedNetwork, manifest: Manifest, shared: AbstractSet[str]
+) -> dict[str, bytes]:
+    """Return the files of a distribution besides its manifest.
+
+    Args:
+        network: The network.
+        manifest: What is to be said of it.
+        shared: The tensors that go into a file of their own, which others have too.
+    """
+    tensors = network.scored.tensors
+    parts = {
+        TENSOR_FILE: {name: tensor for name, tensor in tensors.items() if name not in shared},
+        SHARED_FILE: {name: tensor for name, tensor in tensors.items() if name in shared},
+    }
     return {
-        TENSOR_FILE: encode_tensors(network.scored.tensors),
+        **{name: encode_tensors(own) for name, own in parts.items() if own or name == TENSOR_FILE},
         CARD_FILE: render_card(manifest).encode(),
         LICENSE_FILE: license_text(manifest.license, manifest.authors).encode(),
     }

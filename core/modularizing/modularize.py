@@ -23,7 +23,12 @@ from modpm.core.formats.release_terms import (
     checked_version,
 )
 from modpm.core.modularizing.choice import Choice, Search
-from modpm.core.modularizing.description import Describer, ReleaseDetails, files_of
+from modpm.core.modularizing.description import (
+    Describer,
+    ReleaseDetails,
+    files_of,
+    shared_tensors,
+)
 from modpm.core.modularizing.fitting import compose_all, fit_networks, measure_networks, modules_of
 from modpm.core.modularizing.least_effort import Asked, least_effort
 from modpm.core.modularizing.modularization import Modularization, cohesion, coupling, render_report
@@ -45,6 +50,7 @@ from modpm.core.training.run import Run
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from collections.abc import Set as AbstractSet
 
     from torch import nn
 
@@ -435,7 +441,9 @@ class _Modularizing:
                 describer.manifest(network, choice.criterion, [measured], choice.composed)
                 for network, measured in zip(choice.networks, metrics, strict=True)
             ]
-            distributions = map(partial(self._distribution, folder), choice.networks, manifests)
+            shared = shared_tensors(choice.networks)
+            write = partial(self._distribution, folder, shared)
+            distributions = map(write, choice.networks, manifests)
             balanced = self._origin.balanced_test_accuracy
             made = replace(
                 made, distributions=tuple(distributions), origin_balanced_accuracy=balanced
@@ -446,9 +454,13 @@ class _Modularizing:
         return made
 
     def _distribution(
-        self, folder: Path, network: FittedNetwork, manifest: Manifest
+        self,
+        folder: Path,
+        shared: AbstractSet[str],
+        network: FittedNetwork,
+        manifest: Manifest,
     ) -> Distribution:
         """Write a distribution to a temporary folder; return it as it will be."""
         name = self._request.details.names[network.class_index].name
-        written = write_distribution(folder / name, manifest, files_of(network, manifest))
+        written = write_distribution(folder / name, manifest, files_of(network, manifest, shared))
         return replace(written, folder=self._request.output / name)

@@ -13,8 +13,9 @@ import msgspec
 from packaging.version import Version
 
 from modpm.core.errors import ModpmError
-from modpm.core.formats.manifest import TENSOR_FILE, Manifest
+from modpm.core.formats.manifest import Manifest
 from modpm.core.formats.names import ModuleName
+from modpm.core.formats.release_files import TENSOR_FILES
 from modpm.core.system.home import home
 from modpm.registry.addresses import Address
 from modpm.registry.backends.publishing_plan import listed_index
@@ -231,8 +232,11 @@ def has_other_network(before: AnyManifest, after: AnyManifest) -> bool:
     """Tell whether two class modules may give other scores, as far as their manifests say."""
     if not isinstance(before, Manifest) or not isinstance(after, Manifest):
         return False
-    tensors, others = before.files[TENSOR_FILE], after.files[TENSOR_FILE]
-    return before.graph != after.graph or tensors.digest != others.digest
+    return before.graph != after.graph or _tensor_files(before) != _tensor_files(after)
+
+
+def _tensor_files(manifest: Manifest) -> dict[str, str]:
+    return {n: file.digest for n, file in manifest.files.items() if n in TENSOR_FILES}
 
 
 def _of_modules(before: Manifest, after: Manifest) -> Iterator[Difference]:
@@ -303,7 +307,7 @@ def _besides(manifest: AnyManifest) -> dict[str, object]:
     """Return what may change with no more than the third number."""
     fields = (name for name in manifest.__struct_fields__ if name not in _TOLD_BY_OTHERS)
     said = {name: getattr(manifest, name) for name in fields}
-    said["files"] = {n: file for n, file in manifest.files.items() if n != TENSOR_FILE}
+    said["files"] = {n: file for n, file in manifest.files.items() if n not in TENSOR_FILES}
     if isinstance(manifest, Manifest):
         calibration = msgspec.structs.replace(manifest.calibration, slope=0.0, intercept=0.0)
         return {**said, "calibration": calibration}

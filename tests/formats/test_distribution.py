@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, NoReturn
 
 import msgspec
 import pytest
+import torch
 
+from modpm.core.composition.class_module import ClassModule
 from modpm.core.errors import ModpmError
 from modpm.core.formats import canonical_json, distribution
 from modpm.core.formats.digest import digest_bytes
@@ -19,6 +21,7 @@ from modpm.core.formats.distribution import (
     write_distribution,
 )
 from modpm.core.formats.manifest import FileRecord, Manifest
+from modpm.core.tensors import decode_tensors, encode_tensors
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -350,3 +353,51 @@ def test_a_composition_is_no_class_module(composition: Path) -> None:
     assert caught.value.code == "is-composition"
     assert caught.value.hint is not None
     assert "modpm compose acme/sevens" in caught.value.hint
+
+
+@pytest.fixture
+def two_files(files: dict[str, bytes]) -> dict[str, bytes]:
+    """Return the files of the golden distribution, its tensors in two of them."""
+    tensors = decode_tensors(files["module.safetensors"])
+    names = list(tensors)
+    return {
+        **files,
+        "module.safetensors": encode_tensors({name: tensors[name] for name in names[::2]}),
+        "shared.safetensors": encode_tensors({name: tensors[name] for name in names[1::2]}),
+    }
+
+
+def test_tensors_may_be_in_two_files(
+    golden: Distribution, two_files: dict[str, bytes], tmp_path: Path
+) -> None:
+    written = write_distribution(tmp_path / "d", golden.manifest, two_files)
+    assert verify_distribution(tmp_path / "d", written.digest) == written
+    assert written.digest != golden.digest
+    there, before = (ClassModule.from_folder(one.folder).tensors for one in (written, golden))
+    assert all(torch.equal(there[name], before[name]) for name in before)
+
+
+def test_each_tensor_is_in_one_of_the_two_files(
+    golden: Distribution, files: dict[str, bytes], two_files: dict[str, bytes], tmp_path: Path
+) -> None:
+    lacking = decode_tensors(two_files["shared.safetensors"])
+    lacking.popitem()
+    cases = {
+        "unexpected-tensor": {**two_files, "module.safetensors": files["module.safetensors"]},
+        "missing-tensor": {**two_files, "shared.safetensors": encode_tensors(lacking)},
+        "truncated-tensors": {**two_files, "shared.safetensors": b"x"},
+    }
+    for code, changed in cases.items():
+        with pytest.raises(ModpmError) as caught:
+            write_distribution(tmp_path / code, golden.manifest, changed)
+        assert caught.value.code == code
+        assert not (tmp_path / code).exists()
+    written = write_distribution(tmp_path / "d", golden.manifest, two_files)
+    for name, data in cases["missing-tensor"].items():
+        (written.folder / name).write_bytes(data)
+    records = {
+        name: FileRecord(size_bytes=len(data), digest=digest_bytes(data))
+        for name, data in cases["missing-tensor"].items()
+    }
+    rewrite(written.folder, msgspec.structs.replace(golden.manifest, files=records))
+    assert refused(written.folder).code == "missing-tensor"

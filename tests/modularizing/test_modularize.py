@@ -14,14 +14,16 @@ import modpm
 from modpm.core.composition.class_module import ClassModule
 from modpm.core.composition.compose import compose_modules
 from modpm.core.errors import ModpmError
+from modpm.core.formats.digest import digest_file
 from modpm.core.formats.distribution import verify_distribution, write_distribution
 from modpm.core.formats.manifest import ComposedAccuracy
 from modpm.core.graph import count
+from modpm.core.modularizing import description
 from modpm.core.modularizing.cutting import kernel_retention_rate
 from modpm.core.modularizing.fitting import measure
 from modpm.core.modularizing.modularize import modularize
 from modpm.core.shown_text import Percent
-from modpm.core.tensors import save_tensors
+from modpm.core.tensors import load_tensors, save_tensors
 from modpm.core.training.inference import accuracy
 from modpm.core.training.run import Run
 
@@ -68,6 +70,23 @@ def test_modules_alone_know_their_class(made: Modularization, small_run: Run) ->
         assert said.precision == pytest.approx(found.precision, abs=one_image)
         assert said.recall == pytest.approx(found.recall, abs=one_image)
         assert found.average_precision > 0.8
+
+
+def test_what_all_modules_have_in_common_is_one_file_in_each(
+    made: Modularization, small_run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(description, "SHARED_BYTES", 1)
+    split = modularize(Run.open(small_run.folder), output=tmp_path / "split")
+    (shared,) = {one.manifest.files["shared.safetensors"].digest for one in split.distributions}
+    for one, other in zip(split.distributions, made.distributions, strict=True):
+        path = one.folder / "shared.safetensors"
+        assert digest_file(path) == shared
+        own, common = load_tensors(path.with_name("module.safetensors")), load_tensors(path)
+        whole = ClassModule.from_folder(other.folder).tensors
+        assert own.keys() & common.keys() == set()
+        assert own.keys() | common.keys() == whole.keys()
+        assert all(torch.equal({**own, **common}[name], whole[name]) for name in whole)
+        assert verify_distribution(one.folder, one.digest).manifest.graph == other.manifest.graph
 
 
 def test_the_same_run_gives_the_same_bytes(

@@ -17,7 +17,8 @@ from modpm.core.errors import ModpmError
 from modpm.core.formats.card import completed_card
 from modpm.core.formats.digest import digest_bytes
 from modpm.core.formats.distribution import SIGNATURE_FILE
-from modpm.core.formats.manifest import CARD_FILE, FILE_NAMES, MANIFEST_FILE, TENSOR_FILE
+from modpm.core.formats.manifest import CARD_FILE, FILE_NAMES, MANIFEST_FILE
+from modpm.core.formats.release_files import TENSOR_FILES
 from modpm.registry.backends.hub.asking import CONFLICT, MISSING, STALE, RefusalError
 from modpm.registry.backends.hub.naming import tag_of
 from modpm.registry.backends.refusals import version_taken
@@ -230,7 +231,7 @@ def main_card(distribution: Distribution, release: Release) -> CommitOperationAd
 
 
 def _addition(path: Path, name: str, record: FileRecord) -> CommitOperationAdd:
-    if name != TENSOR_FILE:
+    if name not in TENSOR_FILES:
         with path.open("rb") as file:
             return CommitOperationAdd(name, receive(file, record, str(path)))
     # Streamed from the disk: the server gets the digest with it, and refuses other bytes.

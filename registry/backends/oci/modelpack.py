@@ -12,12 +12,12 @@ from modpm.core.formats.digest import Digest, digest_bytes
 from modpm.core.formats.manifest import (
     CARD_FILE,
     LICENSE_FILE,
-    TENSOR_FILE,
     Count,
     FileRecord,
     Manifest,
 )
 from modpm.core.formats.records import Problem, Record, problems_error, read_record, to_plain
+from modpm.core.formats.release_files import TENSOR_FILES
 from modpm.registry.index import Release, Skipped, read_entry
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ _CONFIG_TYPE = "application/vnd.cncf.model.config.v1+json"
 _CONFIGURATION_FILE = "application/vnd.cncf.model.weight.config.v1.raw"
 _DOCUMENT = "application/vnd.cncf.model.doc.v1.raw"
 _LAYER_TYPES = {
-    TENSOR_FILE: "application/vnd.cncf.model.weight.v1.raw",
+    **dict.fromkeys(TENSOR_FILES, "application/vnd.cncf.model.weight.v1.raw"),
     CARD_FILE: _DOCUMENT,
     LICENSE_FILE: _DOCUMENT,
 }

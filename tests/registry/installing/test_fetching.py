@@ -10,8 +10,10 @@ import msgspec
 import pytest
 
 from modpm.core.errors import ModpmError
+from modpm.core.formats.distribution import write_distribution
 from modpm.core.formats.names import ModuleName
 from modpm.core.system.threads import N_THREADS_OF_COPYING
+from modpm.core.tensors import decode_tensors, encode_tensors
 from modpm.registry import addresses as addresses_module
 from modpm.registry.addresses import Address
 from modpm.registry.backends.directory import DirectoryRegistry
@@ -208,6 +210,33 @@ def test_files_arrive_at_once_and_are_counted(
     total = sum(record.size_bytes for record in wanted.values())
     assert told[-1] == (total, total)
     assert told == sorted(told)
+
+
+def test_a_file_that_releases_have_in_common_is_fetched_and_kept_once(
+    make_distribution: MakeDistribution, address: Address, tmp_path: Path
+) -> None:
+    pins = []
+    for name in NAMES[:2]:
+        made = make_distribution(name)
+        files = {one: (made.folder / one).read_bytes() for one in made.manifest.files}
+        tensors = decode_tensors(files["module.safetensors"])
+        first, *others = tensors
+        files["module.safetensors"] = encode_tensors({first: tensors[first]})
+        files["shared.safetensors"] = encode_tensors({name: tensors[name] for name in others})
+        again = write_distribution(made.folder, made.manifest, files, overwrite=True)
+        DirectoryRegistry(Path(address.url)).publish([again])
+        pins.append(pin_of(again, address))
+    told: list[tuple[int, int]] = []
+    fetch(pins[:1], [], tmp_path)
+
+    fetch(pins[1:], [], tmp_path, progress=lambda n_bytes, total: told.append((n_bytes, total)))
+
+    own = {name: pins[1].files[name] for name in pins[1].files.keys() - {"shared.safetensors"}}
+    new = {one.digest: one.size_bytes for one in own.values()}
+    for one in pins[0].files.values():
+        new.pop(one.digest, None)
+    assert told[-1] == (sum(new.values()), sum(new.values()))
+    assert all(map(is_stored, pins))
 
 
 def test_an_interruption_ends_all_downloads(
