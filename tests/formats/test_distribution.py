@@ -399,5 +399,5 @@ def test_each_tensor_is_in_one_of_the_two_files(
         name: FileRecord(size_bytes=len(data), digest=digest_bytes(data))
         for name, data in cases["missing-tensor"].items()
     }
-    rewrite(written.folder, msgspec.structs.replace(golden.manifest, files=records))
+    rewrite(written.folder, msgspec.structs.replace(golden.module_manifest, files=records))
     assert refused(written.folder).code == "missing-tensor"

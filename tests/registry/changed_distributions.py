@@ -8,8 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from modpm.core.formats import canonical_json
-from modpm.core.formats.distribution import Distribution, verify_distribution
+from modpm.core.formats.distribution import (
+    Distribution,
+    verify_distribution,
+    write_distribution,
+)
 from modpm.core.formats.manifest import Manifest
+from modpm.core.tensors import decode_tensors, encode_tensors
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -24,6 +29,16 @@ def publishing_cases(which: str) -> list[dict[str, Any]]:
     cases: list[dict[str, Any]] = json.loads((VECTORS / "publishing.json").read_bytes())[which]
     assert cases
     return cases
+
+
+def in_two_files(made: Distribution) -> Distribution:
+    """Write a distribution anew in its place, all tensors but the first in the shared file."""
+    files = {name: (made.folder / name).read_bytes() for name in made.manifest.files}
+    tensors = decode_tensors(files["module.safetensors"])
+    first, *others = tensors
+    files["module.safetensors"] = encode_tensors({first: tensors[first]})
+    files["shared.safetensors"] = encode_tensors({name: tensors[name] for name in others})
+    return write_distribution(made.folder, made.manifest, files, overwrite=True)
 
 
 def write_changed(

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import msgspec
 import pytest
 from tests.registry.backends.contenders import publish_at_once, tag_at_once
+from tests.registry.changed_distributions import in_two_files
 
 from modpm.core.errors import ModpmError
 from modpm.core.formats.names import ModuleName
@@ -113,7 +114,7 @@ def test_what_is_published_is_listed_with_every_file(
 
 
 def test_every_file_can_be_fetched(kind: Kind, make_distribution: MakeDistribution) -> None:
-    cat = make_distribution("digits/cat")
+    cat = in_two_files(make_distribution("digits/cat"))
     kind.writer().publish([cat])
     reader = kind.again()
 

@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING, BinaryIO, Self
 
 import msgspec
 import pytest
+from tests.registry.changed_distributions import in_two_files
 
 from modpm.core.errors import ModpmError
-from modpm.core.formats.distribution import write_distribution
 from modpm.core.formats.names import ModuleName
 from modpm.core.system.threads import N_THREADS_OF_COPYING
-from modpm.core.tensors import decode_tensors, encode_tensors
 from modpm.registry import addresses as addresses_module
 from modpm.registry.addresses import Address
 from modpm.registry.backends.directory import DirectoryRegistry
@@ -217,13 +216,7 @@ def test_a_file_that_releases_have_in_common_is_fetched_and_kept_once(
 ) -> None:
     pins = []
     for name in NAMES[:2]:
-        made = make_distribution(name)
-        files = {one: (made.folder / one).read_bytes() for one in made.manifest.files}
-        tensors = decode_tensors(files["module.safetensors"])
-        first, *others = tensors
-        files["module.safetensors"] = encode_tensors({first: tensors[first]})
-        files["shared.safetensors"] = encode_tensors({name: tensors[name] for name in others})
-        again = write_distribution(made.folder, made.manifest, files, overwrite=True)
+        again = in_two_files(make_distribution(name))
         DirectoryRegistry(Path(address.url)).publish([again])
         pins.append(pin_of(again, address))
     told: list[tuple[int, int]] = []
