@@ -8,6 +8,7 @@ import click
 from msgspec import UnsetType
 
 from modpm.cli.completion import known_names
+from modpm.cli.folding import terminal_width, titled
 from modpm.cli.module_table import size_in_words
 from modpm.cli.options import (
     asked_registry_option,
@@ -54,8 +55,8 @@ def command(
         emit(_data(information))
         return
     show(f"{information.manifest.name} {information.manifest.version}")
-    for title, text in _lines(information):
-        show(f"  {title:<12} {text}")
+    for line in titled(_lines(information), terminal_width()):
+        show(line)
     if information.yanked is not None:
         warn(f"this release is yanked: {information.yanked}")
 
@@ -69,6 +70,7 @@ def _data(information: Information) -> dict[str, object]:
         "registry": information.registry,
         "path": None if information.path is None else str(information.path),
         "yanked": information.yanked,
+        "signer": information.signer,
         "manifest": to_plain(information.manifest),
     }
 
@@ -85,6 +87,7 @@ def _lines(information: Information) -> Iterator[tuple[str, str]]:
     if manifest.requires and isinstance(manifest, Manifest):
         yield "requires", ", ".join(manifest.requires)
     yield "digest", information.digest
+    yield "signed with", information.signer or "no key"
     yield "registry", information.registry
     yield "installed", "no" if information.path is None else str(information.path)
 

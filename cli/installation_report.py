@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from modpm.cli.module_table import installed_data
-from modpm.cli.output import emit, say, warn, warn_of
+from modpm.cli.module_table import digits, installed_data
+from modpm.cli.output import counted, emit, say, warn, warn_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -22,6 +22,7 @@ def report_installation(installation: Installation, *, as_json: bool, dry_run: b
     for one in installation.replaced:
         say(f"{_ASKS[dry_run]} `{one.after}`, and no longer for `{one.before}`")
     say_changes(installation.changes, dry_run=dry_run)
+    _say_signers(installation)
     for name in installation.mended:
         say(f"! {name} was damaged, and is made anew")
     if not installation.changes and not installation.mended:
@@ -43,6 +44,18 @@ def report_installation(installation: Installation, *, as_json: bool, dry_run: b
             "dry_run": dry_run,
         }
     )
+
+
+def _say_signers(installation: Installation) -> None:
+    """Say who has signed what came, once for each key of a namespace."""
+    came = {change.name for change in installation.changes if change.after is not None}
+    signed: dict[tuple[str, str], list[str]] = {}
+    for module in installation.modules:
+        if module.name in came and module.signer is not None:
+            signed.setdefault((module.name.namespace, module.signer), []).append(module.version)
+    for (namespace, key), releases in signed.items():
+        n = counted(len(releases), "release")
+        say(f"{n} of {namespace} signed with {digits(key)}")
 
 
 def say_changes(changes: Sequence[Change], *, dry_run: bool) -> None:

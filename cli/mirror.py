@@ -6,9 +6,9 @@ from pathlib import Path
 
 import click
 
-from modpm.cli.module_table import COLUMNS, module_data, module_row
+from modpm.cli.module_table import module_data, print_copies
 from modpm.cli.options import accept_rollback_option, allow_http_option
-from modpm.cli.output import emit, say, table
+from modpm.cli.output import emit, say
 from modpm.cli.progress_bar import download_bar
 from modpm.registry.publication.mirroring import mirror
 
@@ -44,8 +44,6 @@ def command(to: str, lockfile: Path | None, project: str, dry_run: bool, as_json
     if as_json:
         emit({"modules": [{**module_data(c), "is_new": c.is_new} for c in copied]})
         return
-    states = [("would copy" if dry_run else "copied") if c.is_new else "there" for c in copied]
-    rows = [[*module_row(c), state] for c, state in zip(copied, states, strict=True)]
-    table(rows, [*COLUMNS, "state"])
+    print_copies(copied)
     n = sum(c.is_new for c in copied)
     say(f"{n} {'to be copied' if dry_run else 'copied'}, {len(copied) - n} there already")

@@ -6,15 +6,17 @@ from typing import TYPE_CHECKING
 
 import click
 
+from modpm.cli.module_table import Row, digits, print_rows
 from modpm.cli.options import (
     asked_registry_option,
     exclude_newer_option,
     json_option,
     project_option,
 )
-from modpm.cli.output import emit, say, table, warn, warn_of
+from modpm.cli.output import Marked, emit, say, warn, warn_of
 from modpm.core.formats.measurement import Measurement
 from modpm.core.formats.records import to_plain
+from modpm.core.shown_text import Percent
 from modpm.registry.discovery.outdated import outdated
 
 if TYPE_CHECKING:
@@ -22,8 +24,6 @@ if TYPE_CHECKING:
 
     from modpm.core.errors import ModpmError
     from modpm.registry.discovery.outdated import Change, Standing
-
-COLUMNS = ("name", "installed", "fits", "newest", "measured")
 
 
 @click.command("outdated", epilog="Example: modpm outdated")
@@ -61,19 +61,35 @@ def command(
 
 
 def _print(found: Sequence[Standing], *, is_complete: bool) -> None:
-    if found:
-        table([_row(standing) for standing in found], COLUMNS)
+    print_rows([_row(standing) for standing in found])
     for standing in found:
+        if standing.next_signer not in {standing.signer, None}:
+            warn(_resigned(standing))
         if standing.yanked is not None:
             warn(f"{standing.name} {standing.version} is yanked: {standing.yanked}")
     if not found and is_complete:
         say("everything is the newest")
 
 
-def _row(standing: Standing) -> list[str | None]:
-    measured = "; ".join(map(_in_words, standing.measured))
-    name = str(standing.name)
-    return [name, standing.version, standing.fitting, standing.newest, measured or None]
+def _row(standing: Standing) -> Row:
+    is_yanked = standing.yanked is not None
+    newer = Marked(standing.newest or "-", "yellow")
+    return {
+        "name": standing.name,
+        "installed": Marked(standing.version, "red") if is_yanked else standing.version,
+        "fits": standing.fitting,
+        "newest": standing.newest if standing.newest == standing.version else newer,
+        "signer": digits(standing.signer),
+        "measured": "; ".join(map(_in_words, standing.measured)) or None,
+    }
+
+
+def _resigned(standing: Standing) -> str:
+    before = standing.signer or "nothing"
+    return (
+        f"{standing.name}: what is newer is signed with {standing.next_signer}, "
+        f"and {standing.version} with {before}"
+    )
 
 
 def _in_words(change: Change) -> str:
@@ -81,9 +97,9 @@ def _in_words(change: Change) -> str:
     if isinstance(before, Measurement) and isinstance(after, Measurement):
         others = ", open set" if before.open_set else ""
         on = f"{before.data_set}, {before.split}{others}"
-        return f"{on}: accuracy {before.accuracy:.3f} -> {after.accuracy:.3f}"
+        return f"{on}: accuracy {Percent(before.accuracy)} -> {Percent(after.accuracy)}"
     shares = ", ".join(
-        f"{name} {getattr(before, name):.3f} -> {getattr(after, name):.3f}"
+        f"{name} {Percent(getattr(before, name))} -> {Percent(getattr(after, name))}"
         for name in ("recall", "precision")
     )
     return f"{before.split}: {shares}"
@@ -97,6 +113,8 @@ def _data(standing: Standing) -> dict[str, object]:
         "fitting": standing.fitting,
         "newest": standing.newest,
         "yanked": standing.yanked,
+        "signer": standing.signer,
+        "next_signer": standing.next_signer,
         "metrics": [_metrics(one) for one in changes if not isinstance(one.before, Measurement)],
         "measured": [
             {"before": to_plain(change.before), "after": to_plain(change.after)}

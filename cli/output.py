@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 import click
 
+from modpm.cli.folding import Cell, laid_out, terminal_width
 from modpm.core.shown_text import Percent, Points, as_text
 
 if TYPE_CHECKING:
@@ -70,23 +71,35 @@ def counted(n: int, noun: str, plural: str | None = None) -> str:
     return f"{n} {noun}" if n == 1 else f"{n} {plural or f'{noun}s'}"
 
 
+class Marked(str):
+    """A text in a table that has a color, which says what it says again."""
+
+    __slots__ = ("color",)
+    color: str
+
+    def __new__(cls, text: str, color: str) -> Self:
+        """Give a text a color."""
+        marked = super().__new__(cls, text)
+        marked.color = color
+        return marked
+
+
 def table(rows: Sequence[Sequence[object]], columns: Sequence[str]) -> None:
-    """Print rows to stdout in aligned columns; numbers to the right."""
-    cells = [[_cell(value) for value in row] for row in rows]
-    widths = [max(len(line[i]) for line in [list(columns), *cells]) for i in range(len(columns))]
-    is_number = [bool(rows) and isinstance(rows[0][i], int | float) for i in range(len(columns))]
-    for line in [list(columns), *cells]:
-        padded = [
-            cell.rjust(width) if number else cell.ljust(width)
-            for cell, width, number in zip(line, widths, is_number, strict=True)
-        ]
-        show("  ".join(padded).rstrip())
+    """Print rows to stdout in aligned columns, as wide as the terminal; numbers to the right."""
+    titles = [Cell(title, "bright_black") for title in columns]
+    for line in laid_out([titles, *(list(map(_cell, row)) for row in rows)], terminal_width()):
+        click.echo(line)
 
 
-def _cell(value: object) -> str:
+def _cell(value: object) -> Cell:
+    color = getattr(value, "color", None)
+    return Cell(as_text(_in_words(value)), color, isinstance(value, int | float))
+
+
+def _in_words(value: object) -> str:
     if isinstance(value, float) and not isinstance(value, Percent | Points):
         return f"{value:.4g}"
-    return "-" if value is None else as_text(str(value))
+    return "-" if value is None else str(value)
 
 
 def report_error(error: ModpmError, *, as_json: bool) -> None:

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from modpm.cli.module_table import COLUMNS, module_data, module_row
+from modpm.cli.module_table import module_data, print_copies
 from modpm.cli.options import allow_http_option
-from modpm.cli.output import emit, say, table
+from modpm.cli.output import emit, say
 from modpm.cli.passphrase import ask_passphrase
 from modpm.registry.publication.publishing import publish
 
@@ -101,10 +101,10 @@ def _key(path: Path | None) -> SigningKey | None:
 
 def _print(published: Sequence[Published], tag: str | None, *, dry_run: bool) -> None:
     new = "would be published" if dry_run else "published"
-    states = [new if p.is_new else "already published" for p in published]
-    rows = [[*module_row(p), state] for p, state in zip(published, states, strict=True)]
-    table(rows, [*COLUMNS, "state"])
-    say(f"{sum(p.is_new for p in published)} {new} to {published[0].registry}")
+    print_copies(published)
+    n_new = sum(p.is_new for p in published)
+    there = len(published) - n_new
+    say(f"{n_new} {new}{f', {there} there already' if there else ''}")
     if tag is not None:
         releases = ", ".join(f"{p.name} {p.version}" for p in published)
         say(f"{'would tag' if dry_run else 'tagged'} as `{tag}`: {releases}")
@@ -125,7 +125,7 @@ def _data(
     published: Sequence[Published], checks: Sequence[VersionCheck], *, dry_run: bool
 ) -> dict[str, object]:
     return {
-        "modules": [{**module_data(p), "is_new": p.is_new, "signer": p.signer} for p in published],
+        "modules": [{**module_data(p), "is_new": p.is_new} for p in published],
         "dry_run": dry_run,
         "version_checks": [_check_data(check) for check in checks],
     }

@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from modpm.cli.module_table import size_in_words
+from modpm.cli.module_table import Row, digits, print_by_registry, size_in_words
 from modpm.cli.options import SizeType, json_option, project_option, searched_registry_option
-from modpm.cli.output import counted, emit, say, table, warn_of
+from modpm.cli.output import counted, emit, say, warn_of
 from modpm.core.formats.records import to_plain
+from modpm.core.shown_text import Percent
 from modpm.registry.discovery.searching import search
 
 if TYPE_CHECKING:
@@ -17,10 +18,6 @@ if TYPE_CHECKING:
 
     from modpm.registry.discovery.searching import Found
 
-COLUMNS = (
-    *("name", "version", "class", "recall", "precision", "accuracy", "size", "license"),
-    "registry",
-)
 _SHOWN_LABELS = 3
 
 
@@ -75,17 +72,23 @@ def command(
     if as_json:
         emit({"modules": [_data(one) for one in found]})
         return
-    if found:
-        table([_row(one) for one in found], COLUMNS)
+    print_by_registry([(one.registry, _row(one)) for one in found])
     say(f"{counted(len(found), 'module')} found")
 
 
-def _row(one: Found) -> list[str | None]:
-    shares = (one.recall, one.precision, one.accuracy)
-    measured = [None if share is None else f"{share:.3f}" for share in shares]
-    size = size_in_words(one.size_bytes)
-    classes = _classes_in_words(one.labels)
-    return [str(one.name), one.version, classes, *measured, size, one.license, one.registry]
+def _row(one: Found) -> Row:
+    # Most modules are called as the class is that they recognize.
+    is_plain = [str(one.name)] == list(one.labels)
+    shares = {"recall": one.recall, "precision": one.precision, "accuracy": one.accuracy}
+    return {
+        "name": one.name,
+        "version": one.version,
+        "size": size_in_words(one.size_bytes),
+        **{name: None if share is None else Percent(share) for name, share in shares.items()},
+        "license": one.license,
+        "signer": digits(one.signer),
+        "recognizes": None if is_plain else _classes_in_words(one.labels),
+    }
 
 
 def _classes_in_words(labels: Sequence[str]) -> str:
@@ -108,4 +111,5 @@ def _data(one: Found) -> dict[str, object]:
         "metrics": [to_plain(metrics) for metrics in one.metrics],
         "measured": [to_plain(measured) for measured in one.measured],
         "registry": one.registry,
+        "signer": one.signer,
     }

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
+from operator import itemgetter
+
 import click
 
 from modpm.cli.groups import Group
 from modpm.cli.output import emit, say, table
 from modpm.core.formats.names import normalize
 from modpm.verbs import trust
-
-_UNSIGNED = "(unsigned releases)"
-_FIRST_USED = "(since its first use)"
 
 
 @click.group(
@@ -69,10 +68,12 @@ def list_trusted(as_json: bool) -> None:
         keys = [{"namespace": key.namespace, "key_id": key.key_id} for key in file.keys]
         emit({"keys": keys, "unsigned": file.unsigned, "first_used": file.first_used})
         return
-    rows = [(key.namespace, key.key_id) for key in file.keys]
-    rows += [(namespace, _UNSIGNED) for namespace in file.unsigned]
-    rows += [(namespace, f"{key} {_FIRST_USED}") for namespace, key in file.first_used.items()]
+    rows: list[tuple[str, str, str | None]] = [
+        (key.namespace, "added", key.key_id) for key in file.keys
+    ]
+    rows += [(namespace, "unsigned, too", None) for namespace in file.unsigned]
+    rows += [(namespace, "at first use", key) for namespace, key in file.first_used.items()]
     if rows:
-        table(sorted(rows), ("namespace", "key"))
+        table(sorted(rows, key=itemgetter(0, 1)), ("namespace", "trusted", "key"))
     else:
         say("no keys are trusted; the first that is seen will be")

@@ -14,6 +14,7 @@ from modpm.core.formats.requirements import Requirement
 from modpm.core.system.whole_files import explained
 from modpm.registry.backends.protocol import ReleaseFile
 from modpm.registry.catalogue import Listing, RegistryCatalogue
+from modpm.registry.installing.installed import InstalledModule
 from modpm.registry.pins.pinning import yanked_reasons
 from modpm.registry.projects.lockfile import Lockfile
 from modpm.registry.projects.project import Project
@@ -38,6 +39,8 @@ class Information:
         registry: Where it is, or came from.
         path: Where it is installed; None if it is not.
         yanked: Why it was yanked, if its registry says so.
+        signer: The key that its signature says it was made with; None if it is not signed. Of what
+            is not installed that is what its registry says.
         problem: Why newer releases were left out, if there are some that cannot be used.
     """
 
@@ -47,6 +50,7 @@ class Information:
     registry: str
     path: Path | None
     yanked: str | None = None
+    signer: str | None = None
     problem: ModpmError | None = None
 
 
@@ -95,6 +99,7 @@ def info(
                 registry=pin.registry.location(place.root),
                 path=folder,
                 yanked=yanked.get(module),
+                signer=InstalledModule.of(pin, place).signer,
             )
         if offline:
             raise ModpmError(
@@ -123,6 +128,7 @@ def _listed(requirement: Requirement, listing: Listing) -> Information:
         registry=backend.location,
         path=None,
         yanked=release.yanked,
+        signer=release.signer,
         problem=listing.index.hidden([requirement], release.version, listing.backend.location),
     )
 

@@ -44,6 +44,8 @@ class Standing:
         fitting: The newest that everybody who asks for it allows; None if there is none.
         newest: The newest at all; None if there is none.
         yanked: Why the installed release was yanked; None if it was not.
+        signer: The key that the installed release is signed with, as its registry says.
+        next_signer: That of the release that `measured` is of; None where there is none.
         measured: What would change from the installed release to the fitting one, or if that is
             installed, to the newest; by images that both were measured on.
     """
@@ -53,6 +55,8 @@ class Standing:
     fitting: str | None
     newest: str | None
     yanked: str | None
+    signer: str | None
+    next_signer: str | None
     measured: tuple[Change, ...]
 
     @property
@@ -112,13 +116,16 @@ def _standing(pin: Pin, asked: Sequence[Requirement], index: Index) -> Standing:
     present, best = index.find(pin.version), index.newest()
     fitting = _newest_fitting(index, asked)
     is_moving = fitting is not None and fitting.version != pin.version
+    after = fitting if is_moving else best
     return Standing(
         name=pin.module,
         version=pin.version,
         fitting=None if fitting is None else fitting.version,
         newest=None if best is None else best.version,
         yanked=None if present is None else present.yanked,
-        measured=_changes(present, fitting if is_moving else best),
+        signer=None if present is None else present.signer,
+        next_signer=None if after is None else after.signer,
+        measured=_changes(present, after),
     )
 
 

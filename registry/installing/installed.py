@@ -27,6 +27,7 @@ class InstalledModule(msgspec.Struct, frozen=True):
         size_bytes: What all its files take.
         registry: Where it came from.
         path: The folder of its files.
+        is_signed: Whether it has a signature, which was verified when it was installed.
     """
 
     name: ModuleName
@@ -36,13 +37,20 @@ class InstalledModule(msgspec.Struct, frozen=True):
     registry: str
     path: Path
     is_composition: bool = False
+    is_signed: bool = False
+
+    @property
+    def signer(self) -> str | None:
+        """The key that its signature says it was made with; None where that cannot be read."""
+        return signer_of(self.path) if self.is_signed else None
 
     @classmethod
     def of(cls, pin: Pin, project: Project) -> InstalledModule:
         """Return the module that a pin says is installed."""
         place, path = pin.registry.location(project.root), project.module_path(pin)
         release = pin.module, pin.version, pin.digest, pin.size_bytes
-        return cls(*release, place, path, is_composition=pin.is_composition)
+        is_signed = SIGNATURE_FILE in pin.files
+        return cls(*release, place, path, is_composition=pin.is_composition, is_signed=is_signed)
 
 
 def installed(project: str | os.PathLike[str] = ".") -> list[InstalledModule]:
@@ -82,6 +90,16 @@ def find(name: str, project: str | os.PathLike[str] = ".") -> Path:
         why=f"installed are: {', '.join(map(str, modules)) or 'no modules'}",
         hint=suggestion(str(wanted), others, f"run `modpm install {wanted}`"),
     )
+
+
+def signer_of(folder: Path) -> str | None:
+    """Return the key that the signature in a folder says it was made with, if it can be read."""
+    from modpm.registry.signing.signature import claimed_signer, read_signature  # noqa: PLC0415 -- only for signatures
+
+    try:
+        return claimed_signer(read_signature(folder / SIGNATURE_FILE), str(folder))
+    except ModpmError:
+        return None
 
 
 def is_signed(lock: Lockfile) -> bool:

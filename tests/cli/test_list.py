@@ -21,7 +21,8 @@ def test_installed_modules_are_listed(run: Run, registry: Path) -> None:
     listed = run("list")
     assert (listed.code, listed.err) == (0, "")
     rows = [line.split()[:2] for line in listed.out.splitlines()]
-    assert rows == [["name", "version"], ["digits/7", "1.1.0"], ["digits/8", "1.0.0"]]
+    assert rows[0] == ["registry", str(registry)]
+    assert rows[1:] == [["name", "version"], ["digits/7", "1.1.0"], ["digits/8", "1.0.0"]]
     assert json.loads(run("list", "--json").out)["modules"] == as_json["modules"]
     names = [module["name"] for module in as_json["modules"]]
     assert names == ["digits/7", "digits/8"]

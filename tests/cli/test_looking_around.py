@@ -91,7 +91,7 @@ def test_outdated_shows_what_fits_and_what_it_would_change(run: Run, registry: P
     header, row = outcome.out.splitlines()
     assert header.split() == ["name", "installed", "fits", "newest", "measured"]
     assert row.split()[:4] == ["digits/7", "1.0.0", "1.0.0", "1.1.0"]
-    assert row.endswith("test: recall 0.900 -> 0.900, precision 0.950 -> 0.950")
+    assert row.endswith("test: recall 90.00 % -> 90.00 %, precision 95.00 % -> 95.00 %")
     (module,) = json.loads(run("outdated", "--json").out)["modules"]
     assert (module["version"], module["fitting"], module["newest"]) == ("1.0.0", "1.0.0", "1.1.0")
     assert module["metrics"][0]["split"] == "test"
@@ -118,10 +118,13 @@ def test_search_shows_what_people_choose_by(run: Run, registry: Path) -> None:
     outcome = run("search", "digits", "--class", "7", "--max-size", "2MB", "--registry", registry)
 
     assert (outcome.code, outcome.err) == (0, "2 modules found\n")
-    header, first, _ = outcome.out.splitlines()
-    assert header.split()[:5] == ["name", "version", "class", "recall", "precision"]
-    assert header.split()[5:] == ["accuracy", "size", "license", "registry"]
-    assert first.split()[:5] == ["digits/7", "1.1.0", "digits/7", "0.900", "0.950"]
+    above, header, first, second = outcome.out.splitlines()
+    assert above == f"registry {registry}"
+    titles = ["name", "version", "size", "recall", "precision", "license", "recognizes"]
+    assert header.split() == titles
+    assert first.split()[:2] == ["digits/7", "1.1.0"]
+    assert first.endswith("90.00 %    95.00 %  Apache-2.0  -")
+    assert second.endswith("Apache-2.0  digits/7")
 
 
 def test_search_as_json_has_what_was_measured(run: Run, registry: Path) -> None:

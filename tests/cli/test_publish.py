@@ -15,21 +15,23 @@ def test_a_table_of_releases_is_printed(run: Run, dist: Path, tmp_path: Path) ->
 
     assert outcome.code == 0
     lines = outcome.out.splitlines()
-    assert lines[0].split() == ["name", "version", "digest", "size", "registry", "state"]
-    assert [line.split()[:2] for line in lines[1:]] == [
+    assert lines[0] == f"registry {tmp_path / 'new'}"
+    assert lines[1].split() == ["name", "version", "size", "state", "digest"]
+    assert [line.split()[:2] for line in lines[2:]] == [
         ["digits/7", "1.0.0"],
         ["digits/7", "1.1.0"],
         ["digits/8", "1.0.0"],
     ]
-    assert all(line.endswith("  published") for line in lines[1:])
-    assert outcome.err == f"3 published to {tmp_path / 'new'}\n"
+    assert all(line.split()[4] == "new" for line in lines[2:])
+    assert outcome.err == "3 published\n"
 
 
 def test_publishing_again_is_done_already(run: Run, dist: Path, registry: Path) -> None:
     outcome = run("publish", dist / "7-1.0.0", dist / "8-1.0.0", "--registry", registry)
 
     assert outcome.code == 0
-    assert outcome.out.count("already published") == 2
+    assert outcome.out.count("  there  ") == 2
+    assert outcome.err == "0 published, 2 there already\n"
 
 
 def test_json_is_data_only(run: Run, dist: Path, tmp_path: Path) -> None:
@@ -88,8 +90,8 @@ def test_a_dry_run_publishes_nothing(run: Run, dist: Path, tmp_path: Path) -> No
     outcome = run("publish", dist, "--registry", tmp_path / "new", "--dry-run")
 
     assert outcome.code == 0
-    assert outcome.out.count("  would be published\n") == 3
-    assert outcome.err == f"3 would be published to {tmp_path / 'new'}\n"
+    assert outcome.out.count("  new  ") == 3
+    assert outcome.err == "3 would be published\n"
     assert not (tmp_path / "new").exists()
 
 
