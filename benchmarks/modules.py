@@ -8,8 +8,13 @@ column is how many times the module's share of the arithmetic its latency at bat
 Time does not hang on what weights are. So without a run, modules with a head are cut from networks
 that were not trained, by kernels of chance, at the quotas of a retention rate.
 
+Several modules of one origin, composed `independent`, are measured as one classifier, too, in
+torch and in ONNX Runtime. Their bytes are those that are downloaded: every file of a release,
+manifests and cards too, and files that releases have in common once.
+
 Usage:
     python benchmarks/modules.py cut RUN DIST
+    python benchmarks/modules.py together RUN DIST
     python benchmarks/modules.py untrained small_vgg=0.32 resnet20=0.5
 """
 
@@ -21,12 +26,17 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import onnxruntime
 import torch
 from torch import Tensor
 
 from modpm.core.calibrations import HEAD
 from modpm.core.calibrations.scores import Calibrator
 from modpm.core.composition.class_module import ClassModule
+from modpm.core.composition.classifier import as_classifier
+from modpm.core.composition.compose import compose_modules
+from modpm.core.exporting.onnx_export import onnx_bytes
+from modpm.core.formats.manifest import MANIFEST_FILE
 from modpm.core.graph import GraphNetwork, build, count, infer_shapes, trace
 from modpm.core.modularizing.cutting import cut, kernel_retention_rate, with_score
 from modpm.core.networks import create
@@ -37,6 +47,8 @@ from modpm.core.training.run import Run
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from modpm.core.composition.classifier import Classifier
 
 BATCH_SIZES = (1, 64)
 WARM_UP = 3
@@ -86,6 +98,11 @@ def print_row(
     found = [
         latency_ratios(module, origin, torch.randn(size, *shape), options) for size in BATCH_SIZES
     ]
+    print_cells(name, shares, found)
+
+
+def print_cells(name: str, shares: list[float], found: list[list[float]]) -> None:
+    """Print a line: shares of the origin, quartiles of latencies, and these per arithmetic."""
     cells = [name, *(f"{share:.3f}" for share in shares)]
     cells += [f"{median:.2f} ({low:.2f} to {high:.2f})" for low, median, high in found]
     print(f"| {' | '.join([*cells, f'{found[-1][1] / shares[-1]:.2f}'])} |", flush=True)
@@ -105,6 +122,61 @@ def measure_cut(options: argparse.Namespace) -> None:
             manifest.macs / whole.macs,
         ]
         print_row(manifest.name, shares, module.network, origin, options)
+
+
+def measure_together(options: argparse.Namespace) -> None:
+    """Measure the first modules of a run as one classifier."""
+    run = Run.open(options.run)
+    network = as_classifier(run)
+    distributions = [path.parent for path in sorted(options.distributions.glob("*/manifest.json"))]
+    for n in options.numbers:
+        modules = [ClassModule.from_folder(folder) for folder in distributions[:n]]
+        composed = compose_modules(modules, "independent")
+        files = {
+            record.digest: record.size_bytes
+            for module in modules
+            for record in module.manifest.files.values()
+        }
+        manifests = [(folder / MANIFEST_FILE).stat().st_size for folder in distributions[:n]]
+        shares = [
+            sum(module.manifest.kernel_retention_rate for module in modules),
+            composed.n_parameters / network.n_parameters,
+            (sum(files.values()) + sum(manifests)) / network.cost.size_bytes,
+            composed.macs / network.macs,
+        ]
+        (one,), (origin,) = composed.networks(), network.networks()
+        print_row(f"{n} together", shares, one.network, origin.network, options)
+        print_row_in_onnx(f"{n}, ONNX Runtime", shares, composed, network, options)
+
+
+def print_row_in_onnx(
+    name: str,
+    shares: list[float],
+    composed: Classifier,
+    network: Classifier,
+    options: argparse.Namespace,
+) -> None:
+    """Measure exported classifiers."""
+    sessions = [onnxruntime.InferenceSession(onnx_bytes(one)) for one in (composed, network)]
+    clock, found = CLOCKS[options.clock], []
+    for size in BATCH_SIZES:
+        images = {"images": torch.rand(size, *shape_of(network)).numpy()}
+        ratios = []
+        for i in range(WARM_UP + options.n):
+            took = [0.0, 0.0]
+            for place in (0, 1) if i % 2 else (1, 0):
+                started = clock()
+                sessions[place].run(["scores"], images)
+                took[place] = clock() - started
+            ratios.append(took[0] / took[1])
+        found.append(statistics.quantiles(ratios[WARM_UP:], n=QUARTERS))
+    print_cells(name, shares, found)
+
+
+def shape_of(classifier: Classifier) -> tuple[int, int, int]:
+    """Return the shape of images that a classifier reads."""
+    (contract,) = classifier.contracts
+    return contract.channels, contract.height, contract.width
 
 
 def measure_untrained(options: argparse.Namespace) -> None:
@@ -149,10 +221,15 @@ def main() -> None:
     one.add_argument("run", type=Path)
     one.add_argument("distributions", type=Path)
     one.set_defaults(measure=measure_cut)
+    both = commands.add_parser("together", help="several class modules of a run as one classifier")
+    both.add_argument("run", type=Path)
+    both.add_argument("distributions", type=Path)
+    both.add_argument("--numbers", type=int, nargs="*", default=[3, 10])
+    both.set_defaults(measure=measure_together)
     other = commands.add_parser("untrained", help="modules of networks that were not trained")
     other.add_argument("networks", nargs="*", default=["small_vgg=0.32", "resnet20=0.5"])
     other.set_defaults(measure=measure_untrained)
-    for command in (one, other):
+    for command in (one, both, other):
         command.add_argument("-n", type=int, default=30)
         command.add_argument("--clock", choices=CLOCKS, default="wall")
     options = parser.parse_args()
