@@ -47,7 +47,10 @@ def _names(_ctx: click.Context, _parameter: click.Parameter, value: str | None) 
 )
 @click.option("--skip-bad", is_flag=True, help="Leave out images that cannot be decoded.")
 @click.option(
-    "--record", is_flag=True, help="Write the accuracy into the classifier's composition.json."
+    "--record",
+    is_flag=True,
+    help="Write accuracy, recall of each class, calibration error and rejections into the "
+    "classifier's composition.json.",
 )
 @click.option(
     "--project",
@@ -127,11 +130,13 @@ def _print(measured: Evaluation) -> None:
         ],
         ("label", "precision", "recall", "images"),
     )
+    error = measured.calibration_error
+    calibration = "" if error is None else f"; calibration error: {Percent(error)}"
     show(
         f"accuracy {Percent(measured.accuracy)} (balanced "
         f"{Percent(measured.balanced_accuracy)}) of {measured.n:,} images; none of the above: "
         f"{measured.n_rejected:,} ({Percent(measured.share_rejected)}); left out: "
-        f"{measured.n_left_out:,}"
+        f"{measured.n_left_out:,}{calibration}"
     )
     if measured.known is not None:
         show(_known_in_words(measured.known))

@@ -15,7 +15,7 @@ from modpm.core.data import load_data, open_image
 from modpm.core.data.image_folder import image_files, no_images
 from modpm.core.errors import ModpmError
 from modpm.core.formats.manifest import MANIFEST_FILE
-from modpm.core.formats.measurement import Measurement
+from modpm.core.formats.measurement import ClassShare, Measurement
 from modpm.core.training.device import AUTO, choose_device
 from modpm.core.training.run import Run
 from modpm.registry.installing.installed import installed
@@ -92,7 +92,7 @@ def evaluate(
         mapping: Label to the class it meets, where their names differ.
         open_set: Judge images of classes that no label meets too: they must be none of the above.
         skip_bad: Leave out images that cannot be decoded.
-        record: Write the accuracy into the classifier's folder.
+        record: Write what was measured into the classifier's folder.
         device: Where networks run: `cpu`, `cuda`, `mps`, or `auto` for the accelerator where there
             is one.
         project: A folder in the project.
@@ -190,6 +190,11 @@ def _measurement(images: ImageData, measured: Evaluation, open_set: bool) -> Mea
         n=measured.n,
         n_rejected=measured.n_rejected,
         accuracy=measured.accuracy,
+        per_class=[
+            ClassShare(n=sum(row), recall=n_right / sum(row))
+            for row, n_right in zip(measured.confusion, measured.rightly, strict=True)
+        ],
+        calibration_error=_given(measured.calibration_error),
         open_set=open_set,
         auroc=_given(None if known is None else known.auroc),
         false_rejections=_given(None if known is None else known.false_rejections),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from modpm.core.composition.class_module import ClassModule
-from modpm.core.composition.classifier import NONE_OF_THE_ABOVE
+from modpm.core.composition.classifier import NONE_OF_THE_ABOVE, probabilities
 from modpm.core.composition.preprocessing import unit_pixels
 from modpm.core.errors import ModpmError, suggestion
 from modpm.core.training.inference import predict
@@ -132,6 +132,9 @@ class Evaluation:
         average_precision: Of a class module alone, over all thresholds; None otherwise.
         n_trained_on: How many images of the split the network was trained with, where it can tell.
         known: Of an open set: how well images of the labels are told from all others.
+        calibration_error: Of a classifier, as `calibration_error` says, on the images that some
+            label meets; None where there are none.
+        rightly: Of each of `classes`, how many of its images were judged rightly.
     """
 
     accuracy: float
@@ -146,6 +149,8 @@ class Evaluation:
     average_precision: float | None = None
     n_trained_on: int | None = None
     known: KnownMetrics | None = None
+    calibration_error: float | None = None
+    rightly: tuple[int, ...] = ()
 
     @property
     def share_rejected(self) -> float:
@@ -174,6 +179,8 @@ class Evaluation:
             fields["n_trained_on"] = self.n_trained_on
         if self.known is not None:
             fields["known"] = vars(self.known)
+        if self.calibration_error is not None:
+            fields["calibration_error"] = self.calibration_error
         return fields
 
 
@@ -235,13 +242,21 @@ def _evaluate_classifier(
     images = [one.select(chosen).pixels for one in prepared]
     scores = classifier_scores(classifier, images)[:, outputs]
     decisions, truth = classifier.decide(scores), data.labels[chosen]
+    class_of_label = _classes_of(labels, met)
+    is_known = torch.isin(truth, class_of_label)
     known = None
     if open_set:
-        classes = torch.tensor([met[label] for label in labels if label in met])
         is_rejected = decisions == NONE_OF_THE_ABOVE
-        known = known_metrics(scores.max(1).values, is_rejected, torch.isin(truth, classes))
+        known = known_metrics(scores.max(1).values, is_rejected, is_known)
+    confidences, positions = probabilities(scores[is_known]).max(1)
+    is_right = class_of_label[positions] == truth[is_known]
     tally = _tally(data, truth, decisions, labels, met, n_left_out=len(data) - len(chosen))
-    return replace(tally, known=known)
+    return replace(tally, known=known, calibration_error=calibration_error(confidences, is_right))
+
+
+def _classes_of(labels: Sequence[str], met: Mapping[str, int]) -> Tensor:
+    """Return the position of the class that each label meets; -1 where it meets none."""
+    return torch.tensor([met.get(label, -1) for label in labels])
 
 
 def classifier_scores(classifier: Classifier, images: Sequence[Pixels]) -> Tensor:
@@ -312,8 +327,7 @@ def _tally(
     columns = torch.where(decisions == NONE_OF_THE_ABOVE, len(labels), decisions)
     flat = torch.bincount(truth * n_columns + columns, minlength=len(data.classes) * n_columns)
     counts = flat.view(len(data.classes), n_columns)
-    class_of_label = torch.tensor([met.get(label, -1) for label in labels])
-    is_right = torch.arange(len(data.classes))[:, None] == class_of_label
+    is_right = torch.arange(len(data.classes))[:, None] == _classes_of(labels, met)
     is_unknown = ~is_right.any(1, keepdim=True)
     is_right = torch.cat([is_right, is_unknown], 1)
     present = counts.sum(1).nonzero().squeeze(1).tolist()
@@ -330,6 +344,7 @@ def _tally(
         classes=tuple(data.classes[i] for i in present),
         confusion=counts[present].tolist(),
         average_precision=average,
+        rightly=tuple((counts * is_right).sum(1)[present].tolist()),
     )
 
 
@@ -389,6 +404,26 @@ def known_metrics(highest: Tensor, is_rejected: Tensor, is_known: Tensor) -> Kno
         auroc=auroc(highest, is_known) if 0 < n_known < len(highest) else None,
         false_rejections=int(is_rejected[is_known].sum()) / n_known if n_known else None,
     )
+
+
+def calibration_error(confidences: Tensor, is_right: Tensor, n_bins: int = 15) -> float | None:
+    """Return the expected calibration error; None without images.
+
+    Images fall in bins of equal width by the probability of their likeliest label; it is the mean
+    over images of how far the share that is right in their bin is from the mean probability there.
+
+    Shapes:
+        confidences: (N,), in [0, 1]; is_right: (N,), boolean.
+
+    Source:
+        Guo et al., On Calibration of Modern Neural Networks (ICML 2017), equation 3.
+    """
+    if not len(confidences):
+        return None
+    bins = (confidences * n_bins).ceil().long().clamp(1, n_bins) - 1
+    gaps = torch.zeros(n_bins, dtype=torch.float64)
+    gaps.index_add_(0, bins, confidences.double() - is_right.double())
+    return float(gaps.abs().sum() / len(confidences))
 
 
 def auroc(scores: Tensor, is_class: Tensor) -> float:

@@ -25,7 +25,7 @@ from modpm.core.formats.manifest import (
     Text,
     version_problems,
 )
-from modpm.core.formats.measurement import Measurement
+from modpm.core.formats.measurement import ClassShare, Measurement
 from modpm.core.formats.records import Problem, Record
 
 MAX_MODULES = 4096
@@ -220,12 +220,25 @@ def _measured_problems(measured: Sequence[Measurement]) -> Iterator[Problem]:
     for i, one in enumerate(measured):
         if one.n_rejected > one.n:
             yield Problem(f"composition.measured[{i}].n_rejected", "is more than n")
+        if one.per_class is not msgspec.UNSET:
+            yield from _per_class_problems(
+                one, one.per_class, f"composition.measured[{i}].per_class"
+            )
         for field in () if one.open_set else ("auroc", "false_rejections"):
             if getattr(one, field) is not msgspec.UNSET:
                 yield Problem(f"composition.measured[{i}].{field}", "is of an open set alone")
         if (one.fingerprint, one.open_set) in seen:
             yield Problem(f"composition.measured[{i}]", "is of images that were measured already")
         seen.add((one.fingerprint, one.open_set))
+
+
+def _per_class_problems(
+    one: Measurement, per_class: Sequence[ClassShare], at: str
+) -> Iterator[Problem]:
+    if len(per_class) != len(one.classes):
+        yield Problem(at, "are not as many as the classes")
+    elif sum(share.n for share in per_class) != one.n:
+        yield Problem(at, "have other images than n in total")
 
 
 def _file_problems(files: Iterable[str]) -> Iterator[Problem]:

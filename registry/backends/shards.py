@@ -92,7 +92,10 @@ class Entry(Record, frozen=True, kw_only=True):
         said = said_alike(cls, release)
         if isinstance(release, CompositionRelease):
             said["labels"] = release.composition.labels
-            said["measured"] = [replace(m, classes=[]) for m in release.composition.measured]
+            said["measured"] = [
+                replace(m, classes=[], per_class=msgspec.UNSET)
+                for m in release.composition.measured
+            ]
         elif isinstance(release, ModuleRelease):
             said |= {"kind": "module", "labels": [release.label]}
         entry = cls(**said)

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from modpm.verbs.packing import pack
     from modpm.verbs.releases import check_versions
     from modpm.verbs.replacing import replace
+    from modpm.verbs.verifying_accuracy import verify_accuracy
 
 __version__ = "0.1.0"
 
@@ -77,6 +78,7 @@ __all__ = [
     "unyank",
     "update",
     "verify",
+    "verify_accuracy",
     "whoami",
     "yank",
 ]
@@ -116,6 +118,7 @@ _HOMES = {
     "unyank": "modpm.registry.publication.changing",
     "update": "modpm.registry.installing.installation",
     "verify": "modpm.registry.installing.verification",
+    "verify_accuracy": "modpm.verbs.verifying_accuracy",
     "whoami": "modpm.registry.backends.hub.login",
     "yank": "modpm.registry.publication.changing",
 }

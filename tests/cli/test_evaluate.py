@@ -108,6 +108,9 @@ def test_record_writes_the_accuracy_into_the_classifier_once(place: Path, classi
     (measured,) = json.loads((classifier / "composition.json").read_bytes())["measured"]
     assert measured["accuracy"] == outcome.data["accuracy"]
     assert measured["fingerprint"].startswith("sha256:")
+    assert measured["calibration_error"] == outcome.data["calibration_error"]
+    recalls = [one["recall"] for one in outcome.data["per_class"].values()]
+    assert measured["per_class"] == [{"n": 3, "recall": recall} for recall in recalls]
     assert "accuracy " in (classifier / "README.md").read_text()
     assert Classifier.from_folder(classifier).composition is not None
 

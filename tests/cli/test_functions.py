@@ -26,6 +26,7 @@ ONLY_AS_OPTIONS = {
     "publish": {"check_version", "budget"},  # `check_versions`
     "replace": {"output"},  # its `classifier` has `save`
     "tag": {"delete"},  # `untag`
+    "verify": {"accuracy", "classifiers"},  # `verify_accuracy`
     "yank": {"undo"},  # `unyank`
 }
 ONLY_IN_PYTHON = {"login": {"token"}, "modularize": {"evidence"}}

@@ -12,7 +12,12 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 from tests.composition.tiny_origins import CLASSES, images, tiny_origin
 
 from modpm.core.composition.compose import compose_modules
-from modpm.core.composition.evaluation import auroc, average_precision, evaluate
+from modpm.core.composition.evaluation import (
+    auroc,
+    average_precision,
+    calibration_error,
+    evaluate,
+)
 from modpm.core.data import ImageData
 from modpm.core.errors import ModpmError
 
@@ -239,3 +244,47 @@ def test_a_split_without_an_image_of_a_known_class_is_refused() -> None:
     with pytest.raises(ModpmError) as raised:
         evaluate(classifier("cat", "dog"), empty)
     assert raised.value.code == "no-images"
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 256), st.booleans()), min_size=1, max_size=60),
+    st.integers(1, 20),
+)
+def test_the_calibration_error_is_that_of_a_loop_over_bins(
+    images: list[tuple[int, bool]], n_bins: int
+) -> None:
+    total = 0.0
+    for i in range(n_bins):
+        in_bin = [
+            (k / 256, is_right)
+            for k, is_right in images
+            if i * 256 < k * n_bins <= (i + 1) * 256 or (i == 0 and k == 0)
+        ]
+        if in_bin:
+            right = sum(is_right for _, is_right in in_bin) / len(in_bin)
+            mean = sum(confidence for confidence, _ in in_bin) / len(in_bin)
+            total += len(in_bin) / len(images) * abs(right - mean)
+    found = calibration_error(
+        torch.tensor([k / 256 for k, _ in images], dtype=torch.float64),
+        torch.tensor([is_right for _, is_right in images]),
+        n_bins,
+    )
+    assert found == pytest.approx(total, abs=1e-9)
+
+
+def test_probabilities_that_are_right_as_often_as_they_say_have_no_calibration_error() -> None:
+    confidences = torch.full((10,), 0.7, dtype=torch.float64)
+    is_right = torch.arange(10) < 7
+    assert calibration_error(confidences, is_right) == pytest.approx(0)
+    assert calibration_error(confidences, is_right | True) == pytest.approx(0.3)
+    assert calibration_error(confidences[:0], is_right[:0]) is None
+
+
+def test_the_calibration_error_of_a_classifier_is_that_of_its_predictions() -> None:
+    judged, subject = data(), classifier(reject=0.5)
+    evaluation = evaluate(subject, judged, open_set=True)
+    shares = subject.score_images(judged.images).softmax(1)
+    truth = torch.tensor([subject.labels.index(f"tiny/{judged.classes[i]}") for i in judged.labels])
+    expected = calibration_error(shares.max(1).values, shares.argmax(1) == truth)
+    assert evaluation.calibration_error == pytest.approx(expected, abs=1e-6)
+    assert sum(evaluation.rightly) == round(evaluation.accuracy * evaluation.n)
