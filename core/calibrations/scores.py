@@ -161,6 +161,15 @@ def _measured(calibrator: Calibrator, scores: Tensor, is_class: Tensor) -> Fitte
     )
 
 
+def less_penalty(fitted: FittedScore, penalty: Tensor, is_class: Tensor) -> FittedScore:
+    """Return a score less what is taken off for unusual images, measured anew.
+
+    Shapes:
+        penalty: (N,), of the images it was fitted on; is_class: (N,), boolean.
+    """
+    return _measured(fitted.calibrator, fitted.held_out_scores - penalty, is_class)
+
+
 def is_clearly_better(one: FittedScore, other: FittedScore, is_class: Tensor) -> bool:
     """Whether a score is better than another on held-out images by more than its standard error.
 

@@ -6,7 +6,8 @@ between two kernels is there where some module retains both, so that the fused n
 origin restricted to the labels where the modules retain everything, and a module itself where there
 is only one. A constant with the role `offset` stands for kernels that were cut; what of it belongs
 to kernels that no module has stays an offset. What was added to a module once it was cut, its score
-and corrections of statistics (M-29), is its own and left out.
+and corrections of statistics (M-29), is its own and left out, but for what is taken off scores of
+unusual images, which is the same for all (M-30).
 """
 
 from __future__ import annotations
@@ -14,8 +15,8 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, NamedTuple
 
-import msgspec
 import torch
+from msgspec.structs import replace
 from torch import Tensor
 
 from modpm.core.composition.class_module import Scorer
@@ -156,10 +157,10 @@ def _with_offsets(graph: Graph, names: Collection[str]) -> Graph:
         name = by_weight.get(node.tensors.get("weight", ""))
         if name is None:
             return node
-        return msgspec.structs.replace(node, tensors={**node.tensors, "offset": name})
+        return replace(node, tensors={**node.tensors, "offset": name})
 
     nodes = tuple(with_offset(node) for node in graph.nodes)
-    return msgspec.structs.replace(graph, nodes=nodes)
+    return replace(graph, nodes=nodes)
 
 
 _COMPOSE_APART = "compose them by `modpm compose NAME... --strategy independent -o CLF`"
@@ -258,13 +259,41 @@ def with_scores(
     """
     calibrations = [module.manifest.calibration for module in modules]
     like = next(iter(tensors.values()))
-    name = graph.free_name("score")
+    penalty = next((found for one in modules if (found := _penalty(one, graph.input))), None)
+    taken = graph if penalty is None else replace(graph, nodes=(*graph.nodes, *penalty.nodes))
+    name = taken.free_name("score")
     roles = {"weight": f"{name}.weight", "bias": f"{name}.bias"}
-    scores = Node(name, "channel_affine", (graph.output,), {}, roles)
-    slopes = like.new_tensor([calibration.slope for calibration in calibrations])
-    intercepts = like.new_tensor([calibration.intercept for calibration in calibrations])
-    scored = Graph(graph.input, graph.input_shape, (*graph.nodes, scores), name)
-    return scored, {**tensors, roles["weight"]: slopes, roles["bias"]: intercepts}
+    nodes = [*taken.nodes, Node(name, "channel_affine", (graph.output,), {}, roles)]
+    fitted = {
+        roles["weight"]: like.new_tensor([calibration.slope for calibration in calibrations]),
+        roles["bias"]: like.new_tensor([calibration.intercept for calibration in calibrations]),
+    }
+    if penalty is not None:
+        nodes.append(Node(f"{name}.usual", "sub", (name, penalty.output)))
+        fitted |= penalty.tensors
+    scored = Graph(graph.input, graph.input_shape, tuple(nodes), nodes[-1].name)
+    return scored, {**tensors, **fitted}
+
+
+class _Penalty(NamedTuple):
+    """What a module takes off its score for an unusual image (M-30)."""
+
+    nodes: list[Node]
+    tensors: dict[str, Tensor]
+    output: str
+
+
+def _penalty(module: ClassModule, source: str) -> _Penalty | None:
+    """Return what a module takes off, reading the image by another name."""
+    name, graph = module.manifest.output.penalty, module.graph
+    if not isinstance(name, str):
+        return None
+    live = replace(graph, output=name).live()
+    nodes = [
+        node.reading(source, instead_of=graph.input) for node in graph.nodes if node.name in live
+    ]
+    tensors = {own: module.tensors[own] for node in nodes for own in node.tensors.values()}
+    return _Penalty(nodes, tensors, name)
 
 
 def _common_origin(modules: Sequence[ClassModule]) -> Origin:

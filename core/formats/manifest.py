@@ -5,7 +5,7 @@ the bytes names the release. That of a class module is here, that of a compositi
 `composition_manifest`.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import pairwise
 from typing import Annotated, Any, ClassVar, Literal, Self
 
@@ -126,6 +126,8 @@ class OutputContract(Record, frozen=True, kw_only=True):
         score: The node that gives it, shape (N, 1); the output of the graph.
         logit: The node that gives the class's logit as the origin gives it, shape (N, 1).
         features: The node whose value the head reads, shape (N, D), where there is a head.
+        penalty: The node that gives what was taken off the score for an image unlike the
+            held-out ones, shape (N, 1), where anything is (clause M-30).
         class_index: The class's position in `origin.classes`.
     """
 
@@ -133,6 +135,7 @@ class OutputContract(Record, frozen=True, kw_only=True):
     score: Text
     logit: Text
     features: Text | None = None
+    penalty: Text | msgspec.UnsetType = msgspec.UNSET
     class_index: Count
 
 
@@ -414,10 +417,28 @@ def _output_problems(manifest: Manifest) -> Iterator[Problem]:
         name = getattr(output, field)
         if name is not None and name not in names:
             yield Problem(f"output.{field}", f"{name!r} is not a node of the graph")
+    if isinstance(output.penalty, str):
+        yield from _penalty_problems(manifest, output.penalty)
     if output.class_index >= len(manifest.origin.classes):
         yield Problem(
             "output.class_index", f"the origin has {len(manifest.origin.classes)} classes"
         )
+
+
+def _penalty_problems(manifest: Manifest, name: str) -> Iterator[Problem]:
+    graph = manifest.graph
+    if name not in {node.name for node in graph.nodes}:
+        yield Problem("output.penalty", f"{name!r} is not a node of the graph")
+        return
+    live = msgspec.structs.replace(graph, output=name).live()
+    own = (node for node in graph.nodes if node.name in live)
+    if not set(_names(own)).isdisjoint(_names(manifest.origin.graph.nodes)):
+        yield Problem("output.penalty", "reads layers of the origin, not the image alone")
+
+
+def _names(nodes: Iterable[Node]) -> Iterator[str]:
+    for node in nodes:
+        yield from (node.name, *node.tensors.values())
 
 
 def _graph_problems(graph: Graph, path: str) -> Iterator[Problem]:

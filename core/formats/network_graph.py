@@ -25,6 +25,11 @@ class Node(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_field
     attributes: dict[str, AttributeValue] = {}
     tensors: dict[str, str] = {}
 
+    def reading(self, other: str, instead_of: str) -> Node:
+        """Return it as it is, but that it reads one value instead of another."""
+        inputs = tuple(other if name == instead_of else name for name in self.inputs)
+        return msgspec.structs.replace(self, inputs=inputs)
+
 
 class Graph(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A network without its tensors, in execution order.

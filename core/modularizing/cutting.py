@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from modpm.core.calibrations.scores import Calibrator
+    from modpm.core.origins.unusual import Penalty
 
 Retained = dict[str, list[int]]
 
@@ -205,6 +206,7 @@ class ScoredNetwork:
         score: The node of the score, (N, 1).
         logit: The node of the logit, (N, 1).
         features: The node of everything a head reads, the logit last; None without a head.
+        penalty: The node of what was taken off for an unusual image, (N, 1), if anything is.
     """
 
     graph: Graph
@@ -212,14 +214,18 @@ class ScoredNetwork:
     score: str
     logit: str
     features: str | None
+    penalty: str | None = None
 
 
-def with_score(network: CutNetwork, calibrator: Calibrator) -> ScoredNetwork:
+def with_score(
+    network: CutNetwork, calibrator: Calibrator, penalty: Penalty | None = None
+) -> ScoredNetwork:
     """Append the calibration of a cut network: the nodes that give the score.
 
     Args:
         network: Cut for one class.
         calibrator: Fitted on what it reads.
+        penalty: What is taken off the score of an unusual image; None for nothing.
     """
     logit = source = network.graph.output
     features, nodes = None, list(network.graph.nodes)
@@ -232,6 +238,12 @@ def with_score(network: CutNetwork, calibrator: Calibrator) -> ScoredNetwork:
     n_read = infer_shapes(replace(network.graph, nodes=tuple(nodes)))[source][0]
     added, fitted = calibrator.nodes(source, n_read, score)
     nodes += added
+    if penalty is not None:
+        nodes += [
+            *penalty.nodes(network.graph.input),
+            Node(f"{score}.usual", "sub", (score, penalty.graph.output)),
+        ]
+        fitted, score = {**fitted, **penalty.tensors}, nodes[-1].name
     like = next(iter(network.tensors.values()))
     return ScoredNetwork(
         Graph(network.graph.input, network.graph.input_shape, tuple(nodes), score),
@@ -239,4 +251,5 @@ def with_score(network: CutNetwork, calibrator: Calibrator) -> ScoredNetwork:
         score,
         logit,
         features,
+        None if penalty is None else penalty.graph.output,
     )

@@ -195,6 +195,7 @@ def _output(network: FittedNetwork) -> OutputContract:
         score=scored.score,
         logit=scored.logit,
         features=scored.features,
+        penalty=msgspec.UNSET if scored.penalty is None else scored.penalty,
         class_index=network.class_index,
     )
 

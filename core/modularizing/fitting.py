@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 
-from modpm.core.calibrations.scores import FittedScore, fit_scores, is_clearly_better
+from modpm.core.calibrations.scores import (
+    FittedScore,
+    fit_scores,
+    is_clearly_better,
+    less_penalty,
+)
 from modpm.core.composition.class_module import ClassModule
 from modpm.core.composition.evaluation import average_precision
 from modpm.core.composition.fused import fuse
@@ -34,8 +39,12 @@ if TYPE_CHECKING:
     from modpm.core.modularizing.cutting import CutNetwork, Retained
     from modpm.core.modularizing.description import Describer
     from modpm.core.origins.origin import OriginNetwork
+    from modpm.core.origins.unusual import Penalty
     from modpm.core.training.evidence import Criterion
 
+
+MOST_FOR_PENALTY = 0.05
+"""The share of a module's bytes that what is taken off scores of unusual images may have."""
 
 AT_ONCE = 16
 """Classes that share a pass over the held-out images, and memory for what is read of them."""
@@ -86,12 +95,30 @@ def fit_networks(
     Shapes:
         masks: (n_classes, K) each, boolean.
     """
-    networks: list[FittedNetwork] = []
+    fitted: list[_Fitted] = []
     classes = range(len(origin.classes))
     for start in range(0, len(classes), AT_ONCE):
-        networks += _fit_together(origin, masks, classes[start : start + AT_ONCE], calibration)
-        progress(len(networks), len(classes))
-    return networks
+        fitted += _fit_together(origin, masks, classes[start : start + AT_ONCE], calibration)
+        progress(len(fitted), len(classes))
+    penalty = affordable_penalty(origin, [one.network for one in fitted])
+    return [_scored(origin, one, penalty) for one in fitted]
+
+
+class _Fitted(NamedTuple):
+    """A cut network, how its score is made, and whether by statistics that were taken anew."""
+
+    network: CutNetwork
+    score: FittedScore
+    is_anew: bool
+
+
+def affordable_penalty(origin: OriginNetwork, cuts: Sequence[CutNetwork]) -> Penalty | None:
+    """Return the penalty of unusual images, where it is little beside the smallest module."""
+    smallest = min(sum(tensor.nbytes for tensor in cut.tensors.values()) for cut in cuts)
+    penalty = origin.penalty
+    if penalty is None or penalty.size_bytes > MOST_FOR_PENALTY * smallest:
+        return None
+    return penalty
 
 
 def _fit_together(
@@ -99,7 +126,7 @@ def _fit_together(
     masks: Mapping[str, Tensor],
     classes: Sequence[int],
     calibration: str,
-) -> Iterator[FittedNetwork]:
+) -> Iterator[_Fitted]:
     cuts = [cut(origin.graph, origin.tensors, masks, i) for i in classes]
     scores = _scores(origin, cuts, calibration)
     found = take_statistics(cuts, origin)
@@ -109,9 +136,9 @@ def _fit_together(
     for (network, fitted), (other, other_fitted) in zip(kept, anew, strict=True):
         is_class = origin.validation.labels == network.class_index
         if is_clearly_better(other_fitted, fitted, is_class):
-            yield _scored(origin, other, other_fitted, is_anew=True)
+            yield _Fitted(other, other_fitted, is_anew=True)
         else:
-            yield _scored(origin, network, fitted, is_anew=False)
+            yield _Fitted(network, fitted, is_anew=False)
 
 
 def _scores(
@@ -121,10 +148,12 @@ def _scores(
     return fit_scores(readings, [one.class_index for one in cuts], calibration, origin.device)
 
 
-def _scored(
-    origin: OriginNetwork, network: CutNetwork, fitted: FittedScore, *, is_anew: bool
-) -> FittedNetwork:
-    scored = with_score(network, fitted.calibrator)
+def _scored(origin: OriginNetwork, one: _Fitted, penalty: Penalty | None) -> FittedNetwork:
+    network, fitted = one.network, one.score
+    scored = with_score(network, fitted.calibrator, penalty)
+    if penalty is not None:
+        is_class = origin.validation.labels == network.class_index
+        fitted = less_penalty(fitted, penalty.held_out, is_class)
     return FittedNetwork(
         network.class_index,
         network.retained,
@@ -132,7 +161,7 @@ def _scored(
         scored,
         fitted,
         count(scored.graph, scored.tensors),
-        is_anew,
+        one.is_anew,
     )
 
 

@@ -11,6 +11,7 @@ import torch
 from modpm.core.errors import ModpmError
 from modpm.core.graph import build, count
 from modpm.core.origins.trained_network import aligned
+from modpm.core.origins.unusual import fit_penalty
 from modpm.core.slicing import own_convolutions
 from modpm.core.training.batches import TrainingImages
 from modpm.core.training.checkpoint import network_digest
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from modpm.core.formats.manifest import InputContract
     from modpm.core.graph import Cost, Graph, GraphNetwork
     from modpm.core.origins.trained_network import TrainedNetwork
+    from modpm.core.origins.unusual import Penalty
     from modpm.core.training.evidence import Evidence
     from modpm.core.training.inference import Progress
     from modpm.core.training.methods.method import Network
@@ -115,6 +117,12 @@ class OriginNetwork:
     def validation_logits(self) -> Tensor:
         """Its logits for the held-out images; (N, n_classes)."""
         return self.logits(self.validation)
+
+    @cached_property
+    def penalty(self) -> Penalty | None:
+        """What is taken off scores of images unlike the held-out ones, if these can say it."""
+        name = self.graph.free_name("unusual")
+        return fit_penalty(self.validation, self.contract, name, self.device)
 
     @cached_property
     def test(self) -> ImageData | None:

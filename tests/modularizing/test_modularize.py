@@ -148,7 +148,7 @@ def test_a_calibration_of_another_package_makes_the_scores(small_run: Run, tmp_p
     assert {m.calibration.kind for m in made.manifests} == {kind}
     modules = [ClassModule.from_folder(one.folder) for one in made.distributions[:3]]
     graph, data = modules[0].graph, small_run.validation_data().select(range(200))
-    assert graph.node(graph.output).operator == "channel_affine"
+    assert graph.node("score").operator == "channel_affine"
     apart = compose_modules(modules, "independent")
     chosen = torch.isin(data.labels, torch.arange(3))
     found = apart.score_images(data.images[chosen]).argmax(1)
