@@ -80,7 +80,7 @@ if TYPE_CHECKING:
     help="How kernels are found. none: by how far the logit of a class would move without each, in "
     "minutes; gradient: by a mask that is learned for each class. Both leave weights as they are. "
     "train: by training them with views, in a run beside DIST; auto: the less of the first two "
-    "that stays within the budget.",
+    "that stays within the budget, or else the command that trains.",
 )
 @click.option(
     "--epochs",
@@ -184,7 +184,8 @@ def command(
 
     NETWORK is the folder of a finished run, or a file of ordinary weights: .safetensors, or a
     .pth of tensors alone. DIST gets a distribution for each class, ready to
-    be published, and modules.json with everything that was measured.
+    be published, modules.json with everything that was measured, and costs.json with what that
+    took: seconds and estimated energy, beside those of training a network anew.
     """
     from modpm.core.modularizing.modularize import modularize  # noqa: PLC0415 -- torch is not for `--help`
 
@@ -219,7 +220,8 @@ def command(
             report=say,
         )
     if as_json:
-        emit(made.to_json())
+        costs = None if made.costs is None else made.costs.to_json()
+        emit({**made.to_json(), "costs": costs})
     else:
         _print(made)
 
@@ -260,3 +262,5 @@ def _print(made: Modularization) -> None:
         show()
     table(module_rows(made), MODULE_COLUMNS)
     say(f"{len(made.distributions)} class modules in {made.folder}: {made.summary()}")
+    for sentence in made.costs.sentences() if made.costs else ():
+        say(sentence)

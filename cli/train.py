@@ -109,6 +109,7 @@ def _settings(
     "--mean",
     metavar="NUMBERS",
     callback=numbers,
+    show_default="that of a library's weights, with --pretrained, or of the data",
     help="Normalization: a mean for each channel, joined by commas.",
 )
 @click.option(

@@ -191,11 +191,30 @@ def measure(scores: Tensor, is_class: Tensor, split: str) -> ClassMetrics:
     )
 
 
+class Measured(NamedTuple):
+    """What the networks of all classes say of images that decided nothing of them.
+
+    Attributes:
+        split: What the images are called.
+        labels: The class that each shows.
+        scores: What each network says.
+        metrics: How good each network is.
+
+    Shapes:
+        labels: (N,); scores: (N, n_classes)
+    """
+
+    split: str
+    labels: Tensor
+    scores: Tensor
+    metrics: list[ClassMetrics]
+
+
 def measure_networks(
     origin: OriginNetwork,
     networks: Sequence[FittedNetwork],
     progress: Callable[[int, int], None],
-) -> Iterator[ClassMetrics]:
+) -> Measured:
     """Measure every class's network on images that decided nothing of it.
 
     They are the test images, if there are any; otherwise the held-out training images, each
@@ -206,22 +225,25 @@ def measure_networks(
         networks: Of its classes.
         progress: Told how many classes are done, and of how many.
     """
+    found = []
     for start in range(0, len(networks), AT_ONCE):
-        yield from _measure_together(origin, networks[start : start + AT_ONCE])
+        found.append(_scores_together(origin, networks[start : start + AT_ONCE]))
         progress(min(start + AT_ONCE, len(networks)), len(networks))
+    scores = torch.cat(found, dim=1)
+    data, split = origin.validation, HELD_OUT
+    if origin.test is not None:
+        data, split = origin.test, TEST
+    metrics = [
+        measure(own, data.labels == network.class_index, split)
+        for own, network in zip(scores.unbind(1), networks, strict=True)
+    ]
+    return Measured(split, data.labels, scores, metrics)
 
 
-def _measure_together(
-    origin: OriginNetwork, networks: Sequence[FittedNetwork]
-) -> Iterator[ClassMetrics]:
-    data, split = origin.test, TEST
-    if data is None:
-        data, split = origin.validation, HELD_OUT
-        scores = torch.stack([network.fitted.held_out_scores for network in networks], dim=1)
-    else:
-        scores = read_scores([network.scored for network in networks], data, origin)
-    for own, network in zip(scores.unbind(1), networks, strict=True):
-        yield measure(own, data.labels == network.class_index, split)
+def _scores_together(origin: OriginNetwork, networks: Sequence[FittedNetwork]) -> Tensor:
+    if origin.test is None:
+        return torch.stack([network.fitted.held_out_scores for network in networks], dim=1)
+    return read_scores([network.scored for network in networks], origin.test, origin)
 
 
 def modules_of(

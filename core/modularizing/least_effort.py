@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from modpm.core.errors import ModpmError
 from modpm.core.modularizing.choice import Search
 from modpm.core.modularizing.description import Describer
+from modpm.core.system.energy import duration
 from modpm.core.training.effort import EFFORTS, TRAIN, passes_to_train
 
 if TYPE_CHECKING:
@@ -21,10 +21,6 @@ if TYPE_CHECKING:
     from modpm.core.training.evidence import Criterion, Evidence
 
 
-N_TIMED = 200
-"""Images of which a pass is timed."""
-
-
 class Asked(NamedTuple):
     """What modules must be.
 
@@ -33,12 +29,14 @@ class Asked(NamedTuple):
         budget: Most points of accuracy that their composition may lose.
         calibration: The name of one, or `auto`.
         details: What is the same for all releases.
+        to_train: The command that trains the network, which no effort here does.
     """
 
     criterion: Criterion | None
     budget: float
     calibration: str
     details: ReleaseDetails
+    to_train: str
 
 
 def least_effort(
@@ -69,7 +67,7 @@ def least_effort(
             exit_code=2,
         )
     costs, lost = _costs(origin), dict[str, float]()
-    report("; ".join(f"effort {name}: about {_words(cost)}" for name, cost in costs.items()))
+    report("; ".join(f"effort {name}: about {duration(cost)}" for name, cost in costs.items()))
     for name, effort in EFFORTS.items():
         one = replace(origin, trained=replace(origin.trained, effort=effort))
         evidence = one.evidence(partial(progress, f"effort {name}"))
@@ -82,17 +80,13 @@ def least_effort(
         code="budget-not-met",
         why="\n".join(f"effort {name}: {points:.2f} points lost" for name, points in lost.items()),
         hint=f"allow `--budget {min(lost.values()):.2f}` or a higher `--retention`, or train the "
-        f"network with `--effort train`, in about {_words(costs[TRAIN])}",
+        f"network, in about {duration(costs[TRAIN])}, by {asked.to_train}",
     )
 
 
 def _costs(origin: OriginNetwork) -> dict[str, float]:
     """Return about how many seconds each effort takes, by what one pass does."""
-    few = origin.validation.select(range(min(N_TIMED, len(origin.validation))))
-    origin.logits(few)  # a first pass takes longer
-    started = time.perf_counter()
-    origin.logits(few)
-    seconds = (time.perf_counter() - started) / len(few)
+    seconds = origin.seconds_a_pass()
     n_classes, n_training = len(origin.classes), len(origin.trained.images.training_data())
     costs = {name: one.passes(n_classes) * seconds for name, one in EFFORTS.items()}
     return {**costs, TRAIN: passes_to_train(n_training) * seconds}
@@ -105,11 +99,3 @@ def _points_lost(
     search = Search(origin, evidence, describer, asked.calibration, math.inf)
     (point,) = search.run(lambda _done, _of: None, [criterion]).curve
     return point.accuracy_loss
-
-
-def _words(seconds: float) -> str:
-    """Return a time as people say it."""
-    for unit, n in (("hours", 3600), ("minutes", 60)):
-        if seconds >= n:
-            return f"{seconds / n:.1f} {unit}"
-    return f"{seconds:.1f} seconds"

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from modpm.core.formats.distribution import Distribution
     from modpm.core.formats.manifest import Manifest, Origin
     from modpm.core.modularizing.choice import TradeOff
+    from modpm.core.modularizing.costs import Costs
 
 
 TILE = 512
@@ -165,6 +166,7 @@ class Modularization:
         curve: What every candidate gives, where the criterion was chosen; else empty.
         origin_balanced_accuracy: Of the network on the test images, where there are any: the mean
             of the accuracy over the classes.
+        costs: What it took, beside training a network anew.
 
     Shapes:
         masks: (n_classes, K) each, boolean.
@@ -178,6 +180,7 @@ class Modularization:
     coupling: float
     curve: tuple[TradeOff, ...] = ()
     origin_balanced_accuracy: float | None = None
+    costs: Costs | None = None
 
     @property
     def manifests(self) -> list[Manifest]:

@@ -23,6 +23,7 @@ from modpm.core.formats.release_terms import (
     checked_version,
 )
 from modpm.core.modularizing.choice import Choice, Search
+from modpm.core.modularizing.costs import measure_costs
 from modpm.core.modularizing.description import (
     Describer,
     ReleaseDetails,
@@ -32,9 +33,11 @@ from modpm.core.modularizing.description import (
 from modpm.core.modularizing.fitting import compose_all, fit_networks, measure_networks, modules_of
 from modpm.core.modularizing.least_effort import Asked, least_effort
 from modpm.core.modularizing.modularization import Modularization, cohesion, coupling, render_report
+from modpm.core.modularizing.report import report_page
 from modpm.core.origins.becoming_modular import (
     become_modular,
     check_can_be_trained,
+    command_to_train,
     run_beside,
 )
 from modpm.core.origins.origin import TEST, OriginNetwork
@@ -42,7 +45,7 @@ from modpm.core.origins.trained_network import Particulars, trained_network
 from modpm.core.shown_text import Percent
 from modpm.core.system.whole_files import is_free, whole_tree, write_file
 from modpm.core.training.device import AUTO as AUTO_DEVICE
-from modpm.core.training.device import choose_device
+from modpm.core.training.device import choose_device, meter_of
 from modpm.core.training.effort import AUTO as AUTO_EFFORT
 from modpm.core.training.effort import NONE, TRAIN
 from modpm.core.training.inference import accuracy
@@ -57,6 +60,7 @@ if TYPE_CHECKING:
     from modpm.core.formats.manifest import Manifest
     from modpm.core.modularizing.fitting import FittedNetwork
     from modpm.core.origins.trained_network import TrainedNetwork
+    from modpm.core.system.energy import Meter
     from modpm.core.training.evidence import Criterion, Evidence
 
 
@@ -196,6 +200,8 @@ NEAR = 1 / 4
 
 SUMMARY_FILE = "modules.json"
 REPORT_FILE = "README.md"
+COSTS_FILE = "costs.json"
+PAGE_FILE = "report.html"
 
 Progress = Callable[[str, int, int], None]
 """Told what is being done, how much of it is done, and of how much."""
@@ -236,7 +242,8 @@ def modularize(
 
     The kernels of a class are chosen on the training images, its score is fitted on the held-out
     ones, and what it is worth is measured on the test split once all is decided; where there is
-    none, by cross-fitting on the held-out images. The same network gives the same bytes.
+    none, by cross-fitting on the held-out images. The same network gives the same bytes, but for
+    what was measured of time and energy, which stands beside the distributions.
 
     Args:
         network: A finished run, or its folder; a file of ordinary weights, safetensors or of
@@ -259,8 +266,8 @@ def modularize(
             move without each; `gradient`, by learning a mask for each class while the weights
             stay; `train`, by training the weights with `views` in a run beside the output, which
             stays; `auto`, the less of `none` and `gradient` that stays within the budget at the
-            retention asked for. By default what the run knows of its kernels, and `none` without
-            a run.
+            retention asked for; where neither does, it says by which command to train. By default
+            what the run knows of its kernels, and `none` without a run.
         epochs: Passes over the training data, for the effort `train`.
         output: The folder for the distributions; it must not exist, or be empty.
         threshold: Kernel frequency at or above which a class retains a kernel, for a run of
@@ -294,6 +301,12 @@ def modularize(
             size is within the budget.
     """
     where = choose_device(device)
+    told: list[str] = []
+
+    def say(sentence: str) -> None:
+        told.append(sentence)
+        report(sentence)
+
     said = Particulars(
         data, arch, width, classes, mean, std, image_size, val_fraction, seed, skip_bad
     )
@@ -328,21 +341,24 @@ def modularize(
             epochs=epochs,
             device=device,
             progress=tell,
-            report=report,
+            report=say,
         )
         request = ask(trained)
-    origin = OriginNetwork(trained, where, request.measures_test)
+    meter, origin = meter_of(where), OriginNetwork(trained, where, request.measures_test)
     for note in () if origin.test is None else origin.test.notes:
-        report(note)
+        say(note)
     if found := trained_with_test_images(origin):
-        report(found)
+        say(found)
     if not isinstance(trained.images, Run) and (found := near_chance(origin)):
-        report(found)
+        say(found)
     if effort == AUTO_EFFORT:
-        asked = Asked(request.criterion, request.budget, request.calibration, request.details)
-        origin, evidence = least_effort(origin, asked, tell, report)
+        to_train = command_to_train(network, said, request.output, retention)
+        asked = Asked(
+            request.criterion, request.budget, request.calibration, request.details, to_train
+        )
+        origin, evidence = least_effort(origin, asked, tell, say)
         trained = origin.trained
-    made = _Modularizing(origin, request, evidence, tell).run()
+    made = _Modularizing(origin, request, evidence, tell, meter=meter, told=told).run()
     if found := nearly_whole(made, trained.effort.retention):
         report(found)
     return made
@@ -393,11 +409,16 @@ class _Modularizing:
         request: Request,
         evidence: Evidence | None,
         progress: Progress,
+        *,
+        meter: Meter,
+        told: Sequence[str],
     ) -> None:
         self._origin = origin
         self._request = request
         self._evidence = evidence
         self._progress = progress
+        self._meter = meter
+        self._told = told
 
     def run(self) -> Modularization:
         """Choose, cut, measure and write."""
@@ -432,25 +453,32 @@ class _Modularizing:
         return Choice(request.criterion, networks, composed)
 
     def _written(self, made: Modularization, choice: Choice) -> Modularization:
-        metrics = measure_networks(
+        measured = measure_networks(
             self._origin, choice.networks, partial(self._progress, "measuring class modules")
         )
         describer = Describer(self._origin, self._request.details, self._origin.test_accuracy)
         with whole_tree(made.folder) as folder:
             manifests = [
-                describer.manifest(network, choice.criterion, [measured], choice.composed)
-                for network, measured in zip(choice.networks, metrics, strict=True)
+                describer.manifest(network, choice.criterion, [metrics], choice.composed)
+                for network, metrics in zip(choice.networks, measured.metrics, strict=True)
             ]
             shared = shared_tensors(choice.networks)
             write = partial(self._distribution, folder, shared)
             distributions = map(write, choice.networks, manifests)
-            balanced = self._origin.balanced_test_accuracy
             made = replace(
-                made, distributions=tuple(distributions), origin_balanced_accuracy=balanced
+                made,
+                distributions=tuple(distributions),
+                origin_balanced_accuracy=self._origin.balanced_test_accuracy,
             )
+            folders = [folder / one.folder.name for one in made.distributions]
+            costs = measure_costs(self._origin, self._meter, folders)
+            made = replace(made, costs=costs)
             record = made.to_json(relative_to=made.folder)
             write_file(folder / SUMMARY_FILE, canonical_json.encode(record))
             write_file(folder / REPORT_FILE, render_report(made).encode())
+            write_file(folder / COSTS_FILE, canonical_json.encode(costs.to_json()))
+            page = report_page(made, self._origin, measured, self._told)
+            write_file(folder / PAGE_FILE, str(page).encode())
         return made
 
     def _distribution(

@@ -5,6 +5,7 @@ from modpm.core.networks.architectures import (
     create,
     default_architecture,
     is_factory,
+    own_normalization,
 )
 from modpm.core.networks.initial_weights import load_initial_weights
 from modpm.core.networks.own_weights import drawn_beside_loaded
@@ -18,4 +19,5 @@ __all__ = [
     "drawn_beside_loaded",
     "is_factory",
     "load_initial_weights",
+    "own_normalization",
 ]

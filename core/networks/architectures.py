@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from modpm.core.errors import ModpmError, suggestion
 from modpm.core.networks.digits import DigitsCNN
 from modpm.core.networks.initial_weights import silent
-from modpm.core.networks.libraries import LIBRARIES, create_from_library
+from modpm.core.networks.libraries import LIBRARIES, create_from_library, normalization_of
 from modpm.core.networks.mobilenet import MobileNetV2
 from modpm.core.networks.rescnn import ResCNN
 from modpm.core.networks.resnet import LargeResNet18, ResNet18, ResNet20
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from torch import nn
+
+    from modpm.core.networks.libraries import Normalization
 
 ARCHITECTURES: dict[str, Callable[[int, int, float], nn.Module]] = {
     "digits_cnn": DigitsCNN,
@@ -97,6 +99,17 @@ def create(
     if pretrained:
         raise without_pretrained(arch, "networks that are shipped are published without weights")
     return ARCHITECTURES[arch](n_classes, in_channels, width)
+
+
+def own_normalization(arch: str, n_channels: int) -> Normalization | None:
+    """Return what the images of an architecture's trained weights were normalized by.
+
+    Args:
+        arch: As of `create`; a library's says it.
+        n_channels: Of the images.
+    """
+    place, colon, _ = arch.partition(":")
+    return normalization_of(arch, n_channels) if place in LIBRARIES and colon else None
 
 
 def is_factory(arch: str) -> bool:

@@ -139,6 +139,54 @@ LIBRARIES: dict[str, Callable[[_Wish], nn.Module]] = {
 """Their names, each the extra that installs it, and what makes a network of one."""
 
 
+class Normalization(NamedTuple):
+    """What images are normalized by, of pixels in [0, 1].
+
+    Attributes:
+        mean, std: One number per channel.
+    """
+
+    mean: list[float]
+    std: list[float]
+
+
+def normalization_of(arch: str, n_channels: int) -> Normalization | None:
+    """Return what the images of a library's trained weights were normalized by.
+
+    Args:
+        arch: `timm:NAME` or `torchvision:NAME`, of which the library has weights.
+        n_channels: Of the images that a network is for.
+
+    Returns:
+        None where the library does not say it, or of other channels.
+    """
+    library, _, name = arch.partition(":")
+    found = _CONVENTIONS[library](arch, name)
+    if found is None or not len(found.mean) == len(found.std) == n_channels:
+        return None
+    return found
+
+
+def _convention_of_timm(arch: str, name: str) -> Normalization | None:
+    said = _imported(arch, "timm").get_pretrained_cfg(name)
+    return (
+        None if said is None else Normalization([*map(float, said.mean)], [*map(float, said.std)])
+    )
+
+
+def _convention_of_torchvision(arch: str, name: str) -> Normalization | None:
+    models = _imported(arch, "torchvision.models")
+    prepare = models.get_model_weights(name).DEFAULT.transforms()
+    mean, std = getattr(prepare, "mean", None), getattr(prepare, "std", None)
+    return None if mean is None or std is None else Normalization([*mean], [*std])
+
+
+_CONVENTIONS: dict[str, Callable[[str, str], Normalization | None]] = {
+    "timm": _convention_of_timm,
+    "torchvision": _convention_of_torchvision,
+}
+
+
 def _unknown(wish: _Wish, names: list[str]) -> ModpmError:
     library = wish.arch.partition(":")[0]
     listing = "timm.list_models()" if library == "timm" else "torchvision.models.list_models()"

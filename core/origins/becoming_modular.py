@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,9 +11,10 @@ from modpm.core.origins.trained_network import Particulars, of_run
 from modpm.core.training.configuration import DEFAULT_RETENTION
 from modpm.core.training.loop import train
 from modpm.core.training.methods import DEFAULT_METHOD
+from modpm.core.training.run import Run
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from modpm.core.origins.trained_network import TrainedNetwork
     from modpm.core.training.session import Progress as TrainingProgress
@@ -43,6 +45,65 @@ def check_can_be_trained(network: object, said: Particulars) -> None:
             hint="leave out `--classes`: training gives the network that order",
             exit_code=2,
         )
+
+
+def command_to_train(
+    network: object, said: Particulars, output: Path, retention: float | None
+) -> str:
+    """Return the command that trains a network to be cut, and cuts it, or how to come to one.
+
+    Args:
+        network: As `modularize` takes it.
+        said: What else a user has said of it.
+        output: The folder for the distributions.
+        retention: Kernel retention rate of the modules; None for what training takes by itself.
+    """
+    size = () if retention is None else ("--retention", f"{retention:g}")
+    if isinstance(network, str | Path) and not Path(network).is_dir():
+        words = ["modularize", str(network), *_options(said), "--effort", "train", *size]
+        return f"`{shlex.join(['modpm', *words, '-o', str(output)])}`"
+    if isinstance(network, str | Path | Run):
+        run = network if isinstance(network, Run) else Run.open(network)
+        config, numbers = run.config, _numbers(run.input.mean, run.input.std)
+        data, arch, weights, folder, distributions = (
+            shlex.quote(str(one))
+            for one in (
+                config.data,
+                config.arch,
+                run.folder / "model.safetensors",
+                run_beside(output),
+                output,
+            )
+        )
+        run_with_rest = f"{folder} {shlex.join([*_width(config.width), *numbers, *size])}"
+        return (
+            f"`modpm train {data} --arch {arch} --init {weights} -o {run_with_rest}` and "
+            f"`modpm modularize {folder} -o {distributions}`"
+        )
+    return "`modpm modularize WEIGHTS --effort train -o DIST`, of a file of its weights"
+
+
+def _options(said: Particulars) -> list[str]:
+    """Return the options that say the same; the order of classes is what training makes it."""
+    options = ["--data", str(said.data), "--arch", said.arch or ""]
+    options += [*_width(said.width), *_numbers(said.mean or (), said.std or ())]
+    if said.image_size is not None:
+        sides = [said.image_size] if isinstance(said.image_size, int) else said.image_size
+        options += ["--image-size", "x".join(map(str, sides))]
+    nothing = Particulars()
+    for name in ("val_fraction", "seed"):
+        if getattr(said, name) != getattr(nothing, name):
+            options += [f"--{name.replace('_', '-')}", f"{getattr(said, name):g}"]
+    return [*options, *(["--skip-bad"] if said.skip_bad else [])]
+
+
+def _width(width: float) -> list[str]:
+    return [] if width == 1 else ["--width", f"{width:g}"]
+
+
+def _numbers(mean: Sequence[float], std: Sequence[float]) -> list[str]:
+    said = [",".join(f"{number:.6g}" for number in numbers) for numbers in (mean, std)]
+    return [f"--mean={said[0]}", f"--std={said[1]}"]
 
 
 def become_modular(

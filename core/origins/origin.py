@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -41,6 +42,9 @@ HELD_OUT = "train, held out"
 N_DIGITS = 6
 """Measured numbers are rounded to so many digits, below what any image could change."""
 
+
+N_TIMED = 200
+"""Images of which a pass is timed."""
 
 _PROCESSOR = torch.device("cpu")
 
@@ -160,6 +164,14 @@ class OriginNetwork:
     def logits(self, data: ImageData) -> Tensor:
         """Return its logits for images; (N, n_classes)."""
         return predict(self.network, data.pixels, normalizing(self.contract))
+
+    def seconds_a_pass(self) -> float:
+        """Return how long it takes to see an image, of a few of the held-out ones."""
+        few = self.validation.select(range(min(N_TIMED, len(self.validation))))
+        self.logits(few)  # a first pass takes longer
+        started = time.perf_counter()
+        self.logits(few)
+        return (time.perf_counter() - started) / len(few)
 
     def evidence(self, progress: Progress | None = None) -> Evidence:
         """Return what says which kernels each class keeps.

@@ -16,6 +16,7 @@ import torch
 from modpm.core.errors import ModpmError
 from modpm.core.formats import canonical_json
 from modpm.core.formats.digest import digest_bytes
+from modpm.core.system.energy import NOTHING, Spent
 from modpm.core.system.whole_files import write_file
 from modpm.core.tensors import encode_tensors, load_tensors
 
@@ -33,7 +34,7 @@ SECONDS = 120.0
 """Between two checkpoints, at least: what an interruption costs at most, but for some steps."""
 
 _STATE, _MOMENTUM, _SUM = "state.", "momentum.", "sum."
-_STEPS_DONE, _SECONDS = "steps_done", "seconds"
+_STEPS_DONE, _SPENT = "steps_done", "seconds"
 
 
 class LossSum(NamedTuple):
@@ -51,14 +52,14 @@ class Checkpoint(NamedTuple):
         state: What is trained and counted, by its names in the state dict.
         momentum: The optimizer's, by the names of the parameters.
         sums: Of the epoch that it lies in, the losses by their names.
-        seconds: Of that epoch.
+        spent: What it has taken of that epoch.
     """
 
     steps_done: int
     state: dict[str, Tensor]
     momentum: dict[str, Tensor]
     sums: dict[str, LossSum]
-    seconds: float = 0.0
+    spent: Spent = NOTHING
 
 
 def encode_checkpoint(checkpoint: Checkpoint) -> bytes:
@@ -67,7 +68,7 @@ def encode_checkpoint(checkpoint: Checkpoint) -> bytes:
     tensors |= {f"{_MOMENTUM}{name}": tensor for name, tensor in checkpoint.momentum.items()}
     tensors |= {f"{_SUM}{name}": _exact(*total) for name, total in checkpoint.sums.items()}
     tensors |= {_STEPS_DONE: torch.tensor(checkpoint.steps_done)}
-    return encode_tensors(tensors | {_SECONDS: _exact(checkpoint.seconds)})
+    return encode_tensors(tensors | {_SPENT: _exact(*checkpoint.spent)})
 
 
 def _exact(*numbers: float) -> Tensor:
@@ -81,7 +82,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
         ModpmError: It is no whole tensor file, or no checkpoint (`damaged-run`).
     """
     tensors = load_tensors(path)
-    if not {_STEPS_DONE, _SECONDS} <= tensors.keys():
+    if not {_STEPS_DONE, _SPENT} <= tensors.keys():
         raise ModpmError("this is not a checkpoint", code="damaged-run", where=str(path))
     sums = {name: pair.tolist() for name, pair in _under(_SUM, tensors).items()}
     return Checkpoint(
@@ -89,7 +90,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
         _under(_STATE, tensors),
         _under(_MOMENTUM, tensors),
         {name: LossSum(total, int(n_steps)) for name, (total, n_steps) in sums.items()},
-        float(tensors[_SECONDS]),
+        Spent(*tensors[_SPENT].tolist()),
     )
 
 

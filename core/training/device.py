@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from modpm.core.errors import ModpmError
+from modpm.core.system.energy import Meter
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -39,6 +40,14 @@ def choose_device(name: str = AUTO) -> torch.device:
         hint=f"take one of {', '.join(DEVICES)}",
         exit_code=2,
     )
+
+
+def meter_of(device: torch.device, n_processes: int = 1) -> Meter:
+    """Return what measures the work of a device from now on, and that of the processor."""
+    board = None
+    if device.type == "cuda":
+        board = f"GPU-{torch.cuda.get_device_properties(device).uuid}"
+    return Meter(device.type, board, n_processes)
 
 
 @contextmanager

@@ -20,7 +20,13 @@ from modpm.core.data.strong_augmenting import check_installed
 from modpm.core.data.telling import tell
 from modpm.core.errors import ModpmError
 from modpm.core.formats.manifest import InputContract
-from modpm.core.networks import create, default_architecture, drawn_beside_loaded, is_factory
+from modpm.core.networks import (
+    create,
+    default_architecture,
+    drawn_beside_loaded,
+    is_factory,
+    own_normalization,
+)
 from modpm.core.training.checkpoint import Checkpoint, encode_checkpoint
 from modpm.core.training.configuration import (
     AUTO,
@@ -117,7 +123,8 @@ def train(
             a processor they always are.
         retention: Kernel retention rate of the modules that the method prepares.
         skip_bad: Leave out images that cannot be decoded.
-        mean: Of pixels in [0, 1], per channel; by default that of the training data.
+        mean: Of pixels in [0, 1], per channel; by default that of the images that a library's
+            weights were trained with, where it starts from those, or of the training data.
         std: The same for the standard deviation.
         image_size: Height and width to bring every image to, or one number for both; by default
             the size that most of the images have.
@@ -279,9 +286,9 @@ def _started(
         arch = default_architecture(data.image_shape, len(data.classes))
         configuration = msgspec.structs.replace(configuration, arch=arch)
     training, validation = carve_validation(data, configuration.val_fraction, configuration.seed)
-    contract = _input_contract(training, configuration)
     heads: list[str] = []
     configuration, notes = _with_own_weights(configuration, as_trained, data, heads.append)
+    contract = _input_contract(training, configuration, notes.append)
     network = starting_network(configuration, len(data.classes), contract, heads.append)
     for sentence in (*tell(data), *notes, *heads) if accelerator.is_main_process else ():
         report(sentence)
@@ -333,12 +340,29 @@ def _with_own_weights(
     return trained, [f"{arch} loads trained weights of its own"]
 
 
-def _input_contract(training: ImageData, configuration: TrainingConfiguration) -> InputContract:
+def _input_contract(
+    training: ImageData, configuration: TrainingConfiguration, report: Callable[[str], None]
+) -> InputContract:
+    """Return what an image must be: as the user says, as trained weights do, or as the data is."""
     channels, height, width = training.image_shape
-    mean, std = default_statistics(training)
-    mean, std = configuration.mean or mean, configuration.std or std
+    mean, std = configuration.mean, configuration.std
+    if configuration.pretrained and (mean is None or std is None):
+        own = own_normalization(configuration.arch, channels)
+        if own is not None:
+            mean, std = mean or own.mean, std or own.std
+            report(
+                f"images are normalized as those of the weights of {configuration.arch} were: "
+                f"mean {_listed(mean)}, std {_listed(std)}"
+            )
+    if mean is None or std is None:
+        found = default_statistics(training)
+        mean, std = mean or found[0], std or found[1]
     check_statistics(mean, std, {channels})
     return InputContract(channels=channels, height=height, width=width, mean=mean, std=std)  # type: ignore[arg-type]  # data has 1 or 3 channels
+
+
+def _listed(numbers: Sequence[float]) -> str:
+    return ",".join(f"{number:g}" for number in numbers)
 
 
 @contextmanager

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from statistics import fmean
@@ -14,11 +13,13 @@ import torch
 from modpm.core.data.image_data import N_TO_ONE, imbalance
 from modpm.core.errors import ModpmError
 from modpm.core.graph import GraphNetwork, build
+from modpm.core.system.energy import NOTHING, Spent
 from modpm.core.system.whole_files import write_file
 from modpm.core.tensors import send
 from modpm.core.training.batches import TrainingImages, epoch_order, seeded_generator
 from modpm.core.training.best_epoch import BestEpoch
 from modpm.core.training.checkpoint import Checkpoint, CheckpointWriter, LossSum, read_checkpoint
+from modpm.core.training.device import meter_of
 from modpm.core.training.inference import normalizing, predict
 from modpm.core.training.methods.method import Losses, Method, Recipe, Task
 from modpm.core.training.optimizer import (
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from modpm.core.data import ImageData
+    from modpm.core.system.energy import Meter
 
 _ORDER, _FIRST_PROCESS = 0, 2  # streams of chance: of an epoch's order, and of a step
 
@@ -93,7 +95,7 @@ class Session:
         images: The training images.
         steps_done: Of the run, before this session.
         sums: The losses of those of them that are of an epoch which is not done.
-        seconds: What these took.
+        spent: What these took.
     """
 
     run: Run
@@ -104,7 +106,7 @@ class Session:
     images: TrainingImages
     steps_done: int
     sums: Mapping[str, LossSum]
-    seconds: float
+    spent: Spent
 
 
 def open_session(run: Run, accelerator: Any) -> Session:  # noqa: ANN401 -- accelerate has no types
@@ -134,7 +136,7 @@ def open_session(run: Run, accelerator: Any) -> Session:  # noqa: ANN401 -- acce
     restore_momentum(optimizer, method, checkpoint.momentum)
     options = compile_options(device, is_deterministic=config.deterministic)
     losses = CompiledLoss(shared, options)
-    done = checkpoint.steps_done, checkpoint.sums, checkpoint.seconds
+    done = checkpoint.steps_done, checkpoint.sums, checkpoint.spent
     return Session(run, accelerator, method, losses, optimizer, images, *done)
 
 
@@ -199,9 +201,9 @@ def _train_epoch(session: Session, epoch: int, writer: CheckpointWriter, say: Re
     """Train what is left of an epoch, and write what it has come to; return its accuracy."""
     run, is_main = session.run, session.accelerator.is_main_process
     first = max(session.steps_done - epoch * run.n_steps, 0)
-    sums, seconds = (session.sums, session.seconds) if first else ({}, 0.0)
+    sums, before = (session.sums, session.spent) if first else ({}, NOTHING)
     losses = EpochLosses(sums, first, lambda mine: session.accelerator.gather(mine[None]))
-    started = time.perf_counter() - seconds
+    meter = meter_of(session.accelerator.device, session.accelerator.num_processes)
     order = seeded_generator(run.config.seed, epoch, _ORDER)
     labels = session.images.data.labels if run.config.balance else None
     batches = epoch_order(run.record.n_training, run.config.batch_size, order, labels)
@@ -215,13 +217,13 @@ def _train_epoch(session: Session, epoch: int, writer: CheckpointWriter, say: Re
         say(Progress(epoch + 1, run.config.epochs, step, run.n_steps, losses.last))
         # Elsewhere the losses would have to be waited for; an epoch counts with its metrics.
         if is_main and losses.is_read and step < run.n_steps and writer.is_due():
-            seconds = time.perf_counter() - started
-            writer.begin(_checkpoint(session, done, losses.sums, seconds))
+            spent = before.and_also(meter.read())
+            writer.begin(_checkpoint(session, done, losses.sums, spent))
     losses.read()
     _check_finite(run, losses, epoch)
     metrics = {"epoch": epoch + 1, **losses.means(), **_measures(session)}
     if is_main:
-        metrics["seconds"] = round(time.perf_counter() - started, 3)
+        metrics |= _costs(meter, before)
         _write_metrics(run, metrics)
         if writer.is_due():
             writer.begin(_checkpoint(session, (epoch + 1) * run.n_steps))
@@ -229,6 +231,17 @@ def _train_epoch(session: Session, epoch: int, writer: CheckpointWriter, say: Re
         say(Progress(epoch + 1, run.config.epochs, run.n_steps, run.n_steps, mean, metrics))
     session.accelerator.wait_for_everyone()
     return metrics["val_accuracy"]
+
+
+def _costs(meter: Meter, before: Spent) -> dict[str, Any]:
+    """Return what an epoch took, and where."""
+    spent = before.and_also(meter.read())
+    return {
+        "seconds": round(spent.seconds, 3),
+        "joules": round(spent.joules, 3),
+        "device": meter.device,
+        "energy_by": meter.energy_by,
+    }
 
 
 def _train_step(session: Session, positions: Tensor, step: int) -> Losses:
@@ -291,12 +304,12 @@ def _checkpoint(
     session: Session,
     steps_done: int,
     sums: Mapping[str, LossSum] | None = None,
-    seconds: float = 0.0,
+    spent: Spent = NOTHING,
 ) -> Checkpoint:
     """Return the state of this moment, which the next step changes."""
     momentum = momentum_tensors(session.optimizer, session.method)
     state = session.method.state_dict()
-    return Checkpoint(steps_done, state, momentum, dict(sums or {}), seconds)
+    return Checkpoint(steps_done, state, momentum, dict(sums or {}), spent)
 
 
 def _measures(session: Session) -> dict[str, float]:

@@ -34,6 +34,7 @@ def test_modularize_prints_json_and_nothing_else_on_stdout(
     assert record["threshold"] == 0.9
     assert record["origin"]["digest"] == trained.digest()
     assert record["curve"] == []
+    assert record["costs"] == json.loads((here / "dist" / "costs.json").read_bytes())
 
 
 def test_modularize_prints_a_table_and_where_it_is(run: Run, trained: TrainingRun) -> None:
@@ -46,6 +47,13 @@ def test_modularize_prints_a_table_and_where_it_is(run: Run, trained: TrainingRu
     assert header.split()[:2] == ["module", "version"]
     assert [row.split()[:2] for row in rows] == [[f"numbers/{i}", "2.1"] for i in range(10)]
     assert outcome.err.startswith("10 class modules in dist: threshold 0.9: ")
+    told = outcome.err.splitlines()[1:]
+    assert [line.split(" took ")[0].split(" takes ")[0] for line in told[:3]] == [
+        "making the modules",
+        "composing all 10",
+        "training a network of the same classes anew",
+    ]
+    assert told[3].startswith("energy is an estimate, by ")
 
 
 def test_modularize_shows_the_trade_off_curve_of_an_automatic_threshold(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shlex
 import shutil
 from typing import TYPE_CHECKING, Any
 
@@ -15,10 +16,13 @@ from tests.modularizing.small_run import train_small
 from torch import nn
 
 import modpm
+from modpm.cli.train import command as train_command
 from modpm.core.composition.class_module import ClassModule
 from modpm.core.composition.compose import compose_modules
 from modpm.core.errors import ModpmError
 from modpm.core.networks import create, load_initial_weights
+from modpm.core.origins.becoming_modular import command_to_train
+from modpm.core.origins.trained_network import Particulars
 from modpm.core.training import learned_masks
 from modpm.core.training.evidence import Criterion, Sensitivity, first_kernels
 from modpm.core.training.inference import accuracy
@@ -157,7 +161,7 @@ def test_what_cannot_be_trained_first_is_refused_before_training(
 
 
 def test_the_least_effort_within_the_budget_is_taken(
-    weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    run: Run, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(learned_masks, "N_STEPS", 3)
     said: list[str] = []
@@ -179,7 +183,26 @@ def test_the_least_effort_within_the_budget_is_taken(
     assert refusal.value.code == "budget-not-met"
     assert refusal.value.why is not None
     assert refusal.value.why.count("points lost") == 2
-    assert "--effort train" in str(refusal.value.hint)
+    hint = str(refusal.value.hint)
+    words = shlex.split(hint.partition(", by `")[2].removesuffix("`"))
+    assert words[:3] == ["modpm", "modularize", str(weights)]
+    assert run(*words[1:], "--epochs", "1", "--calibration", "platt").code == 0
+    trained = TrainingRun.open(tmp_path / "small.run")
+    assert trained.config.init == str(weights)
+    assert (trained.config.retention, trained.input.mean) == (0.1, [0.3])
+
+
+def test_a_run_or_a_network_that_was_not_trained_to_be_cut_is_told_how(
+    plain_run: TrainingRun, tmp_path: Path
+) -> None:
+    told = command_to_train(plain_run, Particulars(), tmp_path / "dist", 0.5)
+    train, cutting = (shlex.split(one.strip("`")) for one in told.split(" and "))
+    options = train_command.make_context("train", train[2:]).params
+    assert (options["data"], options["arch"], options["width"]) == ("digits", "digits_cnn", 0.5)
+    assert (options["mean"], options["retention"]) == (pytest.approx(plain_run.input.mean), 0.5)
+    assert options["init"] == str(plain_run.folder / "model.safetensors")
+    assert cutting == ["modpm", "modularize", options["output"], "-o", str(tmp_path / "dist")]
+    assert "WEIGHTS" in command_to_train(nn.Identity(), Particulars(), tmp_path / "dist", None)
 
 
 def _one_kernel_each(evidence: Sensitivity, _criterion: Criterion) -> dict[str, torch.Tensor]:

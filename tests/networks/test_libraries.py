@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import sys
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import save_file
 from tests.networks.other_libraries import library
 
 from modpm.core.errors import ModpmError
-from modpm.core.networks import check_network, create
+from modpm.core.networks import check_network, create, own_normalization
+from modpm.core.training.loop import train
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from torch import nn
+
+    from modpm.core.formats.manifest import InputContract
 
 SMALL = {"timm": "test_resnet", "torchvision": "shufflenet_v2_x0_5"}
 
@@ -79,6 +83,58 @@ def test_pretrained_weights_of_torchvision_come_with_a_new_head(
     network.fc = torch.nn.Linear(1024, 1000)
     assert_alike(network, trained, but_for="fc")
     assert len(heads) == 1
+
+
+IMAGENET = ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
+
+
+@pytest.mark.parametrize(
+    ("arch", "expected"),
+    [
+        ("timm:test_resnet", ([0.5] * 3, [0.5] * 3)),
+        ("timm:resnet18.a1_in1k", IMAGENET),
+        ("torchvision:shufflenet_v2_x0_5", IMAGENET),
+    ],
+)
+def test_a_library_says_what_images_of_its_weights_were_normalized_by(
+    arch: str, expected: tuple[list[float], list[float]]
+) -> None:
+    library(arch.partition(":")[0])
+    assert own_normalization(arch, 3) == expected
+    assert own_normalization(arch, 1) is None  # of gray images it says nothing
+    assert own_normalization("resnet20", 3) is None
+
+
+def test_training_takes_over_the_normalization_of_pretrained_weights(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    library("timm")
+    save_file(create("timm:test_resnet", 1000).state_dict(), tmp_path / "w.safetensors")
+    registry = sys.modules["timm.models._registry"]._model_pretrained_cfgs
+    ours = replace(registry["test_resnet"], file=str(tmp_path / "w.safetensors"))
+    monkeypatch.setitem(registry, "test_resnet", ours)
+    for name in ("cat", "dog"):
+        (tmp_path / "data" / "train" / name).mkdir(parents=True)
+        for i in range(8):
+            color = (40 * i, 10, 200 if name == "cat" else 0)
+            image = Image.new("RGB", (32, 32), color)
+            image.save(tmp_path / "data" / "train" / name / f"{i}.png")
+
+    def trained(folder: str, said: list[str], **settings: Any) -> InputContract:  # noqa: ANN401 -- passed on
+        run = train(
+            tmp_path / "data", "timm:test_resnet", output=tmp_path / folder, method="plain",
+            epochs=1, batch_size=8, report=said.append, **settings,
+        )  # fmt: skip
+        return run.input
+
+    said: list[str] = []
+    taken = trained("taken", said, pretrained=True)
+    assert (taken.mean, taken.std) == ([0.5] * 3, [0.5] * 3)
+    assert any("mean 0.5,0.5,0.5, std 0.5,0.5,0.5" in sentence for sentence in said)
+    given = trained("given", [], pretrained=True, mean=[0.1, 0.2, 0.3], std=[0.4] * 3)
+    assert (given.mean, given.std) == ([0.1, 0.2, 0.3], [0.4] * 3)
+    anew = trained("anew", [])
+    assert anew.mean[1] == pytest.approx(10 / 255)
 
 
 @pytest.mark.parametrize(

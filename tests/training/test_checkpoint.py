@@ -8,6 +8,7 @@ import torch
 
 from modpm.core.errors import ModpmError
 from modpm.core.graph import Graph, Node
+from modpm.core.system.energy import Spent
 from modpm.core.tensors import encode_tensors
 from modpm.core.training import checkpoint
 from modpm.core.training.checkpoint import (
@@ -29,11 +30,11 @@ def test_a_checkpoint_reads_back_as_written(tmp_path: Path) -> None:
     path = tmp_path / "last.safetensors"
     state = {"network.conv.weight": torch.randn(2, 3), "frequencies.weights": torch.ones(2)}
     sums = {"loss": LossSum(0.1 + 0.2, 3), "view_loss": LossSum(1e-300, 1)}
-    written = Checkpoint(3, state, {"network.conv.weight": torch.ones(2)}, sums, 0.3)
+    written = Checkpoint(3, state, {"network.conv.weight": torch.ones(2)}, sums, Spent(0.3, 7.1))
     path.write_bytes(encode_checkpoint(written))
     kept = read_checkpoint(path)
     assert kept.steps_done == 3
-    assert (kept.sums, kept.seconds) == (sums, 0.3)
+    assert (kept.sums, kept.spent) == (sums, Spent(0.3, 7.1))
     assert {name: tensor.tolist() for name, tensor in kept.state.items()} == {
         name: tensor.tolist() for name, tensor in state.items()
     }

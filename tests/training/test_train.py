@@ -18,6 +18,7 @@ from modpm.core.graph import build
 from modpm.core.networks import create
 from modpm.core.slicing import cuttable_convolutions
 from modpm.core.system import whole_files
+from modpm.core.system.energy import Meter, Spent
 from modpm.core.tensors import save_tensors
 from modpm.core.training import checkpoint, session
 from modpm.core.training.checkpoint import CheckpointWriter, read_checkpoint
@@ -171,12 +172,35 @@ def test_an_interrupted_run_ends_in_the_same_bytes(
     refused(lambda: Run.open(folder).network(), "run-unfinished")
     resumed = train_small(folder, resume=True)
     assert resumed.digest() == finished.digest()
-    assert without_seconds(resumed.metrics()) == without_seconds(finished.metrics())
+    assert without_costs(resumed.metrics()) == without_costs(finished.metrics())
     assert {path.name for path in folder.iterdir()} == {p.name for p in finished.folder.iterdir()}
 
 
-def without_seconds(metrics: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    return [{name: line[name] for name in line if name != "seconds"} for line in metrics]
+COSTS = {"seconds", "joules", "device", "energy_by"}
+
+
+def without_costs(metrics: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [{name: line[name] for name in line if name not in COSTS} for line in metrics]
+
+
+def test_epochs_record_what_they_took_and_where(finished: Run) -> None:
+    for line in finished.metrics():
+        assert line["seconds"] > 0
+        assert line["joules"] > 0
+        assert line["device"] == "cpu"
+        assert line["energy_by"] in (["nominal"], ["rapl"])
+
+
+@often
+def test_an_epoch_that_was_interrupted_counts_what_it_took_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Meter, "read", lambda _meter: Spent(5.0, 70.0))
+    folder = tmp_path / "run"
+    refused(lambda: train_small(folder, progress=InterruptAt(1, 2)), "interrupted")
+    first, second, _ = train_small(folder, resume=True).metrics()
+    assert (first["seconds"], first["joules"]) == (10.0, 140.0)
+    assert (second["seconds"], second["joules"]) == (5.0, 70.0)
 
 
 def test_a_run_that_was_interrupted_before_anything_was_kept_starts_anew(
@@ -356,7 +380,7 @@ def test_settings_out_of_range_are_refused(setting: dict[str, Any], tmp_path: Pa
 def test_a_plain_run_finds_nothing_of_kernels(tmp_path: Path) -> None:
     run = train_small(tmp_path / "run", method="plain", epochs=1)
     assert run.findings == {}
-    assert set(run.metrics()[0]) == {"epoch", "loss", "cross_entropy", "val_accuracy", "seconds"}
+    assert set(run.metrics()[0]) == {"epoch", "loss", "cross_entropy", "val_accuracy", *COSTS}
 
 
 def test_a_run_from_trained_weights_starts_as_good_as_they_are(tmp_path: Path) -> None:
@@ -455,7 +479,7 @@ def test_images_that_are_decoded_as_they_are_read_give_the_same_bytes(
     streamed = trained("streamed")
     assert isinstance(streamed.data("train").pixels, Streamed)
     assert streamed.digest() == kept.digest()
-    assert without_seconds(streamed.metrics()) == without_seconds(kept.metrics())
+    assert without_costs(streamed.metrics()) == without_costs(kept.metrics())
 
 
 def test_changed_data_are_told(tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ from modpm.core.data import ImageData
 from modpm.core.formats.manifest import InputContract
 from modpm.core.graph import build, trace
 from modpm.core.networks import create
+from modpm.core.system.energy import NOTHING
 from modpm.core.training import optimizer
 from modpm.core.training.batches import TrainingImages
 from modpm.core.training.methods import find_method
@@ -116,7 +117,7 @@ def session_of(method: Method) -> Session:
     run: Any = SimpleNamespace(config=config, method=type(method), n_steps=2 * EVERY)
     losses = CompiledLoss(method, None)
     steps = Descent(method, 5e-4)
-    return Session(run, accelerator, method, losses, steps, images(META), 0, {}, 0.0)
+    return Session(run, accelerator, method, losses, steps, images(META), 0, {}, NOTHING)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,1 @@
+"""Reports for people: pictures as SVG, and pages that need nothing but themselves."""
