@@ -24,7 +24,8 @@ from modpm.core.formats.composition_manifest import (
     strategy_of,
 )
 from modpm.core.formats.manifest import ComposedAccuracy
-from modpm.core.graph.side_by_side import PlainNetwork, SideBySide
+from modpm.core.graph.grouping import group
+from modpm.core.graph.side_by_side import PlainNetwork
 from modpm.core.shown_text import Percent
 
 if TYPE_CHECKING:
@@ -48,8 +49,7 @@ def keep_independent(modules: Sequence[ClassModule], labels: Sequence[str]) -> S
     first = modules[0]
     if len(modules) == 1:
         return Scorer(labels, first.input, first.graph, first.tensors)
-    networks = [PlainNetwork(one.graph, one.tensors) for one in modules]
-    together = SideBySide(networks, is_exact=True)
+    together = group([PlainNetwork(one.graph, one.tensors) for one in modules])
     return Scorer(labels, first.input, together.graph, together.tensors)
 
 

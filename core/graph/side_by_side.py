@@ -47,15 +47,13 @@ class SideBySide:
     """
 
     def __init__(self, networks: Sequence[PlainNetwork], *, is_exact: bool = False) -> None:
-        self._shared = _shared_nodes(networks)
-        self._prefix = _free_name("network", networks)
+        self._shared = shared_nodes(networks)
+        self._prefix = free_name("network", networks)
         united = [] if is_exact else list(_unitable(networks, self._shared))
         nodes, self.tensors = _joined(networks, self._shared, united, self._own)
-        first, outputs = (
-            networks[0].graph,
-            [self.name(i, one.graph.output) for i, one in enumerate(networks)],
-        )
-        output = _free_name("outputs", networks)
+        first = networks[0].graph
+        outputs = [self.name(i, one.graph.output) for i, one in enumerate(networks)]
+        output = free_name("outputs", networks)
         nodes.append(Node(output, "cat", tuple(outputs)))
         self.graph = Graph(first.input, first.input_shape, tuple(nodes), output)
 
@@ -67,7 +65,7 @@ class SideBySide:
         return f"{self._prefix}{index}.{name}"
 
 
-def _free_name(wanted: str, networks: Sequence[PlainNetwork]) -> str:
+def free_name(wanted: str, networks: Sequence[PlainNetwork]) -> str:
     """Return a name that no value of any of the networks begins with."""
     taken = {
         name
@@ -80,7 +78,7 @@ def _free_name(wanted: str, networks: Sequence[PlainNetwork]) -> str:
     return wanted
 
 
-def _shared_nodes(networks: Sequence[PlainNetwork]) -> set[str]:
+def shared_nodes(networks: Sequence[PlainNetwork]) -> set[str]:
     """Return the nodes that all networks have, with the same tensors and inputs."""
     first = networks[0]
     shared = {first.graph.input}
@@ -112,7 +110,7 @@ def _joined(
     nodes = [node for node in first.graph.nodes if node.name in shared]
     tensors = {name: first.tensors[name] for node in nodes for name in node.tensors.values()}
     selections: list[dict[str, Node]] = [{} for _ in networks]
-    prefix = _free_name("union", networks)
+    prefix = free_name("union", networks)
     for name in united:
         union, union_tensors, indices = _united(name, networks, prefix)
         nodes.append(union)
