@@ -156,9 +156,16 @@ def _are_alike(layer: _Layer) -> bool:
 
 
 def _channels(layer: _Layer, roles: _Roles) -> _Made | None:
-    if not (_are_alike(layer) and all(layer.is_grouped)):
+    if not _are_alike(layer):
         return None
-    return _made(layer, layer.nodes[0], roles)
+    repeated, inputs = [], list(layer.inputs)
+    for i, (name, is_grouped) in enumerate(zip(layer.inputs, layer.is_grouped, strict=True)):
+        if not is_grouped:  # what is shared, once for each network
+            inputs[i] = f"{layer.name}.repeated{i}"
+            indices = [*range(layer.sizes[i][0])] * len(layer.nodes)
+            repeated.append(Node(inputs[i], "select_channels", (name,), {"indices": indices}))
+    nodes, tensors = _made(layer._replace(inputs=tuple(inputs)), layer.nodes[0], roles)
+    return [*repeated, *nodes], tensors
 
 
 def _convolution(layer: _Layer, roles: _Roles) -> _Made | None:

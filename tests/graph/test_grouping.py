@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import nn
 
+from modpm.core.formats.network_graph import Graph, Node
 from modpm.core.graph import build, trace
 from modpm.core.graph.cost import count
 from modpm.core.graph.grouping import group
@@ -90,6 +91,23 @@ def test_grouped_networks_give_what_each_gives_alone(
     costs = [count(one.graph, dict(one.tensors)) for one in networks]
     whole = count(together.graph, dict(together.tensors))
     assert whole.macs < sum(cost.macs for cost in costs)
+
+
+@torch.inference_mode()
+def test_what_networks_share_goes_into_sums_with_what_they_do_not() -> None:
+    network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    graph, tensors = trace(network.eval(), torch.randn(2, 3, 16, 16))
+    score = Node("own", "linear", (graph.output,), {"n_features": 4}, {"weight": "own.weight"})
+    total = Node("total", "sub", ("own", graph.output))
+    whole = Graph(graph.input, graph.input_shape, (*graph.nodes, score, total), "total")
+    networks = [PlainNetwork(whole, {**tensors, "own.weight": torch.rand(4, 4)}) for _ in range(3)]
+    images = torch.randn(3, 3, 16, 16)
+    together = group(networks)
+    assert_near(
+        build(together.graph, together.tensors).eval()(images), outputs_of(networks, images)
+    )
+    assert len(together.graph.kernels()) == 1
+    assert len(together.graph.nodes) < 2 * len(whole.nodes)
 
 
 @torch.inference_mode()
