@@ -60,6 +60,7 @@ VERB_GROUPS = {
     "Compose and classify": {
         "compose": "Compose a classifier from class modules, without training.",
         "replace": "Let another class module score one label of a classifier.",
+        "patch": "Let a class module score one class of an ordinary network.",
         "evaluate": "Measure a classifier, a run or a class module on a data set.",
         "predict": "Classify images.",
         "export": "Write a classifier as one ordinary file.",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from modpm.cli.options import device_option, names, numbers, size
+from modpm.cli.options import device_option, weights_options
 from modpm.cli.output import emit, is_quiet, is_terminal, say, show, table
 from modpm.cli.progress_lines import Lines
 from modpm.core.shown_text import as_text
@@ -28,48 +28,7 @@ if TYPE_CHECKING:
 )
 @click.argument("network", metavar="NETWORK", type=click.Path(path_type=Path))
 @click.option("--data", metavar="DATA", help="For weights: what `train` takes as DATA.")
-@click.option("--arch", help="For weights: what they are of, as `train` takes it.")
-@click.option(
-    "--width",
-    default=1.0,
-    show_default=True,
-    help="For weights: factor on the channels of every layer.",
-)
-@click.option(
-    "--classes",
-    metavar="NAMES",
-    callback=names,
-    show_default="those of the data in their order",
-    help="For weights: the classes in the order of the outputs, joined by commas.",
-)
-@click.option(
-    "--mean",
-    metavar="NUMBERS",
-    callback=numbers,
-    help="For weights: what images were normalized by, a mean for each channel, joined by commas.",
-)
-@click.option(
-    "--std",
-    metavar="NUMBERS",
-    callback=numbers,
-    help="For weights: a standard deviation for each channel.",
-)
-@click.option(
-    "--image-size",
-    callback=size,
-    metavar="PIXELS|HEIGHTxWIDTH",
-    show_default="that of most images",
-    help="For weights: height and width of images.",
-)
-@click.option(
-    "--val-fraction",
-    default=0.1,
-    show_default=True,
-    help="For weights: share of the training images that scores are fitted on.",
-)
-@click.option(
-    "--seed", default=0, show_default=True, help="For weights: what these are drawn with."
-)
+@weights_options
 @click.option(
     "--skip-bad", is_flag=True, help="For weights: leave out images that cannot be decoded."
 )

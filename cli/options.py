@@ -58,6 +58,58 @@ def names(_ctx: click.Context, _parameter: click.Parameter, value: str | None) -
     return None if value is None else [name.strip() for name in value.split(",")]
 
 
+def weights_options(command: _Command) -> _Command:
+    """Give a verb the options that say what a run would know of a network of ordinary weights."""
+    options: list[Callable[[_Command], _Command]] = [
+        click.option("--arch", help="For weights: what they are of, as `train` takes it."),
+        click.option(
+            "--width",
+            default=1.0,
+            show_default=True,
+            help="For weights: factor on the channels of every layer.",
+        ),
+        click.option(
+            "--classes",
+            metavar="NAMES",
+            callback=names,
+            show_default="those of the data in their order",
+            help="For weights: the classes in the order of the outputs, joined by commas.",
+        ),
+        click.option(
+            "--mean",
+            metavar="NUMBERS",
+            callback=numbers,
+            help="For weights: what images were normalized by, a mean for each channel, joined by "
+            "commas.",
+        ),
+        click.option(
+            "--std",
+            metavar="NUMBERS",
+            callback=numbers,
+            help="For weights: a standard deviation for each channel.",
+        ),
+        click.option(
+            "--image-size",
+            callback=size,
+            metavar="PIXELS|HEIGHTxWIDTH",
+            show_default="that of most images",
+            help="For weights: height and width of images.",
+        ),
+        click.option(
+            "--val-fraction",
+            default=0.1,
+            show_default=True,
+            help="For weights: share of the training images that scores are fitted on.",
+        ),
+        click.option(
+            "--seed", default=0, show_default=True, help="For weights: what these are drawn with."
+        ),
+    ]
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
 def _keep_memory(_ctx: click.Context, _parameter: click.Parameter, device: str) -> str:
     """Keep memory between the passes of networks: the process is the command's own."""
     from modpm.core.system.memory import keep_freed_memory  # noqa: PLC0415 -- where networks run

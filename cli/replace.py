@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import click
 
-from modpm.cli.comparison import print_comparison
+from modpm.cli.comparison import give
 from modpm.cli.completion import installed_names
 from modpm.cli.options import device_option, json_option, project_option
-from modpm.cli.output import emit, say
+from modpm.cli.output import say
 from modpm.cli.pairs import pairs
-
-if TYPE_CHECKING:
-    from modpm.verbs.replacing import Replacement
 
 
 @click.command(
@@ -41,7 +36,7 @@ if TYPE_CHECKING:
     default=0.5,
     show_default=True,
     metavar="POINTS",
-    help="How many points of recall every other label may lose on DATA.",
+    help="How many points of recall each label may lose on DATA.",
 )
 @click.option(
     "--map",
@@ -80,7 +75,7 @@ def command(
 
     COMPOSITION is the folder of a composed classifier, or an installed composition; its class
     modules are installed in the project. The label stays, and so do the other class modules.
-    With DATA, precision and recall of every label are shown before and after; if another label
+    With DATA, precision and recall of every label are shown before and after; if a label
     loses more than the budget, nothing is written and the exit code is 1.
     """
     from modpm.verbs.replacing import replace  # noqa: PLC0415 -- so that --help needs no torch
@@ -98,29 +93,4 @@ def command(
         project=project,
         report=say,
     )
-    if output is not None:
-        made.classifier.save(output)
-    if as_json:
-        emit(_data(made, output))
-    else:
-        _print(made, output)
-
-
-def _data(made: Replacement, path: str | None) -> dict[str, object]:
-    module = made.module
-    return {
-        "path": path,
-        "label": made.label,
-        "module": {"name": module.name, "version": module.version, "digest": module.digest},
-        "strategy": made.classifier.strategy,
-        "measured": None if made.comparison is None else made.comparison.to_json(),
-    }
-
-
-def _print(made: Replacement, path: str | None) -> None:
-    if made.comparison is None:
-        say("nothing was measured: give labeled images by --data")
-    else:
-        print_comparison(made.comparison)
-    where = "nothing was written: name a folder by -o" if path is None else path
-    say(f"{made.label} is scored by {made.module.name} {made.module.version}; {where}")
+    give(made, output, as_json=as_json)

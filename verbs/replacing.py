@@ -74,7 +74,7 @@ def replace(
         module: An installed name, the folder of a distribution, or a loaded class module.
         data: Labeled images to measure the change on; None to measure nothing.
         split: Which images of it.
-        budget: How many points of recall every other label may lose on them.
+        budget: How many points of recall each label may lose on them.
         mapping: Label to the class of the data that it meets, where their names differ.
         skip_bad: Leave out images that cannot be decoded.
         device: As for `evaluate`.

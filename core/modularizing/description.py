@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 import msgspec
 import torch
 
-from modpm.core.calibrations.scores import fit_common_platt, stratified_folds
 from modpm.core.formats.card import render_card
 from modpm.core.formats.manifest import (
     CARD_FILE,
@@ -39,10 +38,6 @@ if TYPE_CHECKING:
     from modpm.core.modularizing.fitting import FittedNetwork
     from modpm.core.origins.origin import OriginNetwork
     from modpm.core.training.evidence import Criterion
-
-
-ENOUGH_FOR_TWO_NUMBERS = 1000
-"""Images, or a little more, on which the slope and the intercept of the logits are fitted."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +73,7 @@ class Describer:
     ) -> None:
         self._origin = origin
         self._details = details
-        self._slope, self._intercept = _logit_calibration(origin)
+        self._slope, self._intercept = origin.logit_calibration
         self._origin_record = _origin_record(origin, accuracy)
 
     def manifest(
@@ -164,16 +159,6 @@ class Describer:
                 N_STATISTICS_IMAGES, len(trained.images.training_data())
             )
         return parameters
-
-
-def _logit_calibration(origin: OriginNetwork) -> tuple[float, float]:
-    """Return what makes log-odds of the logits of many classes, as numbers that tensors hold."""
-    labels = origin.validation.labels
-    n_folds = max(1, len(labels) // ENOUGH_FOR_TWO_NUMBERS)
-    few = (stratified_folds(labels, n_folds) == 0).nonzero()[:, 0]
-    pair = fit_common_platt(origin.logits(origin.validation.select(few)), labels[few])
-    slope, intercept = torch.tensor(pair).tolist()
-    return slope, intercept
 
 
 def _origin_record(origin: OriginNetwork, accuracy: float | None) -> Origin:

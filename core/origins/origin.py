@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from modpm.core.calibrations.scores import fit_common_platt, stratified_folds
 from modpm.core.errors import ModpmError
 from modpm.core.graph import build, count
 from modpm.core.origins.trained_network import aligned
@@ -45,6 +46,10 @@ N_DIGITS = 6
 
 N_TIMED = 200
 """Images of which a pass is timed."""
+
+ENOUGH_FOR_TWO_NUMBERS = 1000
+"""Images, or a little more, on which the slope and the intercept of the logits are fitted."""
+
 
 _PROCESSOR = torch.device("cpu")
 
@@ -127,6 +132,16 @@ class OriginNetwork:
         """What is taken off scores of images unlike the held-out ones, if these can say it."""
         name = self.graph.free_name("unusual")
         return fit_penalty(self.validation, self.contract, name, self.device)
+
+    @cached_property
+    def logit_calibration(self) -> tuple[float, float]:
+        """What makes log-odds of the logits of all classes, as numbers that tensors hold."""
+        labels = self.validation.labels
+        n_folds = max(1, len(labels) // ENOUGH_FOR_TWO_NUMBERS)
+        few = (stratified_folds(labels, n_folds) == 0).nonzero()[:, 0]
+        pair = fit_common_platt(self.logits(self.validation.select(few)), labels[few])
+        slope, intercept = torch.tensor(pair).tolist()
+        return slope, intercept
 
     @cached_property
     def test(self) -> ImageData | None:

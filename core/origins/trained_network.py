@@ -98,12 +98,17 @@ def trained_network(
     """
     if isinstance(network, Run):
         return of_run(network, said, effort)
-    if isinstance(network, nn.Module):
+    if isinstance(network, nn.Module) or not is_run(network):
         return of_weights(network, said, effort)
+    return of_run(Run.open(Path(network)), said, effort)
+
+
+def is_run(network: Run | nn.Module | Path | str) -> bool:
+    """Say whether a network is meant as a run, and not as weights."""
+    if isinstance(network, Run | nn.Module):
+        return isinstance(network, Run)
     path = Path(network)
-    if path.is_file() or (path.suffix in WEIGHTS and not path.is_dir()):
-        return of_weights(path, said, effort)
-    return of_run(Run.open(path), said, effort)
+    return not (path.is_file() or (path.suffix in WEIGHTS and not path.is_dir()))
 
 
 def of_run(run: Run, said: Particulars, effort: str | None) -> TrainedNetwork:

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from modpm.verbs.judging import evaluate, predict
     from modpm.verbs.loading import load
     from modpm.verbs.packing import pack
+    from modpm.verbs.patching import patch
     from modpm.verbs.releases import check_versions
     from modpm.verbs.replacing import replace
     from modpm.verbs.verifying_accuracy import verify_accuracy
@@ -63,6 +64,7 @@ __all__ = [
     "modularize",
     "outdated",
     "pack",
+    "patch",
     "predict",
     "publish",
     "reindex",
@@ -104,6 +106,7 @@ _HOMES = {
     "modularize": "modpm.core.modularizing.modularize",
     "outdated": "modpm.registry.discovery.outdated",
     "pack": "modpm.verbs.packing",
+    "patch": "modpm.verbs.patching",
     "predict": "modpm.verbs.judging",
     "publish": "modpm.registry.publication.publishing",
     "reindex": "modpm.registry.publication.changing",

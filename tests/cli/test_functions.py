@@ -23,6 +23,7 @@ ONLY_AS_OPTIONS = {
     "compose": {"output"},  # the classifier that is returned has `save`
     "login": {"token_stdin"},
     "outdated": {"exit_code"},
+    "patch": {"output"},  # its `classifier` has `save`
     "publish": {"check_version", "budget"},  # `check_versions`
     "replace": {"output"},  # its `classifier` has `save`
     "tag": {"delete"},  # `untag`

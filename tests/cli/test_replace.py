@@ -164,6 +164,11 @@ def test_without_a_folder_nothing_is_written(pets: Path, place: Path) -> None:
     [
         ({"--class": "kat"}, "unknown-label", "weak/cat"),
         ({"--with": "weak/cat"}, "already-composed", "weak/cat 1.0.0"),
+        (
+            {"--class": "dog", "--with": "greedy/cat", "--data": "PHOTOS"},
+            "budget-not-met",
+            "bird: loses",
+        ),
         ({"--with": "weak/dog", "--data": "PHOTOS"}, "already-composed", "`weak/dog`"),
         ({"--class": "dog"}, "class-mismatch", "weak/dog"),
         ({"--with": "other/kat"}, "not-installed", "other/cat"),
