@@ -9,6 +9,7 @@ import click
 from modpm.cli.completion import installed_names
 from modpm.cli.output import emit, say, table
 from modpm.cli.pairs import pairs
+from modpm.core.formats.records import to_plain
 
 if TYPE_CHECKING:
     from modpm.core.composition.classifier import Classifier
@@ -46,6 +47,28 @@ if TYPE_CHECKING:
     "theirs, under the label of the first.",
 )
 @click.option(
+    "--calibrate",
+    metavar="DATA",
+    help="Fit two numbers of each origin to images of DATA (as for evaluate), a few of each "
+    "label: for what origins say of each other's images. They are kept where cross-validation "
+    "finds them better by its standard error.",
+)
+@click.option("--split", default="train", show_default=True, help="Which images of DATA calibrate.")
+@click.option(
+    "--map",
+    "mapping",
+    multiple=True,
+    metavar="LABEL=CLASS",
+    callback=pairs,
+    help="The class of DATA that a label meets, where their names differ; may be given again.",
+)
+@click.option(
+    "--unlabeled",
+    metavar="DIR",
+    help="Fit an offset of each origin to the images in a folder and below, which need no labels "
+    "and should show all labels about equally often: so that labels are given so.",
+)
+@click.option(
     "--project",
     metavar="PATH",
     default=".",
@@ -63,6 +86,10 @@ def command(
     reject: float | None,
     aliases: dict[str, str],
     ensemble: bool,
+    calibrate: str | None,
+    split: str,
+    mapping: dict[str, str],
+    unlabeled: str | None,
     project: str,
     output: str,
     as_json: bool,
@@ -80,7 +107,17 @@ def command(
     from modpm.verbs.composing import compose  # noqa: PLC0415 -- so that --help needs no torch
 
     classifier = compose(
-        sources, strategy, reject, aliases=aliases, ensemble=ensemble, project=project
+        sources,
+        strategy,
+        reject,
+        aliases=aliases,
+        ensemble=ensemble,
+        calibrate=calibrate,
+        split=split,
+        mapping=mapping,
+        unlabeled=unlabeled,
+        project=project,
+        report=say,
     )
     classifier.save(output)
     if as_json:
@@ -90,11 +127,13 @@ def command(
 
 
 def _data(classifier: Classifier, path: str) -> dict[str, object]:
+    assert classifier.composition is not None
     return {
         "path": path,
         "strategy": classifier.strategy,
         "reasons": list(classifier.reasons),
         "labels": list(classifier.labels),
+        "adjustments": to_plain(classifier.composition.adjustments),
         "n_parameters": classifier.n_parameters,
         "size_bytes": classifier.cost.size_bytes,
         "macs": classifier.macs,

@@ -9,15 +9,19 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
+from modpm.core.composition import adjusting
 from modpm.core.composition.class_module import ClassModule
 from modpm.core.composition.compose import AUTO, check_labels, compose_modules, rebuild
+from modpm.core.data import load_data, open_image
+from modpm.core.data.image_folder import files_of
 from modpm.core.errors import ModpmError
+from modpm.core.formats.digest import digest_bytes, digest_file
 from modpm.core.formats.names import normalize
 from modpm.registry.installing.installed import installed
 from modpm.verbs.loading import composition_of, load, load_members
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from modpm.core.composition.classifier import Classifier
     from modpm.core.formats.composition_manifest import CompositionManifest
@@ -47,13 +51,18 @@ def compose(
     *,
     aliases: Mapping[str, str] | None = None,
     ensemble: bool = False,
+    calibrate: str | None = None,
+    split: str = "train",
+    mapping: Mapping[str, str] | None = None,
+    unlabeled: str | os.PathLike[str] | None = None,
     project: str | os.PathLike[str] = ".",
+    report: Callable[[str], None] = lambda _sentence: None,
 ) -> Classifier:
     """Compose a classifier of class modules, without training.
 
     A composition that is named alone is made again exactly as it was published, but for what is
     asked otherwise here. One that is named beside others stands for its class modules, with the
-    labels that it gives them; its strategy and its threshold are not taken over.
+    labels that it gives them; its strategy, its threshold and what it adjusts are not taken over.
 
     Args:
         sources: Installed names (`cifar10/cat`, or a composition, `acme/pets`), whole namespaces
@@ -68,21 +77,91 @@ def compose(
         aliases: Module name, or folder as in `sources`, to the label its score gets.
         ensemble: Let modules of one class vote, those whose labels differ in the namespace alone:
             the mean of their scores is that of the first one's label.
+        calibrate: A data set with a few images of each label, as for `evaluate`. Two numbers of
+            each origin are fitted to them, where cross-validation finds these better by its
+            standard error.
+        split: Which images of that data set.
+        mapping: Label to the class of that data set it meets, where their names differ.
+        unlabeled: A folder of images, which show all labels about equally often. An intercept of
+            each origin is fitted, so that labels are given so.
         project: A folder in the project.
+        report: Is told what was done to images, in sentences.
 
     Raises:
         ModpmError: A module is not installed or damaged, two have one label, or they cannot be
-            composed so; `broken-composition`.
+            composed so; `broken-composition`; what loading images and `adjusting` raise.
     """
     if isinstance(sources, str | os.PathLike):
         raise TypeError("sources is a list of modules, not one")
-    named = _expanded(sources, project)
+    if mapping and calibrate is None:
+        raise ModpmError(
+            "`--map` says which class of the images that calibrate a label meets",
+            code="usage",
+            why="there is no `--calibrate`",
+            exit_code=2,
+        )
+    composed = _composed(
+        _expanded(sources, project),
+        strategy,
+        reject,
+        aliases=aliases or {},
+        ensemble=ensemble,
+        project=project,
+        fits=calibrate is not None or unlabeled is not None,
+    )
+    if calibrate is not None:
+        composed = _calibrated(composed, calibrate, split, mapping, report)
+    return composed if unlabeled is None else _shared_out(composed, Path(unlabeled), report)
+
+
+def _calibrated(
+    classifier: Classifier,
+    data: str,
+    split: str,
+    mapping: Mapping[str, str] | None,
+    report: Callable[[str], None],
+) -> Classifier:
+    # For each contract by itself, as `evaluate` does.
+    prepared = [
+        load_data(data, split, image_size=(one.height, one.width), channels=one.channels)
+        for one in classifier.contracts
+    ]
+    for note in prepared[0].notes:
+        report(note)
+    return adjusting.calibrate(classifier, prepared, mapping)
+
+
+def _shared_out(classifier: Classifier, folder: Path, report: Callable[[str], None]) -> Classifier:
+    """Return a classifier whose origins are adjusted by images without labels.
+
+    Raises:
+        ModpmError: `no-images`, `bad-image`; what `adjusting.fit_shares` raises.
+    """
+    if not folder.is_dir():
+        raise ModpmError("there is no such folder of images", code="no-images", where=str(folder))
+    files = files_of(folder, report)
+    outputs = classifier.image_outputs(open_image(path) for path in files)
+    # Wherever they are, and whatever they are called.
+    fingerprint = digest_bytes("\n".join(sorted(map(digest_file, files))).encode())
+    return adjusting.fit_shares(classifier, outputs, str(folder), fingerprint)
+
+
+def _composed(
+    named: Sequence[Source],
+    strategy: str | None,
+    reject: float | None,
+    *,
+    aliases: Mapping[str, str],
+    ensemble: bool,
+    project: str | os.PathLike[str],
+    fits: bool,
+) -> Classifier:
     if len(named) == 1 and strategy is None and not isinstance(named[0], ClassModule):
         composition = composition_of(named[0], project)
         if composition is not None:
-            return _rebuilt(composition, reject, aliases or {}, ensemble, project)
+            return _rebuilt(composition, reject, aliases, ensemble, project, fits=fits)
     parts = _distinct(part for source in named for part in _parts(source, project))
-    labels = _labels(parts, aliases or {})
+    labels = _labels(parts, aliases)
     return compose_modules(
         [part.module for part in parts],
         strategy or AUTO,
@@ -112,19 +191,29 @@ def _rebuilt(
     aliases: Mapping[str, str],
     ensemble: bool,
     project: str | os.PathLike[str],
+    *,
+    fits: bool,
 ) -> Classifier:
-    """Return the classifier of a composition; with another threshold, nothing was measured."""
+    """Return the classifier of a composition; with another threshold, nothing was measured.
+
+    Where origins will be fitted to images, they are not adjusted as the composition says.
+    """
     record, parts = composition.composition, _parts_of(composition, project)
     labels = _labels(parts, aliases)
     if ensemble:
         labels = _of_voters(labels)
     elif len(record.labels) == len(parts):
         check_labels([part.module for part in parts], labels)
+    n_before = len(record.labels)
     renamed = [
         msgspec.structs.replace(one, label=label)
         for one, label in zip(record.modules, labels, strict=True)
     ]
     record = msgspec.structs.replace(record, modules=renamed)
+    if len(record.labels) != n_before:
+        record = msgspec.structs.replace(record, measured=[])
+    if fits:
+        record = msgspec.structs.replace(record, adjustments=[], measured=[])
     if reject is not None and reject != record.reject:
         record = msgspec.structs.replace(record, reject=reject, measured=[])
     return rebuild(record, [part.module for part in parts])

@@ -12,7 +12,7 @@ from modpm.core.composition import evaluation, saving
 from modpm.core.composition.class_module import ClassModule
 from modpm.core.composition.classifier import Classifier, as_classifier
 from modpm.core.data import load_data, open_image
-from modpm.core.data.image_folder import image_files, no_images
+from modpm.core.data.image_folder import files_of
 from modpm.core.errors import ModpmError
 from modpm.core.formats.manifest import MANIFEST_FILE
 from modpm.core.formats.measurement import ClassShare, Measurement
@@ -241,7 +241,7 @@ def predict(
             is left (`no-images`); `out-of-memory`.
     """
     loaded = Classifier.from_folder(Path(classifier)).to(choose_device(device))
-    paths = [path for image in images for path in _files_of(Path(image), report)]
+    paths = [path for image in images for path in files_of(Path(image), report)]
     problems: dict[Path, ModpmError] = {}
     # The last first: each is taken when its file is met.
     predictions = loaded.predict(_opened(paths, problems))[::-1]
@@ -252,22 +252,6 @@ def predict(
         for path in paths
     ]
     return _without_bad(judged, report) if skip_bad else judged
-
-
-def _files_of(path: Path, report: Callable[[str], None]) -> list[Path]:
-    """Return the images in a folder and below; of what is no folder itself.
-
-    Raises:
-        ModpmError: The folder has none (`no-images`).
-    """
-    if not path.is_dir():
-        return [path]
-    files, others = image_files(path)
-    if not files:
-        raise ModpmError("the folder has no images", code="no-images", where=str(path))
-    if others:
-        report(f"{others.total()} files in {path} {no_images(others)}")
-    return files
 
 
 def _opened(paths: Sequence[Path], problems: dict[Path, ModpmError]) -> Iterator[Image.Image]:

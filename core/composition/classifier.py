@@ -200,9 +200,17 @@ class Classifier(
         Shapes:
             inputs: (N, 1 or 3, height, width) each, in [0, 1] → (N, len(labels))
         """
+        return self.pool(self.outputs(inputs))
+
+    def outputs(self, inputs: Sequence[Tensor]) -> Tensor:
+        """Return what its networks say, in their order, before votes are counted.
+
+        Shapes:
+            inputs: As for `score` → (N, all labels of its networks)
+        """
         prepared = [layer(batch) for layer, batch in zip(self.preprocessings, inputs, strict=True)]
         read = zip(self.scorers, self._reads, strict=True)
-        return self.pool(torch.cat([scorer(prepared[i]) for scorer, i in read], 1))
+        return torch.cat([scorer(prepared[i]) for scorer, i in read], 1)
 
     def pool(self, outputs: Tensor) -> Tensor:
         """Return the score of each label: the mean of its votes.
@@ -236,12 +244,28 @@ class Classifier(
         Raises:
             ModpmError: `bad-images`.
         """
+        return self.pool(self.image_outputs(images))
+
+    @torch.inference_mode()
+    def image_outputs(self, images: Images) -> Tensor:
+        """Return what its networks say of images that are not prepared yet.
+
+        Args:
+            images: As for `score_images`.
+
+        Shapes:
+            pixels: (N, 1 or 3, height, width) → (N, all labels of its networks)
+
+        Raises:
+            ModpmError: `bad-images`.
+        """
         device = self.order.device
         parts = [
-            self.score([batch.to(device) for batch in inputs])
+            self.outputs([batch.to(device) for batch in inputs])
             for inputs in image_batches(images, self.contracts)
         ]
-        return torch.cat(parts) if parts else torch.empty(0, len(self.labels))
+        n_outputs = sum(len(scorer.labels) for scorer in self.networks())
+        return torch.cat(parts) if parts else torch.empty(0, n_outputs)
 
     def predict(self, images: Images) -> list[Prediction]:
         """Say what each image shows.

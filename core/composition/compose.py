@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
+from modpm.core.composition.adjusting import adjust
 from modpm.core.composition.class_module import Scorer
 from modpm.core.composition.classifier import Classifier
 from modpm.core.composition.fused import fuse, obstacle
@@ -327,6 +328,7 @@ def record_of(classifier: Classifier) -> CompositionRecord:
         strategy=classifier.composition.strategy,
         modules=[_module(one) for one in classifier.pins],
         networks=classifier.composition.networks,
+        adjustments=list(classifier.composition.adjustments),
         reject=classifier.reject,
         n_parameters=classifier.n_parameters,
         size_bytes=classifier.cost.size_bytes,
@@ -345,7 +347,8 @@ def rebuild(record: CompositionRecord, modules: Sequence[ClassModule]) -> Classi
 
     Raises:
         ModpmError: A module is not the release that is named (`broken-composition`), or modules
-            that are said to be fused cannot be (as for `fuse`).
+            that are said to be fused cannot be (as for `fuse`), or none is of an origin that is
+            adjusted.
     """
     for composed, module in zip(record.modules, modules, strict=True):
         _check_release(composed, module)
@@ -358,10 +361,10 @@ def rebuild(record: CompositionRecord, modules: Sequence[ClassModule]) -> Classi
         modules=[pin(module, label) for module, label in zip(modules, labels, strict=True)],
         networks=record.networks,
         origin_macs=origin_macs(modules),
-        measured=list(record.measured),
     )
     scorers = _scorers(record.networks, labels, modules)
-    return Classifier(scorers, record.labels, record.reject, composition)
+    unadjusted = Classifier(scorers, record.labels, record.reject, composition)
+    return adjust(unadjusted, record.adjustments, record.measured)
 
 
 def _module(one: Pin) -> ComposedModule:

@@ -215,7 +215,7 @@ def evaluate(
     met = match_labels(known_labels(subject), data.classes, mapping or {})
     kept_classes = restrict(data.classes, classes)
     if not kept_classes & set(met.values()):
-        raise _nothing_in_common(known_labels(subject), data)
+        raise nothing_in_common(known_labels(subject), data)
     if isinstance(subject, ClassModule):
         return _evaluate_module(subject, data, met, kept_classes)
     # Labels that meet no class of the data compete too, unless the outputs are restricted.
@@ -455,7 +455,8 @@ def _images_of(classes: set[int], data: ImageData) -> Tensor:
     return chosen
 
 
-def _nothing_in_common(labels: Sequence[str], data: ImageData) -> ModpmError:
+def nothing_in_common(labels: Sequence[str], data: ImageData) -> ModpmError:
+    """Return the error for labels none of which is a class of a data set."""
     return ModpmError(
         "no label is a class of the data set",
         code="no-common-class",

@@ -258,21 +258,44 @@ def with_scores(
         the graph's output: (N, len(modules)), before and after.
     """
     calibrations = [module.manifest.calibration for module in modules]
-    like = next(iter(tensors.values()))
+    slopes = [calibration.slope for calibration in calibrations]
+    intercepts = [calibration.intercept for calibration in calibrations]
     penalty = next((found for one in modules if (found := _penalty(one, graph.input))), None)
-    taken = graph if penalty is None else replace(graph, nodes=(*graph.nodes, *penalty.nodes))
-    name = taken.free_name("score")
+    if penalty is None:
+        return with_affine(graph, tensors, "score", slopes, intercepts)
+    taken = replace(graph, nodes=(*graph.nodes, *penalty.nodes))
+    scored, fitted = with_affine(taken, tensors, "score", slopes, intercepts)
+    usual = Node(f"{scored.output}.usual", "sub", (scored.output, penalty.output))
+    made = replace(scored, nodes=(*scored.nodes, usual), output=usual.name)
+    return made, {**fitted, **penalty.tensors}
+
+
+def with_affine(
+    graph: Graph,
+    tensors: Mapping[str, Tensor],
+    called: str,
+    slopes: Sequence[float],
+    intercepts: Sequence[float],
+) -> tuple[Graph, dict[str, Tensor]]:
+    """Multiply each output of a graph by a slope, and add an intercept to it.
+
+    Args:
+        graph: The network.
+        tensors: Its tensors.
+        called: What the node that does so is called, if that is free.
+        slopes: Of its outputs.
+        intercepts: Of the same.
+
+    Shapes:
+        the graph's output: (N, len(slopes)), before and after.
+    """
+    like = next(iter(tensors.values()))
+    name = graph.free_name(called)
     roles = {"weight": f"{name}.weight", "bias": f"{name}.bias"}
-    nodes = [*taken.nodes, Node(name, "channel_affine", (graph.output,), {}, roles)]
-    fitted = {
-        roles["weight"]: like.new_tensor([calibration.slope for calibration in calibrations]),
-        roles["bias"]: like.new_tensor([calibration.intercept for calibration in calibrations]),
-    }
-    if penalty is not None:
-        nodes.append(Node(f"{name}.usual", "sub", (name, penalty.output)))
-        fitted |= penalty.tensors
-    scored = Graph(graph.input, graph.input_shape, tuple(nodes), nodes[-1].name)
-    return scored, {**tensors, **fitted}
+    node = Node(name, "channel_affine", (graph.output,), {}, roles)
+    made = Graph(graph.input, graph.input_shape, (*graph.nodes, node), name)
+    added = (like.new_tensor(slopes), like.new_tensor(intercepts))
+    return made, {**tensors, **dict(zip(roles.values(), added, strict=True))}
 
 
 class _Penalty(NamedTuple):

@@ -4,7 +4,11 @@ from typing import Annotated
 
 import msgspec
 
-from modpm.core.formats.composition_manifest import ComposedNetwork, Strategy
+from modpm.core.formats.composition_manifest import (
+    Adjustment,
+    ComposedNetwork,
+    Strategy,
+)
 from modpm.core.formats.digest import Digest
 from modpm.core.formats.manifest import Calibration, Count, FileRecord, Label, Text
 from modpm.core.formats.measurement import Measurement
@@ -40,6 +44,7 @@ class Composition(Record, frozen=True, kw_only=True):
         strategy: How the modules are put together.
         modules: In the order of the classifier's labels; those of one label vote.
         networks: What runs; each module is in one of them.
+        adjustments: What is made of the scores of modules of an origin, in this order.
         origin_macs: Multiply-accumulates of the origins, each counted once.
         measured: What it was measured at, newest last.
         files: The files that it was saved with.
@@ -49,6 +54,7 @@ class Composition(Record, frozen=True, kw_only=True):
     strategy: Strategy
     modules: Annotated[list[Pin], msgspec.Meta(min_length=1)]
     networks: Annotated[list[ComposedNetwork], msgspec.Meta(min_length=1)]
+    adjustments: list[Adjustment] = msgspec.field(default_factory=list)
     origin_macs: Count
     measured: list[Measurement] = msgspec.field(default_factory=list)
     files: dict[str, FileRecord] = msgspec.field(default_factory=dict)

@@ -52,7 +52,8 @@ def replace_module(
     The other labels keep their class modules. A module leaves the network that it is in, which
     becomes what the others make without it; the new one joins a network of its origin, if there
     is one, and runs by itself otherwise. Its log-odds stand beside those of the others. Where
-    several modules voted for the label, it takes the place of all of them.
+    several modules voted for the label, it takes the place of all of them. Origins stay adjusted
+    as they were.
 
     Args:
         record: What the composition says.
@@ -70,8 +71,14 @@ def replace_module(
     modules = [module if i == targets[0] else members[i] for i in kept]
     composed = [_as_composed(module, label) if i == targets[0] else record.modules[i] for i in kept]
     networks = _networks(record.networks, kept, targets[0], modules)
+    origins = {one.manifest.origin.digest for one in modules}
     replaced = msgspec.structs.replace(
-        record, modules=composed, networks=networks, strategy=strategy_of(networks), measured=[]
+        record,
+        modules=composed,
+        networks=networks,
+        strategy=strategy_of(networks),
+        adjustments=[one for one in record.adjustments if one.origin in origins],
+        measured=[],
     )
     return rebuild(replaced, modules)
 

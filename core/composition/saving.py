@@ -15,8 +15,8 @@ from huggingface_hub.repocard_data import CardData
 from modpm.core.composition.recipe import FORMAT_VERSION, Composition
 from modpm.core.errors import ModpmError
 from modpm.core.formats import canonical_json
-from modpm.core.formats.composition_card import VOTING
-from modpm.core.formats.composition_manifest import network_problems
+from modpm.core.formats.composition_card import VOTING, adjusted_in_words
+from modpm.core.formats.composition_manifest import adjustment_problems, network_problems
 from modpm.core.formats.digest import digest_bytes
 from modpm.core.formats.manifest import FileRecord, InputContract, Label, Share
 from modpm.core.formats.network_graph import Graph  # noqa: TC001 -- a record has one
@@ -84,12 +84,14 @@ def _about(classifier: Classifier, composition: Composition) -> str:
             f"{classifier.reject:g} is none of the above."
         )
     voting = f"{VOTING} " if len(classifier.labels) < len(composition.modules) else ""
+    adjusted = adjusted_in_words(composition.adjustments)
     return (
         "# A classifier composed of class modules\n\n"
         "Composed by modpm without training. "
         f"{rejects} Strategy: {composition.strategy}; {classifier.n_parameters:,} parameters, "
         f"{classifier.macs:,} multiply-accumulates an image (the origins of its modules: "
         f"{composition.origin_macs:,}).\n\n"
+        f"{adjusted}"
         f"{voting}Label, release and digest of each class module:\n\n"
         + _verbatim(_pin_line(pin) for pin in composition.modules)
     )
@@ -346,6 +348,7 @@ def _label_problems(config: ClassifierConfig, composition: Composition) -> Itera
     pinned = [pin.label for pin in composition.modules]
     if list(dict.fromkeys(pinned)) != config.labels:
         yield Problem("composition.json modules", "are not the labels of config.json")
+    yield from adjustment_problems(composition.adjustments)
     problems = list(network_problems(composition))
     yield from problems
     if problems:

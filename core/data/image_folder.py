@@ -23,7 +23,7 @@ from modpm.core.data.splitting import HELD_OUT_FRACTION, deal
 from modpm.core.errors import ModpmError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from PIL import Image
 
@@ -194,6 +194,26 @@ def image_files(folder: Path) -> tuple[list[Path], Counter[str]]:
             if not name.startswith(".") and (name in pipes or not _is_image(name))
         )
     return sorted(files), others
+
+
+def files_of(path: Path, report: Callable[[str], None]) -> list[Path]:
+    """Return the images in a folder and below; of what is no folder itself.
+
+    Args:
+        path: The folder, or else a file.
+        report: Is told how many files were left out, in a sentence.
+
+    Raises:
+        ModpmError: The folder has none (`no-images`).
+    """
+    if not path.is_dir():
+        return [path]
+    files, others = image_files(path)
+    if not files:
+        raise ModpmError("the folder has no images", code="no-images", where=str(path))
+    if others:
+        report(f"{others.total()} files in {path} {no_images(others)}")
+    return files
 
 
 def _notes(beside: Sequence[str], others: Counter[str]) -> tuple[str, ...]:

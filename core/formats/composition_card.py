@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 from modpm.core.formats.card_text import plain, result, table
 
 if TYPE_CHECKING:
-    from modpm.core.formats.composition_manifest import CompositionManifest
+    from collections.abc import Sequence
+
+    from modpm.core.formats.composition_manifest import Adjustment, CompositionManifest
     from modpm.core.formats.measurement import Measurement
 
 VOTING = "Class modules of one label vote: its score is the mean of theirs."
@@ -66,7 +68,19 @@ def _modules(manifest: CompositionManifest) -> str:
     ]
     columns = ("label", "class module", "version", "digest")
     voting = f"{VOTING}\n\n" if len(manifest.composition.labels) < len(rows) else ""
-    return f"## Labels\n\n{voting}" + table(columns, rows)
+    adjusted = adjusted_in_words(manifest.composition.adjustments)
+    return f"## Labels\n\n{voting}{adjusted}" + table(columns, rows)
+
+
+def adjusted_in_words(adjustments: Sequence[Adjustment]) -> str:
+    """Return a paragraph for each fitting of a classifier's origins; nothing where none was."""
+    fittings = {one.how: one for one in adjustments}
+    return "".join(
+        f"The scores of each origin's modules were adjusted on {one.n:,} {how} images of "
+        f"{plain(one.data_set)}.\n\n"
+        for how, one in fittings.items()
+        if any(not other.is_identity for other in adjustments if other.how == how)
+    )
 
 
 def _measured(manifest: CompositionManifest) -> str:

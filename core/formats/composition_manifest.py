@@ -1,7 +1,7 @@
-"""The manifest of a composition: which class modules make which classifier (clauses M-20 to M-27).
+"""The manifest of a composition: which class modules make which classifier.
 
 It has no tensors and no graph. The classifier is made anew of the releases that it names by their
-digests, and is the same.
+digests, and is the same. Clauses M-20 to M-27, and M-31.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -20,6 +20,7 @@ from modpm.core.formats.manifest import (
     Label,
     Manifest,
     Name,
+    PositiveCount,
     ReleaseManifest,
     Share,
     Text,
@@ -67,6 +68,43 @@ class ComposedNetwork(Record, frozen=True, kw_only=True):
     modules: Annotated[list[Count], msgspec.Meta(min_length=1, max_length=MAX_MODULES)]
 
 
+MIN_SLOPE, MAX_SLOPE, MAX_INTERCEPT = 0.01, 100.0, 100.0
+
+
+class Adjustment(Record, frozen=True, kw_only=True):
+    """What is made of the scores of an origin's modules, to fit those of other origins.
+
+    Attributes:
+        origin: The digest of the origin.
+        how: Whether it was fitted to images with labels or without.
+        slope, intercept: The score times the one, plus the other.
+        data_set: The images.
+        fingerprint: Names exactly these.
+        n: How many.
+        before, after: What the fitting of all origins lowers: with labels the cross-entropy of
+            the classifier by cross-validation, without them how far the shares of its labels are
+            from equal ones.
+        accuracy_before, accuracy_after: By cross-validation, where there were labels.
+    """
+
+    origin: Digest
+    how: Literal["labeled", "unlabeled"]
+    slope: Annotated[float, msgspec.Meta(ge=MIN_SLOPE, le=MAX_SLOPE)]
+    intercept: Annotated[float, msgspec.Meta(ge=-MAX_INTERCEPT, le=MAX_INTERCEPT)]
+    data_set: Text
+    fingerprint: Text
+    n: PositiveCount
+    before: Annotated[float, msgspec.Meta(ge=0)]
+    after: Annotated[float, msgspec.Meta(ge=0)]
+    accuracy_before: Share | None = None
+    accuracy_after: Share | None = None
+
+    @property
+    def is_identity(self) -> bool:
+        """Whether it leaves scores as they are."""
+        return (self.slope, self.intercept) == (1, 0)
+
+
 class CompositionRecord(Record, frozen=True, kw_only=True):
     """A classifier, as far as its class modules do not say it.
 
@@ -74,6 +112,7 @@ class CompositionRecord(Record, frozen=True, kw_only=True):
         strategy: How they are put together.
         modules: In the order of the classifier's labels; those of one label vote.
         networks: Its networks; each module is in one of them.
+        adjustments: What is made of the scores of modules of an origin, in this order.
         reject: An image is none of the above where no score's own probability reaches this; None
             where every image gets a label.
         n_parameters, size_bytes, macs: Numbers in it; bytes of its tensors;
@@ -85,6 +124,9 @@ class CompositionRecord(Record, frozen=True, kw_only=True):
     strategy: Strategy
     modules: Annotated[list[ComposedModule], msgspec.Meta(min_length=1, max_length=MAX_MODULES)]
     networks: Annotated[list[ComposedNetwork], msgspec.Meta(min_length=1, max_length=MAX_MODULES)]
+    adjustments: Annotated[list[Adjustment], msgspec.Meta(max_length=2 * MAX_MODULES)] = (
+        msgspec.field(default_factory=list)
+    )
     reject: Share | None = None
     n_parameters: Count
     size_bytes: Count
@@ -120,6 +162,7 @@ class CompositionManifest(ReleaseManifest, frozen=True, kw_only=True):
         yield from _module_problems(self.composition.modules)
         yield from _requires_problems(self)
         yield from network_problems(self.composition)
+        yield from adjustment_problems(self.composition.adjustments)
         yield from _measured_problems(self.composition.measured)
         yield from _file_problems(self.files)
 
@@ -213,6 +256,16 @@ def network_problems(record: Networked) -> Iterator[Problem]:
         yield Problem(
             "composition.strategy", f"is not the {strategy_of(record.networks)!r} of them"
         )
+
+
+def adjustment_problems(adjustments: Sequence[Adjustment]) -> Iterator[Problem]:
+    """Give what is wrong with the adjustments of a composition (clause M-31)."""
+    seen: set[tuple[str, str]] = set()
+    for i, one in enumerate(adjustments):
+        if (one.origin, one.how) in seen:
+            at = f"composition.adjustments[{i}]"
+            yield Problem(at, f"adjusts an origin by {one.how} images again")
+        seen.add((one.origin, one.how))
 
 
 def _measured_problems(measured: Sequence[Measurement]) -> Iterator[Problem]:

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
         AnyManifest,
         ComposedModule,
         CompositionManifest,
+        CompositionRecord,
     )
     from modpm.core.formats.distribution import Distribution
     from modpm.registry.backends.protocol import Backend
@@ -266,8 +267,15 @@ def _of_compositions(
             names = ", ".join(f"{was.name} {was.version}" for was in votes)
             moves = f"from {names} to {one.name} {one.version}"
             yield Difference(Part.MINOR, f"{one.label} moves {moves}")
+    if _scaling(old) != _scaling(new):
+        yield Difference(Part.MINOR, "the scores of origins are adjusted otherwise")
     if old.networks != new.networks:
         yield Difference(Part.MINOR, "the class modules are put together otherwise")
+
+
+def _scaling(composition: CompositionRecord) -> list[tuple[str, float, float]]:
+    taken = (one for one in composition.adjustments if not one.is_identity)
+    return [(one.origin, one.slope, one.intercept) for one in taken]
 
 
 def _change(what: str, before: object, after: object) -> Iterator[Difference]:
@@ -311,7 +319,8 @@ def _besides(manifest: AnyManifest) -> dict[str, object]:
     if isinstance(manifest, Manifest):
         calibration = msgspec.structs.replace(manifest.calibration, slope=0.0, intercept=0.0)
         return {**said, "calibration": calibration}
-    return {**said, "requires": None, "measured": manifest.composition.measured}
+    record = manifest.composition
+    return {**said, "requires": None, "measured": record.measured, "fits": record.adjustments}
 
 
 def _kind(manifest: AnyManifest) -> str:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
+import msgspec
 import pytest
 import torch
+from tests.composition.test_adjusting import adjustment
 from tests.composition.test_rebuilding import as_published, assert_same, pool
 from tests.composition.tiny_origins import images
 from tests.composition.tiny_projects import make_project, run
 
+from modpm.core.composition.adjusting import adjust
 from modpm.core.composition.classifier import Classifier
 from modpm.core.composition.compose import compose_modules, rebuild
 from modpm.core.errors import ModpmError
@@ -102,9 +105,12 @@ def test_without_the_option_two_modules_of_one_label_are_refused_and_it_is_named
     assert "--ensemble" in (caught.value.hint or "")
 
 
-def test_onnxruntime_counts_the_same_votes() -> None:
+def test_onnxruntime_counts_the_same_adjusted_votes() -> None:
     onnxruntime = pytest.importorskip("onnxruntime")
     classifier = compose_modules(pool()[1:4:2], labels=["a/x", "a/x"], ensemble=True)
+    assert classifier.composition is not None
+    origin = classifier.composition.modules[1].origin
+    classifier = adjust(classifier, [msgspec.structs.replace(adjustment(slope=3.0), origin=origin)])
     session = onnxruntime.InferenceSession(onnx_bytes(classifier))
     pixels = images(3).float() / 255
     (scores,) = session.run(["scores"], {"images": pixels.numpy()})

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import msgspec
 import pytest
 
+from modpm.core.formats.composition_manifest import Adjustment
 from modpm.core.formats.distribution import read_distribution
 from modpm.core.formats.manifest import CARD_FILE, ComposedAccuracy, FileRecord
 from modpm.core.formats.measurement import Measurement
@@ -159,6 +160,28 @@ def test_another_vote_moves_the_second_number(pets: CompositionManifest) -> None
     assert parts(voting("1", "2"), voting("1", "2")) == []
     for changed in (("1", "3"), ("3", "2")):
         assert parts(voting("1", "2"), voting(*changed)) == [Part.MINOR]
+
+
+def test_other_adjustments_move_the_second_number(pets: CompositionManifest) -> None:
+    def adjusted(slope: float, after: float) -> CompositionManifest:
+        one = Adjustment(
+            origin=OTHER.digest,
+            how="labeled",
+            slope=slope,
+            intercept=0.0,
+            data_set="pets",
+            fingerprint="f",
+            n=9,
+            before=1.0,
+            after=after,
+        )
+        composition = msgspec.structs.replace(pets.composition, adjustments=[one])
+        return msgspec.structs.replace(pets, composition=composition)
+
+    assert parts(pets, adjusted(2.0, 0.5)) == [Part.MINOR, Part.PATCH]
+    assert parts(adjusted(1.0, 0.5), adjusted(2.0, 0.5)) == [Part.MINOR, Part.PATCH]
+    assert parts(pets, adjusted(1.0, 0.5)) == [Part.PATCH]
+    assert parts(adjusted(2.0, 0.5), adjusted(2.0, 0.25)) == [Part.PATCH]
 
 
 def test_graph_and_tensors_each_make_another_network(seven: Manifest, pets: AnyManifest) -> None:
