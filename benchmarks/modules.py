@@ -21,20 +21,20 @@ Usage:
 from __future__ import annotations
 
 import argparse
-import statistics
 import time
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import onnxruntime
 import torch
-from torch import Tensor
 
 from modpm.core.calibrations import HEAD
 from modpm.core.calibrations.scores import Calibrator
 from modpm.core.composition.class_module import ClassModule
 from modpm.core.composition.classifier import as_classifier
 from modpm.core.composition.compose import compose_modules
+from modpm.core.composition.latency import BATCH_SIZES, ratios, seconds_in_turns
 from modpm.core.exporting.onnx_export import onnx_bytes
 from modpm.core.formats.manifest import MANIFEST_FILE
 from modpm.core.graph import GraphNetwork, build, count, infer_shapes, trace
@@ -46,14 +46,12 @@ from modpm.core.training.evidence import Criterion, Importance
 from modpm.core.training.run import Run
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from torch import Tensor
 
     from modpm.core.composition.classifier import Classifier
+    from modpm.core.composition.latency import Quartiles
 
-BATCH_SIZES = (1, 64)
-WARM_UP = 3
 N_CLASSES, SHAPE = 10, (3, 32, 32)  # of CIFAR-10
-QUARTERS = 4
 HEADER = """\
 | module | retention | parameters | bytes | MACs | latency, batch 1 | batch 64 | batch 64 / MACs |
 |---|---|---|---|---|---|---|---|"""
@@ -62,28 +60,13 @@ HEADER = """\
 CLOCKS = {"wall": time.perf_counter, "processor": time.process_time}
 
 
-def seconds(
-    network: Callable[[Tensor], Tensor], images: Tensor, clock: Callable[[], float]
-) -> float:
-    """Return the time of one forward pass."""
-    started = clock()
-    network(images)
-    return clock() - started
-
-
-@torch.inference_mode()
 def latency_ratios(
     module: GraphNetwork, origin: GraphNetwork, images: Tensor, options: argparse.Namespace
-) -> list[float]:
+) -> Quartiles:
     """Return the quartiles of the ratios of a module's latency to its origin's over n pairs."""
     images = images.contiguous(memory_format=torch.channels_last)  # as preprocessing gives them
-    ratios = []
-    clock = CLOCKS[options.clock]
-    for i in range(WARM_UP + options.n):
-        pair = [module, origin] if i % 2 else [origin, module]
-        took = {network: seconds(network.predict, images, clock) for network in pair}
-        ratios.append(took[module] / took[origin])
-    return statistics.quantiles(ratios[WARM_UP:], n=QUARTERS)
+    jobs = [partial(network.predict, images) for network in (module, origin)]
+    return ratios(*seconds_in_turns(jobs, options.n, CLOCKS[options.clock]))
 
 
 def print_row(
@@ -101,7 +84,7 @@ def print_row(
     print_cells(name, shares, found)
 
 
-def print_cells(name: str, shares: list[float], found: list[list[float]]) -> None:
+def print_cells(name: str, shares: list[float], found: list[Quartiles]) -> None:
     """Print a line: shares of the origin, quartiles of latencies, and these per arithmetic."""
     cells = [name, *(f"{share:.3f}" for share in shares)]
     cells += [f"{median:.2f} ({low:.2f} to {high:.2f})" for low, median, high in found]
@@ -161,15 +144,8 @@ def print_row_in_onnx(
     clock, found = CLOCKS[options.clock], []
     for size in BATCH_SIZES:
         images = {"images": torch.rand(size, *shape_of(network)).numpy()}
-        ratios = []
-        for i in range(WARM_UP + options.n):
-            took = [0.0, 0.0]
-            for place in (0, 1) if i % 2 else (1, 0):
-                started = clock()
-                sessions[place].run(["scores"], images)
-                took[place] = clock() - started
-            ratios.append(took[0] / took[1])
-        found.append(statistics.quantiles(ratios[WARM_UP:], n=QUARTERS))
+        jobs = [partial(session.run, ["scores"], images) for session in sessions]
+        found.append(ratios(*seconds_in_turns(jobs, options.n, clock)))
     print_cells(name, shares, found)
 
 

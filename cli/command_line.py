@@ -56,6 +56,7 @@ VERB_GROUPS = {
         "info": "Show what a module or composition recognizes, and how well.",
         "browse": "Look for, compare and try class modules on web pages.",
         "cache": "Look after the store of downloaded files.",
+        "doctor": "Say what works here: packages, device, registries, folders.",
     },
     "Compose and classify": {
         "compose": "Compose a classifier from class modules, without training.",
@@ -63,6 +64,7 @@ VERB_GROUPS = {
         "patch": "Let a class module score one class of an ordinary network.",
         "evaluate": "Measure a classifier, a run or a class module on a data set.",
         "predict": "Classify images.",
+        "benchmark": "Time a classifier on this machine, against its origin.",
         "export": "Write a classifier as one ordinary file.",
     },
 }

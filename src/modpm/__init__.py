@@ -28,7 +28,9 @@ if TYPE_CHECKING:
     from modpm.registry.publication.mirroring import mirror
     from modpm.registry.publication.publishing import publish
     from modpm.verbs import cache, key, trust
+    from modpm.verbs.benchmarking import benchmark
     from modpm.verbs.composing import compose
+    from modpm.verbs.doctor import doctor
     from modpm.verbs.exporting import export
     from modpm.verbs.judging import evaluate, predict
     from modpm.verbs.loading import load
@@ -44,11 +46,13 @@ __all__ = [
     "ClassModule",
     "Classifier",
     "__version__",
+    "benchmark",
     "browse",
     "cache",
     "check",
     "check_versions",
     "compose",
+    "doctor",
     "evaluate",
     "export",
     "info",
@@ -88,10 +92,12 @@ __all__ = [
 _HOMES = {
     "ClassModule": "modpm.core.composition.class_module",
     "Classifier": "modpm.core.composition.classifier",
+    "benchmark": "modpm.verbs.benchmarking",
     "browse": "modpm.browsing.browse",
     "check": "modpm.core.modularizing.checking",
     "check_versions": "modpm.verbs.releases",
     "compose": "modpm.verbs.composing",
+    "doctor": "modpm.verbs.doctor",
     "evaluate": "modpm.verbs.judging",
     "export": "modpm.verbs.exporting",
     "info": "modpm.registry.discovery.information",
