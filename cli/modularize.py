@@ -143,8 +143,9 @@ def command(
 
     NETWORK is the folder of a finished run, or a file of ordinary weights: .safetensors, or a
     .pth of tensors alone. DIST gets a distribution for each class, ready to
-    be published, modules.json with everything that was measured, and costs.json with what that
-    took: seconds and estimated energy, beside those of training a network anew.
+    be published, report.html to look at, modules.json with everything that was measured, and
+    costs.json with what that took: seconds and estimated energy, beside those of training a
+    network anew.
     """
     from modpm.core.modularizing.modularize import modularize  # noqa: PLC0415 -- torch is not for `--help`
 

@@ -173,6 +173,8 @@ def command(
 ) -> None:
     """Train a network on DATA that can be cut into class modules.
 
+    RUN gets the network and report.html, to look at.
+
     DATA is digits, a folder of parquet files, a folder of class-named folders of images, or a
     data set of the Hugging Face Hub.
 

@@ -134,7 +134,7 @@ def compare_all_ten(story: Story) -> None:
         story.run("compose", *relative, "--strategy", strategy, "-o", strategy)
         results[strategy] = story.run("evaluate", strategy, "digits")
         story.tell(f"   composed {strategy}: {Percent(results[strategy]['accuracy'])}")
-    draw_confusions(results, story.folder / "confusion.png")
+    draw_confusions(results, story.folder / "confusion.svg")
 
 
 def main(folder: Path) -> None:
@@ -147,9 +147,9 @@ def main(folder: Path) -> None:
     publish_and_install(story, project)
     compose_and_use(story, project)
     compare_all_ten(story)
-    draw_retained_kernels(folder / "dist", folder / "retained-kernels.png")
-    draw_overlap(folder / "dist", folder / "overlap.png")
-    story.tell("\nPictures: " + ", ".join(str(path) for path in sorted(folder.glob("*.png"))))
+    draw_retained_kernels(folder / "dist", folder / "retained-kernels.svg")
+    draw_overlap(folder / "dist", folder / "overlap.svg")
+    story.tell("\nPictures: " + ", ".join(str(path) for path in sorted(folder.glob("*.svg"))))
     story.tell(f"Done in {time.monotonic() - story.start:.0f} seconds.")
 
 

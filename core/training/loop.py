@@ -39,6 +39,7 @@ from modpm.core.training.configuration import (
 )
 from modpm.core.training.device import arithmetic, choose_device
 from modpm.core.training.methods import DEFAULT_METHOD, find_method
+from modpm.core.training.report import write_report
 from modpm.core.training.run import (
     Run,
     RunRecord,
@@ -197,6 +198,8 @@ def train(
         exact = arithmetic(where, is_deterministic=deterministic)
         with _failures_explained(run), torch.random.fork_rng(devices=[]), exact:
             train_epochs(open_session(run, accelerator), progress)
+        if accelerator.is_main_process:
+            write_report(run)
     return run
 
 

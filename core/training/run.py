@@ -5,7 +5,8 @@ of the split `train` from others, and `metrics.jsonl` has a line an epoch.
 While training lasts, `first.safetensors` is the state before it, `last.safetensors` the last that
 was kept since, and `best.safetensors` that of the best epoch, where that is to be kept; when it has
 ended, `model.safetensors` has the network's tensors and `finished.json` says so;
-`findings.safetensors` has what else the method has found of its kernels, if it has.
+`findings.safetensors` has what else the method has found of its kernels, if it has, and
+`report.html` shows people what it came to.
 """
 
 import json

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import errno
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from shutil import rmtree
@@ -16,6 +17,7 @@ from modpm.core.data.decoding import Streamed
 from modpm.core.errors import ModpmError
 from modpm.core.graph import build
 from modpm.core.networks import create
+from modpm.core.shown_text import Percent
 from modpm.core.slicing import cuttable_convolutions
 from modpm.core.system import whole_files
 from modpm.core.system.energy import Meter, Spent
@@ -516,3 +518,14 @@ def test_training_leaves_the_callers_chance_alone(tmp_path: Path) -> None:
     torch.manual_seed(3)
     train_small(tmp_path / "run", epochs=1)
     assert torch.equal(torch.rand(1), expected)
+
+
+def test_a_run_writes_a_report_of_its_curves(finished: Run) -> None:
+    text = (finished.folder / "report.html").read_text("utf-8")
+    sections = ["Losses", "Shares", "Epochs", "What it took", "Settings"]
+    assert re.findall("<h2>(.*?)</h2>", text) == sections
+    assert text.count("<polyline") >= 3  # the loss, its parts, and the accuracy
+    assert f"{Percent(finished.val_accuracy)} of " in text
+    for line in finished.metrics():
+        assert f'<td class="number">{line["loss"]:.4g}</td>' in text
+    assert not re.search(r"(?:src|href)=|<script", text)
