@@ -18,7 +18,7 @@ help:
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt \
-	  -e '.[train,augment,onnx,s3,browse,dev]'
+	  -e '.[train,augment,onnx,s3,tensorboard,browse,dev]'
 	@touch $@
 
 demo: .venv/installed

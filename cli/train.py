@@ -158,6 +158,12 @@ def _settings(
     help="End when so many epochs have brought nothing better, and keep the best.",
 )
 @click.option(
+    "--log",
+    type=click.Choice(["tensorboard"]),
+    help="Write the epochs for TensorBoard, too, into RUN/tensorboard. Needs the extra "
+    "`tensorboard`.",
+)
+@click.option(
     "--resume", is_flag=True, help="Continue the run in RUN; its settings need not be repeated."
 )
 @click.option("-o", "--output", required=True, metavar="RUN", help="The run folder to make.")

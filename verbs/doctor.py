@@ -33,6 +33,7 @@ EXTRAS = {
     "onnx": ("onnx", "onnxruntime", "onnxscript"),
     "browse": ("jinja2", "markdown_it", "nh3", "starlette", "uvicorn"),
     "s3": ("obstore",),
+    "tensorboard": ("tensorboard",),
     "timm": ("timm",),
     "torchvision": ("torchvision",),
 }

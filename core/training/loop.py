@@ -50,6 +50,7 @@ from modpm.core.training.run import (
 )
 from modpm.core.training.session import create_method, kept_state, open_session, train_epochs
 from modpm.core.training.starting_network import frozen_parameters, starting_network
+from modpm.core.training.watching import check_log, watched
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -87,6 +88,7 @@ def train(
     label_smoothing: float = 0.0,
     keep_best: bool = False,
     patience: int | None = None,
+    log: str | None = None,
     resume: bool = False,
     progress: Callable[[Progress], None] | None = None,
     report: Callable[[str], None] = lambda _sentence: None,
@@ -137,6 +139,8 @@ def train(
         keep_best: Keep the network of the epoch that was best on held-out images, after all that
             the method changes by a plan of its own.
         patience: End when so many epochs have brought nothing better, and keep the best.
+        log: `tensorboard` to write the epochs for it, too, into `tensorboard` of the run, which
+            needs the extra of that name.
         resume: Continue the run in `output`, with the settings it was started with.
         progress: Called after each step and each epoch, in the main process.
         report: Is told what was read and done to it, and to the network, in sentences, in the main
@@ -181,6 +185,7 @@ def train(
     )
     check_configuration(configuration)
     check_installed(configuration.augment)
+    check_log(log)
     accelerator = _accelerator(batch_size, where)
     folder = Path(output)
 
@@ -197,7 +202,9 @@ def train(
     if not run.is_finished:
         exact = arithmetic(where, is_deterministic=deterministic)
         with _failures_explained(run), torch.random.fork_rng(devices=[]), exact:
-            train_epochs(open_session(run, accelerator), progress)
+            watching = log if accelerator.is_main_process else None
+            with watched(watching, run.folder, progress) as tell_progress:
+                train_epochs(open_session(run, accelerator), tell_progress)
         if accelerator.is_main_process:
             write_report(run)
     return run
