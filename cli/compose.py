@@ -75,9 +75,8 @@ if TYPE_CHECKING:
     show_default="the current folder",
     help="A folder in the project.",
 )
-@click.option(
-    "-o", "--output", required=True, metavar="CLF", help="The classifier's folder, to be made."
-)
+@click.option("-o", "--output", metavar="CLF", help="The classifier's folder, to be made.")
+@click.option("--dry-run", is_flag=True, help="Only say what it would be and cost.")
 @click.option("--json", "as_json", is_flag=True, help="Print what was made as JSON.")
 def command(
     *,
@@ -91,7 +90,8 @@ def command(
     mapping: dict[str, str],
     unlabeled: str | None,
     project: str,
-    output: str,
+    output: str | None,
+    dry_run: bool,
     as_json: bool,
 ) -> None:
     """Compose a classifier of class modules, without training.
@@ -104,6 +104,8 @@ def command(
     labels. Without names, and in a namespace, compositions are passed over: their class modules
     are installed, too.
     """
+    if output is None and not dry_run:
+        raise click.UsageError("Missing option '-o' / '--output', or '--dry-run'.")
     from modpm.verbs.composing import compose  # noqa: PLC0415 -- so that --help needs no torch
 
     classifier = compose(
@@ -119,14 +121,16 @@ def command(
         project=project,
         report=say,
     )
-    classifier.save(output)
+    path = None if dry_run else output
+    if path is not None:
+        classifier.save(path)
     if as_json:
-        emit(_data(classifier, output))
+        emit(_data(classifier, path))
     else:
-        _print(classifier, output)
+        _print(classifier, path)
 
 
-def _data(classifier: Classifier, path: str) -> dict[str, object]:
+def _data(classifier: Classifier, path: str | None) -> dict[str, object]:
     assert classifier.composition is not None
     return {
         "path": path,
@@ -141,7 +145,7 @@ def _data(classifier: Classifier, path: str) -> dict[str, object]:
     }
 
 
-def _print(classifier: Classifier, path: str) -> None:
+def _print(classifier: Classifier, path: str | None) -> None:
     pins = [
         (pin.label, pin.name, pin.version, pin.digest and pin.digest.partition(":")[2][:12])
         for pin in classifier.pins
@@ -150,7 +154,10 @@ def _print(classifier: Classifier, path: str) -> None:
     for reason in classifier.reasons:
         say(reason)
     say(
-        f"{path}: {len(classifier.labels)} labels, {classifier.strategy}, "
-        f"{classifier.n_parameters:,} parameters, {classifier.macs:,} multiply-accumulates "
-        f"an image (its modules' origins: {classifier.origin_macs:,})"
+        f"{path or 'it would be'}: {len(classifier.labels)} labels, {classifier.strategy}, "
+        f"{classifier.n_parameters:,} parameters, {classifier.cost.size_bytes:,} bytes, "
+        f"{classifier.macs:,} multiply-accumulates an image (its modules' origins: "
+        f"{classifier.origin_macs:,})"
     )
+    if path is None:
+        say("nothing was written: this was a dry run")

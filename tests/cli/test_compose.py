@@ -39,6 +39,19 @@ def test_compose_prints_what_it_made_as_json(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("project")
+def test_a_dry_run_says_what_it_would_cost_and_writes_nothing(tmp_path: Path) -> None:
+    outcome = run("compose", "tiny/cat", "tiny/dog", "-o", tmp_path / "clf", "--dry-run")
+    made = run("compose", "tiny/cat", "tiny/dog", "--dry-run", "--json").data
+    assert (outcome.code, made["path"]) == (0, None)
+    assert f"{made['size_bytes']:,} bytes" in outcome.stderr
+    assert "nothing was written" in outcome.stderr
+    assert not (tmp_path / "clf").exists()
+    missing = run("compose", "tiny/cat")
+    assert missing.code == 2
+    assert "--dry-run" in missing.stderr
+
+
+@pytest.mark.usefixtures("project")
 def test_compose_without_names_takes_all_installed_modules(tmp_path: Path) -> None:
     outcome = run("compose", "-o", tmp_path / "clf")
     assert outcome.code == 0
