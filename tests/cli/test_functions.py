@@ -20,7 +20,7 @@ NAMES = {
 }
 OF_THE_COMMAND_LINE = {"as_json"}
 ONLY_AS_OPTIONS = {
-    "compose": {"output"},  # the classifier that is returned has `save`
+    "compose": {"output", "dry_run"},  # the classifier that is returned has `save`
     "login": {"token_stdin"},
     "outdated": {"exit_code"},
     "patch": {"output"},  # its `classifier` has `save`

@@ -134,6 +134,22 @@ def test_a_module_takes_the_place_of_all_that_vote(pets: Path) -> None:
     assert [len(scorer.labels) for scorer in back.networks()] == [4]
 
 
+def test_adjustments_of_origins_that_stay_are_kept(pets: Path, place: Path) -> None:
+    adjusted = pets.parent / "adjusted"
+    named = ("weak/bird", "weak/dog", "other/cat", "--split", "test")
+    made = run("compose", *named, "--calibrate", place / "photos", "-o", adjusted)
+    assert made.code == 0, made.stderr
+    before = modpm.Classifier.from_folder(adjusted).composition
+    outcome = run("replace", adjusted, "--class", "cat", "--with", "greedy/cat", "-o", adjusted)
+    assert outcome.code == 0, outcome.stderr
+    after = modpm.Classifier.from_folder(adjusted).composition
+    assert before is not None
+    assert after is not None
+    assert len(before.adjustments) == 2
+    kept = [one for one in before.adjustments if one.origin == after.modules[0].origin]
+    assert after.adjustments == kept
+
+
 def test_another_class_that_loses_more_than_the_budget_is_told_and_nothing_is_written(
     pets: Path, place: Path
 ) -> None:
