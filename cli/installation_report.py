@@ -8,10 +8,11 @@ from modpm.cli.module_table import digits, installed_data
 from modpm.cli.output import counted, emit, say, warn, warn_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from modpm.core.formats.names import ModuleName
     from modpm.registry.installing.installation import Installation
+    from modpm.registry.installing.installed import InstalledModule
     from modpm.registry.projects.lockfile import Change
 
 _ASKS = ("modpm.toml asks for", "modpm.toml would ask for")
@@ -78,6 +79,11 @@ def warn_of_yanked(yanked: Mapping[ModuleName, str]) -> None:
     """Warn of releases that nobody new should get."""
     for name, reason in sorted(yanked.items()):
         warn(f"{name} is yanked: {reason}")
+
+
+def warn_of_yanked_modules(modules: Iterable[InstalledModule]) -> None:
+    """Warn of those of installed modules that were yanked."""
+    warn_of_yanked({one.name: one.yanked for one in modules if one.yanked is not None})
 
 
 def yanked_data(yanked: Mapping[ModuleName, str]) -> list[dict[str, str]]:

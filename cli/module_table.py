@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING
 from modpm.cli.output import Marked, show, table
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
-    from modpm.core.formats.names import ModuleName
     from modpm.registry.backends.protocol import Published
     from modpm.registry.installing.installed import InstalledModule
     from modpm.registry.projects.lockfile import Pin
@@ -36,7 +35,7 @@ def module_data(module: InstalledModule | Published) -> dict[str, str | int | No
 
 def installed_data(module: InstalledModule) -> dict[str, str | int | None]:
     """Return what scripts read of an installed module or composition."""
-    return {**module_data(module), "kind": kind_in_words(module)}
+    return {**module_data(module), "kind": kind_in_words(module), "yanked": module.yanked}
 
 
 def kind_in_words(module: InstalledModule) -> str:
@@ -93,14 +92,12 @@ def print_by_registry(rows: Sequence[tuple[str, Row]]) -> None:
         print_rows(its)
 
 
-def print_modules(
-    modules: Sequence[InstalledModule], yanked: Mapping[ModuleName, str] | None = None
-) -> None:
+def print_modules(modules: Sequence[InstalledModule]) -> None:
     """Print tables of what is installed, and which of it is known to be yanked."""
     has_kinds = any(module.is_composition for module in modules)
     rows = []
     for module in modules:
-        state = Marked("yanked", "red") if module.name in (yanked or {}) else None
+        state = Marked("yanked", "red") if module.yanked is not None else None
         kind = kind_in_words(module) if has_kinds else None
         rows.append((module.registry, module_row(module, state=state, kind=kind)))
     print_by_registry(rows)

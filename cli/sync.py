@@ -41,7 +41,8 @@ def command(
     """Make .modpm/ exactly what modpm.lock says.
 
     Nothing is resolved, and modpm.lock never changes. Fails if it was not made for what
-    modpm.toml asks for.
+    modpm.toml asks for. Says which releases were yanked: registries are asked where files come
+    from them, where an index in a folder has changed, and others once a day.
     """
     with download_bar() as progress:
         installation = sync(

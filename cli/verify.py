@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from modpm.cli.completion import installed_names
+from modpm.cli.installation_report import warn_of_yanked_modules
 from modpm.cli.module_table import installed_data
 from modpm.cli.options import helping_registry_option, json_option, offline_option, project_option
 from modpm.cli.output import counted, emit, say
@@ -42,7 +43,8 @@ def command(
     """Check installed class modules against modpm.lock and their digests.
 
     Every byte is read, in .modpm/ and in the store. Exits with 1, and names what is wrong, if
-    anything is. With --repair, what is installed stays the same releases.
+    anything is. With --repair, what is installed stays the same releases. Registries are asked
+    which releases were yanked, which is said and no fault.
 
     With --accuracy, what compositions were recorded at (`evaluate --record`) is measured again. CLF
     is the folder of a composed classifier, or an installed composition; then nothing else is
@@ -67,6 +69,7 @@ def command(
         )
     for problem in repaired:
         say(f"! repaired: {problem}")
+    warn_of_yanked_modules(modules)
     checks = [] if accuracy is None else _measure_again(accuracy, (), project)
     if as_json:
         data = {"modules": [installed_data(module) for module in modules], "repaired": repaired}

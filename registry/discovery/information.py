@@ -15,7 +15,7 @@ from modpm.core.system.whole_files import explained
 from modpm.registry.backends.protocol import ReleaseFile
 from modpm.registry.catalogue import Listing, RegistryCatalogue
 from modpm.registry.installing.installed import InstalledModule
-from modpm.registry.pins.pinning import yanked_reasons
+from modpm.registry.installing.yanks import ask, keep, known_yanks
 from modpm.registry.projects.lockfile import Lockfile
 from modpm.registry.projects.project import Project
 from modpm.registry.projects.sources import Sources
@@ -24,10 +24,12 @@ from modpm.registry.storage.transfer import receive
 
 if TYPE_CHECKING:
     import os
+    from collections.abc import Mapping
     from pathlib import Path
 
     from modpm.registry.addresses import Registries
     from modpm.registry.index import Release
+    from modpm.registry.projects.lockfile import Pin
 
 
 @dataclass(frozen=True)
@@ -90,7 +92,7 @@ def info(
     with explained("read the manifest"):
         pin = None if registry else (place.installed() or Lockfile((), ())).find(module)
         if pin is not None and requirement.tag is None and requirement.admits(pin.version):
-            yanked = {} if offline else yanked_reasons([pin], place.root)
+            yanked = known_yanks(place, [pin]) if offline else _yanked(place, pin)
             folder = place.module_path(pin)
             return Information(
                 manifest=read_distribution(folder).manifest,
@@ -109,6 +111,12 @@ def info(
                 hint="run it without `--offline`",
             )
         return _listed(requirement, _catalogue(place, registry).listing(module))
+
+
+def _yanked(place: Project, pin: Pin) -> Mapping[ModuleName, str]:
+    answer = ask(place, [pin])._replace(changed=None)  # of one release alone
+    keep(place, answer)
+    return known_yanks(place, [pin], answer)
 
 
 def _catalogue(place: Project, registry: Registries) -> RegistryCatalogue:

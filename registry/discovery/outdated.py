@@ -11,6 +11,7 @@ from modpm.core.errors import ModpmError
 from modpm.core.formats.requirements import Requirement
 from modpm.registry.backends.shards import DAMAGED
 from modpm.registry.index import CompositionRelease, ModuleRelease
+from modpm.registry.installing.yanks import Answer, keep, newest_change
 from modpm.registry.projects.project import Project
 from modpm.registry.projects.request import Bounds
 from modpm.registry.projects.requirement_graph import RequirementGraph
@@ -93,6 +94,7 @@ def outdated(
     lock = place.installed() or place.locked()
     catalogue = Sources.of(place, place.wishes(), registry).catalogue(lock.pins)
     catalogue.read_ahead([pin.module for pin in lock.pins])
+    changed = newest_change(place, lock.pins)
     asking = RequirementGraph(place.lock() or lock).required_by
     found = []
     for pin in lock.pins:
@@ -109,6 +111,8 @@ def outdated(
             problem = error
         if problem is not None:
             on_problem(problem)
+    told = {pin.digest: one.yanked for pin in lock.pins for one in found if one.name == pin.module}
+    keep(place, Answer(told, changed if registry is None else None))
     return found
 
 

@@ -36,6 +36,14 @@ from modpm.registry.installing.module_folders import (
     put,
     stage,
 )
+from modpm.registry.installing.yanks import (
+    Answer,
+    ask,
+    is_due,
+    keep,
+    known_yanks,
+    newest_change,
+)
 from modpm.registry.pins.planning import Plan, plan, plan_of_lock
 from modpm.registry.projects.editing import Edit, Replaced
 from modpm.registry.projects.lockfile import Change, changes_between
@@ -64,9 +72,9 @@ class Installation(msgspec.Struct, frozen=True):
         modules: All installed modules, sorted by name.
         changes: What is not as it was, sorted by name.
         mended: Modules whose files were damaged or absent, and were made anew.
-        yanked: Module to the reason why its release was yanked, as far as a registry was asked.
+        yanked: Module to the reason why its release was yanked, as far as that is known.
         problems: Why modules of a namespace, and newer releases, were left out: nobody can use
-            what is listed of them.
+            what is listed of them; and why a registry is not believed that says what is yanked.
         replaced: What `modpm.toml` asks for no longer, and what it asks for instead.
     """
 
@@ -286,9 +294,11 @@ def carry_out(
                 for pin in chosen.lock.pins
                 if not _is_there(place, pin, holds if pin in known else is_verified)
             ]
-            yanked = _yanked(place, chosen, missing, request)
+            asked = _asked(place, chosen, missing, request)
             if request.dry_run or not (missing or _changes_anything(place, chosen)):
-                return _outcome(place, chosen, before, missing, yanked)
+                if not request.dry_run:
+                    keep(place, asked[0])
+                return _outcome(place, chosen, before, missing, asked)
             from modpm.registry.installing.fetching import fetch  # noqa: PLC0415 -- only new modules need it
 
             with Store.of_user().in_use():
@@ -304,7 +314,8 @@ def carry_out(
                     if _still_holds(place, chosen, missing):
                         before = place.installed_or_nothing()
                         _switch(place, chosen, missing, verified)
-                        return _outcome(place, chosen, before, missing, yanked)
+                        keep(place, asked[0])
+                        return _outcome(place, chosen, before, missing, asked)
 
 
 def _is_there(place: Project, pin: Pin, holds: Callable[[Path, Pin], bool]) -> bool:
@@ -321,23 +332,32 @@ def _still_holds(place: Project, chosen: Plan, missing: Sequence[Pin]) -> bool:
     )
 
 
-def _yanked(
+def _asked(
     place: Project, chosen: Plan, missing: Sequence[Pin], request: Request
-) -> Mapping[ModuleName, str]:
-    """Return what is known to be yanked; registries are asked only if files come from them."""
-    if chosen.listed is not None or request.offline:
-        return chosen.yanked
-    store = Store.of_user()
-    coming = [
-        pin
-        for pin in missing
-        if not all(store.path(record.digest).exists() for record in pin.files.values())
-    ]
-    if not coming:
-        return {}
-    from modpm.registry.pins.pinning import yanked_reasons  # noqa: PLC0415 -- as above
+) -> tuple[Answer, Sequence[ModpmError]]:
+    """Return what registries say of yanks, and why one of them is not believed.
 
-    return yanked_reasons(coming, place.root)
+    They are asked only if files come from them, or news are due.
+    """
+    pins = chosen.lock.pins
+    if chosen.listed is not None:
+        told = {pin.digest: chosen.yanked.get(pin.module) for pin in pins}
+        return Answer(told, newest_change(place, pins)), ()
+    comes = any(_comes(pin) for pin in missing)
+    if request.offline or not (comes or is_due(place, pins)):
+        return Answer({}), ()
+    try:
+        return ask(place, pins), ()
+    except ModpmError as error:
+        if comes:
+            raise
+        return Answer({}), (error,)
+
+
+def _comes(pin: Pin) -> bool:
+    """Tell whether files of a release have to be fetched."""
+    store = Store.of_user()
+    return not all(store.path(record.digest).exists() for record in pin.files.values())
 
 
 def _changes_anything(place: Project, chosen: Plan) -> bool:
@@ -425,15 +445,19 @@ def _outcome(
     chosen: Plan,
     before: Lockfile,
     missing: Sequence[Pin],
-    yanked: Mapping[ModuleName, str],
+    asked: tuple[Answer, Sequence[ModpmError]],
 ) -> Installation:
+    answer, problems = asked
     digests = {pin.digest for pin in before.pins}
+    yanked = known_yanks(place, chosen.lock.pins, answer)
     return Installation(
         project=place.root,
-        modules=tuple(InstalledModule.of(pin, place) for pin in chosen.lock.pins),
+        modules=tuple(
+            InstalledModule.of(pin, place, yanked.get(pin.module)) for pin in chosen.lock.pins
+        ),
         changes=changes_between(before, chosen.lock, chosen.lowered),
         mended=tuple(pin.module for pin in missing if pin.digest in digests),
         yanked=yanked,
-        problems=chosen.problems,
+        problems=(*chosen.problems, *problems),
         replaced=chosen.replaced,
     )

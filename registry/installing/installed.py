@@ -11,6 +11,7 @@ from modpm.core.formats.names import ModuleName
 from modpm.core.formats.release_files import SIGNATURE_FILE
 from modpm.core.system.durable import is_real_folder
 from modpm.core.system.home import trust_path
+from modpm.registry.installing.yanks import ask_and_keep, known_yanks
 from modpm.registry.projects.lockfile import Lockfile, Pin
 from modpm.registry.projects.project import Project
 
@@ -27,6 +28,7 @@ class InstalledModule(msgspec.Struct, frozen=True):
         size_bytes: What all its files take.
         registry: Where it came from.
         path: The folder of its files.
+        yanked: Why its release was yanked, as far as that is known.
         is_signed: Whether it has a signature, which was verified when it was installed.
     """
 
@@ -38,6 +40,7 @@ class InstalledModule(msgspec.Struct, frozen=True):
     path: Path
     is_composition: bool = False
     is_signed: bool = False
+    yanked: str | None = None
 
     @property
     def signer(self) -> str | None:
@@ -45,26 +48,34 @@ class InstalledModule(msgspec.Struct, frozen=True):
         return signer_of(self.path) if self.is_signed else None
 
     @classmethod
-    def of(cls, pin: Pin, project: Project) -> InstalledModule:
+    def of(cls, pin: Pin, project: Project, yanked: str | None = None) -> InstalledModule:
         """Return the module that a pin says is installed."""
         place, path = pin.registry.location(project.root), project.module_path(pin)
         release = pin.module, pin.version, pin.digest, pin.size_bytes
-        is_signed = SIGNATURE_FILE in pin.files
-        return cls(*release, place, path, is_composition=pin.is_composition, is_signed=is_signed)
+        return cls(
+            *release,
+            place,
+            path,
+            is_composition=pin.is_composition,
+            is_signed=SIGNATURE_FILE in pin.files,
+            yanked=yanked,
+        )
 
 
-def installed(project: str | os.PathLike[str] = ".") -> list[InstalledModule]:
+def installed(project: str | os.PathLike[str] = ".", *, ask: bool = False) -> list[InstalledModule]:
     """Return the installed modules, sorted by name.
 
     Args:
         project: A folder in the project.
+        ask: Ask registries which releases were yanked; else that is as they said last.
 
     Raises:
-        ModpmError: `invalid-lock`.
+        ModpmError: `invalid-lock`; to ask, `rolled-back` or `release-changed`.
     """
     place = Project.discover(project)
-    lock = place.installed() or Lockfile((), ())
-    return [InstalledModule.of(pin, place) for pin in lock.pins]
+    pins = (place.installed() or Lockfile((), ())).pins
+    yanked = ask_and_keep(place, pins) if ask else known_yanks(place, pins)
+    return [InstalledModule.of(pin, place, yanked.get(pin.module)) for pin in pins]
 
 
 def find(name: str, project: str | os.PathLike[str] = ".") -> Path:

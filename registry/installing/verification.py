@@ -23,6 +23,7 @@ from modpm.registry.index import Release
 from modpm.registry.installing.installation import carry_out
 from modpm.registry.installing.installed import InstalledModule, is_signed
 from modpm.registry.installing.module_folders import is_verified
+from modpm.registry.installing.yanks import ask_and_keep, known_yanks
 from modpm.registry.pins.planning import Plan
 from modpm.registry.projects.lockfile import Lockfile, Pin
 from modpm.registry.projects.project import PROJECT_FILE, Project
@@ -56,7 +57,8 @@ def verify(
 ) -> list[InstalledModule]:
     """Check installed modules against `modpm.lock` and their digests, and the store's files.
 
-    A file that the store does not have is no fault: it is fetched when it is needed.
+    A file that the store does not have is no fault: it is fetched when it is needed. Registries
+    are asked which releases were yanked.
 
     Args:
         project: A folder in the project.
@@ -72,7 +74,8 @@ def verify(
 
     Raises:
         ModpmError: `verification-failed`, naming everything that is wrong; `invalid-lock`;
-            `no-project`; to repair, what `fetch` and `install` raise.
+            `no-project`; to repair, what `fetch` and `install` raise; of a registry that tells of
+            yanks `rolled-back`, `release-changed`.
     """
     place = Project.discover(project)
     if repair:
@@ -101,7 +104,9 @@ def verify(
             hint="run `modpm install`" if differences else "run `modpm verify --repair`",
         )
     check_signatures(place.lock() or installed, place.module_path)
-    return [InstalledModule.of(pin, place) for pin in installed.pins]
+    pins = installed.pins
+    yanked = known_yanks(place, pins) if offline else ask_and_keep(place, pins)
+    return [InstalledModule.of(pin, place, yanked.get(pin.module)) for pin in pins]
 
 
 def _repaired(

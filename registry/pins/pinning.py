@@ -232,6 +232,15 @@ def _check_unchanged(pin: Pin, locked: Pin | None, place: str) -> None:
 def yanked_reasons(pins: Iterable[Pin], base: Path) -> dict[ModuleName, str]:
     """Return for releases that their registries have yanked since they were locked why (W-8).
 
+    Raises:
+        ModpmError: As `told_yanks`.
+    """
+    return {module: why for module, why in told_yanks(pins, base).items() if why is not None}
+
+
+def told_yanks(pins: Iterable[Pin], base: Path) -> dict[ModuleName, str | None]:
+    """Return for releases why their registries have yanked them; None for those that they offer.
+
     A registry that does not answer, or may not be read, is no fault here, and not waited for:
     whoever needs its files will say so. One that has gone back could hide a yank.
 
@@ -241,7 +250,7 @@ def yanked_reasons(pins: Iterable[Pin], base: Path) -> dict[ModuleName, str]:
     of_registry: dict[Address, list[Pin]] = {}
     for pin in pins:
         of_registry.setdefault(pin.registry, []).append(pin)
-    found: dict[ModuleName, str] = {}
+    found: dict[ModuleName, str | None] = {}
     for address, locked in of_registry.items():
         try:
             with hurried():
@@ -254,17 +263,18 @@ def yanked_reasons(pins: Iterable[Pin], base: Path) -> dict[ModuleName, str]:
     return found
 
 
-def _reasons(backend: Backend, pins: Sequence[Pin]) -> dict[ModuleName, str]:
+def _reasons(backend: Backend, pins: Sequence[Pin]) -> dict[ModuleName, str | None]:
     from modpm.registry.backends.shards import unless_damaged  # noqa: PLC0415 -- as below
     from modpm.registry.index import release_in  # noqa: PLC0415 -- as below
     from modpm.registry.seen import Seen  # noqa: PLC0415 -- only where a registry is asked
 
     seen = Seen()
 
-    def reason(pin: Pin) -> str | None:
+    def listed(pin: Pin) -> Release | None:
         index, _ = unless_damaged(lambda: seen.index(backend, pin.module))
         release, _ = unless_damaged(lambda: release_in(index, pin.version))
-        return None if release is None else release.yanked
+        return release
 
-    reasons = in_threads(reason, pins, "indexes cannot be read")
-    return {pin.module: why for pin, why in zip(pins, reasons, strict=True) if why is not None}
+    releases = in_threads(listed, pins, "indexes cannot be read")
+    found = zip(pins, releases, strict=True)
+    return {pin.module: one.yanked for pin, one in found if one is not None}

@@ -554,6 +554,6 @@ def test_what_does_nothing_opens_no_record(put: Put, registry: Path, run: Run, h
     for beside in ("", "-journal"):
         (home / f"{FILE}{beside}").unlink(missing_ok=True)
 
-    for words in (("sync",), ("list",), ("install",), ("verify",)):
+    for words in (("sync",), ("list",), ("install",), ("verify", "--offline")):
         assert run(*words).code == 0
     assert not (home / FILE).exists()

@@ -31,7 +31,9 @@ def test_json_has_the_fields_that_scripts_rely_on(run: Run, registry: Path) -> N
 
     assert (outcome.code, outcome.err) == (0, "")
     (module,) = json.loads(outcome.out)["modules"]
-    assert list(module) == ["name", "version", "digest", "size_bytes", "registry", "signer", "kind"]
+    assert list(module) == [
+        *("name", "version", "digest", "size_bytes", "registry", "signer", "kind", "yanked"),
+    ]
     assert (module["name"], module["version"]) == ("digits/8", "1.0.0")
     assert module["registry"] == str(registry)
     files = (registry / "digits" / "8" / "1.0.0").iterdir()

@@ -28,6 +28,22 @@ def test_installed_modules_are_listed(run: Run, registry: Path) -> None:
     assert names == ["digits/7", "digits/8"]
 
 
+def test_what_was_yanked_is_listed_so_once_a_registry_was_asked(run: Run, registry: Path) -> None:
+    run("install", "digits/*", "--registry", registry)
+    run("yank", "digits/8==1.0.0", "--reason", "labels are swapped", "--registry", registry)
+
+    before = run("list")
+    asked = run("list", "--ask")
+
+    assert "yanked" not in before.out
+    assert [line.split()[-2] for line in asked.out.splitlines()[1:]] == ["state", "-", "yanked"]
+    assert asked.err == "warning: digits/8 is yanked: labels are swapped\n"
+    assert run("list") == asked
+    modules = json.loads(run("list", "--json").out)["modules"]
+    assert [module["yanked"] for module in modules] == [None, "labels are swapped"]
+    assert run("verify", "--offline").err.startswith(asked.err)
+
+
 def test_a_record_of_a_newer_version_exits_with_1(run: Run, registry: Path, here: Path) -> None:
     run("install", "digits/7", "--registry", registry)
     (here / ".modpm" / "installed.lock").write_text("format_version = 99")
