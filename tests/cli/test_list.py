@@ -35,7 +35,7 @@ def test_what_was_yanked_is_listed_so_once_a_registry_was_asked(run: Run, regist
     before = run("list")
     asked = run("list", "--ask")
 
-    assert "yanked" not in before.out
+    assert "  state  " not in before.out
     assert [line.split()[-2] for line in asked.out.splitlines()[1:]] == ["state", "-", "yanked"]
     assert asked.err == "warning: digits/8 is yanked: labels are swapped\n"
     assert run("list") == asked
