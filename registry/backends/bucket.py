@@ -267,7 +267,7 @@ class Bucket:
             return retrying.ServerFault(why, self._url, is_unreachable=True)
         fault = None if status is None else self._fault_of_status(status)
         why = f"it answers with status {status} {code}" if status else text.partition("\n")[0]
-        hint = "check region and endpoint in the environment"
+        hint = "check region and endpoint in the environment (for S3 AWS_REGION, AWS_ENDPOINT_URL)"
         what = "the object store refuses a request"
         return fault or network_failed(what, self._url, why, hint)
 
