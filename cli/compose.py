@@ -10,9 +10,18 @@ from modpm.cli.completion import installed_names
 from modpm.cli.output import emit, say, table
 from modpm.cli.pairs import pairs
 from modpm.core.formats.records import to_plain
+from modpm.core.shown_text import rejection_in_words
 
 if TYPE_CHECKING:
     from modpm.core.composition.classifier import Classifier
+
+
+def _threshold(_ctx: object, _parameter: object, value: str | None) -> float | str | None:
+    """Return a number as such; what is neither that nor `auto` is refused by who composes."""
+    try:
+        return None if value is None else float(value)
+    except ValueError:
+        return value
 
 
 @click.command("compose", epilog="Example: modpm compose cifar10/cat cifar10/dog mnist/7 -o pets")
@@ -26,11 +35,19 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--reject",
-    type=float,
-    metavar="T",
+    metavar="[T|auto]",
+    callback=_threshold,
     help="An image is none of the above where no module's own probability reaches T, counting "
-    "its class as often shown as not. By default every image gets a label, or as the "
-    "composition NAME says.",
+    "its class as often shown as not; auto: the highest T that rejects at most a share of the "
+    "images of the labels, by what modules that are not fused publish of held-out ones. By "
+    "default every image gets a label, or as the composition NAME says.",
+)
+@click.option(
+    "--false-rejections",
+    type=float,
+    metavar="SHARE",
+    show_default="0.05",
+    help="That share, for --reject auto.",
 )
 @click.option(
     "--alias",
@@ -82,7 +99,8 @@ def command(
     *,
     sources: tuple[str, ...],
     strategy: str | None,
-    reject: float | None,
+    reject: float | str | None,
+    false_rejections: float | None,
     aliases: dict[str, str],
     ensemble: bool,
     calibrate: str | None,
@@ -112,6 +130,7 @@ def command(
         sources,
         strategy,
         reject,
+        false_rejections=false_rejections,
         aliases=aliases,
         ensemble=ensemble,
         calibrate=calibrate,
@@ -138,6 +157,8 @@ def _data(classifier: Classifier, path: str | None) -> dict[str, object]:
         "reasons": list(classifier.reasons),
         "labels": list(classifier.labels),
         "adjustments": to_plain(classifier.composition.adjustments),
+        "reject": classifier.reject,
+        "false_rejections": classifier.false_rejections,
         "n_parameters": classifier.n_parameters,
         "size_bytes": classifier.cost.size_bytes,
         "macs": classifier.macs,
@@ -153,6 +174,11 @@ def _print(classifier: Classifier, path: str | None) -> None:
     table(pins, ("label", "module", "version", "digest"))
     for reason in classifier.reasons:
         say(reason)
+    if classifier.reject is not None:
+        say(
+            "none of the above: "
+            f"{rejection_in_words(classifier.reject, classifier.false_rejections)}"
+        )
     say(
         f"{path or 'it would be'}: {len(classifier.labels)} labels, {classifier.strategy}, "
         f"{classifier.n_parameters:,} parameters, {classifier.cost.size_bytes:,} bytes, "

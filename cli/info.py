@@ -19,7 +19,7 @@ from modpm.cli.options import (
 from modpm.cli.output import counted, emit, show, warn, warn_of
 from modpm.core.formats.manifest import Manifest
 from modpm.core.formats.records import to_plain
-from modpm.core.shown_text import Percent
+from modpm.core.shown_text import Percent, rejection_in_words
 from modpm.registry.discovery.information import info
 
 if TYPE_CHECKING:
@@ -114,7 +114,9 @@ def _composition_lines(manifest: CompositionManifest) -> Iterator[tuple[str, str
     if manifest.summary:
         yield "summary", manifest.summary
     if record.reject is not None:
-        yield "rejects", f"where no label's own probability reaches {record.reject:g}"
+        share = record.false_rejections
+        shown = None if isinstance(share, UnsetType) else share
+        yield "rejects", rejection_in_words(record.reject, shown)
     for one in record.measured:
         yield f"on {one.split}", _measured_in_words(one)
     yield (

@@ -67,3 +67,11 @@ def _escaped(steering: re.Match[str]) -> str:
     import json  # noqa: PLC0415 -- few texts need it
 
     return "\\u007f" if character == "\x7f" else json.dumps(character)[1:-1]
+
+
+def rejection_in_words(reject: float, false_rejections: float | None) -> str:
+    """Say where a classifier calls an image none of the above."""
+    words = f"where no label's own probability reaches {reject:.4g}"
+    if false_rejections is None:
+        return words
+    return f"{words}, set for at most {Percent(false_rejections)} of images of its labels"

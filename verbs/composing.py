@@ -12,6 +12,8 @@ import msgspec
 from modpm.core.composition import adjusting
 from modpm.core.composition.class_module import ClassModule
 from modpm.core.composition.compose import AUTO, check_labels, compose_modules, rebuild
+from modpm.core.composition.rejecting import AUTO as BY_SHARE
+from modpm.core.composition.rejecting import adjusted, asked_threshold
 from modpm.core.data import load_data, open_image
 from modpm.core.data.image_folder import files_of
 from modpm.core.errors import ModpmError
@@ -47,8 +49,9 @@ class _Part(NamedTuple):
 def compose(
     sources: Sequence[Source] = (),
     strategy: str | None = None,
-    reject: float | None = None,
+    reject: float | str | None = None,
     *,
+    false_rejections: float | None = None,
     aliases: Mapping[str, str] | None = None,
     ensemble: bool = False,
     calibrate: str | None = None,
@@ -73,7 +76,10 @@ def compose(
             costs and what it was recorded at.
             None: as a composition says that is named alone, and otherwise `auto`.
         reject: An image is none of the above where no module's own probability reaches this;
+            `auto` for what rejects a share of the known images, by what the modules publish of
+            their held-out images;
             None to give every image a label, or as a composition says that is named alone.
+        false_rejections: The share of known images that `auto` may reject; None for 5 %.
         aliases: Module name, or folder as in `sources`, to the label its score gets.
         ensemble: Let modules of one class vote, those whose labels differ in the namespace alone:
             the mean of their scores is that of the first one's label.
@@ -100,14 +106,17 @@ def compose(
             why="there is no `--calibrate`",
             exit_code=2,
         )
+    fits = calibrate is not None or unlabeled is not None
+    if fits and reject == BY_SHARE:
+        raise adjusted()
     composed = _composed(
         _expanded(sources, project),
         strategy,
-        reject,
+        (reject, false_rejections),
         aliases=aliases or {},
         ensemble=ensemble,
         project=project,
-        fits=calibrate is not None or unlabeled is not None,
+        fits=fits,
     )
     if calibrate is not None:
         composed = _calibrated(composed, calibrate, split, mapping, report)
@@ -149,7 +158,7 @@ def _shared_out(classifier: Classifier, folder: Path, report: Callable[[str], No
 def _composed(
     named: Sequence[Source],
     strategy: str | None,
-    reject: float | None,
+    asked: tuple[float | str | None, float | None],
     *,
     aliases: Mapping[str, str],
     ensemble: bool,
@@ -159,14 +168,15 @@ def _composed(
     if len(named) == 1 and strategy is None and not isinstance(named[0], ClassModule):
         composition = composition_of(named[0], project)
         if composition is not None:
-            return _rebuilt(composition, reject, aliases, ensemble, project, fits=fits)
+            return _rebuilt(composition, asked, aliases, ensemble, project, fits=fits)
     parts = _distinct(part for source in named for part in _parts(source, project))
     labels = _labels(parts, aliases)
     return compose_modules(
         [part.module for part in parts],
         strategy or AUTO,
         labels=_of_voters(labels) if ensemble else labels,
-        reject=reject,
+        reject=asked[0],
+        false_rejections=asked[1],
         ensemble=ensemble,
     )
 
@@ -187,7 +197,7 @@ def _distinct(parts: Iterable[_Part]) -> list[_Part]:
 
 def _rebuilt(
     composition: CompositionManifest,
-    reject: float | None,
+    asked: tuple[float | str | None, float | None],
     aliases: Mapping[str, str],
     ensemble: bool,
     project: str | os.PathLike[str],
@@ -214,9 +224,22 @@ def _rebuilt(
         record = msgspec.structs.replace(record, measured=[])
     if fits:
         record = msgspec.structs.replace(record, adjustments=[], measured=[])
-    if reject is not None and reject != record.reject:
-        record = msgspec.structs.replace(record, reject=reject, measured=[])
-    return rebuild(record, [part.module for part in parts])
+    if record.adjustments and asked[0] == BY_SHARE:
+        raise adjusted()
+    modules = [part.module for part in parts]
+    # What is published says nothing of adjusted scores.
+    known = [] if record.adjustments else modules
+    threshold = asked_threshold(known, record.networks, *asked)
+    if threshold.reject not in (None, record.reject):
+        record = msgspec.structs.replace(
+            record,
+            reject=threshold.reject,
+            false_rejections=threshold.false_rejections,
+            measured=[],
+        )
+    classifier = rebuild(record, modules)
+    classifier.reasons = tuple(threshold.notes)
+    return classifier
 
 
 def _parts(source: Source, project: str | os.PathLike[str]) -> list[_Part]:

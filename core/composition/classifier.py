@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Self
 import torch
 import torch.nn.functional as F  # noqa: N812 -- torch's own name for it
 from huggingface_hub import PyTorchModelHubMixin, snapshot_download
+from msgspec import UNSET, UnsetType
 from torch import Tensor, nn
 
 from modpm.core.composition import saving
@@ -184,6 +185,12 @@ class Classifier(
     def strategy(self) -> str | None:
         """How it was composed: `independent`, `fused` or `mixed`."""
         return None if self.composition is None else self.composition.strategy
+
+    @property
+    def false_rejections(self) -> float | None:
+        """The share of known images that its threshold was set to reject at most, if it was."""
+        share = UNSET if self.composition is None else self.composition.false_rejections
+        return None if isinstance(share, UnsetType) else share
 
     @property
     def pins(self) -> tuple[Pin, ...]:

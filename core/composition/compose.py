@@ -16,6 +16,7 @@ from modpm.core.composition.class_module import Scorer
 from modpm.core.composition.classifier import Classifier
 from modpm.core.composition.fused import fuse, obstacle
 from modpm.core.composition.recipe import Composition, Pin
+from modpm.core.composition.rejecting import asked_threshold
 from modpm.core.composition.saving import not_composed
 from modpm.core.errors import ModpmError
 from modpm.core.formats.composition_manifest import (
@@ -122,7 +123,8 @@ def compose_modules(
     strategy: str = AUTO,
     *,
     labels: Sequence[str] | None = None,
-    reject: float | None = None,
+    reject: float | str | None = None,
+    false_rejections: float | None = None,
     ensemble: bool = False,
 ) -> Classifier:
     """Compose a classifier of class modules, without training.
@@ -135,30 +137,38 @@ def compose_modules(
         labels: What the scores are called, in the order of the modules; None for the modules'
             own labels.
         reject: An image is none of the above where no score's own probability reaches this;
+            `auto` for what rejects a share of the known images, by what the modules publish of
+            their scores, for which they are not fused;
             None to give every image a label.
+        false_rejections: That share; None for 5 %.
         ensemble: Let modules of one label vote: its score is the mean of theirs.
 
     Raises:
         ModpmError: No modules (`nothing-to-compose`), two of one label that do not vote
-            (`same-label`), a strategy or threshold that is none, or modules that cannot be fused.
+            (`same-label`), a strategy or threshold that is none, or modules that cannot be fused;
+            as `asked_threshold`.
     """
     names = [module.label for module in modules] if labels is None else list(labels)
     _check_request(modules, strategy)
     if not ensemble:
         check_labels(modules, names)
-    _check_reject(reject)
-    parts = _parts(modules, names, strategy)
+    is_kept = reject == AUTO and strategy == AUTO
+    parts = _parts(modules, names, INDEPENDENT if is_kept else strategy)
     networks = [network for part in parts for network in part.networks]
+    threshold = asked_threshold(modules, networks, reject, false_rejections)
     composition = Composition(
         strategy=strategy_of(networks),
         modules=[pin(module, label) for module, label in zip(modules, names, strict=True)],
         networks=networks,
+        false_rejections=threshold.false_rejections,
         origin_macs=origin_macs(modules),
     )
     scorers = _scorers(networks, names, modules)
     reasons = [reason for part in parts for reason in part.reasons]
-    reasons += _votes(modules, names)
-    return Classifier(scorers, list(dict.fromkeys(names)), reject, composition, reasons)
+    if is_kept:
+        reasons.append("independent, for what modules publish of their scores holds of these alone")
+    reasons += [*_votes(modules, names), *threshold.notes]
+    return Classifier(scorers, list(dict.fromkeys(names)), threshold.reject, composition, reasons)
 
 
 def _votes(modules: Sequence[ClassModule], labels: Sequence[str]) -> Iterator[str]:
@@ -305,16 +315,6 @@ def _same_label(first: ClassModule, second: ClassModule, label: str) -> ModpmErr
     )
 
 
-def _check_reject(reject: float | None) -> None:
-    if reject is not None and not 0 <= reject <= 1:
-        raise ModpmError(
-            f"the threshold {reject:g} is not a probability",
-            code="invalid-threshold",
-            hint="take a number from 0 to 1, for example `--reject 0.5`",
-            exit_code=2,
-        )
-
-
 def record_of(classifier: Classifier) -> CompositionRecord:
     """Return what a manifest says of a classifier (clauses M-21 to M-27).
 
@@ -330,6 +330,7 @@ def record_of(classifier: Classifier) -> CompositionRecord:
         networks=classifier.composition.networks,
         adjustments=list(classifier.composition.adjustments),
         reject=classifier.reject,
+        false_rejections=classifier.composition.false_rejections,
         n_parameters=classifier.n_parameters,
         size_bytes=classifier.cost.size_bytes,
         macs=classifier.macs,
@@ -360,6 +361,7 @@ def rebuild(record: CompositionRecord, modules: Sequence[ClassModule]) -> Classi
         strategy=record.strategy,
         modules=[pin(module, label) for module, label in zip(modules, labels, strict=True)],
         networks=record.networks,
+        false_rejections=record.false_rejections,
         origin_macs=origin_macs(modules),
     )
     scorers = _scorers(record.networks, labels, modules)

@@ -10,7 +10,7 @@ from modpm.core.formats.composition_manifest import (
     Strategy,
 )
 from modpm.core.formats.digest import Digest
-from modpm.core.formats.manifest import Calibration, Count, FileRecord, Label, Text
+from modpm.core.formats.manifest import Calibration, Count, FileRecord, Label, Share, Text
 from modpm.core.formats.measurement import Measurement
 from modpm.core.formats.records import Record
 
@@ -45,6 +45,7 @@ class Composition(Record, frozen=True, kw_only=True):
         modules: In the order of the classifier's labels; those of one label vote.
         networks: What runs; each module is in one of them.
         adjustments: What is made of the scores of modules of an origin, in this order.
+        false_rejections: The share of known images that its threshold was set for, where it was.
         origin_macs: Multiply-accumulates of the origins, each counted once.
         measured: What it was measured at, newest last.
         files: The files that it was saved with.
@@ -55,6 +56,7 @@ class Composition(Record, frozen=True, kw_only=True):
     modules: Annotated[list[Pin], msgspec.Meta(min_length=1)]
     networks: Annotated[list[ComposedNetwork], msgspec.Meta(min_length=1)]
     adjustments: list[Adjustment] = msgspec.field(default_factory=list)
+    false_rejections: Share | msgspec.UnsetType = msgspec.UNSET
     origin_macs: Count
     measured: list[Measurement] = msgspec.field(default_factory=list)
     files: dict[str, FileRecord] = msgspec.field(default_factory=dict)

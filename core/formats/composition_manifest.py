@@ -115,6 +115,7 @@ class CompositionRecord(Record, frozen=True, kw_only=True):
         adjustments: What is made of the scores of modules of an origin, in this order.
         reject: An image is none of the above where no score's own probability reaches this; None
             where every image gets a label.
+        false_rejections: The share of known images that the threshold was set for, where it was.
         n_parameters, size_bytes, macs: Numbers in it; bytes of its tensors;
             multiply-accumulates for one image.
         origin_macs: Multiply-accumulates of the modules' origins, each counted once.
@@ -128,6 +129,7 @@ class CompositionRecord(Record, frozen=True, kw_only=True):
         msgspec.field(default_factory=list)
     )
     reject: Share | None = None
+    false_rejections: Share | msgspec.UnsetType = msgspec.UNSET
     n_parameters: Count
     size_bytes: Count
     macs: Count
@@ -163,6 +165,7 @@ class CompositionManifest(ReleaseManifest, frozen=True, kw_only=True):
         yield from _requires_problems(self)
         yield from network_problems(self.composition)
         yield from adjustment_problems(self.composition.adjustments)
+        yield from _reject_problems(self.composition)
         yield from _measured_problems(self.composition.measured)
         yield from _file_problems(self.files)
 
@@ -224,6 +227,11 @@ def _requires_problems(manifest: CompositionManifest) -> Iterator[Problem]:
         yield Problem("requires", "are not the releases of its modules, sorted")
     if manifest.name in {module.name for module in modules}:
         yield Problem("composition.modules", "hold the composition itself")
+
+
+def _reject_problems(record: CompositionRecord) -> Iterator[Problem]:
+    if record.reject is None and record.false_rejections is not msgspec.UNSET:
+        yield Problem("composition.false_rejections", "is of a threshold, and there is none")
 
 
 class Networked(Protocol):

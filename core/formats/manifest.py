@@ -219,6 +219,28 @@ class ComposedAccuracy(Record, frozen=True, kw_only=True):
     independent: Share
 
 
+SHARES = (0.0, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
+"""The shares of images that published quantiles are of."""
+
+Quantiles = Annotated[list[float], msgspec.Meta(min_length=len(SHARES), max_length=len(SHARES))]
+
+
+class OwnScores(Record, frozen=True, kw_only=True):
+    """How high scores are on held-out images of the class (clause M-32).
+
+    Attributes:
+        split: The held-out part of the training data.
+        n: How many images of the class it has.
+        own: Quantiles of the module's score, of the shares `SHARES`.
+        highest: The same of the highest score of the modules of all classes of the origin.
+    """
+
+    split: Text
+    n: PositiveCount
+    own: Quantiles
+    highest: Quantiles
+
+
 class Provenance(Record, frozen=True, kw_only=True):
     """Where a class module comes from, for people who want to make it again.
 
@@ -315,7 +337,7 @@ class ReleaseManifest(Record, frozen=True, kw_only=True):
 
 
 class Manifest(ReleaseManifest, frozen=True, kw_only=True):
-    """The record of one release of a class module (clauses M-1 to M-19 and M-28).
+    """The record of one release of a class module (clauses M-1 to M-19 and M-28 to M-30 and M-32).
 
     Attributes:
         label: What the module recognizes: a namespace and a class (`cifar10/cat`).
@@ -328,6 +350,7 @@ class Manifest(ReleaseManifest, frozen=True, kw_only=True):
         modularizer: What chose the kernels.
         metrics: How good it is, by split.
         composed: What it gives together with the modules of all other classes of its origin.
+        own_scores: How high scores are on held-out images of the class.
         kernel_retention_rate: Retained kernels / all kernels of the origin, but for those of
             depthwise convolutions, which follow others.
         n_parameters, size_bytes, macs: Numbers in it; bytes of its tensors;
@@ -346,6 +369,7 @@ class Manifest(ReleaseManifest, frozen=True, kw_only=True):
     modularizer: Modularizer
     metrics: list[ClassMetrics] = msgspec.field(default_factory=list)
     composed: ComposedAccuracy | msgspec.UnsetType = msgspec.UNSET
+    own_scores: OwnScores | msgspec.UnsetType = msgspec.UNSET
     kernel_retention_rate: Share
     n_parameters: Count
     size_bytes: Count
@@ -361,6 +385,7 @@ class Manifest(ReleaseManifest, frozen=True, kw_only=True):
         yield from _graph_problems(self.origin.graph, "origin.graph")
         yield from _retained_problems(self)
         yield from _metrics_problems(self)
+        yield from _own_scores_problems(self)
         yield from _file_problems(self)
 
 
@@ -484,6 +509,17 @@ def _metrics_problems(manifest: Manifest) -> Iterator[Problem]:
         if metrics.split in seen:
             yield Problem(f"metrics[{i}].split", f"{metrics.split!r} has metrics already")
         seen.add(metrics.split)
+
+
+def _own_scores_problems(manifest: Manifest) -> Iterator[Problem]:
+    scores = manifest.own_scores
+    if not isinstance(scores, OwnScores):
+        return
+    for field in ("own", "highest"):
+        if any(a > b for a, b in pairwise(getattr(scores, field))):
+            yield Problem(f"own_scores.{field}", "does not ascend")
+    if any(a > b for a, b in zip(scores.own, scores.highest, strict=True)):
+        yield Problem("own_scores.highest", "is below `own`")
 
 
 def _file_problems(manifest: Manifest) -> Iterator[Problem]:

@@ -12,6 +12,7 @@ from modpm.core.formats.card import render_card
 from modpm.core.formats.manifest import (
     CARD_FILE,
     LICENSE_FILE,
+    SHARES,
     TENSOR_FILE,
     Calibration,
     ClassMetrics,
@@ -20,6 +21,7 @@ from modpm.core.formats.manifest import (
     Modularizer,
     Origin,
     OutputContract,
+    OwnScores,
     Provenance,
     RetainedKernels,
 )
@@ -32,6 +34,8 @@ from modpm.core.tensors import encode_tensors
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from collections.abc import Set as AbstractSet
+
+    from torch import Tensor
 
     from modpm.core.formats.names import ModuleName
     from modpm.core.graph import Graph, Node
@@ -82,6 +86,7 @@ class Describer:
         criterion: Criterion,
         metrics: Sequence[ClassMetrics] = (),
         composed: ComposedAccuracy | None = None,
+        own_scores: OwnScores | None = None,
     ) -> Manifest:
         """Return the manifest of one class's module; its `files` are not filled in.
 
@@ -90,6 +95,7 @@ class Describer:
             criterion: What said which kernels it retains.
             metrics: What it measured.
             composed: What it gives together with the modules of all other classes.
+            own_scores: How high scores are on held-out images of its class.
         """
         name, trained = self._details.names[network.class_index], self._origin.trained
         return Manifest(
@@ -112,12 +118,26 @@ class Describer:
             ),
             metrics=list(metrics),
             composed=msgspec.UNSET if composed is None else composed,
+            own_scores=msgspec.UNSET if own_scores is None else own_scores,
             kernel_retention_rate=network.kernel_retention_rate,
             n_parameters=network.cost.n_parameters,
             size_bytes=network.cost.size_bytes,
             macs=network.cost.macs,
             provenance=self._provenance(),
         )
+
+    def own_scores(self, networks: Sequence[FittedNetwork]) -> list[OwnScores | None]:
+        """Return how high scores are on held-out images of each class; None where there are none.
+
+        Args:
+            networks: Of all classes, in their order.
+        """
+        labels = self._origin.validation.labels
+        scores = torch.stack([network.fitted.held_out_scores for network in networks], dim=1)
+        return [
+            _own_scores(scores[labels == i], i) if bool((labels == i).any()) else None
+            for i in range(len(networks))
+        ]
 
     def _summary(self, class_index: int) -> str:
         if self._details.summary is not None:
@@ -183,6 +203,21 @@ def _output(network: FittedNetwork) -> OutputContract:
         penalty=msgspec.UNSET if scored.penalty is None else scored.penalty,
         class_index=network.class_index,
     )
+
+
+def _own_scores(scores: Tensor, class_index: int) -> OwnScores:
+    """Return the quantiles of the scores of the images of a class; (n, n_classes)."""
+    return OwnScores(
+        split=HELD_OUT,
+        n=len(scores),
+        own=_quantiles(scores[:, class_index]),
+        highest=_quantiles(scores.max(1).values),
+    )
+
+
+def _quantiles(scores: Tensor) -> list[float]:
+    shares = torch.tensor(SHARES, dtype=torch.float64)
+    return [round(value, N_DIGITS) for value in torch.quantile(scores.double(), shares).tolist()]
 
 
 def _retained(graph: Graph, network: FittedNetwork) -> dict[str, RetainedKernels]:

@@ -458,9 +458,12 @@ class _Modularizing:
         )
         describer = Describer(self._origin, self._request.details, self._origin.test_accuracy)
         with whole_tree(made.folder) as folder:
+            own_scores = describer.own_scores(choice.networks)
             manifests = [
-                describer.manifest(network, choice.criterion, [metrics], choice.composed)
-                for network, metrics in zip(choice.networks, measured.metrics, strict=True)
+                describer.manifest(network, choice.criterion, [metrics], choice.composed, own)
+                for network, metrics, own in zip(
+                    choice.networks, measured.metrics, own_scores, strict=True
+                )
             ]
             shared = shared_tensors(choice.networks)
             write = partial(self._distribution, folder, shared)

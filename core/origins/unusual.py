@@ -42,7 +42,6 @@ N_FOLDS = 2
 
 _POINT = [[0, 0, 0], [0, 1, 0], [0, 0, 0]]
 _ACROSS = [[0, 0, 0], [-1, 0, 1], [0, 0, 0]]
-_DOWN = [[0, -1, 0], [0, 0, 0], [0, 1, 0]]
 _SPOT = [[0, -0.5, 0], [-0.5, 2, -0.5], [0, -0.5, 0]]
 _GRAY = (1 / 3, 1 / 3, 1 / 3)
 _OPPONENTS = ((1.0, -1.0, 0.0), (0.5, 0.5, -1.0))
@@ -127,13 +126,13 @@ def _reading(contract: InputContract, name: str) -> tuple[list[Node], dict[str, 
 
 
 def _filters(channels: int) -> Tensor:
-    """Return brightness, edges and spots, and of colors their opponents and spots of these."""
-    shapes = torch.tensor([_POINT, _ACROSS, _DOWN, _SPOT])
+    """Return brightness, edges and spots; and of colors their opponents, and spots of the first."""
+    shapes = torch.tensor([_POINT, _ACROSS, _SPOT])
     if channels == 1:
         return shapes[:, None]
     gray, opponents = torch.tensor(_GRAY), torch.tensor(_OPPONENTS)
     parts = [gray[None, :, None, None] * shapes[:, None]]
-    parts += [opponents[:, :, None, None] * shape for shape in (shapes[0], shapes[3])]
+    parts += [opponents[:, :, None, None] * shapes[0], opponents[:1, :, None, None] * shapes[2]]
     return torch.cat(parts)
 
 

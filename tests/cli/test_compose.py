@@ -1,13 +1,15 @@
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import pytest
 import torch
-from tests.composition.tiny_origins import images
+from tests.composition.tiny_origins import images, publish, tiny_origin
 from tests.composition.tiny_projects import make_project, run, tiny_modules
 
 import modpm
+from modpm.core.formats.manifest import OwnScores
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -148,3 +150,47 @@ def test_python_composes_and_loads_as_the_command_does() -> None:
     classifier = modpm.compose([cat, "Tiny5/Cat"], strategy="independent")
     assert classifier.labels == ("tiny/cat", "tiny5/cat")
     assert torch.equal(classifier.score_images(images(3))[:, 0], expected)
+
+
+def publishing(folder: Path) -> Path:
+    """Write a class module that says how high its scores are on images of its class."""
+    quantiles = [-3.0, -2.0, -1.5, -1.0, 0.0, 1.0, 2.0, 5.0]
+    scores = OwnScores(
+        split="validation",
+        n=100,
+        own=quantiles,
+        highest=quantiles,
+    )
+    publish(tiny_origin().module("cat", own_scores=scores), folder)
+    return folder
+
+
+@pytest.mark.usefixtures("project")
+def test_a_threshold_is_set_by_a_share_of_false_rejections(tmp_path: Path) -> None:
+    module = publishing(tmp_path / "cat")
+    outcome = run("compose", module, "--reject", "auto", "-o", tmp_path / "clf", "--json")
+    assert outcome.data["reject"] == pytest.approx(1 / (1 + math.exp(1.0)))
+    assert outcome.data["false_rejections"] == 0.05
+    wider = ("--reject", "auto", "--false-rejections", "0.1")
+    said = run("compose", module, *wider, "-o", tmp_path / "clf").stderr
+    assert (
+        "none of the above: where no label's own probability reaches 0.5, set for at most "
+        "10.00 % of images of its labels"
+    ) in said
+
+
+@pytest.mark.usefixtures("project")
+def test_modules_that_publish_no_scores_and_bad_thresholds_are_told(tmp_path: Path) -> None:
+    output = ("-o", tmp_path / "clf")
+    outcome = run("compose", "tiny/cat", "--reject", "auto", *output)
+    assert outcome.code == 1
+    assert "tiny/cat 1.0.0" in outcome.stderr
+    assert "modpm modularize" in outcome.stderr
+    outcome = run("compose", "tiny/cat", "--reject", "auto", "--calibrate", "photos", *output)
+    assert outcome.code == 1
+    assert "`--calibrate` and `--unlabeled` make other scores" in outcome.stderr
+    assert run("compose", "tiny/cat", "--reject", "often", *output).code == 2
+    outcome = run("compose", publishing(tmp_path / "cat"), "--reject", "1", *output)
+    assert outcome.code == 1
+    assert "the threshold 1 rejects everything" in outcome.stderr
+    assert not (tmp_path / "clf").exists()

@@ -16,6 +16,7 @@ from modpm.core.composition.compose import compose_modules, rebuild, record_of
 from modpm.core.composition.saving import encode_classifier
 from modpm.core.errors import ModpmError
 from modpm.core.formats.composition_manifest import CompositionManifest, requires_of
+from modpm.core.formats.manifest import OwnScores
 
 if TYPE_CHECKING:
     from modpm.core.composition.classifier import Classifier
@@ -131,3 +132,17 @@ def test_a_module_of_no_distribution_cannot_be_published() -> None:
     with pytest.raises(ModpmError) as caught:
         record_of(compose_modules([near.module("cat")]))
     assert caught.value.code == "not-released"
+
+
+def test_the_share_that_a_threshold_was_set_for_is_published() -> None:
+    quantiles = [-3.0, -2.0, -1.5, -1.0, 0.0, 1.0, 2.0, 5.0]
+    scores = OwnScores(
+        split="validation",
+        n=100,
+        own=quantiles,
+        highest=quantiles,
+    )
+    module = released(tiny_origin().module("cat", own_scores=scores))
+    made = compose_modules([module], reject="auto", false_rejections=0.1)
+    again = rebuild(as_published(made), [module])
+    assert (again.reject, again.false_rejections) == (0.5, 0.1)

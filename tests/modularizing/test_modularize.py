@@ -6,6 +6,7 @@ import json
 import shutil
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 import torch
 from torch.nn import functional as F  # noqa: N812 -- torch's own name for it
@@ -16,11 +17,11 @@ from modpm.core.composition.compose import compose_modules
 from modpm.core.errors import ModpmError
 from modpm.core.formats.digest import digest_file
 from modpm.core.formats.distribution import verify_distribution, write_distribution
-from modpm.core.formats.manifest import ComposedAccuracy
+from modpm.core.formats.manifest import SHARES, ComposedAccuracy, OwnScores
 from modpm.core.graph import count
 from modpm.core.modularizing import description
 from modpm.core.modularizing.cutting import kernel_retention_rate
-from modpm.core.modularizing.fitting import measure
+from modpm.core.modularizing.fitting import fit_networks, measure
 from modpm.core.modularizing.modularize import modularize
 from modpm.core.shown_text import Percent
 from modpm.core.tensors import load_tensors, save_tensors
@@ -153,6 +154,30 @@ def test_a_calibration_of_another_package_makes_the_scores(small_run: Run, tmp_p
     chosen = torch.isin(data.labels, torch.arange(3))
     found = apart.score_images(data.images[chosen]).argmax(1)
     assert accuracy(F.one_hot(found, 3), data.labels[chosen]) > 0.8
+
+
+def test_manifests_publish_how_high_cross_fitted_scores_of_their_images_are(
+    made: Modularization, origin: OriginNetwork
+) -> None:
+    networks = fit_networks(origin, made.masks, "auto", lambda _done, _of: None)
+    fitted = np.stack([one.fitted.held_out_scores.numpy() for one in networks], 1)
+    for i, manifest in enumerate(made.manifests):
+        is_class, scores = (origin.validation.labels == i).numpy(), manifest.own_scores
+        assert isinstance(scores, OwnScores)
+        assert scores.n == is_class.sum()
+        own, highest = fitted[is_class, i], fitted[is_class].max(1)
+        for found, of in ((scores.own, own), (scores.highest, highest)):
+            np.testing.assert_allclose(found, np.quantile(of, SHARES), atol=1e-4)
+
+
+def test_a_threshold_by_a_share_rejects_about_that_share(
+    made: Modularization, small_run: Run
+) -> None:
+    data = small_run.validation_data()
+    modules = [ClassModule.from_folder(one.folder) for one in made.distributions]
+    classifier = compose_modules(modules, reject="auto", false_rejections=0.2)
+    rejected = classifier.decide(classifier.score_images(data.images)) == -1
+    assert 0.05 < float(rejected.double().mean()) < 0.3
 
 
 def test_modules_of_one_run_have_one_calibration_of_the_logits(made: Modularization) -> None:

@@ -55,19 +55,18 @@ def taken_off(penalty: Penalty, images: Tensor) -> Tensor:
 
 def expected(images: Tensor, known: Tensor) -> np.ndarray:
     """Return what is to be taken off, filter by filter, by the inverse of the covariances."""
-    point, across, down, spot = np.zeros((4, 3, 3))
+    point, across, spot = np.zeros((3, 3, 3))
     point[1, 1] = 1
     across[1, 0], across[1, 2] = -1, 1
-    down[0, 1], down[2, 1] = -1, 1
     spot[1, 1] = 2
     spot[0, 1] = spot[1, 0] = spot[1, 2] = spot[2, 1] = -0.5
-    gray = [point, across, down, spot]
+    gray = [point, across, spot]
     filters = [[(1.0, one)] for one in gray]
     if images.shape[1] == 3:
         opponents = [(1.0, -1.0, 0.0), (0.5, 0.5, -1.0)]
         filters = [[(1 / 3, one)] * 3 for one in gray]
         filters += [[(share, point) for share in one] for one in opponents]
-        filters += [[(share, spot) for share in one] for one in opponents]
+        filters.append([(share, spot) for share in opponents[0]])
 
     def numbers(pixels: Tensor) -> list[float]:
         image = np.pad((pixels.numpy() / 255 - 0.4) / 0.3, ((0, 0), (1, 1), (1, 1)))
