@@ -19,7 +19,6 @@ from modpm.core.formats.release_files import SIGNATURE_FILE, TENSOR_FILES
 from modpm.core.formats.tensor_file import (
     METADATA_KEY,
     TensorHeader,
-    TensorInfo,
     parse_header,
     read_header,
 )
@@ -212,22 +211,23 @@ def tensor_problems(
         headers: Of its tensor files, by their names.
     """
     roles = {name: role for node in manifest.graph.nodes for role, name in node.tensors.items()}
-    infos: dict[str, TensorInfo] = {}
+    infos = {name: info for one in headers.values() for name, info in one.tensors.items()}
+    for name in sorted(roles.keys() - infos.keys()):
+        message = f"the graph names the tensor `{name}`, which is absent"
+        yield DistributionProblem("missing-tensor", TENSOR_FILE, message)
+    seen: set[str] = set()
     for file, header in headers.items():
         for name in sorted(header.tensors.keys() - roles.keys()):
             message = f"the graph does not name its tensor `{name}`"
             yield DistributionProblem("unexpected-tensor", file, message)
-        for name in sorted(header.tensors.keys() & infos.keys()):
+        for name in sorted(header.tensors.keys() & seen):
             message = f"its tensor `{name}` is in another file too"
             yield DistributionProblem("unexpected-tensor", file, message)
         if header.metadata.keys() - {METADATA_KEY}:
             keys = ", ".join(sorted(header.metadata))
             message = f"its metadata have other keys than `modpm`: {keys}"
             yield DistributionProblem("invalid-tensors", file, message)
-        infos |= header.tensors
-    for name in sorted(roles.keys() - infos.keys()):
-        message = f"the graph names the tensor `{name}`, which is absent"
-        yield DistributionProblem("missing-tensor", TENSOR_FILE, message)
+        seen |= header.tensors.keys()
     n_parameters = sum(
         info.n_elements for name, info in infos.items() if roles.get(name) not in BUFFER_ROLES
     )
