@@ -240,6 +240,7 @@ def test_two_processes_train_one_network(tmp_path: Path) -> None:
         "model.safetensors",
         "findings.safetensors",
         "finished.json",
+        "report.html",
     }
 
 
