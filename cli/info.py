@@ -46,7 +46,8 @@ def command(
     """Show what a class module or a composition recognizes, and how well.
 
     NAME is a module or a composition, or that and its version (cifar10/cat==1.0.0). Shows the
-    installed release, or else the one that would be installed.
+    installed release, or else the one that would be installed. Or it is the folder of a
+    distribution (./dist/cat), of which every byte is checked.
     """
     information = info(name, project, registry, offline=offline)
     if information.problem is not None:
@@ -88,6 +89,9 @@ def _lines(information: Information) -> Iterator[tuple[str, str]]:
         yield "requires", ", ".join(manifest.requires)
     yield "digest", information.digest
     yield "signed with", information.signer or "no key"
+    if information.registry is None:
+        yield "folder", str(information.path)
+        return
     yield "registry", information.registry
     yield "installed", "no" if information.path is None else str(information.path)
 

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Protocol
 
 from modpm.core.errors import ModpmError
 from modpm.core.formats.composition_manifest import AnyManifest, parse_manifest
-from modpm.core.formats.distribution import read_distribution
+from modpm.core.formats.distribution import read_distribution, verify_distribution
 from modpm.core.formats.manifest import MANIFEST_FILE
 from modpm.core.formats.names import ModuleName
 from modpm.core.formats.requirements import Requirement
 from modpm.core.system.whole_files import explained
 from modpm.registry.backends.protocol import ReleaseFile
 from modpm.registry.catalogue import Listing, RegistryCatalogue
+from modpm.registry.index import Release
 from modpm.registry.installing.installed import InstalledModule
 from modpm.registry.installing.yanks import ask, keep, known_yanks
 from modpm.registry.projects.lockfile import Lockfile
@@ -25,10 +27,8 @@ from modpm.registry.storage.transfer import receive
 if TYPE_CHECKING:
     import os
     from collections.abc import Mapping
-    from pathlib import Path
 
     from modpm.registry.addresses import Registries
-    from modpm.registry.index import Release
     from modpm.registry.projects.lockfile import Pin
 
 
@@ -38,8 +38,8 @@ class Information:
 
     Attributes:
         digest: The digest of the manifest, which names the release.
-        registry: Where it is, or came from.
-        path: Where it is installed; None if it is not.
+        registry: Where it is, or came from; None for a folder that was given.
+        path: The folder it is in, installed or given; None if it is in none.
         yanked: Why it was yanked, if its registry says so.
         signer: The key that its signature says it was made with; None if it is not signed. Of what
             is not installed that is what its registry says.
@@ -49,7 +49,7 @@ class Information:
     manifest: AnyManifest
     digest: str
     size_bytes: int
-    registry: str
+    registry: str | None
     path: Path | None
     yanked: str | None = None
     signer: str | None = None
@@ -69,18 +69,26 @@ def info(
     not missed where it is away (W-8).
 
     Args:
-        name: A module, or a requirement on one (`cifar10/cat==1.0.0`).
+        name: A module, or a requirement on one (`cifar10/cat==1.0.0`); or the folder of a
+            distribution. An installed name wins over a folder, and `./cifar10/cat` is always
+            the folder.
         project: A folder in the project.
         registry: Look in this registry, or these, and not at what is installed.
         offline: Open no registry.
 
     Raises:
-        ModpmError: `invalid-requirement`; `offline`, if it is not installed; what
+        ModpmError: `invalid-requirement`; of a folder, `not-a-distribution`, with what it is, or
+            what `verify_distribution` raises; `offline`, if it is not installed; what
             `newest_fitting` raises; `wrong-digest` or `invalid-manifest`, for what a registry
             gives.
     """
+    folder = Path(name).expanduser()
+    if name.startswith((".", "/", "~")) or name.endswith("/"):
+        return _of_folder(folder)
     requirement = Requirement.parse(name)
     module = requirement.module
+    if module is None and _is_known(folder):
+        return _of_folder(folder)
     if module is None:
         raise ModpmError(
             f"`{name}` names a whole namespace",
@@ -103,6 +111,8 @@ def info(
                 yanked=yanked.get(module),
                 signer=InstalledModule.of(pin, place).signer,
             )
+        if not registry and _is_known(folder):
+            return _of_folder(folder)
         if offline:
             raise ModpmError(
                 f"`{requirement}` is not installed, and no registry may be asked",
@@ -111,6 +121,41 @@ def info(
                 hint="run it without `--offline`",
             )
         return _listed(requirement, _catalogue(place, registry).listing(module))
+
+
+def _is_known(folder: Path) -> bool:
+    """Say whether a folder is one of modpm."""
+    return any((folder / file).is_file() for file in (MANIFEST_FILE, *_OTHERS))
+
+
+def _of_folder(folder: Path) -> Information:
+    for file, (what, hint) in _OTHERS.items():
+        if (folder / file).is_file():
+            raise ModpmError(
+                f"`{folder.name}` is {what}, and not the folder of a release",
+                code="not-a-distribution",
+                where=str(folder),
+                hint=hint,
+            )
+    found = verify_distribution(folder)
+    release = Release.of_distribution(found)
+    return Information(
+        manifest=found.manifest,
+        digest=found.digest,
+        size_bytes=release.size_bytes,
+        registry=None,
+        path=folder,
+        signer=release.signer,
+    )
+
+
+_OTHERS = {
+    "run.json": ("a run", "`modpm evaluate RUN DATA` measures it, `modpm modularize RUN` cuts it"),
+    "composition.json": ("a composed classifier", "`modpm evaluate CLF DATA` measures it"),
+    "modules.json": ("a folder of class modules", "name one of the folders in it"),
+    "modpm.toml": ("a project", "`modpm list --project PATH` shows what it has installed"),
+}
+"""Folders of modpm that are none of a release, by a file that only they have."""
 
 
 def _yanked(place: Project, pin: Pin) -> Mapping[ModuleName, str]:

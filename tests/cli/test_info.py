@@ -68,7 +68,8 @@ def test_an_installed_release_that_was_yanked_since_is_shown_with_the_reason(
     assert outcome.out.splitlines()[0] == "digits/7 1.1.0"
     assert outcome.err == "warning: this release is yanked: wrong labels\n"
     assert json.loads(run("info", "digits/7", "--json").out)["yanked"] == "wrong labels"
-    assert run("info", "digits/7", "--offline").err == ""
+    # What was learned then is known without the registry.
+    assert run("info", "digits/7", "--offline").err == outcome.err
 
 
 def test_an_unknown_module_exits_with_1(run: Run, registry: Path) -> None:
@@ -76,3 +77,30 @@ def test_an_unknown_module_exits_with_1(run: Run, registry: Path) -> None:
 
     assert outcome.code == 1
     assert "did you mean `digits/7`" in outcome.err
+
+
+def test_a_folder_tells_what_it_is(run: Run, registry: Path, here: Path, dist: Path) -> None:
+    folder = next(path.parent for path in sorted(dist.glob("**/manifest.json")))
+    outcome = run("info", folder)
+    assert outcome.code == 0
+    assert f"folder       {folder}" in outcome.out
+    assert "registry" not in outcome.out
+    assert json.loads(run("info", folder, "--json").out)["registry"] is None
+    (folder / "README.md").write_bytes(b"other")
+    assert run("info", folder).code == 1
+
+    others = {"run.json": "a run", "composition.json": "a composed classifier"}
+    for file, what in others.items():
+        (here / file).write_text("{}")
+        outcome = run("info", "./")
+        assert outcome.code == 1
+        assert f"is {what}" in outcome.err
+        (here / file).unlink()
+    assert "is not a distribution" in run("info", "./nowhere").err
+
+    # An installed name wins over a folder of that name.
+    run("install", "digits/7", "--registry", registry)
+    (here / "digits" / "7").mkdir(parents=True)
+    (here / "digits" / "7" / "run.json").write_text("{}")
+    assert run("info", "digits/7").code == 0
+    assert "is a run" in run("info", "digits/7/").err
