@@ -40,6 +40,7 @@ def _user_is_nobody(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Keep decoded images, and whatever else is a user's, out of the folder of who tests."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MODPM_HOME", str(tmp_path_factory.mktemp("home")))
+        patch.delenv("COLUMNS", raising=False)  # lines are as long as they are, whoever tests
         yield
 
 

@@ -150,7 +150,7 @@ def _of_folder(folder: Path) -> Information:
 
 
 _OTHERS = {
-    "run.json": ("a run", "`modpm evaluate RUN DATA` measures it, `modpm modularize RUN` cuts it"),
+    "run.json": ("a run", "`modpm modularize RUN -o DIST` makes class modules of it"),
     "composition.json": ("a composed classifier", "`modpm evaluate CLF DATA` measures it"),
     "modules.json": ("a folder of class modules", "name one of the folders in it"),
     "modpm.toml": ("a project", "`modpm list --project PATH` shows what it has installed"),

@@ -1,19 +1,23 @@
 """What is known of yanks between one contact with registries and the next (W-8).
 
 Nothing that is installed waits for a registry, and who has a release is told all the same when it
-was yanked: by what was learned last, which the project keeps.
+was yanked: by what was learned last, which is kept for the user, and not in the project, which
+is the same wherever its lock is installed.
 """
 
 from __future__ import annotations
 
+import os
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
 from modpm.core.errors import ModpmError
+from modpm.core.system.home import home
 from modpm.core.system.whole_files import write_file
 from modpm.registry.backends import layout
 from modpm.registry.backends.opening import is_remote
@@ -47,7 +51,7 @@ class Answer(NamedTuple):
 
 
 class Learned(msgspec.Struct, frozen=True):
-    """What a project keeps.
+    """What is kept of a project.
 
     Attributes:
         asked: When registries were asked last; None where they never were.
@@ -81,11 +85,17 @@ class Learned(msgspec.Struct, frozen=True):
         return "".join(f"{line}\n" for line in lines).encode()
 
 
+def kept_path(place: Project) -> Path:
+    """Return the user's file of what was learned for a project."""
+    return home() / "yanks" / f"{sha256(os.fsencode(place.root)).hexdigest()[:32]}.toml"
+
+
 def learned(place: Project) -> Learned:
-    """Return what a project keeps; nothing where that cannot be read."""
-    of_file = TomlFile(place.yanks_path, "invalid-project", "")
+    """Return what is kept of a project; nothing where that cannot be read."""
+    path = kept_path(place)
+    of_file = TomlFile(path, "invalid-project", "")
     with suppress(ModpmError):
-        return of_file.convert(Learned, of_file.parse(read(place.yanks_path) or b""))
+        return of_file.convert(Learned, of_file.parse(read(path) or b""))
     return Learned()
 
 
@@ -143,7 +153,9 @@ def keep(place: Project, answer: Answer) -> None:
     new = kept.after(answer)
     if new != kept and place.installed_path.exists():
         with suppress(ModpmError, OSError):
-            write_file(place.yanks_path, new.to_bytes())
+            path = kept_path(place)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_file(path, new.to_bytes())
 
 
 def newest_change(place: Project, pins: Iterable[Pin]) -> int:

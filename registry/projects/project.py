@@ -4,7 +4,6 @@ modpm.toml                      what the project asks for, and where; people edi
 modpm.lock                      the releases that it got
 .modpm/installed.lock           the lock of what is installed: replaced in one step, it is
                                 the moment at which an installation happens
-.modpm/yanks.toml               what is known of yanks
 .modpm/modules/<namespace>/<name>/<version>-<12 digits of its digest>/…
 """
 
@@ -68,7 +67,6 @@ class Project:
         self.modules_path = own / "modules"
         self.installed_path = own / "installed.lock"
         self.ignore_path = own / ".gitignore"
-        self.yanks_path = own / "yanks.toml"
         self.staging = own / "staging"
         # What is locked and what is installed are mostly the same bytes.
         self._known_locks: dict[bytes, Lockfile] = {}
@@ -180,7 +178,6 @@ class Project:
                 self.modules_path: stat.S_IFDIR,
                 self.installed_path: stat.S_IFREG,
                 self.ignore_path: stat.S_IFREG,
-                self.yanks_path: stat.S_IFREG,
             }
         )
 

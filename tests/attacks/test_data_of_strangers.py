@@ -376,12 +376,12 @@ def test_memory_that_is_exhausted_is_no_bad_image(
 def test_sound_images_are_not_called_bad_where_memory_is_short(tmp_path: Path) -> None:
     for name in ("cat", "dog"):
         (tmp_path / "train" / name).mkdir(parents=True)
-        Image.new("RGB", (8000, 8000)).save(tmp_path / "train" / name / "0.png", compress_level=1)
+        Image.new("RGB", (4096, 4096)).save(tmp_path / "train" / name / "0.png", compress_level=1)
     code = (
         "import resource, torch; from modpm.core.data import load_data\n"
         "from modpm.core.errors import ModpmError\n"
         "used = 4096 * int(open('/proc/self/statm').read().split()[0])\n"
-        "resource.setrlimit(resource.RLIMIT_AS, (used + (128 << 20),) * 2)\n"
+        "resource.setrlimit(resource.RLIMIT_AS, (used + (48 << 20),) * 2)\n"
         f"try: load_data({str(tmp_path)!r}, 'train', skip_bad=True)\n"
         "except ModpmError as error: print(error.code)"
     )

@@ -128,7 +128,7 @@ def test_every_command_in_a_document_is_one(path: Path) -> None:
         ("run `modpm instal NAME`", "no such command"),
         ("run `modpm cache prun --dry-run`", "no such command"),
         ("run `modpm verify --mend`", "No such option"),
-        ("run `modpm compose a/b`", "missing"),
+        ("run `modpm modularize RUN`", "missing"),
         ("run `modpm train digits --device abacus -o RUN`", "abacus"),
         ("Example: modpm list a/b; modpm list", "too much"),
         ("```shell\nmodpm key new -o ~/a.pem --quick\n```", "No such option"),

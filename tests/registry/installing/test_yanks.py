@@ -15,6 +15,8 @@ from modpm.registry.discovery.outdated import outdated
 from modpm.registry.installing.installation import install, sync
 from modpm.registry.installing.installed import installed
 from modpm.registry.installing.verification import verify
+from modpm.registry.installing.yanks import kept_path
+from modpm.registry.projects.project import Project
 from modpm.registry.publication.changing import unyank, yank
 from modpm.registry.publication.publishing import publish
 
@@ -154,7 +156,7 @@ def test_a_registry_that_went_back_is_told_of_and_stops_no_sync(shop: Path, regi
     "content", [b"", b"asked = 3", b"[yanked", b"\xff", b'[yanked]\n"sha256:0" = 1']
 )
 def test_what_is_kept_may_be_lost(shop: Path, registry: Path, content: bytes) -> None:
-    (shop / ".modpm" / "yanks.toml").write_bytes(content)
+    kept_path(Project(shop)).write_bytes(content)
 
     assert reasons(shop) == {}
     yank(SEVEN, REASON, registry)
@@ -167,7 +169,7 @@ def test_a_registry_elsewhere_is_asked_a_day_after_the_last_time(
 ) -> None:
     yank(SEVEN, REASON, registry)
     monkeypatch.setattr("modpm.registry.installing.yanks.is_remote", lambda _location: True)
-    kept = shop / ".modpm" / "yanks.toml"
+    kept = kept_path(Project(shop))
 
     assert sync(shop).yanked == {}
     kept.unlink()
