@@ -1,15 +1,66 @@
-"""How two classifiers are shown beside each other, measured on the same images."""
+"""What changing one label of a classifier is told, and how it is shown beside what was before."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar
 
+import click
+
+from modpm.cli.completion import installed_names
 from modpm.cli.output import emit, say, show, table
+from modpm.cli.pairs import pairs
 from modpm.core.shown_text import Percent, Points, short_labels
 
 if TYPE_CHECKING:
     from modpm.core.composition.replacing import Comparison
     from modpm.verbs.replacing import Replacement
+
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+
+_CHANGE = (
+    click.option(
+        "--with",
+        "module",
+        required=True,
+        metavar="MODULE",
+        shell_complete=installed_names,
+        help="The class module that scores it from now on: an installed name, or the folder of a "
+        "distribution.",
+    ),
+    click.option("--split", default="test", show_default=True, help="Which images of DATA."),
+    click.option(
+        "--budget",
+        type=float,
+        default=0.5,
+        show_default=True,
+        metavar="POINTS",
+        help="How many points of recall each label may lose on DATA.",
+    ),
+    click.option(
+        "--map",
+        "mapping",
+        multiple=True,
+        metavar="LABEL=CLASS",
+        callback=pairs,
+        help="The class of DATA that a label meets, where their names differ; may be given again.",
+    ),
+    click.option("--skip-bad", is_flag=True, help="Leave out images that cannot be decoded."),
+    click.option(
+        "-o",
+        "--output",
+        metavar="CLF",
+        help="The folder for the new classifier; without it, nothing is written.",
+    ),
+)
+
+
+def change_options(command: _Command) -> _Command:
+    """Add the options of commands that let a class module score one label."""
+    for option in reversed(_CHANGE):
+        command = option(command)
+    return command
+
 
 COLUMNS = ("label", "precision", "after", "recall", "after", "points", "images")
 

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import click
 
-from modpm.cli.comparison import give
+from modpm.cli.comparison import change_options, give
 from modpm.cli.completion import installed_names
 from modpm.cli.options import device_option, json_option, project_option
 from modpm.cli.output import say
-from modpm.cli.pairs import pairs
 
 
 @click.command(
@@ -19,40 +18,8 @@ from modpm.cli.pairs import pairs
 @click.option(
     "--class", "label", required=True, metavar="LABEL", help="The label, or its last part."
 )
-@click.option(
-    "--with",
-    "module",
-    required=True,
-    metavar="MODULE",
-    shell_complete=installed_names,
-    help="The class module that scores it from now on: an installed name, or the folder of a "
-    "distribution.",
-)
 @click.option("--data", metavar="DATA", help="Labeled images to measure the change on.")
-@click.option("--split", default="test", show_default=True, help="Which images of DATA.")
-@click.option(
-    "--budget",
-    type=float,
-    default=0.5,
-    show_default=True,
-    metavar="POINTS",
-    help="How many points of recall each label may lose on DATA.",
-)
-@click.option(
-    "--map",
-    "mapping",
-    multiple=True,
-    metavar="LABEL=CLASS",
-    callback=pairs,
-    help="The class of DATA that a label meets, where their names differ; may be given again.",
-)
-@click.option("--skip-bad", is_flag=True, help="Leave out images that cannot be decoded.")
-@click.option(
-    "-o",
-    "--output",
-    metavar="CLF",
-    help="The folder for the new classifier; without it, nothing is written.",
-)
+@change_options
 @project_option
 @device_option
 @json_option

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING
 from modpm.core.calibrations import find_calibration
 from modpm.core.calibrations.scores import AUTO
 from modpm.core.composition.fused import obstacle
+from modpm.core.composition.replacing import check_budget
 from modpm.core.data.naming import default_namespace, module_names
 from modpm.core.errors import ModpmError
 from modpm.core.formats import canonical_json
@@ -125,7 +125,7 @@ def checked_request(
     return Request(
         output=_checked_output(output),
         criterion=_checked_criterion(evidence_type, threshold, retention, trained.effort.retention),
-        budget=_checked_budget(budget),
+        budget=check_budget(budget),
         calibration=_checked_calibration(calibration),
         measures_test=_checked(measure_on, MEASURED_ON, "split to measure on") == TEST,
         details=details,
@@ -154,17 +154,6 @@ def _checked_criterion(
             exit_code=2,
         )
     return kind.criterion(number, retention, prepared)
-
-
-def _checked_budget(budget: float) -> float:
-    if not (math.isfinite(budget) and budget >= 0):
-        raise ModpmError(
-            f"a budget of {budget:g} points is not possible",
-            code="bad-setting",
-            hint="it is how many points of accuracy may be lost: 0 or more",
-            exit_code=2,
-        )
-    return budget
 
 
 def _checked(value: str, allowed: Sequence[str], what: str) -> str:

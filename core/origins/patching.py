@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING
 from modpm.core.composition.class_module import Scorer
 from modpm.core.composition.classifier import Classifier
 from modpm.core.composition.compose import keep_independent, pin
+from modpm.core.composition.fused import with_affine
 from modpm.core.composition.recipe import Composition, Pin
 from modpm.core.data.naming import default_namespace, module_names
 from modpm.core.formats.composition_manifest import ComposedNetwork, strategy_of
 from modpm.core.formats.manifest import Calibration
-from modpm.core.formats.network_graph import Graph, Node
 from modpm.core.origins.origin import HELD_OUT
 from modpm.core.slicing import slice_graph
 
@@ -53,13 +53,9 @@ def as_scored(origin: OriginNetwork, labels: Sequence[str]) -> Scorer:
     outputs = [every.index(label) for label in labels]
     sliced, tensors = slice_graph(origin.graph, origin.tensors, {}, outputs)
     slope, intercept = origin.logit_calibration
-    like, name = next(iter(tensors.values())), sliced.free_name("score")
-    roles = {"weight": f"{name}.weight", "bias": f"{name}.bias"}
-    score = Node(name, "channel_affine", (sliced.output,), {}, roles)
-    graph = Graph(sliced.input, sliced.input_shape, (*sliced.nodes, score), name)
-    added = (like.new_full((len(labels),), number) for number in (slope, intercept))
-    scored = {**tensors, **dict(zip(roles.values(), added, strict=True))}
-    return Scorer(labels, origin.contract, graph, scored)
+    n = len(labels)
+    made = with_affine(sliced, tensors, "score", [slope] * n, [intercept] * n)
+    return Scorer(labels, origin.contract, *made)
 
 
 def patch_network(origin: OriginNetwork, label: str, module: ClassModule) -> Classifier:

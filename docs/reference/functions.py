@@ -64,7 +64,7 @@ def _describe_member(name: str, value: object, level: int) -> Iterator[str]:
 
 def _signature(name: str, thing: object) -> str:
     """Return a call with its parameters, each on its line where they do not fit on one."""
-    parameters = inspect.signature(thing).parameters.values()  # type: ignore[arg-type]
+    parameters = inspect.signature(thing).parameters.values()  # type: ignore[arg-type]  # all that is listed can be called
     words = [_parameter(one) for one in parameters if one.name not in ("self", "cls")]
     keyword = next((n for n, one in enumerate(parameters) if one.kind is one.KEYWORD_ONLY), None)
     has_var = any(one.kind is one.VAR_POSITIONAL for one in parameters)

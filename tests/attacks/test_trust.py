@@ -81,7 +81,7 @@ def test_a_lock_that_names_another_key_than_the_user_knows_is_refused_naming_bot
     lock = project / "modpm.lock"
     lock.write_text(lock.read_text().replace(alice.public.key_id, mallory.public.key_id))
     for verb in (sync, verify, lambda p: install([], p, locked=True)):
-        error = refusal(lambda verb=verb: verb(project))  # type: ignore[misc]
+        error = refusal(lambda verb=verb: verb(project))  # type: ignore[misc]  # bound at once
         assert error.code == "other-signer"
         assert {alice.public.key_id, mallory.public.key_id} <= set(
             str(error).replace(";", " ").split()
@@ -108,7 +108,7 @@ def test_after_a_key_is_trusted_all_that_is_there_is_checked_again(
         lambda p: verify(p, repair=True),
         lambda p: install([], p, locked=True),
     ):
-        assert refusal(lambda verb=verb: verb(project)).code == "other-signer"  # type: ignore[misc]
+        assert refusal(lambda verb=verb: verb(project)).code == "other-signer"  # type: ignore[misc]  # bound at once
     distrust("digits", mallory.public.key_id)
     trust("digits", str(tmp_path / "alice.pub"))
     assert verify(project)

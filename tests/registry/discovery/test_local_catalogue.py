@@ -68,8 +68,8 @@ class Shelf:
 
 
 def names(shelf: Shelf, text: str = "", **wishes: object) -> list[str]:
-    query = Query(text, **wishes)  # type: ignore[arg-type]
-    found, _ = consult(shelf, query.namespace, lambda known: list(known.find(query)))  # type: ignore[arg-type]
+    query = Query(text, **wishes)  # type: ignore[arg-type]  # each as its field says
+    found, _ = consult(shelf, query.namespace, lambda known: list(known.find(query)))  # type: ignore[arg-type]  # a shelf has what is asked of it
     return list(map(str, found))
 
 
@@ -155,7 +155,7 @@ def test_a_search_of_one_namespace_leaves_what_is_known_of_others() -> None:
 def test_problems_are_told_beside_what_was_found() -> None:
     shelf = Shelf(a=(None, {"cat": entry()}))
     shelf.problem = ModpmError("it is damaged", code="invalid-catalogue")
-    found, problems = consult(shelf, None, lambda known: list(known.find(Query())))  # type: ignore[arg-type]
+    found, problems = consult(shelf, None, lambda known: list(known.find(Query())))  # type: ignore[arg-type]  # as above
     assert (len(found), [problem.code for problem in problems]) == (1, ["invalid-catalogue"])
 
 
