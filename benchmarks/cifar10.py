@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 import modpm
-from modpm.core.composition.class_module import ClassModule
+from modpm.core.classifiers.class_module import ClassModule
 from modpm.core.composition.compose import compose_modules
 from modpm.core.graph import build, count
 from modpm.core.slicing import cuttable_convolutions, own_kernels

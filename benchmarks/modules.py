@@ -31,10 +31,10 @@ import torch
 
 from modpm.core.calibrations import HEAD
 from modpm.core.calibrations.scores import Calibrator
-from modpm.core.composition.class_module import ClassModule
-from modpm.core.composition.classifier import as_classifier
+from modpm.core.classifiers.class_module import ClassModule
+from modpm.core.classifiers.classifier import as_classifier
 from modpm.core.composition.compose import compose_modules
-from modpm.core.composition.latency import BATCH_SIZES, ratios, seconds_in_turns
+from modpm.core.costs.latency import BATCH_SIZES, ratios, seconds_in_turns
 from modpm.core.exporting.onnx_export import onnx_bytes
 from modpm.core.formats.manifest import MANIFEST_FILE
 from modpm.core.graph import GraphNetwork, build, count, infer_shapes, trace
@@ -48,8 +48,8 @@ from modpm.core.training.run import Run
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from modpm.core.composition.classifier import Classifier
-    from modpm.core.composition.latency import Quartiles
+    from modpm.core.classifiers.classifier import Classifier
+    from modpm.core.costs.latency import Quartiles
 
 N_CLASSES, SHAPE = 10, (3, 32, 32)  # of CIFAR-10
 HEADER = """\

@@ -34,10 +34,10 @@ import pyarrow.parquet as pq
 import torch
 from cifar10 import cut_into, restricted_accuracy, trained
 
+from modpm.core.classifiers.classifier import as_classifier
+from modpm.core.classifiers.evaluation import classifier_scores
 from modpm.core.composition.adjusting import calibrate
-from modpm.core.composition.classifier import as_classifier
 from modpm.core.composition.compose import compose_modules
-from modpm.core.composition.evaluation import classifier_scores
 from modpm.core.data import ImageData, load_data
 from modpm.core.training.device import DEVICES
 
@@ -46,8 +46,8 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from modpm.core.composition.class_module import ClassModule
-    from modpm.core.composition.classifier import Classifier
+    from modpm.core.classifiers.class_module import ClassModule
+    from modpm.core.classifiers.classifier import Classifier
     from modpm.core.training.run import Run
 
 N_DRAWS = 20

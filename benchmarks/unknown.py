@@ -26,10 +26,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 -- torch's own name for it
 
-from modpm.core.composition.class_module import ClassModule
+from modpm.core.classifiers.class_module import ClassModule
+from modpm.core.classifiers.evaluation import auroc
+from modpm.core.classifiers.preprocessing import unit_pixels
 from modpm.core.composition.compose import compose_modules
-from modpm.core.composition.evaluation import auroc
-from modpm.core.composition.preprocessing import unit_pixels
 from modpm.core.data import load_data
 from modpm.core.formats.manifest import OwnScores
 

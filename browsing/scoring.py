@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Collection, Sequence
 
-    from modpm.core.composition.class_module import ClassModule
+    from modpm.core.classifiers.class_module import ClassModule
 
 MAX_PICTURE_BYTES = 64 * 1024 * 1024
 MAX_SCORED = 100
@@ -72,7 +72,7 @@ class Scorer:
         return sorted(found, key=lambda one: -one.score)
 
     def _modules(self, names: Collection[str]) -> list[tuple[str, ClassModule]]:
-        from modpm.core.composition.class_module import ClassModule  # noqa: PLC0415 -- as above
+        from modpm.core.classifiers.class_module import ClassModule  # noqa: PLC0415 -- as above
 
         wanted = [
             one

@@ -11,7 +11,7 @@ from modpm.cli.options import device_option
 from modpm.cli.output import emit, say, table
 
 if TYPE_CHECKING:
-    from modpm.core.composition.latency import Quartiles
+    from modpm.core.costs.latency import Quartiles
     from modpm.verbs.benchmarking import Benchmark
 
 

@@ -9,8 +9,8 @@ import click
 from modpm.cli.output import emit, say, show, table, warn
 
 if TYPE_CHECKING:
+    from modpm.core.checking import NetworkCheck
     from modpm.core.graph import Cost
-    from modpm.core.modularizing.checking import NetworkCheck
 
 
 @click.command("check", epilog="Example: modpm check my_networks:make --image-size 64 --classes 5")
@@ -56,7 +56,7 @@ def command(
     NETWORK is what `train --arch` takes. Nothing is trained. Exits with 1 where a class module
     would not fit.
     """
-    from modpm.core.modularizing.checking import check  # noqa: PLC0415 -- so that --help needs no torch
+    from modpm.core.checking import check  # noqa: PLC0415 -- so that --help needs no torch
 
     found = check(
         network,

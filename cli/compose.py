@@ -13,7 +13,7 @@ from modpm.core.formats.records import to_plain
 from modpm.core.shown_text import rejection_in_words
 
 if TYPE_CHECKING:
-    from modpm.core.composition.classifier import Classifier
+    from modpm.core.classifiers.classifier import Classifier
 
 
 def _threshold(_ctx: object, _parameter: object, value: str | None) -> float | str | None:

@@ -14,7 +14,7 @@ from modpm.cli.pairs import pairs
 from modpm.core.shown_text import Percent, short_labels
 
 if TYPE_CHECKING:
-    from modpm.core.composition.evaluation import Evaluation, KnownMetrics
+    from modpm.core.classifiers.evaluation import Evaluation, KnownMetrics
 
 
 def _names(_ctx: click.Context, _parameter: click.Parameter, value: str | None) -> list[str] | None:

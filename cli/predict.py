@@ -13,7 +13,7 @@ from modpm.core.shown_text import Percent, short_labels
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from modpm.core.composition.classifier import Prediction
+    from modpm.core.classifiers.classifier import Prediction
     from modpm.verbs.judging import JudgedImage
 
 NONE_OF_THE_ABOVE = "none of the above"

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
-from modpm.core.composition.class_module import ClassModule, Scorer
-from modpm.core.composition.classifier import Classifier
-from modpm.core.composition.latency import time_classifier, untrained
+from modpm.core.classifiers.class_module import ClassModule, Scorer
+from modpm.core.classifiers.classifier import Classifier
+from modpm.core.costs.latency import time_classifier, untrained
 from modpm.core.errors import ModpmError
 from modpm.core.formats.distribution import read_distribution
 from modpm.core.graph.cost import count_macs
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Iterator, Sequence
 
-    from modpm.core.composition.latency import Latency
+    from modpm.core.costs.latency import Latency
     from modpm.core.formats.manifest import InputContract, Manifest
     from modpm.core.formats.network_graph import Graph
 

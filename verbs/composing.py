@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
+from modpm.core.classifiers.class_module import ClassModule
 from modpm.core.composition import adjusting
-from modpm.core.composition.class_module import ClassModule
 from modpm.core.composition.compose import AUTO, check_labels, compose_modules, rebuild
 from modpm.core.composition.rejecting import AUTO as BY_SHARE
 from modpm.core.composition.rejecting import adjusted, asked_threshold
@@ -25,7 +25,7 @@ from modpm.verbs.loading import composition_of, load, load_members
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-    from modpm.core.composition.classifier import Classifier
+    from modpm.core.classifiers.classifier import Classifier
     from modpm.core.formats.composition_manifest import CompositionManifest
 
 Source = str | os.PathLike[str] | ClassModule

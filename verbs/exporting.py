@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from modpm.core.composition.classifier import Classifier
+from modpm.core.classifiers.classifier import Classifier
 from modpm.core.exporting.onnx_export import export_onnx
 
 if TYPE_CHECKING:

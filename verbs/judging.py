@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
-from modpm.core.composition import evaluation, saving
-from modpm.core.composition.class_module import ClassModule
-from modpm.core.composition.classifier import Classifier, as_classifier
+from modpm.core.classifiers import evaluation, saving
+from modpm.core.classifiers.class_module import ClassModule
+from modpm.core.classifiers.classifier import Classifier, as_classifier
 from modpm.core.data import load_data, open_image
 from modpm.core.data.image_folder import files_of
 from modpm.core.errors import ModpmError
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 
     from PIL import Image
 
-    from modpm.core.composition.classifier import Prediction
-    from modpm.core.composition.evaluation import Evaluation
+    from modpm.core.classifiers.classifier import Prediction
+    from modpm.core.classifiers.evaluation import Evaluation
     from modpm.core.data import ImageData
     from modpm.core.formats.manifest import InputContract
 

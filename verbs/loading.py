@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from modpm.core.composition.class_module import ClassModule
+from modpm.core.classifiers.class_module import ClassModule
 from modpm.core.errors import ModpmError
 from modpm.core.formats.composition_manifest import CompositionManifest
 from modpm.core.formats.distribution import read_distribution, verify_distribution

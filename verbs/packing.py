@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from modpm.core.composition.classifier import Classifier
+from modpm.core.classifiers.classifier import Classifier
+from modpm.core.classifiers.saving import CONFIG_FILE, TENSOR_FILE, encode_classifier
 from modpm.core.composition.compose import rebuild, record_of
-from modpm.core.composition.saving import CONFIG_FILE, TENSOR_FILE, encode_classifier
 from modpm.core.errors import ModpmError
 from modpm.core.formats.card import render_card
 from modpm.core.formats.composition_manifest import CompositionManifest, requires_of

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from modpm.core.composition.class_module import ClassModule
-from modpm.core.composition.classifier import Classifier
+from modpm.core.classifiers.class_module import ClassModule
+from modpm.core.classifiers.classifier import Classifier
 from modpm.core.composition.replacing import check_budget, find_label
 from modpm.core.origins.origin import OriginNetwork
 from modpm.core.origins.patching import as_scored, labels_of, patch_network

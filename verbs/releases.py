@@ -44,7 +44,7 @@ def _score_difference() -> ScoreDifference | None:
     """Return what compares scores; None without torch, where manifests must do."""
     if find_spec("torch") is None:
         return None
-    from modpm.core.composition.class_module import (  # noqa: PLC0415 -- torch only where it is needed
+    from modpm.core.classifiers.class_module import (  # noqa: PLC0415 -- torch only where it is needed
         score_difference,
     )
 

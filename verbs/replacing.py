@@ -6,17 +6,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from modpm.core.composition.class_module import ClassModule
-from modpm.core.composition.classifier import Classifier
+from modpm.core.classifiers.class_module import ClassModule
+from modpm.core.classifiers.classifier import Classifier
+from modpm.core.classifiers.evaluation import evaluate
+from modpm.core.classifiers.saving import is_classifier_folder
 from modpm.core.composition.compose import rebuild, record_of
-from modpm.core.composition.evaluation import evaluate
 from modpm.core.composition.replacing import (
     Comparison,
     check_budget,
     find_label,
     replace_module,
 )
-from modpm.core.composition.saving import is_classifier_folder
 from modpm.core.errors import ModpmError
 from modpm.core.training.device import AUTO, choose_device
 from modpm.verbs.judging import prepared_images
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Callable, Mapping
 
-    from modpm.core.composition.recipe import Pin
+    from modpm.core.classifiers.recipe import Pin
 
 
 @dataclass(frozen=True)

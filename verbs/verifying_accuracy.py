@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from modpm.core.composition.classifier import Classifier
-from modpm.core.composition.evaluation import evaluate
+from modpm.core.classifiers.classifier import Classifier
+from modpm.core.classifiers.evaluation import evaluate
 from modpm.core.errors import ModpmError
 from modpm.core.shown_text import Percent, Points
 from modpm.core.training.device import AUTO, choose_device
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Callable, Sequence
 
-    from modpm.core.composition.evaluation import Evaluation
+    from modpm.core.classifiers.evaluation import Evaluation
     from modpm.core.formats.measurement import Measurement
 
 N_STANDARD_ERRORS = 2

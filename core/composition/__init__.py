@@ -1,1 +1,1 @@
-"""Composition: classifiers made of class modules without training, and what they are worth."""
+"""Composition: classifiers made of class modules without training, adjusted and changed."""

@@ -22,11 +22,11 @@ import torch
 import torch.nn.functional as F  # noqa: N812 -- torch's own name for it
 from torch import Tensor
 
-from modpm.core.composition.class_module import Scorer
-from modpm.core.composition.classifier import Classifier, probabilities
-from modpm.core.composition.evaluation import match_labels, network_outputs, nothing_in_common
+from modpm.core.classifiers.class_module import Scorer
+from modpm.core.classifiers.classifier import Classifier, probabilities
+from modpm.core.classifiers.evaluation import match_labels, network_outputs, nothing_in_common
+from modpm.core.classifiers.saving import not_composed
 from modpm.core.composition.fused import with_affine
-from modpm.core.composition.saving import not_composed
 from modpm.core.errors import ModpmError
 from modpm.core.formats.composition_manifest import (
     MAX_INTERCEPT,
@@ -39,7 +39,7 @@ from modpm.core.shown_text import Percent
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
-    from modpm.core.composition.recipe import Composition
+    from modpm.core.classifiers.recipe import Composition
     from modpm.core.data import ImageData
     from modpm.core.formats.measurement import Measurement
 

@@ -11,13 +11,13 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
+from modpm.core.classifiers.class_module import Scorer
+from modpm.core.classifiers.classifier import Classifier
+from modpm.core.classifiers.recipe import Composition, Pin
+from modpm.core.classifiers.saving import not_composed
 from modpm.core.composition.adjusting import adjust
-from modpm.core.composition.class_module import Scorer
-from modpm.core.composition.classifier import Classifier
 from modpm.core.composition.fused import fuse, obstacle
-from modpm.core.composition.recipe import Composition, Pin
 from modpm.core.composition.rejecting import asked_threshold
-from modpm.core.composition.saving import not_composed
 from modpm.core.errors import ModpmError
 from modpm.core.formats.composition_manifest import (
     ComposedModule,
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     import torch
 
-    from modpm.core.composition.class_module import ClassModule
+    from modpm.core.classifiers.class_module import ClassModule
 
 
 def keep_independent(modules: Sequence[ClassModule], labels: Sequence[str]) -> Scorer:

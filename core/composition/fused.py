@@ -19,7 +19,7 @@ import torch
 from msgspec.structs import replace
 from torch import Tensor
 
-from modpm.core.composition.class_module import Scorer
+from modpm.core.classifiers.class_module import Scorer
 from modpm.core.errors import ModpmError
 from modpm.core.formats.network_graph import Graph, Node
 from modpm.core.graph import tensor_shapes
@@ -28,7 +28,7 @@ from modpm.core.slicing import placements, slice_graph
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
 
-    from modpm.core.composition.class_module import ClassModule
+    from modpm.core.classifiers.class_module import ClassModule
     from modpm.core.formats.manifest import Origin
 
 

@@ -23,7 +23,7 @@ from modpm.core.formats.manifest import SHARES, OwnScores
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from modpm.core.composition.class_module import ClassModule
+    from modpm.core.classifiers.class_module import ClassModule
     from modpm.core.formats.composition_manifest import ComposedNetwork
 
 AUTO = "auto"

@@ -17,9 +17,9 @@ from modpm.core.shown_text import Percent, Points, short_labels
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from modpm.core.composition.class_module import ClassModule
-    from modpm.core.composition.classifier import Classifier
-    from modpm.core.composition.evaluation import Evaluation, LabelMetrics
+    from modpm.core.classifiers.class_module import ClassModule
+    from modpm.core.classifiers.classifier import Classifier
+    from modpm.core.classifiers.evaluation import Evaluation, LabelMetrics
     from modpm.core.formats.composition_manifest import CompositionRecord
 
 

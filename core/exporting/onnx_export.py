@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from modpm.core.composition.classifier import probabilities
+from modpm.core.classifiers.classifier import probabilities
 from modpm.core.errors import ModpmError
 from modpm.core.exporting.onnx_resizing import read_any_size
 from modpm.core.system.whole_files import write_file
@@ -23,7 +23,7 @@ from modpm.core.system.whole_files import write_file
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from modpm.core.composition.classifier import Classifier
+    from modpm.core.classifiers.classifier import Classifier
 
 INPUT, SCORES, PROBABILITIES = "images", "scores", "probabilities"
 

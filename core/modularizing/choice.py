@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from modpm.core.composition.class_module import Scorer
+    from modpm.core.classifiers.class_module import Scorer
     from modpm.core.formats.manifest import ComposedAccuracy
     from modpm.core.modularizing.description import Describer
     from modpm.core.origins.origin import OriginNetwork

@@ -13,8 +13,8 @@ from modpm.core.calibrations.scores import (
     is_clearly_better,
     less_penalty,
 )
-from modpm.core.composition.class_module import ClassModule
-from modpm.core.composition.evaluation import average_precision
+from modpm.core.classifiers.class_module import ClassModule
+from modpm.core.classifiers.evaluation import average_precision
 from modpm.core.composition.fused import fuse
 from modpm.core.formats.manifest import ClassMetrics, ComposedAccuracy
 from modpm.core.graph import Cost, count
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from modpm.core.composition.class_module import Scorer
+    from modpm.core.classifiers.class_module import Scorer
     from modpm.core.formats.manifest import Manifest
     from modpm.core.modularizing.cutting import CutNetwork, Retained
     from modpm.core.modularizing.description import Describer

@@ -17,10 +17,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
+    from modpm.core.costs.making import Costs
     from modpm.core.formats.distribution import Distribution
     from modpm.core.formats.manifest import Manifest, Origin
     from modpm.core.modularizing.choice import TradeOff
-    from modpm.core.modularizing.costs import Costs
 
 
 TILE = 512

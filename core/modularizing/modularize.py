@@ -12,6 +12,7 @@ from modpm.core.calibrations import find_calibration
 from modpm.core.calibrations.scores import AUTO
 from modpm.core.composition.fused import obstacle
 from modpm.core.composition.replacing import check_budget
+from modpm.core.costs.making import measure_costs
 from modpm.core.data.naming import default_namespace, module_names
 from modpm.core.errors import ModpmError
 from modpm.core.formats import canonical_json
@@ -23,7 +24,6 @@ from modpm.core.formats.release_terms import (
     checked_version,
 )
 from modpm.core.modularizing.choice import Choice, Search
-from modpm.core.modularizing.costs import measure_costs
 from modpm.core.modularizing.description import (
     Describer,
     ReleaseDetails,

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from modpm.core.composition.class_module import Scorer
-from modpm.core.composition.classifier import Classifier
+from modpm.core.classifiers.class_module import Scorer
+from modpm.core.classifiers.classifier import Classifier
+from modpm.core.classifiers.recipe import Composition, Pin
 from modpm.core.composition.compose import keep_independent, pin
 from modpm.core.composition.fused import with_affine
-from modpm.core.composition.recipe import Composition, Pin
 from modpm.core.data.naming import default_namespace, module_names
 from modpm.core.formats.composition_manifest import ComposedNetwork, strategy_of
 from modpm.core.formats.manifest import Calibration
@@ -23,7 +23,7 @@ from modpm.core.slicing import slice_graph
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from modpm.core.composition.class_module import ClassModule
+    from modpm.core.classifiers.class_module import ClassModule
     from modpm.core.origins.origin import OriginNetwork
 
 UNRELEASED = "unreleased"

@@ -9,9 +9,9 @@ from importlib import import_module
 TYPE_CHECKING = False  # typing's own takes longer to import than all of this
 if TYPE_CHECKING:
     from modpm.browsing.browse import browse
-    from modpm.core.composition.class_module import ClassModule
-    from modpm.core.composition.classifier import Classifier
-    from modpm.core.modularizing.checking import check
+    from modpm.core.checking import check
+    from modpm.core.classifiers.class_module import ClassModule
+    from modpm.core.classifiers.classifier import Classifier
     from modpm.core.modularizing.modularize import modularize
     from modpm.core.training.loop import train
     from modpm.registry.backends.hub.login import login, logout, whoami
@@ -90,11 +90,11 @@ __all__ = [
 ]
 
 _HOMES = {
-    "ClassModule": "modpm.core.composition.class_module",
-    "Classifier": "modpm.core.composition.classifier",
+    "ClassModule": "modpm.core.classifiers.class_module",
+    "Classifier": "modpm.core.classifiers.classifier",
     "benchmark": "modpm.verbs.benchmarking",
     "browse": "modpm.browsing.browse",
-    "check": "modpm.core.modularizing.checking",
+    "check": "modpm.core.checking",
     "check_versions": "modpm.verbs.releases",
     "compose": "modpm.verbs.composing",
     "doctor": "modpm.verbs.doctor",

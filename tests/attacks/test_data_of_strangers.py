@@ -15,8 +15,8 @@ import pytest
 import torch
 from PIL import Image
 
-from modpm.core.composition.classifier import as_classifier
-from modpm.core.composition.evaluation import evaluate
+from modpm.core.classifiers.classifier import as_classifier
+from modpm.core.classifiers.evaluation import evaluate
 from modpm.core.data import carve_validation, load_data, open_image, prepare_image
 from modpm.core.errors import ModpmError
 from modpm.core.modularizing.modularize import modularize

@@ -10,8 +10,8 @@ import torch
 from tests.composition.tiny_origins import publish, tiny_origin
 from tests.composition.tiny_projects import make_project, run
 
-from modpm.core.composition.classifier import Classifier
-from modpm.core.composition.latency import quartiles, ratios, seconds_in_turns, untrained
+from modpm.core.classifiers.classifier import Classifier
+from modpm.core.costs.latency import quartiles, ratios, seconds_in_turns, untrained
 from modpm.core.graph import build
 from modpm.core.graph.cost import count_macs
 

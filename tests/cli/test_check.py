@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 import modpm
+from modpm.core.checking import Limit
 from modpm.core.errors import ModpmError
-from modpm.core.modularizing.checking import Limit
 from modpm.core.networks import create
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ def test_check_costs_are_those_that_torch_counts() -> None:
 def test_check_says_of_a_network_beyond_a_limit_which(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("modpm.core.modularizing.checking.LARGEST_GRAPH", 12)
+    monkeypatch.setattr("modpm.core.checking.LARGEST_GRAPH", 12)
 
     outcome = run("check", "small_vgg", "--width", "0.25")
 

@@ -11,7 +11,7 @@ from PIL import Image
 from tests.composition.tiny_origins import tiny_origin
 from tests.composition.tiny_projects import make_image_folder, make_project, run
 
-from modpm.core.composition.classifier import Classifier
+from modpm.core.classifiers.classifier import Classifier
 from modpm.core.composition.compose import compose_modules
 from modpm.core.data import load_data
 from modpm.core.formats import canonical_json

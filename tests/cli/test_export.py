@@ -8,7 +8,7 @@ import torch
 from tests.composition.tiny_origins import images
 from tests.composition.tiny_projects import make_project, run
 
-from modpm.core.composition.classifier import Classifier
+from modpm.core.classifiers.classifier import Classifier
 
 if TYPE_CHECKING:
     from pathlib import Path

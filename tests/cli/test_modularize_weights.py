@@ -17,7 +17,7 @@ from torch import nn
 
 import modpm
 from modpm.cli.train import command as train_command
-from modpm.core.composition.class_module import ClassModule
+from modpm.core.classifiers.class_module import ClassModule
 from modpm.core.composition.compose import compose_modules
 from modpm.core.errors import ModpmError
 from modpm.core.networks import create, load_initial_weights

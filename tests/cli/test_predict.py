@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 from tests.composition.tiny_projects import make_image_folder, make_project, run
 
-from modpm.core.composition.classifier import Classifier
+from modpm.core.classifiers.classifier import Classifier
 from modpm.core.shown_text import Percent, Points, short_labels
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ import pytest
 from tests.composition.tiny_colors import color_project, make_color_photos
 from tests.composition.tiny_projects import run
 
-from modpm.core.composition.classifier import Classifier
+from modpm.core.classifiers.classifier import Classifier
 
 if TYPE_CHECKING:
     from pathlib import Path

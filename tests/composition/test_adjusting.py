@@ -14,8 +14,8 @@ from tests.composition.test_rebuilding import as_published, assert_same, release
 from tests.composition.tiny_origins import CLASSES, images, tiny_origin
 from tests.composition.tiny_projects import make_image_folder, make_project, run
 
+from modpm.core.classifiers.classifier import Classifier, probabilities
 from modpm.core.composition.adjusting import adjust, calibrate, fit_shares
-from modpm.core.composition.classifier import Classifier, probabilities
 from modpm.core.composition.compose import compose_modules, rebuild, record_of
 from modpm.core.composition.replacing import replace_module
 from modpm.core.data import ImageData
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from modpm.core.composition.class_module import ClassModule
+    from modpm.core.classifiers.class_module import ClassModule
 
 
 @cache

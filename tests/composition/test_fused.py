@@ -18,9 +18,9 @@ from tests.composition.tiny_origins import (
 )
 from torch import Tensor, nn
 
+from modpm.core.classifiers.preprocessing import Preprocessing, unit_pixels
 from modpm.core.composition.compose import compose_modules
 from modpm.core.composition.fused import fuse, union
-from modpm.core.composition.preprocessing import Preprocessing, unit_pixels
 from modpm.core.errors import ModpmError
 from modpm.core.graph import build
 from modpm.core.slicing import slice_graph

@@ -9,7 +9,7 @@ import torch
 from tests.composition.tiny_origins import TinyOrigin, dense_origin, images, tiny_origin
 from torch import Tensor, nn
 
-from modpm.core.composition.classifier import probabilities
+from modpm.core.classifiers.classifier import probabilities
 from modpm.core.composition.compose import compose_modules
 from modpm.core.errors import ModpmError
 from modpm.core.exporting import onnx_export
@@ -19,7 +19,7 @@ from modpm.core.graph.operators.pooling import AdaptiveMaxPool2d
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from modpm.core.composition.classifier import Classifier
+    from modpm.core.classifiers.classifier import Classifier
 
 
 def mixed_classifier() -> Classifier:

@@ -15,10 +15,10 @@ from tests.composition.tiny_origins import (
     tiny_origin,
 )
 
-from modpm.core.composition.class_module import ClassModule
+from modpm.core.classifiers.class_module import ClassModule
+from modpm.core.classifiers.preprocessing import Preprocessing
 from modpm.core.composition.compose import compose_modules
 from modpm.core.composition.fused import fuse
-from modpm.core.composition.preprocessing import Preprocessing
 from modpm.core.errors import ModpmError
 from modpm.core.exporting.onnx_export import export_onnx
 from modpm.core.graph import build, count

@@ -7,7 +7,7 @@ import pytest
 import torch
 from tests.composition.tiny_origins import publish, tiny_origin
 
-from modpm.core.composition.class_module import (
+from modpm.core.classifiers.class_module import (
     MAX_PIXELS,
     ClassModule,
     probe_batch,

@@ -11,15 +11,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.composition.tiny_origins import images, tiny_origin
 
-from modpm.core.composition.class_module import ClassModule
+from modpm.core.classifiers.class_module import ClassModule
+from modpm.core.classifiers.saving import encode_classifier
 from modpm.core.composition.compose import compose_modules, rebuild, record_of
-from modpm.core.composition.saving import encode_classifier
 from modpm.core.errors import ModpmError
 from modpm.core.formats.composition_manifest import CompositionManifest, requires_of
 from modpm.core.formats.manifest import OwnScores
 
 if TYPE_CHECKING:
-    from modpm.core.composition.classifier import Classifier
+    from modpm.core.classifiers.classifier import Classifier
     from modpm.core.formats.composition_manifest import CompositionRecord
 
 

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.composition.tiny_origins import CLASSES, tiny_origin
 
-from modpm.core.composition.classifier import Classifier
+from modpm.core.classifiers.classifier import Classifier
 from modpm.core.composition.compose import compose_modules
 from modpm.core.errors import ModpmError
 from modpm.core.formats.manifest import SHARES, OwnScores
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from modpm.core.composition.class_module import ClassModule
+    from modpm.core.classifiers.class_module import ClassModule
 
 OWN = [-3.0, -2.0, -1.5, -1.0, 0.0, 1.0, 2.0, 5.0]
 HIGHEST = [-2.0, -1.0, -0.5, 0.5, 1.0, 1.5, 2.0, 6.0]

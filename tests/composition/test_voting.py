@@ -13,8 +13,8 @@ from tests.composition.test_rebuilding import as_published, assert_same, pool
 from tests.composition.tiny_origins import images
 from tests.composition.tiny_projects import make_project, run
 
+from modpm.core.classifiers.classifier import Classifier
 from modpm.core.composition.adjusting import adjust
-from modpm.core.composition.classifier import Classifier
 from modpm.core.composition.compose import compose_modules, rebuild
 from modpm.core.errors import ModpmError
 from modpm.core.exporting.onnx_export import onnx_bytes

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from modpm.core.composition.class_module import ClassModule
+from modpm.core.classifiers.class_module import ClassModule
 from modpm.core.formats.card import render_card
 from modpm.core.formats.digest import digest_bytes
 from modpm.core.formats.distribution import write_distribution

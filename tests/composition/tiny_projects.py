@@ -17,7 +17,7 @@ from modpm.registry.publication.publishing import publish as publish_to_registry
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from modpm.core.composition.class_module import ClassModule
+    from modpm.core.classifiers.class_module import ClassModule
 
 
 class Outcome(NamedTuple):

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 import torch
 
-from modpm.core.composition.class_module import ClassModule
+from modpm.core.classifiers.class_module import ClassModule
 from modpm.core.errors import ModpmError
 from modpm.core.formats import canonical_json, distribution
 from modpm.core.formats.digest import digest_bytes

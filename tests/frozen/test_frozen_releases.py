@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 import torch
 
-from modpm.core.composition.class_module import ClassModule
+from modpm.core.classifiers.class_module import ClassModule
 from modpm.core.formats.distribution import verify_distribution
 from modpm.core.formats.manifest import Manifest
 from modpm.core.formats.names import ModuleName

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from tests.fuzz import attacks
 from tests.fuzz.parsers import FROZEN, OF_BYTES, TOML
 
-from modpm.core.composition.saving import read_classifier
+from modpm.core.classifiers.saving import read_classifier
 from modpm.core.errors import ModpmError
 from modpm.core.formats.distribution import read_distribution, verify_distribution
 from modpm.core.formats.names import ModuleName

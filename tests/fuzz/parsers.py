@@ -7,8 +7,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-from modpm.core.composition import saving
-from modpm.core.composition.recipe import Composition
+from modpm.core.classifiers import saving
+from modpm.core.classifiers.recipe import Composition
 from modpm.core.formats import canonical_json
 from modpm.core.formats.composition_manifest import parse_manifest
 from modpm.core.formats.digest import digest_bytes, parse_digest

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from modpm.core.modularizing import costs
-from modpm.core.modularizing.costs import Part, recorded_training, training_cost
+from modpm.core.costs import making as costs
+from modpm.core.costs.making import Part, recorded_training, training_cost
 from modpm.core.origins.trained_network import DataSet
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ import torch
 from torch.nn import functional as F  # noqa: N812 -- torch's own name for it
 
 import modpm
-from modpm.core.composition.class_module import ClassModule
+from modpm.core.classifiers.class_module import ClassModule
 from modpm.core.composition.compose import compose_modules
 from modpm.core.errors import ModpmError
 from modpm.core.formats.digest import digest_file

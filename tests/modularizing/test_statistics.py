@@ -10,7 +10,7 @@ import torch
 from tests.modularizing.calibrators import fit
 
 from modpm.core.calibrations.scores import FittedScore, is_clearly_better
-from modpm.core.composition.class_module import ClassModule
+from modpm.core.classifiers.class_module import ClassModule
 from modpm.core.composition.compose import compose_modules
 from modpm.core.graph import build
 from modpm.core.modularizing import fitting, reading

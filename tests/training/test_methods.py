@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from modpm.core import named_classes
-from modpm.core.composition.class_module import ClassModule
+from modpm.core.classifiers.class_module import ClassModule
 from modpm.core.composition.compose import compose_modules
 from modpm.core.data import load_data
 from modpm.core.errors import ModpmError

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812 -- torch's own name for it
 from torch import Tensor, nn
 
-from modpm.core.composition.preprocessing import Images, Preprocessing, image_batches
+from modpm.core.classifiers.preprocessing import Images, Preprocessing, image_batches
 from modpm.core.errors import ModpmError
 from modpm.core.formats.distribution import verify_distribution
 from modpm.core.formats.release_files import TENSOR_FILES

@@ -9,9 +9,9 @@ import torch
 from huggingface_hub import ModelCard
 from tests.composition.tiny_origins import images, tiny_origin
 
-from modpm.core.composition.classifier import Classifier
+from modpm.core.classifiers.classifier import Classifier
+from modpm.core.classifiers.saving import FILES
 from modpm.core.composition.compose import compose_modules
-from modpm.core.composition.saving import FILES
 from modpm.core.errors import ModpmError
 from modpm.core.formats.digest import digest_bytes
 from modpm.core.formats.measurement import Measurement

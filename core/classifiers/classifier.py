@@ -13,16 +13,16 @@ from huggingface_hub import PyTorchModelHubMixin, snapshot_download
 from msgspec import UNSET, UnsetType
 from torch import Tensor, nn
 
-from modpm.core.composition import saving
-from modpm.core.composition.class_module import Scorer
-from modpm.core.composition.preprocessing import Images, Preprocessing, image_batches, unit_pixels
+from modpm.core.classifiers import saving
+from modpm.core.classifiers.class_module import Scorer
+from modpm.core.classifiers.preprocessing import Images, Preprocessing, image_batches, unit_pixels
 from modpm.core.graph import Cost
 from modpm.core.system.whole_files import write_file
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from modpm.core.composition.recipe import Composition, Pin
+    from modpm.core.classifiers.recipe import Composition, Pin
     from modpm.core.formats.manifest import InputContract
     from modpm.core.training.run import Run
 

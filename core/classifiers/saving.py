@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, TypeVar
 import msgspec
 from huggingface_hub.repocard_data import CardData
 
-from modpm.core.composition.recipe import FORMAT_VERSION, Composition
+from modpm.core.classifiers.recipe import FORMAT_VERSION, Composition
 from modpm.core.errors import ModpmError
 from modpm.core.formats import canonical_json
 from modpm.core.formats.composition_card import VOTING, adjusted_in_words
@@ -36,8 +36,8 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from modpm.core.composition.classifier import Classifier
-    from modpm.core.composition.recipe import Pin
+    from modpm.core.classifiers.classifier import Classifier
+    from modpm.core.classifiers.recipe import Pin
     from modpm.core.formats.measurement import Measurement
 
 

@@ -9,8 +9,8 @@ from msgspec.structs import replace
 from PIL import Image
 from tests.composition.tiny_origins import CLASSES, TinyOrigin, images, tiny_origin
 
-from modpm.core.composition.class_module import ClassModule
-from modpm.core.composition.classifier import Classifier, probabilities
+from modpm.core.classifiers.class_module import ClassModule
+from modpm.core.classifiers.classifier import Classifier, probabilities
 from modpm.core.composition.compose import LEAST_POINTS, STRATEGIES, compose_modules, weigh, worth
 from modpm.core.errors import ModpmError
 from modpm.core.formats.manifest import ComposedAccuracy

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 
-from modpm.core.composition.class_module import Scorer
-from modpm.core.composition.classifier import Classifier
+from modpm.core.classifiers.class_module import Scorer
+from modpm.core.classifiers.classifier import Classifier
 from modpm.core.graph.shapes import infer_shapes, tensor_shapes
 
 if TYPE_CHECKING:

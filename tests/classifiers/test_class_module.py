@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 from tests.composition.tiny_origins import images, publish, tiny_origin
 
-from modpm.core.composition.class_module import ClassModule
+from modpm.core.classifiers.class_module import ClassModule
 from modpm.core.errors import ModpmError
 
 if TYPE_CHECKING:

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from modpm.core.composition.class_module import ClassModule
-from modpm.core.composition.classifier import NONE_OF_THE_ABOVE, probabilities
-from modpm.core.composition.preprocessing import unit_pixels
+from modpm.core.classifiers.class_module import ClassModule
+from modpm.core.classifiers.classifier import NONE_OF_THE_ABOVE, probabilities
+from modpm.core.classifiers.preprocessing import unit_pixels
 from modpm.core.errors import ModpmError, suggestion
 from modpm.core.training.inference import predict
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor, nn
 
-    from modpm.core.composition.classifier import Classifier
+    from modpm.core.classifiers.classifier import Classifier
     from modpm.core.data import ImageData
     from modpm.core.data.image_data import Pixels
     from modpm.core.graph import GraphNetwork

@@ -11,21 +11,21 @@ from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score, roc_auc_score
 from tests.composition.tiny_origins import CLASSES, images, tiny_origin
 
-from modpm.core.composition.compose import compose_modules
-from modpm.core.composition.evaluation import (
+from modpm.core.classifiers.evaluation import (
     auroc,
     average_precision,
     calibration_error,
     evaluate,
 )
+from modpm.core.composition.compose import compose_modules
 from modpm.core.data import ImageData
 from modpm.core.errors import ModpmError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from modpm.core.composition.class_module import ClassModule
-    from modpm.core.composition.classifier import Classifier
+    from modpm.core.classifiers.class_module import ClassModule
+    from modpm.core.classifiers.classifier import Classifier
 
 
 def data(classes: Sequence[str] = CLASSES, n: int = 60) -> ImageData:

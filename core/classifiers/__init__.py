@@ -1,0 +1,1 @@
+"""Classifiers and class modules: what they say of images, their folders, and their worth."""

@@ -1,0 +1,1 @@
+"""Costs: how long classifiers take, and the seconds and energy of making modules."""
