@@ -176,7 +176,7 @@ class Modularizer(Record, frozen=True, kw_only=True):
     """What chose the retained kernels.
 
     Attributes:
-        method: `mwt`, `mwt+views`, …
+        method: `views`, `mwt`, …
         threshold: Frequency at or above which a kernel was retained; None if it was not that.
         parameters: Whatever else the method was told.
     """

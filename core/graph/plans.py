@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
-from modpm.core.graph.masked_norm import MaskedNorm
 from modpm.core.graph.operators.arithmetic import OfTwo, Scale, add_, scale_
 from modpm.core.graph.operators.normalization import UncountedBatchNorm2d
 from modpm.core.graph.operators.pooling import Mean
@@ -69,7 +68,6 @@ def plain_plan(steps: Sequence[Step], wanted: Collection[int]) -> list[Step]:
 def fast_plan(steps: Sequence[Step], wanted: Collection[int]) -> list[Step]:
     """Return steps that compute the same with fewer passes over memory."""
     needed = _needed(steps, wanted)
-    needed = _with_masked_norms(needed, wanted)
     needed = _with_early_pools(_in_place(needed, wanted), wanted)
     return _with_deaths(_with_early_means(needed), wanted)
 
@@ -102,50 +100,9 @@ def _only_readers(steps: Sequence[Step], wanted: Collection[int]) -> dict[int, S
     }
 
 
-def _with_masked_norms(steps: Sequence[Step], wanted: Collection[int]) -> list[Step]:
-    """Join each batch normalization to the mask, the sum and the relu that alone read it."""
-    only, joined = _only_readers(steps, wanted), {}
-    gone: set[int] = set()
-    taken: set[int] = set()  # two masked values may have one sum
-    for norm in steps:
-        product = only.get(norm.output)
-        if product is None or not _is_masked_norm(norm, product):
-            continue
-        chain = [norm, product]
-        inputs = [norm.inputs[0], _other_input(product, norm)]
-        total = only.get(product.output)
-        if total is not None and _is_sum_of_images(total) and total.output not in taken:
-            inputs.append(_other_input(total, product))
-            chain.append(total)
-        last = only.get(chain[-1].output)
-        if last is not None and type(last.layer) is nn.ReLU:
-            chain.append(last)
-        *before, last = chain
-        layer = MaskedNorm(norm.layer, has_relu=type(last.layer) is nn.ReLU)  # type: ignore[arg-type]  # checked
-        joined[last.output] = Step(last.name, layer, tuple(inputs), last.output)
-        gone |= {step.output for step in before}
-        taken |= {step.output for step in chain}
-    return [joined.get(step.output, step) for step in steps if step.output not in gone]
-
-
-def _other_input(step: Step, reading: Step) -> int:
-    """Return what a step of two inputs reads beside the value of another step."""
-    return next(slot for slot in step.inputs if slot != reading.output)
-
-
 def _is_sum_of_images(step: Step) -> bool:
     layer = step.layer
     return isinstance(layer, OfTwo) and layer.function is torch.add and layer.trailing == (0, 0)
-
-
-def _is_masked_norm(norm: Step, product: Step) -> bool:
-    """Whether these are a batch normalization of images and a product with a vector."""
-    layer = product.layer
-    if not isinstance(norm.layer, UncountedBatchNorm2d) or not isinstance(layer, OfTwo):
-        return False
-    place = product.inputs.index(norm.output)
-    is_by_channel = layer.trailing[place] == 0 and layer.trailing[1 - place] > 0
-    return layer.function is torch.mul and is_by_channel
 
 
 _FRESH = (nn.Conv2d, nn.Linear, UncountedBatchNorm2d, OfTwo, Scale)

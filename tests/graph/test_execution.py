@@ -1,4 +1,4 @@
-"""A graph executed: values, gradients, copies, and the passes that are joined for speed."""
+"""A graph executed: values, gradients, copies, and what is overwritten for speed."""
 
 from __future__ import annotations
 
@@ -10,13 +10,11 @@ import pytest
 import torch
 from msgspec.structs import replace
 from tests.graph.zoo import SENet, create, images
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from modpm.core.errors import ModpmError
-from modpm.core.graph import Graph, GraphNetwork, Node, build, masked_norm, trace
-from modpm.core.graph.masked_norm import MaskedNorm
-from modpm.core.graph.operators.normalization import UncountedBatchNorm2d
+from modpm.core.graph import Graph, GraphNetwork, Node, build, trace
 from modpm.core.graph.operators.pooling import Mean
 from modpm.core.graph.operators.reshaping import SelectChannels
 
@@ -61,117 +59,6 @@ def batch() -> Tensor:
     generator = torch.Generator().manual_seed(1)
     x = torch.randn(4, 3, 8, 8, generator=generator, dtype=torch.double)
     return x.to(memory_format=torch.channels_last)
-
-
-@pytest.fixture
-def all_large(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let every value be large enough for the layers to be joined."""
-    monkeypatch.setattr(masked_norm, "_LARGE_BYTES", 0)
-
-
-def norm_of(training: bool, *, is_affine: bool = True) -> UncountedBatchNorm2d:
-    norm = UncountedBatchNorm2d(3, eps=1e-5, momentum=0.1, has_weight=is_affine, has_bias=is_affine)
-    norm = norm.to_empty(device="cpu").double().train(training)
-    for tensor in norm.state_dict().values():
-        nn.init.uniform_(tensor, 0.5, 1.5)
-    return norm
-
-
-def one_by_one(
-    norm: UncountedBatchNorm2d,
-    has_relu: bool,
-    y: Tensor,
-    mask: Tensor,
-    other: Tensor | None = None,
-) -> Tensor:
-    """Return what the layers of a masked norm give, each by itself."""
-    value: Tensor = norm(y) * mask[:, :, None, None]
-    value = value if other is None else value + other
-    return value.relu() if has_relu else value
-
-
-joined_layers = pytest.mark.parametrize(
-    ("training", "has_relu", "has_other"), list(itertools.product([True, False], repeat=3))
-)
-
-
-@pytest.mark.usefixtures("all_large")
-@joined_layers
-def test_the_joined_masked_norm_is_its_layers_one_by_one(
-    training: bool, has_relu: bool, has_other: bool
-) -> None:
-    torch.manual_seed(0)
-    norm = norm_of(training)
-    y, mask = batch()[:, :, :5], torch.rand(4, 3, dtype=torch.double)
-    y = y.contiguous(memory_format=torch.channels_last)
-    images = [y, *([torch.randn_like(y)] if has_other else [])]
-    values = [value.requires_grad_() for value in (*images, mask)]
-    own = copy.deepcopy(norm)
-    found = MaskedNorm(norm, has_relu=has_relu)(y, mask, *images[1:])
-    expected = one_by_one(own, has_relu, y, mask, *images[1:])
-    torch.testing.assert_close(found, expected)
-    for name, statistic in norm.named_buffers():
-        torch.testing.assert_close(statistic, own.get_buffer(name))
-    weights = torch.randn_like(found)
-    gradients = [
-        torch.autograd.grad((value * weights).sum(), [*values, used.weight, used.bias])
-        for value, used in ((found, norm), (expected, own))
-    ]
-    for one, two in zip(*gradients, strict=True):
-        torch.testing.assert_close(one, two)
-
-
-@pytest.mark.parametrize("least_bytes", [0, 2**21])
-@pytest.mark.parametrize(
-    "case",
-    [
-        *("as usual", "not affine", "other layout", "layout of the others"),
-        *("mask of another type", "others of another type", "one mask", "one other"),
-    ],
-)
-def test_what_the_joined_masked_norm_is_not_made_for_is_computed_all_the_same(
-    case: str, least_bytes: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(masked_norm, "_LARGE_BYTES", least_bytes)
-    torch.manual_seed(0)
-    norm = norm_of(True, is_affine=case != "not affine")
-    y, mask, other = batch(), torch.rand(4, 3, dtype=torch.double), batch().flip(0)
-    if case == "other layout":
-        y = y.contiguous()
-    elif case == "layout of the others":
-        other = other.contiguous()
-    elif case == "mask of another type":
-        norm, y, other = norm.float(), y.float(), other.float()
-    elif case == "others of another type":
-        norm, y, mask = norm.float(), y.float(), mask.float()
-    elif case == "one mask":
-        mask = mask[:1]
-    elif case == "one other":
-        other = other[:1]
-    own = copy.deepcopy(norm)
-    values = [value.requires_grad_() for value in (y, mask, other)]
-    found = MaskedNorm(norm, has_relu=True)(*values)
-    expected = one_by_one(own, True, *values)
-    torch.testing.assert_close(found, expected)
-    weights = torch.randn_like(found)
-    gradients = [torch.autograd.grad((v * weights).sum(), values) for v in (found, expected)]
-    for one, two in zip(*gradients, strict=True):
-        torch.testing.assert_close(one, two)
-
-
-@pytest.mark.usefixtures("all_large")
-@joined_layers
-def test_the_gradient_of_the_joined_masked_norm_is_that_of_finite_differences(
-    training: bool, has_relu: bool, has_other: bool
-) -> None:
-    torch.manual_seed(0)
-    norm = norm_of(training)
-    joined = MaskedNorm(norm, has_relu=has_relu)
-    y, other = torch.randn(2, 2, 3, 3, 2, dtype=torch.double)
-    y, other = (value.to(memory_format=torch.channels_last) for value in (y, other))
-    mask = torch.rand(2, 3, dtype=torch.double)
-    inputs = [y, mask, *([other] if has_other else [])]
-    assert torch.autograd.gradcheck(joined, [value.requires_grad_() for value in inputs])
 
 
 def test_the_gradient_of_a_mean_is_that_of_finite_differences() -> None:
@@ -219,24 +106,25 @@ def residual_network() -> GraphNetwork:
     return build(Graph("x", network.graph.input_shape, tuple(nodes), "mean"), tensors)
 
 
-@pytest.mark.usefixtures("all_large")
 @pytest.mark.parametrize("make", [masked_network, residual_network])
-def test_joined_passes_train_as_plain_ones_do(make: Callable[[], GraphNetwork]) -> None:
-    joined, plain = make(), make()
+def test_values_that_are_overwritten_train_as_plain_ones_do(
+    make: Callable[[], GraphNetwork],
+) -> None:
+    fast_one, plain = make(), make()
     plain._plans[("mean",), (), True] = plain._plan(("mean",), (), is_fast=False)
-    assert len(joined._plan(("mean",), (), is_fast=True)) < len(plain._steps)
-    for network in (joined, plain):
+    fast = fast_one._plan(("mean",), (), is_fast=True)
+    assert torch.relu_ in [step.layer for step in fast]
+    for network in (fast_one, plain):
         network.train()
         optimizer = torch.optim.SGD(network.parameters(), 0.1)
         for _ in range(3):
             optimizer.zero_grad()
             network(batch()).square().sum().backward()
             optimizer.step()
-    for name, tensor in joined.state_dict().items():
+    for name, tensor in fast_one.state_dict().items():
         torch.testing.assert_close(tensor, plain.state_dict()[name])
 
 
-@pytest.mark.usefixtures("all_large")
 @pytest.mark.parametrize(
     "changed",
     [
@@ -259,7 +147,7 @@ def test_joined_passes_train_as_plain_ones_do(make: Callable[[], GraphNetwork]) 
     ],
     ids=lambda changed: "; ".join(f"{n.name} = {n.operator}{n.inputs}" for n in changed),
 )
-def test_what_is_only_like_a_masked_norm_gives_what_each_node_gives(changed: list[Node]) -> None:
+def test_masks_and_sums_of_any_kind_give_what_each_node_gives(changed: list[Node]) -> None:
     network = masked_network()
     others = {node.name: node for node in changed}
     nodes = tuple(others.get(node.name, node) for node in network.graph.nodes)
@@ -273,15 +161,6 @@ def test_what_is_only_like_a_masked_norm_gives_what_each_node_gives(changed: lis
     sum(value.square().sum() for value in values).backward()
     for one, two in zip(made.parameters(), plain.parameters(), strict=True):
         torch.testing.assert_close(one.grad, two.grad)
-
-
-def test_a_sum_and_its_relu_are_joined_to_one_masked_norm_alone() -> None:
-    steps = residual_network()._plan(("mean",), (), is_fast=True)
-    joined = {step.name: step.layer for step in steps if isinstance(step.layer, MaskedNorm)}
-    assert {name: layer.has_relu for name, layer in joined.items()} == {
-        "relu": True,
-        "other_masked": False,
-    }
 
 
 def test_a_run_gives_every_value_that_is_asked_for() -> None:
@@ -349,7 +228,6 @@ def test_values_stay_channels_last() -> None:
     assert all(v.is_contiguous(memory_format=torch.channels_last) for v in values.values())
 
 
-@pytest.mark.usefixtures("all_large")
 def test_a_network_exports_to_a_program_of_torchs_own_operators() -> None:
     network = masked_network().eval()
     program = torch.export.export(network, (batch(),))
