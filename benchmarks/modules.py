@@ -42,7 +42,7 @@ from modpm.core.modularizing.cutting import cut, kernel_retention_rate, with_sco
 from modpm.core.networks import create
 from modpm.core.slicing import cuttable_convolutions
 from modpm.core.system.memory import keep_freed_memory
-from modpm.core.training.evidence import Criterion, Importance
+from modpm.core.training.evidence import Cutoff, Importance
 from modpm.core.training.run import Run
 
 if TYPE_CHECKING:
@@ -179,7 +179,7 @@ def untrained(arch: str, rate: float) -> tuple[GraphNetwork, GraphNetwork, float
         name: torch.rand(N_CLASSES, kernels[name]) for name in cuttable_convolutions(graph)
     }
     evidence = Importance(importance, sum(kernels.values()))
-    network = cut(graph, tensors, evidence.masks(Criterion(retention=rate)), class_index=0)
+    network = cut(graph, tensors, evidence.masks(Cutoff(retention=rate)), class_index=0)
     shapes = infer_shapes(network.with_features)
     n_read = sum(shapes[node.name][0] for node in network.features) + 1
     fitted = {"weight": torch.randn(n_read).double(), "bias": torch.zeros(()).double()}

@@ -220,14 +220,14 @@ def _source(manifest: Manifest) -> str:
         ("origin", f"`{origin.digest}`"),
         ("accuracy of the origin", accuracy),
         ("method", plain(manifest.modularizer.method)),
-        *_criterion(manifest),
+        *_cutoff(manifest),
         ("seed", "none" if provenance.seed is None else str(provenance.seed)),
         ("authors", ", ".join(map(plain, manifest.authors)) or "not named"),
     ]
     return "## Where it comes from\n\n" + table(("", ""), rows)
 
 
-def _criterion(manifest: Manifest) -> list[tuple[str, str]]:
+def _cutoff(manifest: Manifest) -> list[tuple[str, str]]:
     threshold = manifest.modularizer.threshold
     return [] if threshold is None else [("threshold", f"{threshold:g}")]
 

@@ -12,7 +12,7 @@ from modpm.core.errors import ModpmError
 from modpm.core.modularizing.fitting import FittedNetwork, compose_all, fit_networks, modules_of
 from modpm.core.modularizing.modularization import join
 from modpm.core.shown_text import Points
-from modpm.core.training.evidence import Criterion
+from modpm.core.training.evidence import Cutoff
 from modpm.core.training.inference import accuracy
 
 if TYPE_CHECKING:
@@ -29,13 +29,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class TradeOff:
-    """What one criterion gives: a point of the trade-off curve.
+    """What one cutoff gives: a point of the trade-off curve.
 
     All accuracies are of all classes, on the held-out part of the training data; that of
     independent composition is of scores by calibrators that were fitted on the other half of it.
 
     Attributes:
-        threshold, retention: The criterion; one of them is None.
+        threshold, retention: The cutoff; one of them is None.
         kernel_retention_rate, n_parameters, macs: Means over the class modules.
         fused_accuracy, independent_accuracy: Of the two compositions.
         strategy: Which of the two composing chooses by itself.
@@ -62,13 +62,13 @@ class Choice:
     """What was chosen.
 
     Attributes:
-        criterion: The criterion.
+        cutoff: The cutoff.
         networks: Its networks.
         composed: What they measured as one classifier; None where they cannot be fused.
         curve: The whole trade-off curve, if there was a choice.
     """
 
-    criterion: Criterion
+    cutoff: Cutoff
     networks: list[FittedNetwork]
     composed: ComposedAccuracy | None
     curve: tuple[TradeOff, ...] = ()
@@ -76,7 +76,7 @@ class Choice:
 
 @dataclass(frozen=True)
 class Search:
-    """Compares criteria on the held-out part of the training data.
+    """Compares cutoffs on the held-out part of the training data.
 
     Attributes:
         origin: The modular network.
@@ -95,7 +95,7 @@ class Search:
     def run(
         self,
         progress: Callable[[int, int], None],
-        candidates: Sequence[Criterion] | None = None,
+        candidates: Sequence[Cutoff] | None = None,
     ) -> Choice:
         """Try all candidates, and choose the one with the smallest modules within the budget.
 
@@ -106,18 +106,18 @@ class Search:
         Raises:
             ModpmError: None is within the budget (`budget-not-met`).
         """
-        networks: dict[Criterion, list[FittedNetwork]] = {}
-        composed: dict[Criterion, ComposedAccuracy] = {}
+        networks: dict[Cutoff, list[FittedNetwork]] = {}
+        composed: dict[Cutoff, ComposedAccuracy] = {}
         curve: list[TradeOff] = []
-        seen: dict[bytes, Criterion] = {}
+        seen: dict[bytes, Cutoff] = {}
         tried = candidates or self.evidence.candidates(self.origin.trained.effort.retention)
-        for done, criterion in enumerate(tried, start=1):
-            masks = self.evidence.masks(criterion)
-            same = seen.setdefault(join(masks).numpy().tobytes(), criterion)
-            networks[criterion] = networks.get(same) or self._networks(masks)
-            modules = modules_of(networks[criterion], self.describer, criterion)
-            composed[criterion], fused = compose_all(self.origin, networks[criterion], modules)
-            point = self._trade_off(criterion, networks[criterion], composed[criterion], fused)
+        for done, cutoff in enumerate(tried, start=1):
+            masks = self.evidence.masks(cutoff)
+            same = seen.setdefault(join(masks).numpy().tobytes(), cutoff)
+            networks[cutoff] = networks.get(same) or self._networks(masks)
+            modules = modules_of(networks[cutoff], self.describer, cutoff)
+            composed[cutoff], fused = compose_all(self.origin, networks[cutoff], modules)
+            point = self._trade_off(cutoff, networks[cutoff], composed[cutoff], fused)
             curve.append(point)
             progress(done, len(tried))
         chosen = tried[curve.index(choose(curve, self.budget))]
@@ -128,7 +128,7 @@ class Search:
 
     def _trade_off(
         self,
-        criterion: Criterion,
+        cutoff: Cutoff,
         networks: Sequence[FittedNetwork],
         composed: ComposedAccuracy,
         fused: Scorer,
@@ -139,8 +139,8 @@ class Search:
         taken = composed.fused if strategy == FUSED else composed.independent
         lost = 100 * (accuracy(self.origin.validation_logits, labels) - taken)
         return TradeOff(
-            threshold=criterion.threshold,
-            retention=criterion.retention,
+            threshold=cutoff.threshold,
+            retention=cutoff.retention,
             kernel_retention_rate=mean(one.kernel_retention_rate for one in networks),
             n_parameters=mean(one.cost.n_parameters for one in networks),
             macs=mean(one.cost.macs for one in networks),
@@ -169,7 +169,7 @@ def choose(curve: Sequence[TradeOff], budget: float) -> TradeOff:
 
 def _not_met(curve: Sequence[TradeOff], budget: float) -> ModpmError:
     lines = [
-        f"{Criterion(point.threshold, point.retention)}: {Points(point.accuracy_loss)} points lost "
+        f"{Cutoff(point.threshold, point.retention)}: {Points(point.accuracy_loss)} points lost "
         f"at a retention rate of {point.kernel_retention_rate:.2f}"
         for point in curve
     ]

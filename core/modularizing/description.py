@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from modpm.core.graph import Graph, Node
     from modpm.core.modularizing.fitting import FittedNetwork
     from modpm.core.origins.origin import OriginNetwork
-    from modpm.core.training.evidence import Criterion
+    from modpm.core.training.evidence import Cutoff
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ class Describer:
     def manifest(
         self,
         network: FittedNetwork,
-        criterion: Criterion,
+        cutoff: Cutoff,
         metrics: Sequence[ClassMetrics] = (),
         composed: ComposedAccuracy | None = None,
         own_scores: OwnScores | None = None,
@@ -92,7 +92,7 @@ class Describer:
 
         Args:
             network: The module's network.
-            criterion: What said which kernels it retains.
+            cutoff: What said which kernels it retains.
             metrics: What it measured.
             composed: What it gives together with the modules of all other classes.
             own_scores: How high scores are on held-out images of its class.
@@ -113,8 +113,8 @@ class Describer:
             calibration=self._calibration(network),
             modularizer=Modularizer(
                 method=trained.effort.method,
-                threshold=criterion.threshold,
-                parameters=self._parameters(criterion, network),
+                threshold=cutoff.threshold,
+                parameters=self._parameters(cutoff, network),
             ),
             metrics=list(metrics),
             composed=msgspec.UNSET if composed is None else composed,
@@ -169,11 +169,11 @@ class Describer:
             versions=trained.versions,
         )
 
-    def _parameters(self, criterion: Criterion, network: FittedNetwork) -> dict[str, float]:
+    def _parameters(self, cutoff: Cutoff, network: FittedNetwork) -> dict[str, float]:
         trained = self._origin.trained
         parameters = dict(trained.effort.parameters)
-        if criterion.retention is not None:
-            parameters["retention"] = criterion.retention
+        if cutoff.retention is not None:
+            parameters["retention"] = cutoff.retention
         if network.is_anew:
             parameters["statistics_images"] = min(
                 N_STATISTICS_IMAGES, len(trained.images.training_data())

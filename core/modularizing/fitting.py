@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from modpm.core.modularizing.description import Describer
     from modpm.core.origins.origin import OriginNetwork
     from modpm.core.origins.unusual import Penalty
-    from modpm.core.training.evidence import Criterion
+    from modpm.core.training.evidence import Cutoff
 
 
 MOST_FOR_PENALTY = 0.05
@@ -247,10 +247,10 @@ def _scores_together(origin: OriginNetwork, networks: Sequence[FittedNetwork]) -
 
 
 def modules_of(
-    networks: Sequence[FittedNetwork], describer: Describer, criterion: Criterion
+    networks: Sequence[FittedNetwork], describer: Describer, cutoff: Cutoff
 ) -> list[ClassModule]:
     """Return networks as class modules of which nothing is measured yet, to be composed."""
-    return [network.module(describer.manifest(network, criterion)) for network in networks]
+    return [network.module(describer.manifest(network, cutoff)) for network in networks]
 
 
 def compose_all(

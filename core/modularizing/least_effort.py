@@ -18,21 +18,21 @@ if TYPE_CHECKING:
 
     from modpm.core.modularizing.description import ReleaseDetails
     from modpm.core.origins.origin import OriginNetwork
-    from modpm.core.training.evidence import Criterion, Evidence
+    from modpm.core.training.evidence import Cutoff, Evidence
 
 
 class Asked(NamedTuple):
     """What modules must be.
 
     Attributes:
-        criterion: Says how many kernels a class keeps.
+        cutoff: Says how many kernels a class keeps.
         budget: Most points of accuracy that their composition may lose.
         calibration: The name of one, or `auto`.
         details: What is the same for all releases.
         to_train: The command that trains the network, which no effort here does.
     """
 
-    criterion: Criterion | None
+    cutoff: Cutoff | None
     budget: float
     calibration: str
     details: ReleaseDetails
@@ -59,7 +59,7 @@ def least_effort(
     Raises:
         ModpmError: None is good enough (`budget-not-met`); no size is asked for (`bad-setting`).
     """
-    if asked.criterion is None:
+    if asked.cutoff is None:
         raise ModpmError(
             "an effort is chosen for one size",
             code="bad-setting",
@@ -71,8 +71,8 @@ def least_effort(
     for name, effort in EFFORTS.items():
         one = replace(origin, trained=replace(origin.trained, effort=effort))
         evidence = one.evidence(partial(progress, f"effort {name}"))
-        lost[name] = _points_lost(one, evidence, asked, asked.criterion)
-        report(f"effort {name} loses {lost[name]:.2f} points at {asked.criterion}")
+        lost[name] = _points_lost(one, evidence, asked, asked.cutoff)
+        report(f"effort {name} loses {lost[name]:.2f} points at {asked.cutoff}")
         if lost[name] <= asked.budget:
             return one, evidence
     raise ModpmError(
@@ -92,10 +92,8 @@ def _costs(origin: OriginNetwork) -> dict[str, float]:
     return {**costs, TRAIN: passes_to_train(n_training) * seconds}
 
 
-def _points_lost(
-    origin: OriginNetwork, evidence: Evidence, asked: Asked, criterion: Criterion
-) -> float:
+def _points_lost(origin: OriginNetwork, evidence: Evidence, asked: Asked, cutoff: Cutoff) -> float:
     describer = Describer(origin, asked.details)
     search = Search(origin, evidence, describer, asked.calibration, math.inf)
-    (point,) = search.run(lambda _done, _of: None, [criterion]).curve
+    (point,) = search.run(lambda _done, _of: None, [cutoff]).curve
     return point.accuracy_loss

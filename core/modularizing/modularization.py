@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from modpm.core.shown_text import Percent, Points
-from modpm.core.training.evidence import Criterion
+from modpm.core.training.evidence import Cutoff
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -160,10 +160,10 @@ class Modularization:
         folder: Where the distributions are, each in a folder of its own.
         distributions: In the order of the network's classes.
         masks: The module masks, by convolution.
-        criterion: What said which kernels are retained.
+        cutoff: What said which kernels are retained.
         cohesion: How much samples of one class use the same kernels; None where it is unknown.
         coupling: How much classes use each other's.
-        curve: What every candidate gives, where the criterion was chosen; else empty.
+        curve: What every candidate gives, where the cutoff was chosen; else empty.
         origin_balanced_accuracy: Of the network on the test images, where there are any: the mean
             of the accuracy over the classes.
         costs: What it took, beside training a network anew.
@@ -175,7 +175,7 @@ class Modularization:
     folder: Path
     distributions: tuple[Distribution, ...]
     masks: dict[str, Tensor]
-    criterion: Criterion
+    cutoff: Cutoff
     cohesion: float | None
     coupling: float
     curve: tuple[TradeOff, ...] = ()
@@ -216,7 +216,7 @@ class Modularization:
         """Return in one line how it was cut, how modular it is and where that was measured."""
         cohesion = "" if self.cohesion is None else f"cohesion {self.cohesion:.3f}, "
         return (
-            f"{self.criterion}: mean kernel retention rate {self.kernel_retention_rate:.3f}, "
+            f"{self.cutoff}: mean kernel retention rate {self.kernel_retention_rate:.3f}, "
             f"{cohesion}coupling {self.coupling:.3f}, measured on "
             f"{self.manifests[0].metrics[0].split}"
         )
@@ -238,8 +238,8 @@ class Modularization:
             "kernel_retention_rate": self.kernel_retention_rate,
             "cohesion": self.cohesion,
             "coupling": self.coupling,
-            "threshold": self.criterion.threshold,
-            "retention": self.criterion.retention,
+            "threshold": self.cutoff.threshold,
+            "retention": self.cutoff.retention,
             "curve": [asdict(point) for point in self.curve],
         }
 
@@ -289,7 +289,7 @@ def module_rows(made: Modularization) -> list[list[object]]:
 
 
 CURVE_COLUMNS = (
-    "criterion",
+    "cutoff",
     "retention rate",
     "parameters",
     "fused accuracy",
@@ -301,17 +301,17 @@ CURVE_COLUMNS = (
 
 
 def curve_rows(made: Modularization) -> list[list[object]]:
-    """Return a row for each criterion that was tried, in the columns of `CURVE_COLUMNS`."""
+    """Return a row for each cutoff that was tried, in the columns of `CURVE_COLUMNS`."""
     return [
         [
-            str(Criterion(point.threshold, point.retention)),
+            str(Cutoff(point.threshold, point.retention)),
             Percent(point.kernel_retention_rate),
             round(point.n_parameters),
             Percent(point.fused_accuracy),
             Percent(point.independent_accuracy),
             point.strategy,
             Points(point.accuracy_loss),
-            "yes" if Criterion(point.threshold, point.retention) == made.criterion else "",
+            "yes" if Cutoff(point.threshold, point.retention) == made.cutoff else "",
         ]
         for point in made.curve
     ]

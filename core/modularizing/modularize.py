@@ -61,7 +61,7 @@ if TYPE_CHECKING:
     from modpm.core.modularizing.fitting import FittedNetwork
     from modpm.core.origins.trained_network import TrainedNetwork
     from modpm.core.system.energy import Meter
-    from modpm.core.training.evidence import Criterion, Evidence
+    from modpm.core.training.evidence import Cutoff, Evidence
 
 
 MEASURED_ON = (TEST, "held-out")
@@ -75,7 +75,7 @@ class Request:
 
     Attributes:
         output: The folder for the distributions.
-        criterion: What says which kernels are retained; None to choose it.
+        cutoff: What says which kernels are retained; None to choose it.
         budget: The most points of accuracy that may be lost, where it is chosen.
         calibration: The name of one, or `auto`.
         measures_test: Whether the test split is read.
@@ -83,7 +83,7 @@ class Request:
     """
 
     output: Path
-    criterion: Criterion | None
+    cutoff: Cutoff | None
     budget: float
     calibration: str
     measures_test: bool
@@ -124,7 +124,7 @@ def checked_request(
     )
     return Request(
         output=_checked_output(output),
-        criterion=_checked_criterion(evidence_type, threshold, retention, trained.effort.retention),
+        cutoff=_checked_cutoff(evidence_type, threshold, retention, trained.effort.retention),
         budget=check_budget(budget),
         calibration=_checked_calibration(calibration),
         measures_test=_checked(measure_on, MEASURED_ON, "split to measure on") == TEST,
@@ -132,9 +132,9 @@ def checked_request(
     )
 
 
-def _checked_criterion(
+def _checked_cutoff(
     kind: type[Evidence], threshold: float | str | None, retention: float | None, prepared: float
-) -> Criterion | None:
+) -> Cutoff | None:
     if threshold == AUTO and retention is None:
         return None
     try:
@@ -153,7 +153,7 @@ def _checked_criterion(
             hint="give one of them",
             exit_code=2,
         )
-    return kind.criterion(number, retention, prepared)
+    return kind.cutoff(number, retention, prepared)
 
 
 def _checked(value: str, allowed: Sequence[str], what: str) -> str:
@@ -343,7 +343,7 @@ def modularize(
     if effort == AUTO_EFFORT:
         to_train = command_to_train(network, said, request.output, retention)
         asked = Asked(
-            request.criterion, request.budget, request.calibration, request.details, to_train
+            request.cutoff, request.budget, request.calibration, request.details, to_train
         )
         origin, evidence = least_effort(origin, asked, tell, say)
         trained = origin.trained
@@ -355,7 +355,7 @@ def modularize(
 
 def nearly_whole(made: Modularization, retention: float) -> str | None:
     """Say that a threshold cut next to nothing, and what would, where it is so."""
-    if made.criterion.threshold is None or made.kernel_retention_rate <= NEARLY_ALL:
+    if made.cutoff.threshold is None or made.kernel_retention_rate <= NEARLY_ALL:
         return None
     return (
         f"each class retains {Percent(made.kernel_retention_rate)} of the kernels, since nearly "
@@ -414,12 +414,12 @@ class _Modularizing:
         counting = partial(self._progress, "counting kernels")
         evidence = self._evidence or self._origin.evidence(counting)
         choice = self._choice(evidence)
-        masks, samples = evidence.masks(choice.criterion), evidence.sample_masks
+        masks, samples = evidence.masks(choice.cutoff), evidence.sample_masks
         made = Modularization(
             folder=self._request.output,
             distributions=(),
             masks=masks,
-            criterion=choice.criterion,
+            cutoff=choice.cutoff,
             cohesion=None if samples is None else cohesion(samples, masks),
             coupling=coupling(masks),
             curve=choice.curve,
@@ -429,17 +429,17 @@ class _Modularizing:
     def _choice(self, evidence: Evidence) -> Choice:
         request = self._request
         describer = Describer(self._origin, request.details)
-        if request.criterion is None:
+        if request.cutoff is None:
             search = Search(self._origin, evidence, describer, request.calibration, request.budget)
             return search.run(partial(self._progress, "trying sizes"))
-        masks = evidence.masks(request.criterion)
+        masks = evidence.masks(request.cutoff)
         tell = partial(self._progress, "cutting class modules")
         networks = fit_networks(self._origin, masks, request.calibration, tell)
-        modules = modules_of(networks, describer, request.criterion)
+        modules = modules_of(networks, describer, request.cutoff)
         composed = None
         if obstacle(modules) is None:
             composed, _ = compose_all(self._origin, networks, modules)
-        return Choice(request.criterion, networks, composed)
+        return Choice(request.cutoff, networks, composed)
 
     def _written(self, made: Modularization, choice: Choice) -> Modularization:
         measured = measure_networks(
@@ -449,7 +449,7 @@ class _Modularizing:
         with whole_tree(made.folder) as folder:
             own_scores = describer.own_scores(choice.networks)
             manifests = [
-                describer.manifest(network, choice.criterion, [metrics], choice.composed, own)
+                describer.manifest(network, choice.cutoff, [metrics], choice.composed, own)
                 for network, metrics, own in zip(
                     choice.networks, measured.metrics, own_scores, strict=True
                 )

@@ -14,7 +14,7 @@ import torch
 from torch.nn.functional import pad
 
 from modpm.core.slicing import own_kernels
-from modpm.core.training.evidence import DEFAULT_THRESHOLD, Criterion, Evidence, Frequencies
+from modpm.core.training.evidence import DEFAULT_THRESHOLD, Cutoff, Evidence, Frequencies
 from modpm.core.training.inference import device_of, normalizing, read
 from modpm.core.training.methods.method import Method, Recipe
 
@@ -138,7 +138,7 @@ def _retained_share(mine: Frequencies, total: Callable[[Tensor], Tensor]) -> dic
     """
     counts = {layer: total(table) for layer, table in mine.counts.items()}
     found = replace(mine, counts=counts, n_samples=total(mine.n_samples))
-    masks = found.masks(Criterion(threshold=DEFAULT_THRESHOLD))
+    masks = found.masks(Cutoff(threshold=DEFAULT_THRESHOLD))
     n_cut = sum(mask.shape[1] - mask.sum(1).float().mean() for mask in masks.values())
     return {"kernel_retention_rate": 1 - float(n_cut) / mine.n_all}
 

@@ -36,8 +36,8 @@ LARGEST_DENOMINATOR = 10**6
 
 
 @dataclass(frozen=True)
-class Criterion:
-    """One of two numbers.
+class Cutoff:
+    """Where kernels end that a class keeps: one of two numbers.
 
     Attributes:
         threshold: Kernel frequency at or above which a kernel is retained; or
@@ -65,9 +65,7 @@ class Evidence(ABC):
 
     @classmethod
     @abstractmethod
-    def criterion(
-        cls, threshold: float | None, retention: float | None, prepared: float
-    ) -> Criterion:
+    def cutoff(cls, threshold: float | None, retention: float | None, prepared: float) -> Cutoff:
         """Return what a user asks for, if this kind of evidence can say it.
 
         Args:
@@ -81,11 +79,11 @@ class Evidence(ABC):
 
     @classmethod
     @abstractmethod
-    def candidates(cls, prepared: float) -> Sequence[Criterion]:
+    def candidates(cls, prepared: float) -> Sequence[Cutoff]:
         """Return what an automatic choice is among, the smallest modules last."""
 
     @abstractmethod
-    def masks(self, criterion: Criterion) -> dict[str, Tensor]:
+    def masks(self, cutoff: Cutoff) -> dict[str, Tensor]:
         """Return the module masks; boolean, (n_classes, K) for each convolution that is cut."""
 
 
@@ -93,9 +91,7 @@ class ByRetention(Evidence):
     """Evidence that gives modules of any size: a rate says which."""
 
     @classmethod
-    def criterion(
-        cls, threshold: float | None, retention: float | None, prepared: float
-    ) -> Criterion:
+    def cutoff(cls, threshold: float | None, retention: float | None, prepared: float) -> Cutoff:
         """Return the retention rate that is asked for, or that was prepared."""
         if threshold is not None:
             raise _bad(
@@ -103,20 +99,18 @@ class ByRetention(Evidence):
                 "give a `--retention` instead of a `--threshold`",
                 "its method ranks them",
             )
-        return Criterion(retention=possible_rate(prepared if retention is None else retention))
+        return Cutoff(retention=possible_rate(prepared if retention is None else retention))
 
     @classmethod
-    def candidates(cls, prepared: float) -> Sequence[Criterion]:
+    def candidates(cls, prepared: float) -> Sequence[Cutoff]:
         """Return all kernels, and then rates from larger ones down to what was prepared."""
         larger = (round(factor * prepared, 4) for factor in LARGER)
-        return [Criterion(retention=rate) for rate in (1.0, *(r for r in larger if r < 1))]
+        return [Cutoff(retention=rate) for rate in (1.0, *(r for r in larger if r < 1))]
 
-    def _quotas(
-        self, tables: Mapping[str, Tensor], n_all: int, criterion: Criterion
-    ) -> dict[str, int]:
-        assert criterion.retention is not None
+    def _quotas(self, tables: Mapping[str, Tensor], n_all: int, cutoff: Cutoff) -> dict[str, int]:
+        assert cutoff.retention is not None
         n_kernels = {layer: table.shape[1] for layer, table in tables.items()}
-        return quotas(n_kernels, n_all, criterion.retention)
+        return quotas(n_kernels, n_all, cutoff.retention)
 
 
 @dataclass(frozen=True)
@@ -135,9 +129,9 @@ class Ranking(ByRetention):
     places: Mapping[str, Tensor]
     n_all: int
 
-    def masks(self, criterion: Criterion) -> dict[str, Tensor]:
+    def masks(self, cutoff: Cutoff) -> dict[str, Tensor]:
         """Return the first kernels of each class's ranking."""
-        quota = self._quotas(self.places, self.n_all, criterion)
+        quota = self._quotas(self.places, self.n_all, cutoff)
         return {layer: table < quota[layer] for layer, table in self.places.items()}
 
 
@@ -156,9 +150,9 @@ class Importance(ByRetention):
     importance: Mapping[str, Tensor]
     n_all: int
 
-    def masks(self, criterion: Criterion) -> dict[str, Tensor]:
+    def masks(self, cutoff: Cutoff) -> dict[str, Tensor]:
         """Return the first kernels of the ranking for that size."""
-        quota = self._quotas(self.importance, self.n_all, criterion)
+        quota = self._quotas(self.importance, self.n_all, cutoff)
         return {
             layer: rank_kernels(table, quota[layer]) < quota[layer]
             for layer, table in self.importance.items()
@@ -184,14 +178,14 @@ class Sensitivity(ByRetention):
     n_all: int
 
     @classmethod
-    def candidates(cls, prepared: float) -> Sequence[Criterion]:  # noqa: ARG003 -- any will do
+    def candidates(cls, prepared: float) -> Sequence[Cutoff]:  # noqa: ARG003 -- any will do
         """Return rates from all kernels down."""
-        return [Criterion(retention=rate) for rate in RATES]
+        return [Cutoff(retention=rate) for rate in RATES]
 
-    def masks(self, criterion: Criterion) -> dict[str, Tensor]:
+    def masks(self, cutoff: Cutoff) -> dict[str, Tensor]:
         """Return the first kernels of all layers: at least one of each layer."""
-        assert criterion.retention is not None
-        return first_kernels(self.sensitivity, self.n_all, criterion.retention)
+        assert cutoff.retention is not None
+        return first_kernels(self.sensitivity, self.n_all, cutoff.retention)
 
 
 def first_kernels(scores: Mapping[str, Tensor], n_all: int, retention: float) -> dict[str, Tensor]:
@@ -248,30 +242,30 @@ class Frequencies(Evidence):
     sample_masks: Callable[[int], Tensor] | None = None
 
     @classmethod
-    def criterion(
+    def cutoff(
         cls,
         threshold: float | None,
         retention: float | None,
         prepared: float,  # noqa: ARG003 -- sizes are found after training
-    ) -> Criterion:
+    ) -> Cutoff:
         """Return the retention rate or the threshold that is asked for, or a threshold of 0.9."""
         if retention is not None:
-            return Criterion(retention=possible_rate(retention))
+            return Cutoff(retention=possible_rate(retention))
         asked = DEFAULT_THRESHOLD if threshold is None else threshold
         exact_threshold(asked)
-        return Criterion(threshold=asked)
+        return Cutoff(threshold=asked)
 
     @classmethod
-    def candidates(cls, prepared: float) -> Sequence[Criterion]:  # noqa: ARG003 -- as above
+    def candidates(cls, prepared: float) -> Sequence[Cutoff]:  # noqa: ARG003 -- as above
         """Return thresholds from low to high."""
-        return [Criterion(threshold=threshold) for threshold in THRESHOLDS]
+        return [Cutoff(threshold=threshold) for threshold in THRESHOLDS]
 
-    def masks(self, criterion: Criterion) -> dict[str, Tensor]:
+    def masks(self, cutoff: Cutoff) -> dict[str, Tensor]:
         """Return the kernels that meet the threshold, or the most frequent ones up to a rate."""
-        if criterion.retention is not None:
-            return self._most_frequent(criterion.retention)
-        assert criterion.threshold is not None
-        exact = exact_threshold(criterion.threshold)
+        if cutoff.retention is not None:
+            return self._most_frequent(cutoff.retention)
+        assert cutoff.threshold is not None
+        exact = exact_threshold(cutoff.threshold)
         n_samples = self.n_samples.tolist()
         return {
             layer: torch.stack(

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from modpm.core.graph import GraphNetwork
     from modpm.core.training.batches import Batch, TrainingImages
-    from modpm.core.training.evidence import Criterion
+    from modpm.core.training.evidence import Cutoff
 
 N_STEPS = 400
 """Steps of each class."""
@@ -65,9 +65,9 @@ class LearnedMasks(ByRetention):
     start: Mapping[str, Tensor]
     n_all: int
     progress: Callable[[int, int], None] | None = None
-    _found: dict[Criterion, dict[str, Tensor]] = field(default_factory=dict)
+    _found: dict[Cutoff, dict[str, Tensor]] = field(default_factory=dict)
 
-    def masks(self, criterion: Criterion) -> dict[str, Tensor]:
+    def masks(self, cutoff: Cutoff) -> dict[str, Tensor]:
         """Return the kernels that the loss of each class needs most.
 
         For every class and kernel there is a score; the kernels with the highest are kept, and
@@ -82,15 +82,13 @@ class LearnedMasks(ByRetention):
             published mask is 1[score > 0] with the mean of masks in the loss; masks and heads
             are learned together; scores start in the order of sensitivity.
         """
-        if criterion not in self._found:
-            assert criterion.retention is not None
+        if cutoff not in self._found:
+            assert cutoff.retention is not None
             with _statistics_of_batches(self.network):
-                rows = [self._scores(label, criterion.retention) for label in self._labels]
+                rows = [self._scores(label, cutoff.retention) for label in self._labels]
             scores = torch.cat(rows)
-            self._found[criterion] = first_kernels(
-                self._split(scores), self.n_all, criterion.retention
-            )
-        return self._found[criterion]
+            self._found[cutoff] = first_kernels(self._split(scores), self.n_all, cutoff.retention)
+        return self._found[cutoff]
 
     @property
     def _labels(self) -> range:

@@ -204,7 +204,7 @@ def kernel_importance(
         returns: (n_classes, K) for each layer, on the CPU; 0 for a class without images.
 
     Source:
-        The first-order criterion of Molchanov et al., Pruning convolutional neural networks for
+        The first-order cutoff of Molchanov et al., Pruning convolutional neural networks for
         resource efficient inference (ICLR 2017).
         Departs: of the margin, and class by class.
     """

@@ -41,7 +41,7 @@ def sensitivity_of_kernels(
         returns: (n_classes, K) for each convolution that can be cut, on the CPU.
 
     Source:
-        The first-order criterion of Molchanov et al., Pruning convolutional neural networks for
+        The first-order cutoff of Molchanov et al., Pruning convolutional neural networks for
         resource efficient inference (ICLR 2017).
         Departs: of a class's logit, and of what differs between images alone.
     """

@@ -76,7 +76,7 @@ def test_modularize_shows_the_trade_off_curve_of_an_automatic_threshold(
     )
     assert outcome.code == 0
     header, *rows = outcome.out.split("\n\n")[0].splitlines()
-    assert header.split()[0] == "criterion"
+    assert header.split()[0] == "cutoff"
     assert [row.split()[1] for row in rows] == ["0.6", "0.9"]
     assert [row.endswith("yes") for row in rows].count(True) == 1
 

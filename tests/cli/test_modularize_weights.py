@@ -24,7 +24,7 @@ from modpm.core.networks import create, load_initial_weights
 from modpm.core.origins.becoming_modular import command_to_train
 from modpm.core.origins.trained_network import Particulars
 from modpm.core.training import learned_masks
-from modpm.core.training.evidence import Criterion, Sensitivity, first_kernels
+from modpm.core.training.evidence import Cutoff, Sensitivity, first_kernels
 from modpm.core.training.inference import accuracy
 from modpm.core.training.run import Run as TrainingRun
 
@@ -205,7 +205,7 @@ def test_a_run_or_a_network_that_was_not_trained_to_be_cut_is_told_how(
     assert "WEIGHTS" in command_to_train(nn.Identity(), Particulars(), tmp_path / "dist", None)
 
 
-def _one_kernel_each(evidence: Sensitivity, _criterion: Criterion) -> dict[str, torch.Tensor]:
+def _one_kernel_each(evidence: Sensitivity, _cutoff: Cutoff) -> dict[str, torch.Tensor]:
     return first_kernels(evidence.sensitivity, evidence.n_all, 0.0)
 
 

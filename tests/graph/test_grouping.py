@@ -17,7 +17,7 @@ from modpm.core.graph.side_by_side import PlainNetwork
 from modpm.core.modularizing.cutting import cut
 from modpm.core.networks import create
 from modpm.core.slicing import cuttable_convolutions
-from modpm.core.training.evidence import Criterion, Importance
+from modpm.core.training.evidence import Cutoff, Importance
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -59,7 +59,7 @@ def cut_networks(network: nn.Module, retention: float, size: int = 16) -> list[P
     graph, tensors = trace(network.eval(), torch.randn(2, 3, size, size))
     kernels = graph.kernels()
     tables = {name: torch.rand(4, kernels[name]) for name in cuttable_convolutions(graph)}
-    masks = Importance(tables, sum(kernels.values())).masks(Criterion(retention=retention))
+    masks = Importance(tables, sum(kernels.values())).masks(Cutoff(retention=retention))
     some = (cut(graph, tensors, masks, class_index) for class_index in range(4))
     return [PlainNetwork(one.graph, one.tensors) for one in some]
 

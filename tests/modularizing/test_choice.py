@@ -90,7 +90,7 @@ def test_auto_chooses_on_held_out_images_without_reading_the_test_split(
         small_run, output=tmp_path / "dist", threshold="auto", budget=100, measure_on="held-out"
     )
     assert "test" not in read
-    assert made.criterion.threshold in (0.5, 0.9)
+    assert made.cutoff.threshold in (0.5, 0.9)
     assert [one.threshold for one in made.curve] == [0.5, 0.9]
     labels = origin.validation.labels
     whole = accuracy(origin.validation_logits, labels)
@@ -99,7 +99,7 @@ def test_auto_chooses_on_held_out_images_without_reading_the_test_split(
         assert one.accuracy == taken
         assert one.accuracy_loss == pytest.approx(100 * (whole - taken))
     sizes = [one.n_parameters for one in made.curve]
-    chosen = (0.5, 0.9).index(made.criterion.threshold or 0)
+    chosen = (0.5, 0.9).index(made.cutoff.threshold or 0)
     assert min(sizes) == sizes[chosen]
     assert (tmp_path / "dist" / "modules.json").is_file()
 

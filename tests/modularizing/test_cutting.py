@@ -25,7 +25,7 @@ from modpm.core.modularizing.cutting import (
 from modpm.core.modularizing.reading import read_cuts, read_scores
 from modpm.core.networks import create
 from modpm.core.slicing import cuttable_convolutions, mask_network
-from modpm.core.training.evidence import Criterion, Importance
+from modpm.core.training.evidence import Cutoff, Importance
 from modpm.core.training.inference import normalizing, predict
 from modpm.core.training.methods.mwt import attach_mask_generators
 
@@ -93,7 +93,7 @@ def test_layers_that_all_classes_keep_whole_are_the_same_tensors_in_every_module
         layer: torch.rand(10, kernels[layer], generator=chance)
         for layer in cuttable_convolutions(graph)
     }
-    masks = Importance(importance, sum(kernels.values())).masks(Criterion(retention=0.5))
+    masks = Importance(importance, sum(kernels.values())).masks(Cutoff(retention=0.5))
     modules = [cut(graph, tensors, masks, i) for i in range(10)]
     widths = {layer: set(map(len, rows)) for layer, rows in _retained(modules).items()}
     whole = [layer for layer, n in kernels.items() if widths[layer] == {n}]

@@ -14,7 +14,7 @@ from modpm.core.origins.trained_network import aligned
 from modpm.core.training import inference
 from modpm.core.training.activity import count_active
 from modpm.core.training.batches import TrainingImages
-from modpm.core.training.evidence import Criterion
+from modpm.core.training.evidence import Cutoff
 from modpm.core.training.methods.mwt import mask_nodes
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def test_streamed_counts_are_those_of_one_pass_over_each_class(
 def test_cohesion_of_a_network_is_that_of_a_double_loop(origin: OriginNetwork) -> None:
     data = origin.validation.select(range(60))
     found = counted(origin, data)
-    masks = found.masks(Criterion(threshold=0.9))
+    masks = found.masks(Cutoff(threshold=0.9))
     joined = torch.cat(list(masks.values()), dim=1)
     assert found.sample_masks is not None
     values = [naive_mean(found.sample_masks(i)[:, joined[i]]) for i in range(10)]

@@ -16,7 +16,7 @@ from modpm.core.slicing import (
     own_kernels,
     slice_graph,
 )
-from modpm.core.training.evidence import Criterion, Ranking
+from modpm.core.training.evidence import Cutoff, Ranking
 
 
 class Mobile(nn.Module):
@@ -75,7 +75,7 @@ def test_a_module_of_a_depthwise_network_is_as_large_as_it_is_asked_to_be(rate: 
     graph, tensors = mobile()
     sizes = {conv: graph.kernels()[conv] for conv in cuttable_convolutions(graph)}
     places = {conv: torch.rand(3, n).argsort(1) for conv, n in sizes.items()}
-    masks = Ranking(places, own_kernels(graph)).masks(Criterion(retention=rate))
+    masks = Ranking(places, own_kernels(graph)).masks(Cutoff(retention=rate))
     retained = {conv: mask[0].nonzero()[:, 0].tolist() for conv, mask in masks.items()}
     assert all(len(kernels) >= 8 for kernels in retained.values())
     sliced, cut = slice_graph(graph, tensors, retained, [0])

@@ -13,7 +13,7 @@ from torch import Tensor
 from modpm.core.errors import ModpmError
 from modpm.core.training.evidence import (
     ActivationRates,
-    Criterion,
+    Cutoff,
     Evidence,
     Frequencies,
     Importance,
@@ -26,7 +26,7 @@ def module_masks(
     counts: dict[str, Tensor], n_samples: Tensor, threshold: float
 ) -> dict[str, Tensor]:
     n_all = sum(table.shape[1] for table in counts.values())
-    return Frequencies(counts, n_samples, n_all).masks(Criterion(threshold=threshold))
+    return Frequencies(counts, n_samples, n_all).masks(Cutoff(threshold=threshold))
 
 
 def naive_mask(counts: list[int], n: int, threshold: str) -> list[bool]:
@@ -95,7 +95,7 @@ def test_a_threshold_outside_of_0_to_1_is_refused(threshold: float) -> None:
 
 def test_smaller_modules_lie_within_larger_ones() -> None:
     ranking = Ranking({"a": rank_kernels(torch.rand(3, 40), 8)}, 44)
-    small, large = (ranking.masks(Criterion(retention=rate)) for rate in (0.4, 0.7))
+    small, large = (ranking.masks(Cutoff(retention=rate)) for rate in (0.4, 0.7))
     assert bool((small["a"] <= large["a"]).all())
     assert small["a"].sum(1).tolist() == [8, 8, 8]
     assert large["a"].sum(1).tolist() == [24, 24, 24]
@@ -104,14 +104,14 @@ def test_smaller_modules_lie_within_larger_ones() -> None:
 def test_importance_is_ranked_for_the_size_that_is_asked_for() -> None:
     importance = torch.rand(3, 40)
     for rate, quota in ((0.4, 8), (0.7, 24)):
-        masks = Importance({"a": importance}, 44).masks(Criterion(retention=rate))
+        masks = Importance({"a": importance}, 44).masks(Cutoff(retention=rate))
         assert torch.equal(masks["a"], rank_kernels(importance, quota) < quota)
 
 
 @pytest.mark.parametrize("kind", [Ranking, Importance])
 def test_rankings_are_cut_by_what_training_prepared(kind: type[Evidence]) -> None:
-    assert kind.criterion(None, None, 0.5) == Criterion(retention=0.5)
-    assert kind.criterion(None, 0.2, 0.5) == Criterion(retention=0.2)
+    assert kind.cutoff(None, None, 0.5) == Cutoff(retention=0.5)
+    assert kind.cutoff(None, 0.2, 0.5) == Cutoff(retention=0.2)
     rates = [candidate.retention for candidate in kind.candidates(0.5)]
     assert rates[0] == 1.0
     assert rates[-1] == 0.5
@@ -120,8 +120,8 @@ def test_rankings_are_cut_by_what_training_prepared(kind: type[Evidence]) -> Non
 
 
 def test_frequencies_are_cut_by_the_threshold_of_the_paper() -> None:
-    assert Frequencies.criterion(None, None, 0.3) == Criterion(threshold=0.9)
-    assert Frequencies.criterion(0.7, None, 0.3) == Criterion(threshold=0.7)
+    assert Frequencies.cutoff(None, None, 0.3) == Cutoff(threshold=0.9)
+    assert Frequencies.cutoff(0.7, None, 0.3) == Cutoff(threshold=0.7)
     thresholds = [candidate.threshold for candidate in Frequencies.candidates(0.3)]
     assert thresholds == sorted(thresholds, key=lambda threshold: threshold or 0)
 
@@ -140,17 +140,17 @@ def test_what_the_evidence_cannot_say_is_refused(
     kind: type[Evidence], threshold: float | None, retention: float | None
 ) -> None:
     with pytest.raises(ModpmError) as refusal:
-        kind.criterion(threshold, retention, 0.3)
+        kind.cutoff(threshold, retention, 0.3)
     assert refusal.value.code == ("invalid-threshold" if threshold == 0 else "bad-setting")
 
 
 def test_frequencies_are_cut_as_a_ranking_where_a_retention_rate_is_asked_for() -> None:
-    criterion = Frequencies.criterion(None, 0.4, 0.3)
-    assert criterion == Criterion(retention=0.4)
+    cutoff = Frequencies.cutoff(None, 0.4, 0.3)
+    assert cutoff == Cutoff(retention=0.4)
     chance = torch.Generator().manual_seed(0)
     sizes = {"a": 20, "b": 40}
     counts = {n: torch.randint(50, (3, k), generator=chance) for n, k in sizes.items()}
-    masks = Frequencies(counts, torch.tensor([50] * 3), 70).masks(criterion)
+    masks = Frequencies(counts, torch.tensor([50] * 3), 70).masks(cutoff)
     for layer, quota in quotas(sizes, 70, 0.4).items():
         for mask, row in zip(masks[layer], counts[layer], strict=True):
             assert int(mask.sum()) == quota
@@ -160,7 +160,7 @@ def test_frequencies_are_cut_as_a_ranking_where_a_retention_rate_is_asked_for() 
 def test_of_kernels_that_equally_many_samples_activate_the_stronger_is_kept() -> None:
     counts = {"a": torch.tensor([[50, 50, 49, 50, 50, 50, 50, 50]])}
     strengths = {"a": torch.tensor([[0.0, 0.125, 900.0, 0.5, 2.0, 0.25, 3.0, 1.0]])}
-    n_samples, half = torch.tensor([50]), Criterion(retention=0.5)
+    n_samples, half = torch.tensor([50]), Cutoff(retention=0.5)
     mask = Frequencies(counts, n_samples, 8, strengths).masks(half)["a"]
     assert mask[0].tolist() == [False, False, False, True, True, False, True, True]
     mask = Frequencies(counts, n_samples, 8).masks(half)["a"]
@@ -171,12 +171,12 @@ def test_of_channels_behind_a_relu_half_a_percent_of_a_layer_stays() -> None:
     counts = torch.zeros(1, 500, dtype=torch.int64)
     counts[0, [7, 400]] = torch.tensor([5, 4])
     rates = ActivationRates({"a": counts}, torch.tensor([10]), 500)
-    assert rates.masks(Criterion(threshold=0.5))["a"].nonzero()[:, 1].tolist() == [0, 7, 400]
+    assert rates.masks(Cutoff(threshold=0.5))["a"].nonzero()[:, 1].tolist() == [0, 7, 400]
     counts[0, 100:110] = 9
-    assert rates.masks(Criterion(threshold=0.9))["a"].nonzero()[:, 1].tolist() == [*range(100, 110)]
+    assert rates.masks(Cutoff(threshold=0.9))["a"].nonzero()[:, 1].tolist() == [*range(100, 110)]
 
 
 def test_of_a_class_without_images_the_least_of_a_layer_stays() -> None:
     counts, none = {"a": torch.zeros(1, 20, dtype=torch.int64)}, torch.tensor([0])
     for kind in (Frequencies, ActivationRates):
-        assert int(kind(counts, none, 20).masks(Criterion(threshold=0.9))["a"].sum()) == 1
+        assert int(kind(counts, none, 20).masks(Cutoff(threshold=0.9))["a"].sum()) == 1

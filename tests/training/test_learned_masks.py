@@ -12,7 +12,7 @@ from modpm.core.formats.manifest import InputContract
 from modpm.core.graph import build, trace
 from modpm.core.training import learned_masks
 from modpm.core.training.batches import TrainingImages
-from modpm.core.training.evidence import Criterion
+from modpm.core.training.evidence import Cutoff
 from modpm.core.training.learned_masks import LearnedMasks
 
 CONTRACT = InputContract(channels=1, height=6, width=6, mean=[0.5], std=[0.25])
@@ -70,7 +70,7 @@ def evidence() -> tuple[LearnedMasks, dict[str, torch.Tensor]]:
 
 def test_a_class_learns_to_keep_the_kernel_that_says_it() -> None:
     found, _ = evidence()
-    masks = found.masks(Criterion(retention=5 / 9))  # two of six kernels, all of the first layer
+    masks = found.masks(Cutoff(retention=5 / 9))  # two of six kernels, all of the first layer
     assert masks["second"].sum(1).tolist() == [2, 2, 2]
     assert masks["second"][:, :N_CLASSES].diagonal().all()
 
@@ -82,7 +82,7 @@ def test_the_network_stays_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
     found = LearnedMasks(
         found.network, found.images, found.start, 9, lambda *how_far: told.append(how_far)
     )
-    found.masks(Criterion(retention=5 / 9))
+    found.masks(Cutoff(retention=5 / 9))
     after = found.network.state_dict()
     assert all(torch.equal(tensor, after[name]) for name, tensor in tensors.items())
     assert not any(layer.training for layer in found.network.modules())
@@ -94,7 +94,7 @@ def test_the_same_images_give_the_same_masks_and_are_asked_once(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(learned_masks, "N_STEPS", 3)
-    criterion = Criterion(retention=6 / 9)
+    cutoff = Cutoff(retention=6 / 9)
     (first, _), (second, _) = evidence(), evidence()
-    assert torch.equal(first.masks(criterion)["second"], second.masks(criterion)["second"])
-    assert first.masks(criterion) is first.masks(criterion)
+    assert torch.equal(first.masks(cutoff)["second"], second.masks(cutoff)["second"])
+    assert first.masks(cutoff) is first.masks(cutoff)

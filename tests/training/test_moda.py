@@ -15,7 +15,7 @@ from modpm.core.modularizing.modularize import modularize
 from modpm.core.networks import create
 from modpm.core.slicing import cuttable_convolutions, mask_network, slice_graph
 from modpm.core.training.batches import TrainingImages
-from modpm.core.training.evidence import ActivationRates, Criterion
+from modpm.core.training.evidence import ActivationRates, Cutoff
 from modpm.core.training.inference import normalizing
 from modpm.core.training.loop import train
 from modpm.core.training.methods.method import Task
@@ -166,8 +166,8 @@ def test_a_moda_network_is_cut_as_it_is_masked(tmp_path: Path) -> None:
     training = TrainingImages(run.training_data(), run.input)
     evidence = Moda.evidence(build(graph, tensors), {}, training)
     assert isinstance(evidence, ActivationRates)
-    for criterion in (Criterion(threshold=0.9), Criterion(retention=0.4)):
-        masks = evidence.masks(criterion)
+    for cutoff in (Cutoff(threshold=0.9), Cutoff(retention=0.4)):
+        masks = evidence.masks(cutoff)
         for label in (0, 7):
             retained = {conv: mask[label].nonzero()[:, 0].tolist() for conv, mask in masks.items()}
             assert all(retained.values())
@@ -183,7 +183,7 @@ def test_channels_are_kept_by_the_rate_at_which_they_are_active(tmp_path: Path) 
     said: list[str] = []
     dist = tmp_path / "dist"
     made = modularize(run, output=dist, measure_on="held-out", report=said.append)
-    assert made.criterion == Criterion(threshold=0.9)
+    assert made.cutoff == Cutoff(threshold=0.9)
     assert made.cohesion is not None
     network, data = build(*run.network()).eval(), run.training_data()
     nodes = relus_of_kernels(run.graph)

@@ -11,7 +11,7 @@ from modpm.core.data import ImageData, normalize
 from modpm.core.formats.manifest import InputContract
 from modpm.core.graph import build, trace
 from modpm.core.training.batches import TrainingImages
-from modpm.core.training.evidence import Criterion, Sensitivity, first_kernels
+from modpm.core.training.evidence import Cutoff, Sensitivity, first_kernels
 from modpm.core.training.sensitivity import sensitivity_of_kernels
 
 CONTRACT = InputContract(channels=1, height=6, width=6, mean=[0.4], std=[0.3])
@@ -71,7 +71,7 @@ def test_first_kernels_are_the_best_of_all_layers_and_one_of_each() -> None:
     assert masks["early"].tolist() == [[True, True, True, False], [False, False, True, True]]
     assert masks["late"].tolist() == [[True, False], [True, True]]
 
-    least = Sensitivity(scores, 8).masks(Criterion(retention=0.01))
+    least = Sensitivity(scores, 8).masks(Cutoff(retention=0.01))
     assert [mask.sum(1).tolist() for mask in least.values()] == [[1, 1], [1, 1]]
 
 

@@ -24,7 +24,7 @@ from modpm.core.system.energy import Meter, Spent
 from modpm.core.tensors import save_tensors
 from modpm.core.training import checkpoint, session
 from modpm.core.training.checkpoint import CheckpointWriter, read_checkpoint
-from modpm.core.training.evidence import Criterion, Ranking
+from modpm.core.training.evidence import Cutoff, Ranking
 from modpm.core.training.inference import accuracy, normalizing, predict
 from modpm.core.training.loop import train
 from modpm.core.training.methods.method import Task
@@ -218,7 +218,7 @@ def holds_nothing_outside_modules(run: Run) -> bool:
     """Whether all weights are 0 that are in no class module of the size that was trained for."""
     graph, tensors = run.network()
     ranking = Ranking(run.findings, sum(graph.kernels().values()))
-    masks = weights_in_modules(graph, ranking.masks(Criterion(retention=run.config.retention)))
+    masks = weights_in_modules(graph, ranking.masks(Cutoff(retention=run.config.retention)))
     assert not all(mask.all() for mask in masks.values())
     return all(torch.equal(tensors[name] * mask, tensors[name]) for name, mask in masks.items())
 

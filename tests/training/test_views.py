@@ -13,7 +13,7 @@ from modpm.core.graph import build, trace
 from modpm.core.networks import create
 from modpm.core.slicing import placements, slice_graph
 from modpm.core.training.batches import TrainingImages, seeded_generator
-from modpm.core.training.evidence import Criterion
+from modpm.core.training.evidence import Cutoff
 from modpm.core.training.methods import views as views_module
 from modpm.core.training.methods.method import Task
 from modpm.core.training.methods.views import (
@@ -76,7 +76,7 @@ def test_kernels_are_ranked_when_training_ends_at_the_latest() -> None:
     assert views.is_to_look(1.0)
     views.look(some_images())
     ranking = Views.evidence(views.network, views.findings(), some_images())
-    masks = ranking.masks(Criterion(retention=0.5))
+    masks = ranking.masks(Cutoff(retention=0.5))
     assert all(torch.equal(masks[layer], kept.bool()) for layer, kept in views.kept().items())
 
 

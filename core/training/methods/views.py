@@ -25,7 +25,7 @@ from torch.nn.functional import (
 )
 
 from modpm.core.slicing import cuttable_convolutions, own_kernels
-from modpm.core.training.evidence import Criterion, Evidence, Ranking
+from modpm.core.training.evidence import Cutoff, Evidence, Ranking
 from modpm.core.training.methods.method import Losses, Method, Network, Task, nothing_to_cut
 from modpm.core.training.ranking import importance_of_kernels, quotas, rank_kernels
 from modpm.core.training.union import weights_in_modules
@@ -138,7 +138,7 @@ class Views(Method):
     def kept(self) -> dict[str, Tensor]:
         """Return which kernels each class keeps, of 0 and 1; (n_classes, K) for each layer."""
         if not self._kept:
-            masks = self._ranking().masks(Criterion(retention=self.task.retention))
+            masks = self._ranking().masks(Cutoff(retention=self.task.retention))
             self._kept = {layer: mask.float() for layer, mask in masks.items()}
         return self._kept
 
