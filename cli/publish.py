@@ -11,7 +11,7 @@ from modpm.cli.module_table import module_data, print_copies
 from modpm.cli.options import allow_http_option
 from modpm.cli.output import emit, say
 from modpm.cli.passphrase import ask_passphrase
-from modpm.registry.publication.publishing import publish
+from modpm.verbs.publishing import publish
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -44,6 +44,14 @@ if TYPE_CHECKING:
     help="Sign them with this key (`modpm key new`).",
 )
 @click.option(
+    "--examples",
+    metavar="DIR",
+    type=click.Path(path_type=Path),
+    help="Up to eight images to show with the modules, under the license of the release; or a "
+    "folder of them for each module, called as it is (DIR/cat). They are published small and "
+    "without what cameras note, with what the module says of each.",
+)
+@click.option(
     "--check-version",
     is_flag=True,
     help="Compare with the newest releases before, and refuse versions that claim too little.",
@@ -64,6 +72,7 @@ def command(
     registry: str | None,
     tag: str | None,
     key: Path | None,
+    examples: Path | None,
     check_version: bool,
     budget: float,
     dry_run: bool,
@@ -78,7 +87,7 @@ def command(
     bytes need another version.
     """
     checks = _checks(paths, registry, budget) if check_version else []
-    published = publish(paths, registry, tag=tag, key=_key(key), dry_run=dry_run)
+    published = publish(paths, registry, tag=tag, key=_key(key), examples=examples, dry_run=dry_run)
     if as_json:
         emit({**_data(published, checks, dry_run=dry_run), "tag": tag})
         return

@@ -34,6 +34,7 @@ from modpm.core.formats.manifest import (
     PositiveCount,
     Share,
     Text,
+    picture_problems,
 )
 from modpm.core.formats.measurement import Measurement
 from modpm.core.formats.names import ModuleName
@@ -69,7 +70,8 @@ class Release(Record, frozen=True, kw_only=True):
 
     Attributes:
         version: The version, in canonical form.
-        files: Every other file.
+        files: Every other file that is installed.
+        pictures: As in the manifest.
         yanked: Why nobody new should get it; None unless it is yanked.
         signature: The file `signature.json`; None unless it is signed.
         signer: The key that it is signed with (`sha256:` and 64 digits of its public part), as
@@ -80,6 +82,7 @@ class Release(Record, frozen=True, kw_only=True):
     digest: Digest
     manifest_size_bytes: PositiveCount
     files: dict[str, FileRecord]
+    pictures: dict[str, FileRecord] | msgspec.UnsetType = msgspec.UNSET
     requires: list[Text] = msgspec.field(default_factory=list)
     summary: str = ""
     license: License
@@ -133,16 +136,26 @@ class Release(Record, frozen=True, kw_only=True):
         return time is not None and self.published > time
 
     @property
-    def all_files(self) -> Mapping[str, FileRecord]:
-        """Every file of the release, the manifest and the signature too."""
+    def installed_files(self) -> Mapping[str, FileRecord]:
+        """Every file that whoever uses the release has, the manifest and the signature too."""
         manifest = FileRecord(size_bytes=self.manifest_size_bytes, digest=self.digest)
         signature = {SIGNATURE_FILE: self.signature} if self.signature is not None else {}
         return {MANIFEST_FILE: manifest, **self.files, **signature}
 
     @property
+    def all_pictures(self) -> Mapping[str, FileRecord]:
+        """The pictures; none where none are listed."""
+        return self.pictures if isinstance(self.pictures, dict) else {}
+
+    @property
+    def all_files(self) -> Mapping[str, FileRecord]:
+        """Every file that the registry has of the release."""
+        return {**self.installed_files, **self.all_pictures}
+
+    @property
     def size_bytes(self) -> int:
-        """What all files take."""
-        return sum(file.size_bytes for file in self.all_files.values())
+        """What the files take that are installed."""
+        return sum(file.size_bytes for file in self.installed_files.values())
 
 
 class ModuleRelease(Release, frozen=True, kw_only=True):
@@ -428,6 +441,7 @@ def _release_problems(release: Release) -> Iterator[Problem]:
     for name in release.files:
         if name not in FILE_NAMES:
             yield Problem("files", f"{name[:100]!r} is not a file of a module")
+    yield from picture_problems(dict(release.all_pictures))
     for j, requirement in enumerate(release.requires):
         if not _is_requirement(requirement):
             yield Problem(f"requires[{j}]", "is not a requirement")

@@ -70,9 +70,22 @@ def search_tags(manifest: AnyManifest) -> list[str]:
     return [*of_namespace, "modpm-composition", *dict.fromkeys(classes)]
 
 
+def card_with_examples(text: str, before: Manifest, after: Manifest) -> str:
+    """Return a card for a release with example images.
+
+    Args:
+        text: The card of the release without them, which may be anybody's.
+        before: The manifest of that.
+        after: The manifest with what the module says of each.
+    """
+    if text == render_card(before):
+        return render_card(after)
+    return f"{text.rstrip()}\n\n{_examples(after)}"
+
+
 def _body(manifest: Manifest) -> str:
-    sections = (_about, _input, _metrics, _cost, _use, _source, _license)
-    return "\n".join(section(manifest) for section in sections)
+    sections = (_about, _examples, _input, _metrics, _cost, _use, _source, _license)
+    return "\n".join(filter(None, (section(manifest) for section in sections)))
 
 
 def _plain_data(data: CardData) -> dict[str, Any]:
@@ -144,6 +157,17 @@ def _about(manifest: Manifest) -> str:
         "gives one score, the calibrated log-odds that the image shows its class, where half of "
         "all images do: above 0 means that the class is likelier than the rest if both come "
         "equally often. Where a share p of your images shows it, add ln(p / (1 - p)).\n"
+    )
+
+
+def _examples(manifest: Manifest) -> str:
+    if not manifest.all_examples:
+        return ""
+    images = [f"![Example {i}]({file})" for i, file in enumerate(manifest.all_examples, 1)]
+    scores = [f"{one.score:+.2f}" for one in manifest.all_examples.values()]
+    return (
+        "## What it says of some images\n\nImages of its publisher's choosing, and below each the "
+        "score that the module gives to it.\n\n" + table(images, [scores])
     )
 
 

@@ -28,6 +28,7 @@ from modpm.core.formats.manifest import (
 )
 from modpm.core.formats.measurement import ClassShare, Measurement
 from modpm.core.formats.records import Problem, Record
+from modpm.core.formats.release_files import PICTURE_FILE
 
 MAX_MODULES = 4096
 MAX_MEASUREMENTS = 100
@@ -168,6 +169,8 @@ class CompositionManifest(ReleaseManifest, frozen=True, kw_only=True):
         yield from _reject_problems(self.composition)
         yield from _measured_problems(self.composition.measured)
         yield from _file_problems(self.files)
+        if self.all_pictures.keys() - {PICTURE_FILE}:
+            yield Problem("pictures", f"are others than {PICTURE_FILE}")
 
 
 AnyManifest = Manifest | CompositionManifest

@@ -15,7 +15,8 @@ from modpm.core.formats import canonical_json
 from modpm.core.formats.composition_manifest import AnyManifest, manifest_of_json
 from modpm.core.formats.digest import digest_bytes, digest_file
 from modpm.core.formats.manifest import MANIFEST_FILE, TENSOR_FILE, FileRecord, Manifest
-from modpm.core.formats.release_files import SIGNATURE_FILE, TENSOR_FILES
+from modpm.core.formats.picture import picture_problem
+from modpm.core.formats.release_files import PICTURE_FILES, SIGNATURE_FILE, TENSOR_FILES
 from modpm.core.formats.tensor_file import (
     METADATA_KEY,
     TensorHeader,
@@ -87,9 +88,9 @@ def write_distribution(
 
     Args:
         folder: Where to. If the same distribution is there already, nothing is written.
-        manifest: Its `files` are filled in.
+        manifest: Its `files` and `pictures` are filled in.
         files: The content of `module.safetensors`, of a class module, and, if wanted,
-            `shared.safetensors`, `README.md` and `LICENSE`.
+            `shared.safetensors`, `README.md`, `LICENSE` and pictures.
         overwrite: Replace what is in the folder.
 
     Raises:
@@ -101,7 +102,8 @@ def write_distribution(
         name: FileRecord(size_bytes=len(data), digest=digest_bytes(data))
         for name, data in files.items()
     }
-    manifest = msgspec.structs.replace(manifest, files=records)
+    pictures = {name: records.pop(name) for name in PICTURE_FILES if name in records}
+    manifest = msgspec.structs.replace(manifest, files=records, pictures=pictures or msgspec.UNSET)
     manifest_bytes = manifest.to_bytes()
     if isinstance(manifest, Manifest):
         headers = {
@@ -135,7 +137,9 @@ def verify_distribution(
     *,
     digest_of: Callable[[Path], str] | None = None,
 ) -> Distribution:
-    """Check that a folder holds exactly what its manifest says (clauses D-1 to D-9).
+    """Check that a folder holds exactly what its manifest says (clauses D-1 to D-9, D-13).
+
+    Pictures may be absent.
 
     Args:
         folder: The distribution.
@@ -149,8 +153,8 @@ def verify_distribution(
         ModpmError: `not-a-distribution`, or what `parse_manifest` raises; otherwise one
             error that names all problems and has the code of the first: `wrong-digest`,
             `not-canonical`, `not-a-regular-file`, `unexpected-file`, `missing-file`,
-            `wrong-size`, `truncated-tensors`, `invalid-tensors`, `missing-tensor`,
-            `unexpected-tensor`, `wrong-count`.
+            `wrong-size`, `invalid-picture`, `truncated-tensors`, `invalid-tensors`,
+            `missing-tensor`, `unexpected-tensor`, `wrong-count`.
     """
     try:
         files = {path.name: path for path in folder.iterdir()}
@@ -281,21 +285,24 @@ def _all_file_problems(
     besides: Mapping[str, FileRecord] | None,
     digest_of: Callable[[Path], str],
 ) -> Iterator[DistributionProblem]:
-    records = {**(besides or {}), **manifest.files}
+    needed = {**(besides or {}), **manifest.files}
+    records = {**needed, **manifest.all_pictures}
     for name in sorted(files):
         status = files[name].lstat()
         if not stat.S_ISREG(status.st_mode):
             yield DistributionProblem("not-a-regular-file", name, "is a link, a folder or a device")
         elif name in records:
-            said = "the manifest says" if name in manifest.files else "the pin says"
+            said = "the pin says" if name in (besides or {}) else "the manifest says"
             problem = _file_problem(files[name], status.st_size, records[name], said, digest_of)
+            if problem is None and name in PICTURE_FILES:
+                problem = _picture_problem(files[name])
             if problem is not None:
                 yield DistributionProblem(problem[0], name, problem[1])
         elif name == SIGNATURE_FILE and besides is not None:
             yield DistributionProblem("unexpected-file", name, "the release is not signed")
         elif name not in (MANIFEST_FILE, SIGNATURE_FILE):
             yield DistributionProblem("unexpected-file", name, "is not in the manifest")
-    for name in sorted(records.keys() - files.keys()):
+    for name in sorted(needed.keys() - files.keys()):
         place = "in the manifest" if name in manifest.files else "pinned"
         yield DistributionProblem("missing-file", name, f"is {place}, and absent")
 
@@ -313,6 +320,12 @@ def _file_problem(
     if digest != record.digest:
         return "wrong-digest", f"its digest is {digest}; {said} {record.digest}"
     return None
+
+
+def _picture_problem(path: Path) -> tuple[str, str] | None:
+    """Return the same for a picture, whose size and digest are right."""
+    why = picture_problem(path.read_bytes())
+    return None if why is None else ("invalid-picture", why)
 
 
 def _tensor_file_problems(

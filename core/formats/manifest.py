@@ -29,11 +29,16 @@ from modpm.core.formats.release_files import (
     FILE_NAMES,
     LICENSE_FILE,
     MANIFEST_FILE,
+    MAX_EXAMPLES,
+    MAX_PICTURE_BYTES,
+    PICTURE_FILE,
+    PICTURE_FILES,
     TENSOR_FILE,
     Count,
     FileRecord,
     Name,
     Text,
+    example_files,
 )
 from modpm.core.formats.requirements import Requirement, parse_version
 
@@ -241,6 +246,19 @@ class OwnScores(Record, frozen=True, kw_only=True):
     highest: Quantiles
 
 
+class Example(Record, frozen=True, kw_only=True):
+    """What a class module says of an example image that is published with it (clause M-34).
+
+    Attributes:
+        score: Its score of the image as it is published.
+    """
+
+    score: float
+
+
+Examples = Annotated[list[Example], msgspec.Meta(min_length=1, max_length=MAX_EXAMPLES)]
+
+
 class Provenance(Record, frozen=True, kw_only=True):
     """Where a class module comes from, for people who want to make it again.
 
@@ -266,7 +284,8 @@ class ReleaseManifest(Record, frozen=True, kw_only=True):
         summary: One line for people.
         license: An SPDX license expression.
         authors: Who made it.
-        files: Every other file of the distribution but `signature.json`.
+        files: Every other file of the distribution but `signature.json` and the pictures.
+        pictures: Files for the eyes, which nobody needs to use the release (clause M-33).
         requires: Requirements on class modules.
     """
 
@@ -279,6 +298,7 @@ class ReleaseManifest(Record, frozen=True, kw_only=True):
     license: License
     authors: list[Text] = msgspec.field(default_factory=list)
     files: dict[str, FileRecord] = msgspec.field(default_factory=dict)
+    pictures: dict[str, FileRecord] | msgspec.UnsetType = msgspec.UNSET
     requires: list[Text] = msgspec.field(default_factory=list)
 
     @classmethod
@@ -329,11 +349,17 @@ class ReleaseManifest(Record, frozen=True, kw_only=True):
             )
         return data
 
+    @property
+    def all_pictures(self) -> dict[str, FileRecord]:
+        """The pictures; none where the manifest does not speak of any."""
+        return self.pictures if isinstance(self.pictures, dict) else {}
+
     def problems(self) -> Iterator[Problem]:
         """Give what is wrong with a manifest whose fields have the right types each."""
         if self.format_version != self.own_format_version:
             yield Problem("format_version", f"is {self.format_version}, that of another kind")
         yield from _name_problems(self)
+        yield from picture_problems(self.all_pictures)
 
 
 class Manifest(ReleaseManifest, frozen=True, kw_only=True):
@@ -351,6 +377,7 @@ class Manifest(ReleaseManifest, frozen=True, kw_only=True):
         metrics: How good it is, by split.
         composed: What it gives together with the modules of all other classes of its origin.
         own_scores: How high scores are on held-out images of the class.
+        examples: What it says of each example image, in the order of their numbers.
         kernel_retention_rate: Retained kernels / all kernels of the origin, but for those of
             depthwise convolutions, which follow others.
         n_parameters, size_bytes, macs: Numbers in it; bytes of its tensors;
@@ -370,6 +397,7 @@ class Manifest(ReleaseManifest, frozen=True, kw_only=True):
     metrics: list[ClassMetrics] = msgspec.field(default_factory=list)
     composed: ComposedAccuracy | msgspec.UnsetType = msgspec.UNSET
     own_scores: OwnScores | msgspec.UnsetType = msgspec.UNSET
+    examples: Examples | msgspec.UnsetType = msgspec.UNSET
     kernel_retention_rate: Share
     n_parameters: Count
     size_bytes: Count
@@ -387,6 +415,13 @@ class Manifest(ReleaseManifest, frozen=True, kw_only=True):
         yield from _metrics_problems(self)
         yield from _own_scores_problems(self)
         yield from _file_problems(self)
+        yield from _example_problems(self)
+
+    @property
+    def all_examples(self) -> dict[str, Example]:
+        """What it says of each example image, by the file of the image."""
+        examples = self.examples if isinstance(self.examples, list) else []
+        return dict(zip(example_files(len(examples)), examples, strict=True))
 
 
 def _name_problems(manifest: ReleaseManifest) -> Iterator[Problem]:
@@ -520,6 +555,20 @@ def _own_scores_problems(manifest: Manifest) -> Iterator[Problem]:
             yield Problem(f"own_scores.{field}", "does not ascend")
     if any(a > b for a, b in zip(scores.own, scores.highest, strict=True)):
         yield Problem("own_scores.highest", "is below `own`")
+
+
+def picture_problems(pictures: dict[str, FileRecord]) -> Iterator[Problem]:
+    """Give what is wrong with what is said of pictures (clause M-33)."""
+    for name, record in pictures.items():
+        if name not in PICTURE_FILES:
+            yield Problem("pictures", f"{name[:100]!r} is none of {', '.join(PICTURE_FILES)}")
+        elif record.size_bytes > MAX_PICTURE_BYTES:
+            yield Problem(f"pictures.{name}.size_bytes", f"is more than {MAX_PICTURE_BYTES}")
+
+
+def _example_problems(manifest: Manifest) -> Iterator[Problem]:
+    if manifest.all_pictures.keys() - {PICTURE_FILE} != manifest.all_examples.keys():
+        yield Problem("examples", "are not one for each example image, from the first on")
 
 
 def _file_problems(manifest: Manifest) -> Iterator[Problem]:

@@ -16,6 +16,13 @@ TENSOR_FILES = (TENSOR_FILE, SHARED_FILE)
 FILE_NAMES = (*TENSOR_FILES, CARD_FILE, LICENSE_FILE)
 SIGNATURE_FILE = "signature.json"
 
+PICTURE_FILE = "picture.png"
+MAX_EXAMPLES = 8
+PICTURE_FILES = (PICTURE_FILE, *(f"example-{i + 1}.png" for i in range(MAX_EXAMPLES)))
+"""Files that are for the eyes of who chooses: no installed release has them (clause M-33)."""
+
+MAX_PICTURE_BYTES = 256 * 1024
+
 Text = Annotated[str, msgspec.Meta(min_length=1, max_length=10_000)]
 Count = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
 Name = Annotated[
@@ -33,6 +40,11 @@ Namespace = Annotated[
         description="a normalized namespace, such as `cifar10`",
     ),
 ]
+
+
+def example_files(n: int) -> tuple[str, ...]:
+    """Return what the files of `n` example images are called."""
+    return PICTURE_FILES[1 : n + 1]
 
 
 class FileRecord(Record, frozen=True, kw_only=True):

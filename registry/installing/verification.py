@@ -224,7 +224,7 @@ def _check_is_of(manifest: AnyManifest, pin: Pin) -> None:
             why=f"its manifest says {found}",
             hint="do not use it; ask whoever keeps the registry",
         )
-    besides = {MANIFEST_FILE, SIGNATURE_FILE}
+    besides = {MANIFEST_FILE, SIGNATURE_FILE, *manifest.all_pictures}
     files = {name: record for name, record in pin.files.items() if name not in besides}
     if pin.requires != tuple(manifest.requires):
         said, required = ", ".join(manifest.requires), ", ".join(pin.requires)

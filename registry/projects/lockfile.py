@@ -91,7 +91,7 @@ class Pin(msgspec.Struct, frozen=True):
         revision: str | None = None,
     ) -> Self:
         """Return the pin of a release."""
-        files = MappingProxyType(dict(release.all_files))
+        files = MappingProxyType(dict(release.installed_files))
         requires = tuple(release.requires)
         return cls(module, release.version, release.digest, registry, files, requires, revision)
 

@@ -37,6 +37,9 @@ def missing(distribution: Distribution) -> Iterator[str]:
     manifest = distribution.manifest
     yield from _license(manifest)
     yield from _card(manifest, distribution.folder)
+    for name in manifest.all_pictures:
+        if not (distribution.folder / name).is_file():
+            yield f"its picture `{name}` is not there (an installed module has none)"
     if isinstance(manifest, Manifest):
         yield from _data(manifest)
         yield from _metrics(manifest)

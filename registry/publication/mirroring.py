@@ -7,6 +7,9 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import msgspec
+
+from modpm.core.formats.composition_manifest import parse_manifest
 from modpm.core.system.durable import exclusively, make_folders
 from modpm.core.system.home import home
 from modpm.core.system.threads import in_threads
@@ -72,7 +75,9 @@ def mirror(
             with Store.of_user().in_use():
                 registries = place.wishes().registries
                 verified = fetch(missing, registries, place.root, progress=progress)
-                with _distributions(missing, verified) as distributions:
+                whole = [_with_pictures(pin) for pin in missing]
+                verified |= fetch(whole, registries, place.root)
+                with _distributions(whole, verified) as distributions:
                     target.publish(distributions)
             _yank(target, missing, place.root)
     where = target.location
@@ -80,6 +85,13 @@ def mirror(
         Published(pin.module, pin.version, pin.digest, pin.size_bytes, where, is_new=pin in missing)
         for pin in pins
     ]
+
+
+def _with_pictures(pin: Pin) -> Pin:
+    """Return a pin of all files of a release that the store has, pictures too."""
+    path = Store.of_user().path(pin.digest)
+    pictures = parse_manifest(path.read_bytes(), str(path)).all_pictures
+    return msgspec.structs.replace(pin, files={**pin.files, **pictures}) if pictures else pin
 
 
 def _is_listed(target: Backend, pin: Pin) -> bool:

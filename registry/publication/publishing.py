@@ -147,7 +147,8 @@ def _signed(
         for i, distribution in enumerate(distributions):
             beside = Path(folder) / str(i)
             beside.mkdir()
-            for name in (MANIFEST_FILE, *distribution.manifest.files):
+            manifest = distribution.manifest
+            for name in (MANIFEST_FILE, *manifest.files, *manifest.all_pictures):
                 materialise(distribution.folder / name, beside / name)
             signed.append(replace(distribution, folder=beside))
             sign_distribution(signed[-1], key)

@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from modpm.registry.projects.requirement_graph import tree
     from modpm.registry.publication.changing import reindex, tag, untag, unyank, yank
     from modpm.registry.publication.mirroring import mirror
-    from modpm.registry.publication.publishing import publish
     from modpm.verbs import cache, key, trust
     from modpm.verbs.benchmarking import benchmark
     from modpm.verbs.composing import compose
@@ -36,6 +35,7 @@ if TYPE_CHECKING:
     from modpm.verbs.loading import load
     from modpm.verbs.packing import pack
     from modpm.verbs.patching import patch
+    from modpm.verbs.publishing import publish
     from modpm.verbs.releases import check_versions
     from modpm.verbs.replacing import replace
     from modpm.verbs.verifying_accuracy import verify_accuracy
@@ -114,7 +114,7 @@ _HOMES = {
     "pack": "modpm.verbs.packing",
     "patch": "modpm.verbs.patching",
     "predict": "modpm.verbs.judging",
-    "publish": "modpm.registry.publication.publishing",
+    "publish": "modpm.verbs.publishing",
     "reindex": "modpm.registry.publication.changing",
     "remove": "modpm.registry.installing.installation",
     "replace": "modpm.verbs.replacing",

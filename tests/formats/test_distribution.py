@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+NAMES = {"digits-7": "digits/7", "digits-7-shown": "digits/7", "sevens": "acme/sevens"}
+
+
 @pytest.fixture
 def golden(vectors: Path) -> Distribution:
     return read_distribution(vectors / "distribution" / "digits-7")
@@ -57,7 +60,7 @@ def test_the_golden_distribution_verifies(vectors: Path) -> None:
     for name, digest in json.loads((vectors / "distribution" / "expect.json").read_bytes()).items():
         verified = verify_distribution(vectors / "distribution" / name, digest)
         assert verified.digest == digest
-        assert verified.manifest.name == {"digits-7": "digits/7", "sevens": "acme/sevens"}[name]
+        assert verified.manifest.name == NAMES[name]
 
 
 def test_what_is_written_is_what_was_given(
@@ -70,6 +73,59 @@ def test_what_is_written_is_what_was_given(
     assert [entry.name for entry in (tmp_path / "new").iterdir()] == ["d"]
     for path in golden.folder.iterdir():
         assert (tmp_path / "new" / "d" / path.name).read_bytes() == path.read_bytes()
+
+
+@pytest.fixture
+def shown(vectors: Path, tmp_path: Path) -> Path:
+    """Return the golden distribution with two example images."""
+    return shutil.copytree(vectors / "distribution" / "digits-7-shown", tmp_path / "shown")
+
+
+def test_pictures_are_written_beside_the_files(shown: Path, tmp_path: Path) -> None:
+    before = read_distribution(shown)
+    files = {path.name: path.read_bytes() for path in shown.iterdir()}
+    del files["manifest.json"]
+    written = write_distribution(tmp_path / "again", before.manifest, files)
+    assert written.digest == before.digest
+    assert written.manifest.files.keys().isdisjoint(written.manifest.all_pictures)
+
+
+def test_a_release_is_whole_without_its_pictures(shown: Path) -> None:
+    for path in shown.glob("example-*.png"):
+        path.unlink()
+        assert verify_distribution(shown).digest == read_distribution(shown).digest
+
+
+@pytest.mark.parametrize(
+    ("damage", "code"),
+    [
+        (lambda data: data + b"\0", "wrong-size"),
+        (lambda data: data[:-1] + b"\0", "wrong-digest"),
+    ],
+)
+def test_a_picture_that_is_there_is_what_the_manifest_says(
+    shown: Path, damage: Callable[[bytes], bytes], code: str
+) -> None:
+    picture = shown / "example-2.png"
+    picture.write_bytes(damage(picture.read_bytes()))
+    assert refused(shown).code == code
+
+
+def test_a_picture_that_is_no_plain_png_is_refused(shown: Path, vectors: Path) -> None:
+    bomb = (vectors / "pictures" / "invalid" / "bomb.png").read_bytes()
+    manifest = read_distribution(shown).module_manifest
+    record = FileRecord(size_bytes=len(bomb), digest=digest_bytes(bomb))
+    pictures = {**manifest.all_pictures, "example-1.png": record}
+    rewrite(shown, msgspec.structs.replace(manifest, pictures=pictures))
+    (shown / "example-1.png").write_bytes(bomb)
+    error = refused(shown)
+    assert error.code == "invalid-picture"
+    assert error.why == "example-1.png: has other pixels than its header says"
+
+
+def test_a_picture_that_no_manifest_names_is_unexpected(shown: Path) -> None:
+    shutil.copy(shown / "example-1.png", shown / "example-3.png")
+    assert refused(shown).code == "unexpected-file"
 
 
 def test_writing_again_changes_nothing(

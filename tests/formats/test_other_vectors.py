@@ -7,6 +7,7 @@ import pytest
 
 from modpm.core.errors import ModpmError
 from modpm.core.formats.names import ModuleName
+from modpm.core.formats.picture import picture_problem
 from modpm.core.formats.requirements import Requirement, parse_version
 from modpm.registry.backends import layout, shards
 from modpm.registry.index import Index
@@ -121,3 +122,16 @@ def test_golden_bad_layouts_are_refused(vectors: Path) -> None:
         with pytest.raises(ModpmError) as caught:
             decode_layout(kind, case["input"].encode())
         assert caught.value.code == case["code"], case
+
+
+def test_golden_pictures_may_be_shown(vectors: Path) -> None:
+    for path in sorted((vectors / "pictures" / "valid").iterdir()):
+        assert picture_problem(path.read_bytes()) is None, path.name
+
+
+def test_golden_bad_pictures_are_refused_without_decoding_them(vectors: Path) -> None:
+    folder = vectors / "pictures"
+    expected = json.loads((folder / "expect.json").read_bytes())
+    assert sorted(expected) == sorted(path.name for path in (folder / "invalid").iterdir())
+    for name in expected:
+        assert picture_problem((folder / "invalid" / name).read_bytes()) is not None, name

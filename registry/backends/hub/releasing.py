@@ -18,7 +18,7 @@ from modpm.core.formats.card import completed_card
 from modpm.core.formats.digest import digest_bytes
 from modpm.core.formats.distribution import SIGNATURE_FILE
 from modpm.core.formats.manifest import CARD_FILE, FILE_NAMES, MANIFEST_FILE
-from modpm.core.formats.release_files import TENSOR_FILES
+from modpm.core.formats.release_files import PICTURE_FILES, TENSOR_FILES
 from modpm.registry.backends.hub.asking import CONFLICT, MISSING, STALE, RefusalError
 from modpm.registry.backends.hub.naming import tag_of
 from modpm.registry.backends.refusals import version_taken
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 INDEX_FILE = "index.json"
 ATTRIBUTES_FILE = ".gitattributes"
 
-_RELEASE_FILES = frozenset({MANIFEST_FILE, SIGNATURE_FILE, *FILE_NAMES})
+_RELEASE_FILES = frozenset({MANIFEST_FILE, SIGNATURE_FILE, *FILE_NAMES, *PICTURE_FILES})
 _LASTING = frozenset({"version-taken", "invalid-card", "wrong-digest", "truncated"})
 """Errors after which nobody goes on with what was begun."""
 

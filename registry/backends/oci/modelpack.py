@@ -17,7 +17,7 @@ from modpm.core.formats.manifest import (
     Manifest,
 )
 from modpm.core.formats.records import Problem, Record, problems_error, read_record, to_plain
-from modpm.core.formats.release_files import TENSOR_FILES
+from modpm.core.formats.release_files import PICTURE_FILES, TENSOR_FILES
 from modpm.registry.index import Release, Skipped, read_entry
 
 if TYPE_CHECKING:
@@ -46,8 +46,7 @@ _CONFIGURATION_FILE = "application/vnd.cncf.model.weight.config.v1.raw"
 _DOCUMENT = "application/vnd.cncf.model.doc.v1.raw"
 _LAYER_TYPES = {
     **dict.fromkeys(TENSOR_FILES, "application/vnd.cncf.model.weight.v1.raw"),
-    CARD_FILE: _DOCUMENT,
-    LICENSE_FILE: _DOCUMENT,
+    **dict.fromkeys((CARD_FILE, LICENSE_FILE, *PICTURE_FILES), _DOCUMENT),
 }
 
 

@@ -17,12 +17,15 @@ from tests.registry.backends.contenders import publish_at_once, tag_at_once
 from tests.registry.changed_distributions import in_two_files
 
 from modpm.core.errors import ModpmError
+from modpm.core.formats.distribution import read_distribution
 from modpm.core.formats.names import ModuleName
+from modpm.registry.addresses import Address
 from modpm.registry.backends.protocol import ReleaseFile
 from modpm.registry.backends.shards import Entry
 from modpm.registry.discovery.local_catalogue import Query, consult
 from modpm.registry.index import CompositionRelease, ModuleRelease
 from modpm.registry.installing.installation import install
+from modpm.registry.projects.lockfile import Pin
 from modpm.registry.storage.transfer import receive
 
 if TYPE_CHECKING:
@@ -200,6 +203,24 @@ def test_a_composition_is_listed_and_fetched_as_class_modules_are(
     for name, record in release.all_files.items():
         with reader.open_file(ReleaseFile(PETS, "1.0.0", name, revision)) as file:
             assert receive(file, record, name) == (pets.folder / name).read_bytes()
+
+
+def test_pictures_are_kept_with_the_release_and_not_locked(kind: Kind, repository: Path) -> None:
+    folder = repository / "specs" / "vectors" / "distribution" / "digits-7-shown"
+    shown = read_distribution(folder)
+    module = ModuleName.parse(shown.manifest.name)
+    kind.writer().publish([shown])
+    reader = kind.again()
+
+    release = release_of(reader, module)
+
+    assert release.all_pictures == shown.manifest.all_pictures
+    assert set(release.all_files) == {path.name for path in folder.iterdir()}
+    for name, record in release.all_files.items():
+        with reader.open_file(ReleaseFile(module, release.version, name)) as file:
+            assert receive(file, record, name) == (folder / name).read_bytes()
+    pin = Pin.of(module, release, Address("r", reader.location))
+    assert pin.files.keys() == release.all_files.keys() - shown.manifest.all_pictures.keys()
 
 
 def test_a_composition_is_found_by_each_of_its_labels(

@@ -171,3 +171,22 @@ def test_the_store_serves_a_mirror_without_the_registry(
     mirror(tmp_path / "mirror", locked)
 
     assert len(releases(tmp_path / "mirror")) == 2
+
+
+@pytest.mark.usefixtures("elsewhere")
+def test_a_mirror_has_the_pictures_of_a_release_that_nobody_installs(
+    repository: Path, registry: Path, project: Path, tmp_path: Path
+) -> None:
+    shown = repository / "specs" / "vectors" / "distribution" / "digits-7-shown"
+    (published,) = publish([shown], registry)
+    install([str(published.name)], project, registry)
+    assert not list(project.rglob("*.png"))
+
+    mirror(tmp_path / "mirror", project / "modpm.lock")
+
+    copy = tmp_path / "mirror" / "digits" / "7" / published.version
+    assert {p.name: p.read_bytes() for p in copy.glob("*.png")} == {
+        p.name: p.read_bytes() for p in shown.glob("*.png")
+    }
+    assert releases(tmp_path / "mirror") == releases(registry)
+    assert verify(project)
