@@ -17,7 +17,7 @@ answered by a server on this machine or written to a folder.
 Every address is relative, and the same on the server and in the folder:
 
     index.html  catalogue.json  m/NAMESPACE/NAME.html  m/NAMESPACE/NAME.json  o/DIGEST.html
-    basket.html  static/browse.js  static/style.css
+    basket.html  static/browse.js  static/style.css  p/DIGEST.png
 
 On the server `catalogue.json` takes a query and gives one page of it; in the folder it is all of
 the catalogue, and `browse.js` looks through it. What strangers wrote is text: templates escape it,

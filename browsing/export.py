@@ -64,6 +64,10 @@ def _write_module(site: pages.Site, folder: Path, row: Row, report: Callable[[st
         report(f"`{name}` is left out: {error.what}")
         _write(at, pages.error_page(site, error, "../../").encode())  # others may lead to it
         return False
+    for digest in module.pictures.values():
+        picture = site.listing.picture(digest)
+        assert picture is not None  # it was read for this page
+        _write(folder / pages.picture_address(digest), picture)
     _write(at, pages.module_page(site, module).encode())
     _write(at.with_suffix(".json"), json.dumps(pages.module_data(module)).encode())
     return True

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from threading import Lock
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from modpm.core.errors import ModpmError
 from modpm.core.formats.manifest import CARD_FILE, Manifest
+from modpm.core.formats.picture import picture_problem
 from modpm.core.shown_text import as_text
 from modpm.core.system.threads import in_threads
 from modpm.registry.backends.shards import Entry
@@ -18,7 +19,7 @@ from modpm.registry.discovery.local_catalogue import Query, in_memory, opened
 from modpm.registry.seen import Seen
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from typing import Literal
 
     from modpm.browsing.shelf import Shelf
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 PAGE_SIZE = 50
 MAX_COUNTED, MAX_CHOICES, MAX_OF_AN_ORIGIN = 10_000, 200, 64
 MAX_README_BYTES = 128 * 1024
-_FRESH_SECONDS, _KEPT_MANIFESTS = 15.0, 64
+_FRESH_SECONDS, _KEPT_MANIFESTS, _KEPT_PICTURES = 15.0, 64, 256
 Row = dict[str, Any]
 """A module as scripts of a page and its templates read it; all texts may be shown."""
 
@@ -67,6 +68,7 @@ class Module:
         release: The release; its manifest is `manifest`.
         readme: Its card, in Markdown; None if there is none, or none that can be read.
         requiring: What requires it.
+        pictures: The digests of its example images that can be shown, by their files.
         problems: What could not be read.
     """
 
@@ -76,6 +78,7 @@ class Module:
     manifest: AnyManifest
     readme: str | None = None
     requiring: list[Row] = field(default_factory=list)
+    pictures: Mapping[str, str] = field(default_factory=dict)
     problems: list[ModpmError] = field(default_factory=list)
 
 
@@ -123,6 +126,7 @@ class Listing:
         self._lock = Lock()
         self._seen = Seen()
         self._manifests: dict[str, AnyManifest] = {}
+        self._pictures: dict[str, bytes] = {}
         self._choices: dict[str, list[str]] | None = None
         self._catalogue: LocalCatalogue
         self._catalogue, self.problems = (
@@ -179,11 +183,21 @@ class Listing:
         """
         module = self._described(name)
         readme, problems = self._readme(name, module.release)
+        pictures, unshown = self._examples(name, module)
         with self._lock:
             requiring = _rows(self._catalogue.requiring(name))
-        return Module(
-            module.row, module.index, module.release, module.manifest, readme, requiring, problems
+        return replace(
+            module,
+            readme=readme,
+            requiring=requiring,
+            pictures=pictures,
+            problems=problems + unshown,
         )
+
+    def picture(self, digest: str) -> bytes | None:
+        """Return a picture of a module that was asked for lately; None if there is none."""
+        with self._lock:
+            return self._pictures.get(digest)
 
     def origin(self, digest: str) -> OriginGroup:
         """Return the class modules of an origin.
@@ -226,7 +240,7 @@ class Listing:
         members.sort(key=lambda member: member[1].output.class_index)
         return members, [one for one in found if isinstance(one, ModpmError)]
 
-    def _is_near(self, _name: ModuleName) -> bool:
+    def _is_near(self, _one: object) -> bool:
         return "://" not in self.location
 
     def _described(self, name: ModuleName) -> Module:
@@ -256,6 +270,47 @@ class Listing:
                 self._manifests.clear()
             self._manifests[release.digest] = known
         return known
+
+    def _examples(
+        self, name: ModuleName, module: Module
+    ) -> tuple[dict[str, str], list[ModpmError]]:
+        """Read the example images of a module; what cannot be shown is told, in a registry."""
+        manifest, listed = module.manifest, module.release.all_pictures
+        if self.kind == "project" or not isinstance(manifest, Manifest):
+            return {}, []  # what is installed has none
+        wanted = {file: listed[file] for file in manifest.all_examples if file in listed}
+
+        def read(file: str) -> ModpmError | None:
+            try:
+                self._keep_picture(name, module.release, file)
+            except ModpmError as error:
+                return error
+            return None
+
+        problems = in_threads(read, list(wanted), "pictures cannot be read", is_brief=self._is_near)
+        shown = {
+            file: record.digest
+            for (file, record), problem in zip(wanted.items(), problems, strict=True)
+            if problem is None
+        }
+        return shown, [problem for problem in problems if problem is not None]
+
+    def _keep_picture(self, name: ModuleName, release: Release, file: str) -> None:
+        digest = release.all_pictures[file].digest
+        if self.picture(digest) is not None:
+            return
+        data, where = listed_file(self._shelf, name, release, file)
+        if (why := picture_problem(data)) is not None:
+            raise ModpmError(
+                "a picture of the module is not shown",
+                code="invalid-picture",
+                where=where,
+                why=f"it {why}",
+            )
+        with self._lock:
+            if len(self._pictures) >= _KEPT_PICTURES:
+                self._pictures.pop(next(iter(self._pictures)))
+            self._pictures[digest] = data
 
     def _readme(self, name: ModuleName, release: Release) -> tuple[str | None, list[ModpmError]]:
         record = release.files.get(CARD_FILE)

@@ -121,13 +121,25 @@ def module_page(site: Site, module: Module) -> str:
         release=module.release,
         readme=None if module.readme is None else render(module.readme),
         problems=[*site.listing.problems, *module.problems],
-        **(_of_module(manifest) if isinstance(manifest, Manifest) else {}),
+        **(_of_module(manifest, module) if isinstance(manifest, Manifest) else {}),
     )
 
 
-def _of_module(manifest: Manifest) -> dict[str, Any]:
+def picture_address(digest: str) -> str:
+    """Return where a picture is, seen from the first page."""
+    return f"p/{digest.removeprefix('sha256:')}.png"
+
+
+def _of_module(manifest: Manifest, module: Module) -> dict[str, Any]:
     origin = manifest.origin
     return {
+        "examples": [
+            (address and picture_address(address), words.says(example.score))
+            for address, example in (
+                (module.pictures.get(file), example)
+                for file, example in manifest.all_examples.items()
+            )
+        ],
         "layers": words.layers(manifest.retained),
         "costs": [
             (title, form(own), form(whole), own / whole if whole else None)

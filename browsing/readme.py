@@ -8,12 +8,16 @@ from typing import TYPE_CHECKING
 
 import nh3
 from markdown_it import MarkdownIt
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from modpm.core.shown_text import as_text
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, MutableMapping, Sequence
+
+    from markdown_it.renderer import RendererHTML
+    from markdown_it.token import Token
+    from markdown_it.utils import OptionsDict
 
 _FRONT_MATTER = re.compile(r"\A---\r?\n.*?^---\s*?$", re.DOTALL | re.MULTILINE)
 _TAGS = {
@@ -27,6 +31,8 @@ _HEADING = re.compile(r"<(/?)h([1-4])>")
 
 def render(text: str) -> Markup:
     """Return Markdown as HTML: text, links and tables; no pictures, scripts, styles or frames.
+
+    In the place of a picture is what it is called.
 
     Headings begin at the third level, since the page has those above.
 
@@ -58,7 +64,19 @@ def render(text: str) -> Markup:
 _ATTRIBUTES: Mapping[str, set[str]] = {"a": {"href", "title"}}
 
 
+def _alternative(
+    renderer: RendererHTML,
+    tokens: Sequence[Token],
+    index: int,
+    options: OptionsDict,
+    env: MutableMapping[str, object],
+) -> str:
+    """Say what is in the place of a picture."""
+    return escape(renderer.renderInlineAsText(tokens[index].children, options, env))
+
+
 @cache
 def _parser(has_tables: bool) -> MarkdownIt:
     parser = MarkdownIt("commonmark", {"html": False})
+    parser.add_render_rule("image", _alternative)
     return parser.enable("table") if has_tables else parser

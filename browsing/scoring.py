@@ -7,6 +7,7 @@ import math
 from threading import Lock
 from typing import TYPE_CHECKING, NamedTuple
 
+from modpm.browsing.words import probability
 from modpm.core.errors import ModpmError
 from modpm.core.shown_text import as_text
 from modpm.registry.installing.installed import installed
@@ -88,11 +89,7 @@ class Scorer:
 
     @staticmethod
     def _score(name: str, module: ClassModule, score: float) -> Score:
-        return Score(name, as_text(module.label), score, _probability(score))
-
-
-def _probability(score: float) -> float:
-    return 1 / (1 + math.exp(-score)) if score > -700 else 0.0  # noqa: PLR2004 -- what exp can take
+        return Score(name, as_text(module.label), score, probability(score))
 
 
 def _no_number(found: Sequence[Score]) -> ModpmError:

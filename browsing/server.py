@@ -68,6 +68,7 @@ def application(listing: Listing, scorer: Scorer, token: str | None = None) -> S
         Route("/m/{namespace}/{name}.html", answers.module),
         Route("/m/{namespace}/{name}.json", answers.module_data),
         Route("/o/{digits}.html", answers.origin),
+        Route("/p/{digits}.png", answers.picture),
         Route("/static/{name}", answers.static),
         Route("/scores", answers.scores, methods=["POST"]),
     ]
@@ -167,6 +168,12 @@ class _Answers:
     def origin(self, request: Request) -> Response:
         group = self._site.listing.origin(f"sha256:{request.path_params['digits']}")
         return HTMLResponse(pages.origin_page(self._site, group))
+
+    def picture(self, request: Request) -> Response:
+        data = self._site.listing.picture(f"sha256:{request.path_params['digits']}")
+        if data is None:
+            return self.not_found(request, None)
+        return Response(data, media_type="image/png")
 
     def static(self, request: Request) -> Response:
         name = request.path_params["name"]

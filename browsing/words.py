@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -44,6 +45,30 @@ def share(value: float | None) -> str:
 def percent(value: float) -> str:
     """Return a share in percent."""
     return str(Percent(value))
+
+
+class Says(NamedTuple):
+    """What a score says.
+
+    Attributes:
+        is_class: Whether the class is likelier than all else.
+        probability: How likely it is, in percent.
+        score: The score, with its sign.
+    """
+
+    is_class: bool
+    probability: str
+    score: str
+
+
+def says(score: float) -> Says:
+    """Return what a score says, where half of all images show the class."""
+    return Says(score > 0, percent(probability(score)), f"{score:+.2f}")
+
+
+def probability(score: float) -> float:
+    """Return log-odds as a probability."""
+    return 1 / (1 + math.exp(-score)) if score > -700 else 0.0  # noqa: PLR2004 -- what exp can take
 
 
 def digits(digest: str) -> str:

@@ -91,6 +91,14 @@ def registry(make: Make, dist: Path, golden: Manifest, home: Path) -> Path:
     return folder
 
 
+@pytest.fixture
+def shown(repository: Path, home: Path) -> Path:
+    """Return a registry of one module, with two example images."""
+    folder = home.with_name("shown")
+    publish([repository / "specs" / "vectors" / "distribution" / "digits-7-shown"], folder)
+    return folder
+
+
 def listing_of(registry: Path | str) -> Listing:
     """Return what a registry has."""
     at = str(registry)

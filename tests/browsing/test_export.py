@@ -126,3 +126,15 @@ def test_what_leads_to_a_module_that_is_left_out_leads_to_why(
     page = (tmp_path / "site" / "m" / "pets" / "pair.html").read_text()
     assert 'href="../../index.html"' in page
     assert said[0].partition(": ")[2] in page
+
+
+def test_the_files_have_the_pictures_that_can_be_shown(shown: Path, tmp_path: Path) -> None:
+    (shown / "digits" / "7" / "1.0.0" / "example-2.png").unlink()
+
+    browse(registry=shown, export=tmp_path / "site")
+
+    page = tmp_path / "site" / "m" / "digits" / "7.html"
+    (link,) = re.findall(r'<img src="([^"]+)"', page.read_text())
+    picture = (page.parent / link).read_bytes()
+    assert picture == (shown / "digits" / "7" / "1.0.0" / "example-1.png").read_bytes()
+    assert "Example 2 is not here" in page.read_text()

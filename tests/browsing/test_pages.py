@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,8 @@ from modpm.browsing.browse import browse
 from modpm.browsing.readme import render
 from modpm.browsing.words import layers
 from modpm.core.errors import ModpmError
+from modpm.core.formats import canonical_json
+from modpm.core.formats.digest import digest_bytes
 from modpm.registry.installing.installation import install
 from modpm.registry.publication.changing import yank
 from modpm.registry.publication.publishing import publish
@@ -367,3 +370,102 @@ def test_a_registry_stands_quoted_in_what_is_copied(
 def test_a_search_of_too_many_words_is_refused_in_words(client: TestClient) -> None:
     answer = client.get("/catalogue.json", params={"q": " ".join(map(str, range(1000)))})
     assert "1,000 words" in answer.json()["error"]
+
+
+PICTURES = re.compile(r'<img src="../../(p/[0-9a-f]{64}\.png)"')
+
+
+def test_a_module_is_shown_with_what_it_says_of_its_images(
+    client_of: Client, shown: Path, repository: Path
+) -> None:
+    client = client_of(listing_of(shown))
+
+    page = client.get("/m/digits/7.html").text
+
+    said = words(page)
+    assert "What it says of some images" in said
+    assert "no 44.77 % score -0.21 yes 50.75 % score +0.03" in said
+    assert said.index("some images") < said.index("How well")
+    folder = repository / "specs" / "vectors" / "distribution" / "digits-7-shown"
+    for file, path in zip(("example-1.png", "example-2.png"), PICTURES.findall(page), strict=True):
+        answer = client.get(f"/{path}")
+        assert answer.content == (folder / file).read_bytes()
+        assert answer.headers["content-type"] == "image/png"
+        assert answer.headers["x-content-type-options"] == "nosniff"
+        assert "default-src 'none'" in answer.headers["content-security-policy"]
+
+
+def test_no_other_picture_is_served(client_of: Client, shown: Path) -> None:
+    client = client_of(listing_of(shown))
+    client.get("/m/digits/7.html")
+
+    for digits in ("0" * 64, "x", "..%2f..%2fregistry"):
+        assert client.get(f"/p/{digits}.png").status_code == 404
+
+
+@pytest.mark.parametrize("name", ["bomb", "svg", "after-the-end"])
+def test_a_picture_of_a_stranger_that_is_none_is_neither_shown_nor_served(
+    client_of: Client,
+    shown: Path,
+    repository: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    name: str,
+) -> None:
+    hostile = (
+        repository / "specs" / "vectors" / "pictures" / "invalid" / f"{name}.png"
+    ).read_bytes()
+    release = shown / "digits" / "7" / "1.0.0"
+    digest = digest_bytes(hostile)
+    record = {"digest": digest, "size_bytes": len(hostile)}
+    manifest = json.loads((release / "manifest.json").read_bytes())
+    manifest["pictures"]["example-1.png"] = record
+    data = canonical_json.encode(manifest)
+    (release / "manifest.json").write_bytes(data)
+    (release / "example-1.png").write_bytes(hostile)
+    index = json.loads((release.parent / "index.json").read_bytes())
+    (listed,) = index["releases"]
+    listed |= {"digest": digest_bytes(data), "manifest_size_bytes": len(data)}
+    listed["pictures"]["example-1.png"] = record
+    (release.parent / "index.json").write_bytes(canonical_json.encode(index))
+    monkeypatch.setenv("MODPM_HOME", str(shown / "home of who never saw it before"))
+    client = client_of(listing_of(shown))
+
+    page = client.get("/m/digits/7.html")
+
+    assert page.status_code == 200
+    assert "a picture of the module is not shown" in words(page.text)
+    assert "Example 1 is not here" in words(page.text)
+    assert len(PICTURES.findall(page.text)) == 1
+    assert client.get(f"/p/{digest[7:]}.png").status_code == 404
+
+
+def test_a_picture_that_is_gone_or_changed_is_told(client_of: Client, shown: Path) -> None:
+    release = shown / "digits" / "7" / "1.0.0"
+    (release / "example-1.png").unlink()
+    changed = (release / "example-2.png").read_bytes()
+    (release / "example-2.png").write_bytes(changed[:-1] + b"\0")
+
+    page = client_of(listing_of(shown)).get("/m/digits/7.html").text
+
+    assert not PICTURES.findall(page)
+    assert "example-2.png of digits/7 1.0.0" in words(page)
+    assert "no 44.77 %" in words(page)
+
+
+def test_what_is_installed_says_what_it_says_of_images_that_are_elsewhere(
+    client_of: Client, shown: Path, project: Path
+) -> None:
+    install(["digits/7"], project, shown)
+    listing = verb._listing(None, project, None)
+
+    said = words(client_of(listing).get("/m/digits/7.html").text)
+
+    assert "Example 1 is not here no 44.77 %" in said
+    assert "its registry shows them" in said
+
+
+def test_a_card_says_what_its_pictures_are_called() -> None:
+    said = render("![A cat <b>](cat.png) ![](data:image/png;base64,AAAA)")
+
+    assert said == "<p>A cat &lt;b&gt; </p>\n"
