@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
+from msgspec import UNSET
 
 from modpm.browsing import words
 from modpm.browsing.listing import MAX_COUNTED, Listing
@@ -149,6 +150,8 @@ def _of_module(manifest: Manifest, module: Module) -> dict[str, Any]:
                 ("MACs an image", words.count, manifest.macs, origin.macs),
             )
         ],
+        "own_class": origin.classes[manifest.output.class_index],
+        "confused": None if manifest.confusion is UNSET else manifest.confusion.classes,
         "sisters": [
             name for i, name in enumerate(origin.classes) if i != manifest.output.class_index
         ],

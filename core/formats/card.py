@@ -18,8 +18,9 @@ from modpm.core.formats.card_text import (
     table,
     with_front_matter,
 )
-from modpm.core.formats.manifest import Manifest
+from modpm.core.formats.manifest import Confusion, Manifest
 from modpm.core.formats.names import ModuleName
+from modpm.core.shown_text import Percent
 
 if TYPE_CHECKING:
     from huggingface_hub import RepoCard
@@ -84,7 +85,7 @@ def card_with_examples(text: str, before: Manifest, after: Manifest) -> str:
 
 
 def _body(manifest: Manifest) -> str:
-    sections = (_about, _examples, _input, _metrics, _cost, _use, _source, _license)
+    sections = (_about, _examples, _input, _metrics, _confusion, _cost, _use, _source, _license)
     return "\n".join(filter(None, (section(manifest) for section in sections)))
 
 
@@ -207,6 +208,21 @@ def _metrics(manifest: Manifest) -> str:
         f"({plain(manifest.provenance.fingerprint)}), at a score of 0. The score was calibrated "
         f"on {manifest.calibration.n:,} images of {plain(manifest.calibration.split)}.\n\n"
         + table(columns, rows)
+    )
+
+
+def _confusion(manifest: Manifest) -> str:
+    confusion, own = manifest.confusion, plain(manifest.label)
+    if not isinstance(confusion, Confusion):
+        return ""
+    title, split = "## What it confuses\n\n", plain(confusion.split)
+    if not confusion.classes:
+        return f"{title}On {split}, it took no image of another class of its origin for {own}.\n"
+    rows = [(plain(one.name), f"{one.n:,}", str(Percent(one.share))) for one in confusion.classes]
+    return (
+        f"{title}Images of other classes of its origin that it takes for {own} most often, on "
+        f"{split}, at a score of 0.\n\n"
+        + table(("class", "images of it", f"taken for {own}"), rows)
     )
 
 

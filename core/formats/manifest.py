@@ -246,6 +246,35 @@ class OwnScores(Record, frozen=True, kw_only=True):
     highest: Quantiles
 
 
+MAX_CONFUSED = 5
+
+
+class ConfusedClass(Record, frozen=True, kw_only=True):
+    """A class of the origin, of which some images are taken for another (clause M-35).
+
+    Attributes:
+        name: The class, as in `origin.classes`.
+        n: How many images of it there were.
+        share: Share of them whose score is above 0.
+    """
+
+    name: Text
+    n: PositiveCount
+    share: Share
+
+
+class Confusion(Record, frozen=True, kw_only=True):
+    """What a class module takes for its class most often (clause M-35).
+
+    Attributes:
+        split: The split of `metrics` it was measured on.
+        classes: Other classes of the origin, by their shares, of which none is 0.
+    """
+
+    split: Text
+    classes: Annotated[list[ConfusedClass], msgspec.Meta(max_length=MAX_CONFUSED)]
+
+
 class Example(Record, frozen=True, kw_only=True):
     """What a class module says of an example image that is published with it (clause M-34).
 
@@ -363,7 +392,7 @@ class ReleaseManifest(Record, frozen=True, kw_only=True):
 
 
 class Manifest(ReleaseManifest, frozen=True, kw_only=True):
-    """The record of one release of a class module (clauses M-1 to M-19 and M-28 to M-30 and M-32).
+    """The record of one release of a class module (M-1 to M-19, M-28 to M-30, M-32 to M-35).
 
     Attributes:
         label: What the module recognizes: a namespace and a class (`cifar10/cat`).
@@ -377,6 +406,7 @@ class Manifest(ReleaseManifest, frozen=True, kw_only=True):
         metrics: How good it is, by split.
         composed: What it gives together with the modules of all other classes of its origin.
         own_scores: How high scores are on held-out images of the class.
+        confusion: Which other classes of its origin it takes for its own most often.
         examples: What it says of each example image, in the order of their numbers.
         kernel_retention_rate: Retained kernels / all kernels of the origin, but for those of
             depthwise convolutions, which follow others.
@@ -397,6 +427,7 @@ class Manifest(ReleaseManifest, frozen=True, kw_only=True):
     metrics: list[ClassMetrics] = msgspec.field(default_factory=list)
     composed: ComposedAccuracy | msgspec.UnsetType = msgspec.UNSET
     own_scores: OwnScores | msgspec.UnsetType = msgspec.UNSET
+    confusion: Confusion | msgspec.UnsetType = msgspec.UNSET
     examples: Examples | msgspec.UnsetType = msgspec.UNSET
     kernel_retention_rate: Share
     n_parameters: Count
@@ -414,6 +445,7 @@ class Manifest(ReleaseManifest, frozen=True, kw_only=True):
         yield from _retained_problems(self)
         yield from _metrics_problems(self)
         yield from _own_scores_problems(self)
+        yield from _confusion_problems(self)
         yield from _file_problems(self)
         yield from _example_problems(self)
 
@@ -555,6 +587,25 @@ def _own_scores_problems(manifest: Manifest) -> Iterator[Problem]:
             yield Problem(f"own_scores.{field}", "does not ascend")
     if any(a > b for a, b in zip(scores.own, scores.highest, strict=True)):
         yield Problem("own_scores.highest", "is below `own`")
+
+
+def _confusion_problems(manifest: Manifest) -> Iterator[Problem]:
+    confusion = manifest.confusion
+    if not isinstance(confusion, Confusion):
+        return
+    if confusion.split not in {metrics.split for metrics in manifest.metrics}:
+        yield Problem("confusion.split", f"{confusion.split!r} has no metrics")
+    others = set(manifest.origin.classes)
+    if manifest.output.class_index < len(manifest.origin.classes):
+        others.discard(manifest.origin.classes[manifest.output.class_index])
+    for i, one in enumerate(confusion.classes):
+        if one.name not in others:
+            why = "is no other class of the origin, or there already"
+            yield Problem(f"confusion.classes[{i}].name", f"{one.name!r} {why}")
+        others.discard(one.name)
+    shares = [one.share for one in confusion.classes]
+    if sorted(shares, reverse=True) != shares or 0 in shares:
+        yield Problem("confusion.classes", "do not fall by their shares, to above 0")
 
 
 def picture_problems(pictures: dict[str, FileRecord]) -> Iterator[Problem]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
 import torch
@@ -37,11 +37,15 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
+    from modpm.core.formats.manifest import Confusion
     from modpm.core.formats.names import ModuleName
     from modpm.core.graph import Graph, Node
     from modpm.core.modularizing.fitting import FittedNetwork
     from modpm.core.origins.origin import OriginNetwork
     from modpm.core.training.evidence import Cutoff
+
+
+Measurement = TypeVar("Measurement")
 
 
 @dataclass(frozen=True)
@@ -61,6 +65,23 @@ class ReleaseDetails:
     license: str
     authors: tuple[str, ...] = ()
     summary: str | None = None
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What was measured of a class's module.
+
+    Attributes:
+        metrics: How good it is.
+        composed: What it gives together with the modules of all other classes.
+        own_scores: How high scores are on held-out images of its class.
+        confusion: What it takes for its class.
+    """
+
+    metrics: Sequence[ClassMetrics] = ()
+    composed: ComposedAccuracy | None = None
+    own_scores: OwnScores | None = None
+    confusion: Confusion | None = None
 
 
 class Describer:
@@ -84,18 +105,14 @@ class Describer:
         self,
         network: FittedNetwork,
         cutoff: Cutoff,
-        metrics: Sequence[ClassMetrics] = (),
-        composed: ComposedAccuracy | None = None,
-        own_scores: OwnScores | None = None,
+        findings: Findings = Findings(),
     ) -> Manifest:
         """Return the manifest of one class's module; its `files` are not filled in.
 
         Args:
             network: The module's network.
             cutoff: What said which kernels it retains.
-            metrics: What it measured.
-            composed: What it gives together with the modules of all other classes.
-            own_scores: How high scores are on held-out images of its class.
+            findings: What was measured of it.
         """
         name, trained = self._details.names[network.class_index], self._origin.trained
         return Manifest(
@@ -116,9 +133,10 @@ class Describer:
                 threshold=cutoff.threshold,
                 parameters=self._parameters(cutoff, network),
             ),
-            metrics=list(metrics),
-            composed=msgspec.UNSET if composed is None else composed,
-            own_scores=msgspec.UNSET if own_scores is None else own_scores,
+            metrics=list(findings.metrics),
+            composed=_or_unset(findings.composed),
+            own_scores=_or_unset(findings.own_scores),
+            confusion=_or_unset(findings.confusion),
             kernel_retention_rate=network.kernel_retention_rate,
             n_parameters=network.cost.n_parameters,
             size_bytes=network.cost.size_bytes,
@@ -179,6 +197,10 @@ class Describer:
                 N_STATISTICS_IMAGES, len(trained.images.training_data())
             )
         return parameters
+
+
+def _or_unset(value: Measurement | None) -> Measurement | msgspec.UnsetType:
+    return msgspec.UNSET if value is None else value
 
 
 def _origin_record(origin: OriginNetwork, accuracy: float | None) -> Origin:

@@ -16,7 +16,13 @@ from modpm.core.calibrations.scores import (
 from modpm.core.classifiers.class_module import ClassModule
 from modpm.core.classifiers.evaluation import average_precision
 from modpm.core.composition.fused import fuse
-from modpm.core.formats.manifest import ClassMetrics, ComposedAccuracy
+from modpm.core.formats.manifest import (
+    MAX_CONFUSED,
+    ClassMetrics,
+    ComposedAccuracy,
+    ConfusedClass,
+    Confusion,
+)
 from modpm.core.graph import Cost, count
 from modpm.core.modularizing.cutting import (
     ScoredNetwork,
@@ -191,6 +197,34 @@ def measure(scores: Tensor, is_class: Tensor, split: str) -> ClassMetrics:
     )
 
 
+def confusion(
+    scores: Tensor, labels: Tensor, class_index: int, classes: Sequence[str], split: str
+) -> Confusion:
+    """Return of which other classes a module takes images for its own most often.
+
+    Args:
+        scores: Its score of each image.
+        labels: The class that each image shows.
+        class_index: Its own class.
+        classes: What classes are called.
+        split: What the images are called.
+
+    Shapes:
+        scores, labels: (N,)
+    """
+    n = torch.bincount(labels, minlength=len(classes))
+    n_claimed = torch.bincount(labels[scores > 0], minlength=len(classes))
+    others = (i for i in range(len(classes)) if i != class_index and n_claimed[i])
+    found = [
+        ConfusedClass(
+            name=classes[i], n=int(n[i]), share=round(float(n_claimed[i] / n[i]), N_DIGITS)
+        )
+        for i in others
+    ]
+    found.sort(key=lambda one: -one.share)
+    return Confusion(split=split, classes=found[:MAX_CONFUSED])
+
+
 class Measured(NamedTuple):
     """What the networks of all classes say of images that decided nothing of them.
 
@@ -199,6 +233,7 @@ class Measured(NamedTuple):
         labels: The class that each shows.
         scores: What each network says.
         metrics: How good each network is.
+        confusions: What each takes for its class.
 
     Shapes:
         labels: (N,); scores: (N, n_classes)
@@ -208,6 +243,7 @@ class Measured(NamedTuple):
     labels: Tensor
     scores: Tensor
     metrics: list[ClassMetrics]
+    confusions: list[Confusion]
 
 
 def measure_networks(
@@ -233,11 +269,10 @@ def measure_networks(
     data, split = origin.validation, HELD_OUT
     if origin.test is not None:
         data, split = origin.test, TEST
-    metrics = [
-        measure(own, data.labels == network.class_index, split)
-        for own, network in zip(scores.unbind(1), networks, strict=True)
-    ]
-    return Measured(split, data.labels, scores, metrics)
+    each = list(zip(scores.unbind(1), (one.class_index for one in networks), strict=True))
+    metrics = [measure(own, data.labels == i, split) for own, i in each]
+    confusions = [confusion(own, data.labels, i, origin.classes, split) for own, i in each]
+    return Measured(split, data.labels, scores, metrics, confusions)
 
 
 def _scores_together(origin: OriginNetwork, networks: Sequence[FittedNetwork]) -> Tensor:

@@ -26,6 +26,7 @@ from modpm.core.formats.release_terms import (
 from modpm.core.modularizing.choice import Choice, Search
 from modpm.core.modularizing.description import (
     Describer,
+    Findings,
     ReleaseDetails,
     files_of,
     shared_tensors,
@@ -448,11 +449,15 @@ class _Modularizing:
         describer = Describer(self._origin, self._request.details, self._origin.test_accuracy)
         with whole_tree(made.folder) as folder:
             own_scores = describer.own_scores(choice.networks)
-            manifests = [
-                describer.manifest(network, choice.cutoff, [metrics], choice.composed, own)
-                for network, metrics, own in zip(
-                    choice.networks, measured.metrics, own_scores, strict=True
+            found = [
+                Findings([metrics], choice.composed, own, confusion)
+                for metrics, own, confusion in zip(
+                    measured.metrics, own_scores, measured.confusions, strict=True
                 )
+            ]
+            manifests = [
+                describer.manifest(network, choice.cutoff, findings)
+                for network, findings in zip(choice.networks, found, strict=True)
             ]
             shared = shared_tensors(choice.networks)
             write = partial(self._distribution, folder, shared)

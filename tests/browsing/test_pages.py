@@ -17,6 +17,7 @@ from modpm.browsing.words import layers
 from modpm.core.errors import ModpmError
 from modpm.core.formats import canonical_json
 from modpm.core.formats.digest import digest_bytes
+from modpm.core.formats.manifest import ConfusedClass, Confusion
 from modpm.registry.installing.installation import install
 from modpm.registry.publication.changing import yank
 from modpm.registry.publication.publishing import publish
@@ -469,3 +470,21 @@ def test_a_card_says_what_its_pictures_are_called() -> None:
     said = render("![A cat <b>](cat.png) ![](data:image/png;base64,AAAA)")
 
     assert said == "<p>A cat &lt;b&gt; </p>\n"
+
+
+def test_a_module_is_shown_with_the_classes_that_it_confuses(
+    client_of: Client, make: Make, dist: Path
+) -> None:
+    often = ConfusedClass(name="1", n=1200, share=0.25)
+    make("digits/7", confusion=Confusion(split="test", classes=[often]))
+    make("digits/8", confusion=Confusion(split="test", classes=[]))
+    make("digits/9")
+    client = client_of(listing_of_folder(dist))
+
+    said = [words(client.get(f"/m/digits/{name}.html").text) for name in (7, 8, 9)]
+
+    assert "What it confuses" in said[0]
+    assert "1 1,200 25.00 %" in said[0]
+    assert "It took no image of another class of its origin for 7" in said[1]
+    assert "What it confuses" not in said[2]
+    assert "does not find where" in said[2]

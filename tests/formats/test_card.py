@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from modpm.core.formats.card import completed_card, front_matter, render_card, search_tags
 from modpm.core.formats.card_text import line, plain, result
 from modpm.core.formats.composition_manifest import CompositionManifest
+from modpm.core.formats.manifest import ConfusedClass, Confusion
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -273,3 +274,15 @@ def test_a_card_says_under_which_odds_a_score_holds(complete: Manifest) -> None:
 
     assert "where half of all images do" in text
     assert "add ln(p / (1 - p))" in text
+
+
+def test_a_card_tells_what_a_module_confuses(complete: Manifest) -> None:
+    often = ConfusedClass(name="a | b", n=1200, share=0.25)
+    confusion = Confusion(split="test", classes=[often])
+    card = render_card(msgspec.structs.replace(complete, confusion=confusion))
+    assert "| class | images of it | taken for digits/7 |" in card
+    assert r"| a \| b | 1,200 | 25.00 % |" in card
+    confusion = Confusion(split="test", classes=[])
+    card = render_card(msgspec.structs.replace(complete, confusion=confusion))
+    assert "it took no image of another class of its origin for digits/7" in card
+    assert "What it confuses" not in render_card(complete)

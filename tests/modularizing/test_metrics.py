@@ -1,4 +1,4 @@
-"""Jaccard means against naive double loops."""
+"""Jaccard means and confusion against naive double loops."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from modpm.core.formats.manifest import MAX_CONFUSED
+from modpm.core.modularizing.fitting import confusion
 from modpm.core.modularizing.modularization import (
     cohesion,
     coupling,
@@ -98,3 +100,27 @@ def test_retention_by_layer_has_a_row_for_each_class() -> None:
     retained = [{"a": [0, 1], "b": [3]}, {"a": [0, 1], "b": [0, 1, 2]}]
     expected = torch.tensor([[1.0, 0.25], [1.0, 0.75]])
     assert torch.equal(retention_by_layer(retained, {"a": 2, "b": 4}), expected)
+
+
+@settings(deadline=None, max_examples=30)
+@given(seed=st.integers(0, 2**32 - 1), n=st.integers(1, 60), n_classes=st.integers(1, 9))
+def test_confusion_is_that_of_a_double_loop(seed: int, n: int, n_classes: int) -> None:
+    chance = torch.Generator().manual_seed(seed)
+    labels = torch.randint(n_classes, (n,), generator=chance)
+    scores = torch.randn(n, generator=chance)
+    classes = [f"class {i}" for i in range(n_classes)]
+    naive = []
+    for i in range(1, n_classes):
+        own = [float(score) for score, label in zip(scores, labels, strict=True) if label == i]
+        if any(score > 0 for score in own):
+            naive.append((sum(score > 0 for score in own) / len(own), -i, len(own)))
+    naive.sort(reverse=True)
+
+    found = confusion(scores, labels, 0, classes, "test")
+
+    assert [(one.name, one.n) for one in found.classes] == [
+        (classes[-i], n) for _, i, n in naive[:MAX_CONFUSED]
+    ]
+    assert [one.share for one in found.classes] == pytest.approx(
+        [share for share, _, _ in naive[:MAX_CONFUSED]], abs=ROUNDED
+    )

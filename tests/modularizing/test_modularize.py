@@ -17,7 +17,7 @@ from modpm.core.composition.compose import compose_modules
 from modpm.core.errors import ModpmError
 from modpm.core.formats.digest import digest_file
 from modpm.core.formats.distribution import verify_distribution, write_distribution
-from modpm.core.formats.manifest import SHARES, ComposedAccuracy, OwnScores
+from modpm.core.formats.manifest import SHARES, ComposedAccuracy, Confusion, OwnScores
 from modpm.core.graph import count
 from modpm.core.modularizing import description
 from modpm.core.modularizing.cutting import kernel_retention_rate
@@ -71,6 +71,25 @@ def test_modules_alone_know_their_class(made: Modularization, small_run: Run) ->
         assert said.precision == pytest.approx(found.precision, abs=one_image)
         assert said.recall == pytest.approx(found.recall, abs=one_image)
         assert found.average_precision > 0.8
+
+
+def test_what_modules_take_for_their_class_is_recorded(
+    made: Modularization, small_run: Run
+) -> None:
+    data = small_run.data("test")
+    n_told = 0
+    for one, manifest in zip(made.distributions, made.manifests, strict=True):
+        scores = ClassModule.from_folder(one.folder).score_images(data.images)
+        assert isinstance(manifest.confusion, Confusion)
+        assert manifest.confusion.split == "test"
+        for told in manifest.confusion.classes:
+            shows = data.labels == manifest.origin.classes.index(told.name)
+            assert told.n == int(shows.sum())
+            one_image = 1.5 / told.n  # rounding may move an image over the threshold
+            found = float((scores[shows] > 0).double().mean())
+            assert told.share == pytest.approx(found, abs=one_image)
+            n_told += 1
+    assert n_told > 0
 
 
 def test_what_all_modules_have_in_common_is_one_file_in_each(

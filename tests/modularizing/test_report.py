@@ -91,7 +91,9 @@ def test_a_report_without_test_images_is_of_held_out_ones(
 ) -> None:
     labels = origin.validation.labels
     scores = torch.zeros(len(labels), 10)
-    page = str(report_page(made, origin, Measured("train, held out", labels, scores, []), ["told"]))
+    page = str(
+        report_page(made, origin, Measured("train, held out", labels, scores, [], []), ["told"])
+    )
     right = float((origin.validation_logits.argmax(1) == labels).double().mean())
     assert f"network: {100 * right:.2f} % are right" in page
     assert "<p>told</p>" in page
