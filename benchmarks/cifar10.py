@@ -31,6 +31,7 @@ import modpm
 from modpm.core.classifiers.class_module import ClassModule
 from modpm.core.composition.compose import compose_modules
 from modpm.core.graph import build, count
+from modpm.core.shown_text import Percent
 from modpm.core.slicing import cuttable_convolutions, own_kernels
 from modpm.core.training.device import DEVICES, choose_device
 from modpm.core.training.evidence import Evidence, Ranking
@@ -103,7 +104,7 @@ def trained(folder: Path, options: argparse.Namespace, **how: Any) -> Run:  # no
             **how,
         )
     )
-    print(f"{folder.name}: {run.val_accuracy:.2%} on held-out images", flush=True)
+    print(f"{folder.name}: {Percent(run.val_accuracy)} on held-out images", flush=True)
     return run
 
 

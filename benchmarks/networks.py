@@ -109,8 +109,8 @@ def tried(name: str, *, is_exported: bool = True) -> Row:
         is_traced=True,
         is_cut=is_cut,
         is_exported=is_exported and are_alike(by_onnx(network, images), expected),
-        note=f"{len(retained)} of {len(graph.kernels())} convolutions cut, {share:.0%} of the "
-        "arithmetic left",
+        note=f"{len(retained)} of {len(graph.kernels())} convolutions cut, {100 * share:.0f} % of "
+        "the arithmetic left",
         seconds=time.process_time() - start,
     )
 

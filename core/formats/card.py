@@ -228,7 +228,7 @@ def _confusion(manifest: Manifest) -> str:
 
 def _cost(manifest: Manifest) -> str:
     rows = [
-        (title, f"{own:,}", f"{whole:,}", f"{own / whole:.1%}" if whole else "")
+        (title, f"{own:,}", f"{whole:,}", str(Percent(own / whole)) if whole else "")
         for title, own, whole in (
             ("parameters", manifest.n_parameters, manifest.origin.n_parameters),
             ("multiply-accumulates an image", manifest.macs, manifest.origin.macs),
@@ -236,7 +236,7 @@ def _cost(manifest: Manifest) -> str:
         )
     ]
     return (
-        f"## Size\n\nIt retains {manifest.kernel_retention_rate:.1%} of the kernels of its "
+        f"## Size\n\nIt retains {Percent(manifest.kernel_retention_rate)} of the kernels of its "
         f"origin, {plain(manifest.origin.architecture)} with "
         f"{len(manifest.origin.classes)} classes.\n\n"
         + table(("", "this module", "its origin", "share"), rows)
@@ -255,7 +255,7 @@ def _use(manifest: Manifest) -> str:
 
 def _source(manifest: Manifest) -> str:
     origin, provenance = manifest.origin, manifest.provenance
-    accuracy = "not measured" if origin.accuracy is None else f"{origin.accuracy:.2%}"
+    accuracy = "not measured" if origin.accuracy is None else str(Percent(origin.accuracy))
     rows = [
         ("origin", f"`{origin.digest}`"),
         ("accuracy of the origin", accuracy),

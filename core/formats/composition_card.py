@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from modpm.core.formats.card_text import plain, result, table
+from modpm.core.shown_text import Percent
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -94,7 +95,7 @@ def _measured(manifest: CompositionManifest) -> str:
             _classes(one),
             f"{one.n:,}",
             f"{one.n_rejected:,}",
-            f"{one.accuracy:.2%}",
+            str(Percent(one.accuracy)),
         )
         for one in measured
     ]
