@@ -26,9 +26,9 @@ from torch import Tensor
 
 from modpm.core.calibrations.calibration import Examples
 from modpm.core.calibrations.platt import Platt
-from modpm.core.data import load_data
+from modpm.core.data import aligned, load_data
 from modpm.core.origins.origin import OriginNetwork
-from modpm.core.origins.trained_network import Particulars, aligned, trained_network
+from modpm.core.origins.trained_network import Particulars, trained_network
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

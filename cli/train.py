@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import click
-from click.core import ParameterSource
 
 from modpm.cli.options import device_option, numbers, size
-from modpm.cli.output import emit, is_quiet, is_terminal, say
-from modpm.cli.progress_lines import Estimate, Lines
+from modpm.cli.output import emit, say
+from modpm.cli.training_progress import is_main_process, shown_progress, with_settings_of
 from modpm.core.shown_text import Percent
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
-
     from modpm.core.training.run import Run
-    from modpm.core.training.session import Progress
 
 
 def _settings(
@@ -193,33 +188,11 @@ def command(
     from modpm.core.training.loop import train  # noqa: PLC0415 -- so that --help needs no torch
 
     if resume:
-        settings = _with_settings_of(output, ctx, settings)
-    with _reporter() as report:
+        settings = with_settings_of(output, ctx, settings)
+    with shown_progress() as report:
         run = train(output=output, resume=resume, progress=report, report=say, **settings)
-    if _is_main_process():
+    if is_main_process():
         _print(run, as_json=as_json)
-
-
-def _with_settings_of(
-    output: str, ctx: click.Context, settings: Mapping[str, Any]
-) -> dict[str, Any]:
-    """Take from a run what the command line leaves out."""
-    from modpm.core.training.run import Run  # noqa: PLC0415 -- as above
-
-    config = Run.open(output).config
-    return {
-        name: value
-        if not hasattr(config, name)  # the device: a run may go on elsewhere
-        or ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE
-        else getattr(config, name)
-        for name, value in settings.items()
-    }
-
-
-def _is_main_process() -> bool:
-    from accelerate import PartialState  # noqa: PLC0415 -- as above
-
-    return bool(PartialState().is_main_process)
 
 
 def _print(run: Run, *, as_json: bool) -> None:
@@ -243,56 +216,3 @@ def _print(run: Run, *, as_json: bool) -> None:
             "seconds": sum(line["seconds"] for line in run.metrics()),
         }
     )
-
-
-@contextmanager
-def _reporter() -> Iterator[Callable[[Progress], None] | None]:
-    """Give what shows progress: a bar on a terminal, elsewhere a line every so often."""
-    estimate = Estimate()
-    if not is_terminal() or is_quiet():
-        lines = Lines()
-
-        def tell(progress: Progress) -> None:
-            line = _line(progress, estimate)
-            if line is None:
-                lines.tell(lambda: _place(progress))
-            else:
-                lines.say(line)
-
-        yield tell
-        return
-    from rich.console import Console  # noqa: PLC0415 -- only where there is a terminal
-    from rich.progress import Progress as Bars  # noqa: PLC0415 -- the same
-
-    with Bars(console=Console(stderr=True), transient=True) as bars:
-        task = bars.add_task("training", total=None)
-
-        def report(progress: Progress) -> None:
-            total = progress.n_epochs * progress.n_steps
-            done = (progress.epoch - 1) * progress.n_steps + progress.step
-            bars.update(task, total=total, completed=done, description=_place(progress))
-            if (line := _line(progress, estimate)) is not None:
-                bars.console.print(line, highlight=False, markup=False)
-
-        yield report
-
-
-def _place(progress: Progress) -> str:
-    of = f"epoch {progress.epoch}/{progress.n_epochs}"
-    step = f", step {progress.step:,} of {progress.n_steps:,}" if progress.metrics is None else ""
-    return f"{of}{step}, loss {progress.loss:.3f}"
-
-
-def _line(progress: Progress, estimate: Estimate) -> str | None:
-    """Return what is said whatever was said before, if there is something."""
-    sentence = estimate.of(progress)
-    return sentence if progress.metrics is None else _epoch_line(progress, progress.metrics)
-
-
-def _epoch_line(progress: Progress, metrics: Mapping[str, float]) -> str:
-    parts = [_place(progress), f"{Percent(metrics['val_accuracy'])} on held-out images"]
-    if "val_balanced_accuracy" in metrics:
-        parts[-1] += f" (balanced {Percent(metrics['val_balanced_accuracy'])})"
-    if "kernel_retention_rate" in metrics:
-        parts.append(f"retention rate {Percent(metrics['kernel_retention_rate'])}")
-    return ", ".join([*parts, f"{metrics['seconds']:.1f} s"])

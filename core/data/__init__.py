@@ -1,7 +1,7 @@
 """Data sets, decoded once to bytes; splits, augmentation, and single images for prediction."""
 
 from modpm.core.data.augmenting import augment, is_mirrorable
-from modpm.core.data.image_data import ImageData, check_trainable
+from modpm.core.data.image_data import ImageData, aligned, check_trainable
 from modpm.core.data.image_files import decode_image, open_image, prepare_image
 from modpm.core.data.load import load_data, outline
 from modpm.core.data.normalization import check_statistics, default_statistics, normalize
@@ -9,6 +9,7 @@ from modpm.core.data.splitting import carve_validation
 
 __all__ = [
     "ImageData",
+    "aligned",
     "augment",
     "carve_validation",
     "check_statistics",

@@ -169,6 +169,24 @@ class ImageData:
         return counts
 
 
+def aligned(data: ImageData, classes: Sequence[str]) -> ImageData:
+    """Return the images of some classes, labeled by their positions among them.
+
+    A split may name its classes in another order, lack some, or have others, whose images are
+    left out.
+
+    Args:
+        data: Images whose labels are positions in `data.classes`.
+        classes: Names of classes.
+    """
+    if tuple(data.classes) == tuple(classes):
+        return data
+    positions = {name: i for i, name in enumerate(classes)}
+    moved = torch.tensor([positions.get(name, -1) for name in data.classes])[data.labels]
+    known = (moved >= 0).nonzero().flatten()
+    return replace(data.select(known), labels=moved[known], classes=tuple(classes))
+
+
 def imbalance(counts: Sequence[int]) -> float:
     """Return how many images the most frequent class has to one of the rarest that has any."""
     present = [count for count in counts if count]

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 import torch
 
 from modpm.core.calibrations.scores import fit_common_platt, stratified_folds
+from modpm.core.data import aligned
 from modpm.core.errors import ModpmError
 from modpm.core.graph import build, count
-from modpm.core.origins.trained_network import aligned
 from modpm.core.origins.unusual import fit_penalty
 from modpm.core.slicing import own_convolutions
 from modpm.core.training.batches import TrainingImages

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache, cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Protocol
@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from modpm.core.data import (
+    aligned,
     carve_validation,
     check_statistics,
     check_trainable,
@@ -348,21 +349,3 @@ def _classes(found: Outline, given: Sequence[str] | None) -> tuple[str, ...]:
 
 def _bad(what: str, hint: str) -> ModpmError:
     return ModpmError(what, code="bad-setting", hint=hint, exit_code=2)
-
-
-def aligned(data: ImageData, classes: Sequence[str]) -> ImageData:
-    """Return the images of some classes, labeled by their positions among them.
-
-    A split may name its classes in another order, lack some, or have others, whose images are
-    left out.
-
-    Args:
-        data: Images whose labels are positions in `data.classes`.
-        classes: Names of classes.
-    """
-    if tuple(data.classes) == tuple(classes):
-        return data
-    positions = {name: i for i, name in enumerate(classes)}
-    moved = torch.tensor([positions.get(name, -1) for name in data.classes])[data.labels]
-    known = (moved >= 0).nonzero().flatten()
-    return replace(data.select(known), labels=moved[known], classes=tuple(classes))

@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-import atexit
-import os
-import warnings
 from collections.abc import Callable
-from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-import torch
 
 from modpm.core.data import carve_validation, check_statistics, default_statistics, load_data
 from modpm.core.data.naming import absolute_if_folder, default_namespace, module_names
 from modpm.core.data.strong_augmenting import check_installed
 from modpm.core.data.telling import tell
-from modpm.core.errors import ModpmError
 from modpm.core.formats.manifest import InputContract
 from modpm.core.networks import (
     create,
@@ -27,7 +21,6 @@ from modpm.core.networks import (
     is_factory,
     own_normalization,
 )
-from modpm.core.training.checkpoint import Checkpoint, encode_checkpoint
 from modpm.core.training.configuration import (
     AUTO,
     DEFAULT_RETENTION,
@@ -37,23 +30,17 @@ from modpm.core.training.configuration import (
     complete_settings,
     digest_of_init,
 )
-from modpm.core.training.device import arithmetic, choose_device
+from modpm.core.training.device import choose_device
 from modpm.core.training.methods import DEFAULT_METHOD, find_method
-from modpm.core.training.report import write_report
-from modpm.core.training.run import (
-    Run,
-    RunRecord,
-    check_free,
-    create_run,
-    resume_hint,
-    versions_here,
-)
-from modpm.core.training.session import create_method, kept_state, open_session, train_epochs
+from modpm.core.training.processes import begin, carry_out, start_processes
+from modpm.core.training.run import Run, RunRecord, check_free, versions_here
 from modpm.core.training.starting_network import frozen_parameters, starting_network
-from modpm.core.training.watching import check_log, watched
+from modpm.core.training.watching import check_log
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
+
+    import torch
 
     from modpm.core.data import ImageData
     from modpm.core.training.session import Progress
@@ -186,7 +173,7 @@ def train(
     check_configuration(configuration)
     check_installed(configuration.augment)
     check_log(log)
-    accelerator = _accelerator(batch_size, where)
+    accelerator = start_processes(batch_size, where)
     folder = Path(output)
 
     def as_trained(found: TrainingConfiguration) -> TrainingConfiguration:
@@ -199,14 +186,7 @@ def train(
         run = _resumed(folder, configuration, as_trained)
     else:
         run = _started(folder, configuration, as_trained, accelerator, report)
-    if not run.is_finished:
-        exact = arithmetic(where, is_deterministic=deterministic)
-        with _failures_explained(run), torch.random.fork_rng(devices=[]), exact:
-            watching = log if accelerator.is_main_process else None
-            with watched(watching, run.folder, progress) as tell_progress:
-                train_epochs(open_session(run, accelerator), tell_progress)
-        if accelerator.is_main_process:
-            write_report(run)
+    carry_out(run, accelerator, log, progress)
     return run
 
 
@@ -220,46 +200,6 @@ def _precision(precision: str, device: torch.device) -> str:
     if precision != AUTO:
         return precision
     return "float32" if device.type == "cpu" else "bfloat16"
-
-
-# accelerate has no types, and it is imported only where training happens.
-def _accelerator(batch_size: int, device: torch.device) -> Any:  # noqa: ANN401 -- accelerate has no types
-    try:
-        from accelerate import Accelerator  # noqa: PLC0415 -- an extra of the package
-    except ModuleNotFoundError as error:
-        raise ModpmError(
-            "training needs the package `accelerate`",
-            code="missing-extra",
-            hint='install it with `pip install "modpm[train]"`',
-        ) from error
-    # Without a GPU it would not look for other processes unless it is told to stay on the CPU.
-    accelerator = Accelerator(cpu=device.type == "cpu")
-    _warn_of_missing_processes(accelerator.num_processes)
-    # Left to the end of the process, its threads may outlive what they use, which aborts.
-    atexit.register(accelerator.state.destroy_process_group)
-    if batch_size < 2 * accelerator.num_processes:
-        raise ModpmError(
-            f"{accelerator.num_processes} processes cannot share batches of {batch_size} images",
-            code="bad-setting",
-            why="each needs two images, to have a pair",
-            exit_code=2,
-        )
-    return accelerator
-
-
-def _warn_of_missing_processes(n_processes: int) -> None:
-    """Warn where `accelerate launch --cpu --num_processes N`, N > 1, has started one process.
-
-    It starts more on CPUs through MPI only, but prepares their meeting all the same.
-    """
-    is_prepared = "MASTER_PORT" in os.environ and "ACCELERATE_USE_CPU" in os.environ
-    if n_processes == 1 and is_prepared and "WORLD_SIZE" not in os.environ:
-        warnings.warn(
-            "accelerate has started one process; on CPUs start several with "
-            "`torchrun --nproc-per-node N -m modpm.cli train ...`, or through MPI with "
-            "`accelerate launch --mpirun_hostfile FILE`",
-            stacklevel=3,
-        )
 
 
 _AsTrained = Callable[[TrainingConfiguration], TrainingConfiguration]
@@ -316,11 +256,7 @@ def _started(
         has_new_head=bool(heads),
     )
     run = Run(folder, record, (training, validation))
-    accelerator.wait_for_everyone()  # until all have seen that the folder is free
-    if accelerator.is_main_process:
-        state = create_method(run, network).state_dict()
-        create_run(run, network.graph, encode_checkpoint(Checkpoint(0, state, {}, {})))
-    accelerator.wait_for_everyone()
+    begin(run, network, accelerator)
     return run
 
 
@@ -373,23 +309,3 @@ def _input_contract(
 
 def _listed(numbers: Sequence[float]) -> str:
     return ",".join(f"{number:g}" for number in numbers)
-
-
-@contextmanager
-def _failures_explained(run: Run) -> Iterator[None]:
-    """Say of an interruption or a full disk how to continue."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        raise ModpmError(
-            "interrupted",
-            code="interrupted",
-            where=str(run.folder),
-            why=f"what is kept is {kept_state(run)}",
-            hint=resume_hint(run.folder, run.config),
-            exit_code=130,
-        ) from None
-    except ModpmError as error:
-        if error.code == "disk-full":
-            error.hint = f"free some space, then {resume_hint(run.folder, run.config)}"
-        raise

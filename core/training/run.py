@@ -21,7 +21,7 @@ import msgspec
 import torch
 from torch import Tensor
 
-from modpm.core.data import ImageData, carve_validation, load_data
+from modpm.core.data import ImageData, aligned, carve_validation, load_data
 from modpm.core.errors import ModpmError
 from modpm.core.formats import canonical_json
 from modpm.core.formats.digest import Digest
@@ -57,6 +57,7 @@ class RunRecord(Record, frozen=True, kw_only=True):
         versions: Packages and their versions.
         frozen: Parameters of the network that training leaves as they are.
         has_new_head: Whether its last layer was drawn, though its other weights were trained.
+        command: What is typed to continue it; None for `modpm train`.
     """
 
     format_version: int = FORMAT_VERSION
@@ -71,6 +72,7 @@ class RunRecord(Record, frozen=True, kw_only=True):
     versions: dict[str, str]
     frozen: list[str]
     has_new_head: bool = False
+    command: str | None = None
 
 
 class FinishedRecord(Record, frozen=True, kw_only=True):
@@ -268,7 +270,7 @@ class Run:
                 code="run-unfinished",
                 where=str(self.folder),
                 why=f"{len(self.metrics())} of {self.config.epochs} epochs are done",
-                hint=resume_hint(self.folder, self.config),
+                hint=resume_hint(self),
             )
 
     def metrics(self) -> list[dict[str, Any]]:
@@ -325,7 +327,7 @@ class Run:
 
     def _carve(self) -> tuple[ImageData, ImageData]:
         if self._carved is None:
-            data = self._unchanged_data()
+            data = aligned(self._unchanged_data(), self.classes)
             self._carved = carve_validation(data, self.config.val_fraction, self.config.seed)
         return self._carved
 
@@ -351,9 +353,10 @@ def versions_here() -> dict[str, str]:
     return found
 
 
-def resume_hint(folder: Path, configuration: TrainingConfiguration) -> str:
+def resume_hint(run: Run) -> str:
     """Return what to type to continue a run."""
-    return f"continue it with `modpm train {configuration.data} --resume -o {folder}`"
+    command = run.record.command or f"modpm train {run.config.data} --resume -o {run.folder}"
+    return f"continue it with `{command}`"
 
 
 def check_free(folder: Path) -> None:

@@ -192,7 +192,7 @@ import atexit, os, sys
 import torch.distributed as processes
 from modpm.cli.main import main
 from modpm.core.tensors import save_tensors
-from modpm.core.training import loop
+from modpm.core.training import processes as started
 from modpm.core.training.methods import views
 
 def rank(*arguments):
@@ -206,7 +206,7 @@ def train(session, report):
 from pathlib import Path
 folder = Path(__file__).parent
 importance_of_kernels, views.importance_of_kernels = views.importance_of_kernels, rank
-train_epochs, loop.train_epochs = loop.train_epochs, train
+train_epochs, started.train_epochs = started.train_epochs, train
 atexit.register(lambda: processes.is_initialized() and os._exit(3))
 sys.exit(main(sys.argv[1:]))
 """

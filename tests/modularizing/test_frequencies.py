@@ -8,9 +8,8 @@ import pytest
 import torch
 from tests.modularizing.test_metrics import naive_mean
 
-from modpm.core.data import normalize
+from modpm.core.data import aligned, normalize
 from modpm.core.modularizing.modularization import cohesion
-from modpm.core.origins.trained_network import aligned
 from modpm.core.training import inference
 from modpm.core.training.activity import count_active
 from modpm.core.training.batches import TrainingImages
