@@ -62,6 +62,7 @@ VERB_GROUPS = {
         "compose": "Compose a classifier from class modules, without training.",
         "replace": "Let another class module score one label of a classifier.",
         "patch": "Let a class module score one class of an ordinary network.",
+        "finetune": "Train a composed classifier further, on images of its labels.",
         "evaluate": "Measure a classifier, a run or a class module on a data set.",
         "predict": "Classify images.",
         "benchmark": "Time a classifier on this machine, against its origin.",

@@ -50,7 +50,9 @@ class NamedClasses:
             return self._loaded(name, entry.value)
         module, _, attribute = name.partition(":")
         if all(part.isidentifier() for part in (*module.split("."), attribute)):
-            return self._loaded(name, name, import_of_user)
+            # What is loaded needs no search of the working directory.
+            is_loaded = module in sys.modules
+            return self._loaded(name, name, import_module if is_loaded else import_of_user)
         names = ", ".join(self.shipped)
         raise self._unknown(name, f"take {names}, or a class of yours, package.module:Class")
 

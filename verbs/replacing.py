@@ -156,6 +156,22 @@ def compare(
     return Comparison(target, measured, evaluate(after, again, mapping=mapping))
 
 
+def open_composed(source: str | os.PathLike[str], project: str | os.PathLike[str]) -> Classifier:
+    """Return a composed classifier.
+
+    Args:
+        source: Its folder, or an installed composition.
+        project: A folder in the project.
+
+    Raises:
+        ModpmError: It is neither (`not-a-composition`), or damaged.
+    """
+    folder = Path(source).expanduser()
+    if is_classifier_folder(folder):
+        return Classifier.from_folder(folder)
+    return _made_again(source, project)[0]
+
+
 def _opened(
     source: str | os.PathLike[str], project: str | os.PathLike[str]
 ) -> tuple[Classifier, list[ClassModule]]:
@@ -164,6 +180,13 @@ def _opened(
     if is_classifier_folder(folder):
         classifier = Classifier.from_folder(folder)
         return classifier, load_members(record_of(classifier).modules, project)
+    return _made_again(source, project)
+
+
+def _made_again(
+    source: str | os.PathLike[str], project: str | os.PathLike[str]
+) -> tuple[Classifier, list[ClassModule]]:
+    """Return the classifier of an installed composition, and its class modules."""
     composition = composition_of(source, project)
     if composition is None:
         raise ModpmError(

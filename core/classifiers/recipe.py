@@ -7,6 +7,7 @@ import msgspec
 from modpm.core.formats.composition_manifest import (
     Adjustment,
     ComposedNetwork,
+    FineTuning,
     Strategy,
 )
 from modpm.core.formats.digest import Digest
@@ -44,6 +45,7 @@ class Composition(Record, frozen=True, kw_only=True):
         strategy: How the modules are put together.
         modules: In the order of the classifier's labels; those of one label vote.
         networks: What runs; each module is in one of them.
+        finetuned: How the networks were trained once they were composed, in this order.
         adjustments: What is made of the scores of modules of an origin, in this order.
         false_rejections: The share of known images that its threshold was set for, where it was.
         origin_macs: Multiply-accumulates of the origins, each counted once.
@@ -55,6 +57,7 @@ class Composition(Record, frozen=True, kw_only=True):
     strategy: Strategy
     modules: Annotated[list[Pin], msgspec.Meta(min_length=1)]
     networks: Annotated[list[ComposedNetwork], msgspec.Meta(min_length=1)]
+    finetuned: list[FineTuning] = msgspec.field(default_factory=list)
     adjustments: list[Adjustment] = msgspec.field(default_factory=list)
     false_rejections: Share | msgspec.UnsetType = msgspec.UNSET
     origin_macs: Count

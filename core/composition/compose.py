@@ -18,6 +18,7 @@ from modpm.core.classifiers.saving import not_composed
 from modpm.core.composition.adjusting import adjust
 from modpm.core.composition.fused import fuse, obstacle
 from modpm.core.composition.rejecting import asked_threshold
+from modpm.core.composition.tuned_weights import is_finetuned
 from modpm.core.errors import ModpmError
 from modpm.core.formats.composition_manifest import (
     ComposedModule,
@@ -320,10 +321,14 @@ def record_of(classifier: Classifier) -> CompositionRecord:
 
     Raises:
         ModpmError: It was not composed (`not-composed`), or of a module that is in no
-            distribution (`not-released`).
+            distribution (`not-released`); it is more than its modules (`fine-tuned`).
     """
     if classifier.composition is None:
         raise not_composed()
+    if classifier.composition.finetuned:
+        raise is_finetuned(
+            "the classifier is no composition of releases any more", "use its folder"
+        )
     return CompositionRecord(
         strategy=classifier.composition.strategy,
         modules=[_module(one) for one in classifier.pins],

@@ -106,6 +106,33 @@ class Adjustment(Record, frozen=True, kw_only=True):
         return (self.slope, self.intercept) == (1, 0)
 
 
+class FineTuning(Record, frozen=True, kw_only=True):
+    """A training of a classifier's networks, after they were composed.
+
+    Attributes:
+        data_set: The images.
+        fingerprint: Names exactly these.
+        n: How many of them it trained on.
+        n_held_out: How many others chose the epoch, and made log-odds of the scores.
+        epochs: How many passes over these it took.
+        epoch: That of which the weights are, from 1.
+        lr, batch_size, seed: As it was asked for.
+        accuracy_before, accuracy_after: On those that were held out.
+    """
+
+    data_set: Text
+    fingerprint: Text
+    n: PositiveCount
+    n_held_out: PositiveCount
+    epochs: PositiveCount
+    epoch: PositiveCount
+    lr: Annotated[float, msgspec.Meta(gt=0)]
+    batch_size: PositiveCount
+    seed: Annotated[int, msgspec.Meta(ge=0, lt=2**32)]
+    accuracy_before: Share
+    accuracy_after: Share
+
+
 class CompositionRecord(Record, frozen=True, kw_only=True):
     """A classifier, as far as its class modules do not say it.
 

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from modpm.verbs.composing import compose
     from modpm.verbs.doctor import doctor
     from modpm.verbs.exporting import export
+    from modpm.verbs.finetuning import finetune
     from modpm.verbs.judging import evaluate, predict
     from modpm.verbs.loading import load
     from modpm.verbs.packing import pack
@@ -55,6 +56,7 @@ __all__ = [
     "doctor",
     "evaluate",
     "export",
+    "finetune",
     "info",
     "init",
     "install",
@@ -100,6 +102,7 @@ _HOMES = {
     "doctor": "modpm.verbs.doctor",
     "evaluate": "modpm.verbs.judging",
     "export": "modpm.verbs.exporting",
+    "finetune": "modpm.verbs.finetuning",
     "info": "modpm.registry.discovery.information",
     "init": "modpm.registry.projects.editing",
     "install": "modpm.registry.installing.installation",

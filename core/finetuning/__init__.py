@@ -1,0 +1,1 @@
+"""Training composed classifiers further."""
