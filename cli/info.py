@@ -17,7 +17,7 @@ from modpm.cli.options import (
     project_option,
 )
 from modpm.cli.output import counted, emit, show, warn, warn_of
-from modpm.core.formats.manifest import Manifest
+from modpm.core.formats.manifest import Manifest, Variant
 from modpm.core.formats.records import to_plain
 from modpm.core.shown_text import Percent, rejection_in_words
 from modpm.registry.discovery.information import info
@@ -105,6 +105,8 @@ def _module_lines(manifest: Manifest, size_bytes: int) -> Iterator[tuple[str, st
     for metrics in manifest.metrics:
         yield f"on {metrics.split}", _metrics_in_words(metrics)
     yield "size", _size_in_words(manifest, size_bytes)
+    if isinstance(manifest.variant, Variant):
+        yield "variant", f"{manifest.variant.kind} of {manifest.variant.name}"
     yield "cut from", _origin_in_words(manifest)
     yield "trained on", manifest.provenance.data_set
 

@@ -15,6 +15,7 @@ from modpm.core.errors import ModpmError
 from modpm.core.formats.distribution import verify_distribution
 from modpm.core.formats.release_files import TENSOR_FILES
 from modpm.core.graph import Cost, build, count, infer_shapes
+from modpm.core.graph.stored_weights import restored
 from modpm.core.tensors import decode_tensors
 
 if TYPE_CHECKING:
@@ -123,14 +124,15 @@ class ClassModule(nn.Module):
             digest: What the release must be; None to take the manifest as it is.
 
         Raises:
-            ModpmError: What `verify_distribution` raises; `is-composition`; `invalid-graph`.
+            ModpmError: What `verify_distribution` raises; `is-composition`; `invalid-graph`;
+                `invalid-tensors`, for a weight of 8 bits whose factors are none.
         """
         distribution = verify_distribution(folder, digest)
         manifest = distribution.module_manifest
         tensors: dict[str, Tensor] = {}
         for path in (folder / name for name in TENSOR_FILES if name in manifest.files):
             tensors |= decode_tensors(path.read_bytes(), str(path))
-        return cls(manifest, tensors, distribution.digest)
+        return cls(manifest, restored(tensors, str(folder)), distribution.digest)
 
     @property
     def label(self) -> str:

@@ -21,6 +21,7 @@ from modpm.core.formats.digest import digest_bytes
 from modpm.core.formats.manifest import FileRecord, InputContract, Label, Share
 from modpm.core.formats.network_graph import Graph  # noqa: TC001 -- a record has one
 from modpm.core.formats.records import Problem, Record, problems_error, read_record, to_plain
+from modpm.core.graph.stored_weights import restored, stored
 from modpm.core.shown_text import Percent
 from modpm.core.system.whole_files import (
     is_free,
@@ -195,7 +196,7 @@ def encode_classifier(classifier: Classifier) -> dict[str, bytes]:
         raise not_composed()
     files = {
         CONFIG_FILE: canonical_json.encode(to_plain(_config(classifier))),
-        TENSOR_FILE: encode_tensors(classifier.state_dict()),
+        TENSOR_FILE: encode_tensors(_stored(classifier)),
     }
     records = {
         name: FileRecord(size_bytes=len(data), digest=digest_bytes(data))
@@ -205,6 +206,15 @@ def encode_classifier(classifier: Classifier) -> dict[str, bytes]:
     files[COMPOSITION_FILE] = canonical_json.encode(to_plain(composition))
     files[CARD_FILE] = render_card(classifier).encode()
     return files
+
+
+def _stored(classifier: Classifier) -> dict[str, Tensor]:
+    """Return the tensors of all scorers, by the names that they have in the file."""
+    return {
+        f"{_prefix(i)}{name}": tensor
+        for i, scorer in enumerate(classifier.networks())
+        for name, tensor in stored(scorer.graph, scorer.network.state_dict()).items()
+    }
 
 
 def _config(classifier: Classifier) -> ClassifierConfig:
@@ -302,7 +312,8 @@ def read_classifier(folder: Path) -> SavedClassifier:
     composition = _parse(Composition, read_file(path, MAX_CONFIG_BYTES), path)
     files = {name: _read_pinned(folder / name, composition) for name in (CONFIG_FILE, TENSOR_FILE)}
     config = _parse(ClassifierConfig, files[CONFIG_FILE], folder / CONFIG_FILE)
-    tensors = decode_tensors(files[TENSOR_FILE], str(folder / TENSOR_FILE))
+    where = str(folder / TENSOR_FILE)
+    tensors = restored(decode_tensors(files[TENSOR_FILE], where), where)
     problems = [*_label_problems(config, composition), *_tensor_problems(config, tensors)]
     if problems:
         raise _damaged(folder, problems)

@@ -21,6 +21,7 @@ from torch import Tensor
 
 from modpm.core.classifiers.class_module import Scorer
 from modpm.core.errors import ModpmError
+from modpm.core.formats.manifest import Variant
 from modpm.core.formats.network_graph import Graph, Node
 from modpm.core.graph import tensor_shapes
 from modpm.core.slicing import placements, slice_graph
@@ -218,6 +219,11 @@ def obstacle(modules: Sequence[ClassModule]) -> str | None:
         if twin is not module:
             names = f"{twin.manifest.name} and {module.manifest.name}"
             return f"{names} are of one class of their origin, `{module.manifest.label}`"
+        if isinstance(module.manifest.variant, Variant):
+            return (
+                f"{module.manifest.name} is a variant of {module.manifest.variant.name} in 8 bits, "
+                "which has no blocks of its origin"
+            )
         if len(modules) > 1 and _has_fill(module.graph):
             return (
                 f"the origin of {module.manifest.name} adds constants to kernels that were cut "

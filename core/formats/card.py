@@ -18,7 +18,7 @@ from modpm.core.formats.card_text import (
     table,
     with_front_matter,
 )
-from modpm.core.formats.manifest import Confusion, Manifest
+from modpm.core.formats.manifest import Confusion, Manifest, Variant
 from modpm.core.formats.names import ModuleName
 from modpm.core.shown_text import Percent
 
@@ -158,6 +158,23 @@ def _about(manifest: Manifest) -> str:
         "gives one score, the calibrated log-odds that the image shows its class, where half of "
         "all images do: above 0 means that the class is likelier than the rest if both come "
         "equally often. Where a share p of your images shows it, add ln(p / (1 - p)).\n"
+        + _variant(manifest)
+    )
+
+
+def _variant(manifest: Manifest) -> str:
+    variant = manifest.variant
+    if not isinstance(variant, Variant):
+        return ""
+    before = ""
+    if variant.before is not None:
+        before = (
+            f" On the images below that module has a precision of {variant.before.precision:.3f} "
+            f"and a recall of {variant.before.recall:.3f}."
+        )
+    return (
+        f"\nIt is {variant.name} {variant.version} with weights and values of 8 bits "
+        f"(`{variant.digest}`); it is composed independently.{before}\n"
     )
 
 

@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 
 __all__ = ["SIGNATURE_FILE"]
 
+LEVELS_DTYPE, SCALE_ROLE = "I8", "scale"
+"""Of a stored weight of 8 bits, and what its name is followed by in that of its factors (T-11)."""
+
 BUFFER_ROLES = frozenset({"running_mean", "running_var", "fill", "offset"})
 """Roles of a node's tensors that are not counted as parameters (clause D-8)."""
 
@@ -216,6 +219,11 @@ def tensor_problems(
     """
     roles = {name: role for node in manifest.graph.nodes for role, name in node.tensors.items()}
     infos = {name: info for one in headers.values() for name, info in one.tensors.items()}
+    roles |= {
+        f"{name}.{SCALE_ROLE}": SCALE_ROLE
+        for name in roles.keys() & infos.keys()
+        if infos[name].dtype == LEVELS_DTYPE
+    }
     for name in sorted(roles.keys() - infos.keys()):
         message = f"the graph names the tensor `{name}`, which is absent"
         yield DistributionProblem("missing-tensor", TENSOR_FILE, message)
@@ -232,8 +240,9 @@ def tensor_problems(
             message = f"its metadata have other keys than `modpm`: {keys}"
             yield DistributionProblem("invalid-tensors", file, message)
         seen |= header.tensors.keys()
+    constants = {*BUFFER_ROLES, SCALE_ROLE}
     n_parameters = sum(
-        info.n_elements for name, info in infos.items() if roles.get(name) not in BUFFER_ROLES
+        info.n_elements for name, info in infos.items() if roles.get(name) not in constants
     )
     size_bytes = sum(header.data_size_bytes for header in headers.values())
     for field, n in (("n_parameters", n_parameters), ("size_bytes", size_bytes)):

@@ -7,7 +7,7 @@ the bytes names the release. That of a class module is here, that of a compositi
 
 from collections.abc import Iterable, Iterator
 from itertools import pairwise
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Final, Literal, Self
 
 import msgspec
 
@@ -288,6 +288,29 @@ class Example(Record, frozen=True, kw_only=True):
 Examples = Annotated[list[Example], msgspec.Meta(min_length=1, max_length=MAX_EXAMPLES)]
 
 
+INT8: Final = "int8"
+
+VARIANTS = (INT8,)
+
+
+class Variant(Record, frozen=True, kw_only=True):
+    """Which release a class module is another form of (clause M-36).
+
+    Attributes:
+        kind: `int8`: weights and values of 8 bits.
+        name, version, digest: The release.
+        n_images: How many training images its ranges and statistics were taken from.
+        before: What that release measured on the images of the first of `metrics`.
+    """
+
+    kind: Literal["int8"]
+    name: Name
+    version: Text
+    digest: Digest
+    n_images: PositiveCount
+    before: ClassMetrics | None = None
+
+
 class Provenance(Record, frozen=True, kw_only=True):
     """Where a class module comes from, for people who want to make it again.
 
@@ -392,7 +415,7 @@ class ReleaseManifest(Record, frozen=True, kw_only=True):
 
 
 class Manifest(ReleaseManifest, frozen=True, kw_only=True):
-    """The record of one release of a class module (M-1 to M-19, M-28 to M-30, M-32 to M-35).
+    """The record of one release of a class module (M-1 to M-19, M-28 to M-30, M-32 to M-36).
 
     Attributes:
         label: What the module recognizes: a namespace and a class (`cifar10/cat`).
@@ -408,6 +431,7 @@ class Manifest(ReleaseManifest, frozen=True, kw_only=True):
         own_scores: How high scores are on held-out images of the class.
         confusion: Which other classes of its origin it takes for its own most often.
         examples: What it says of each example image, in the order of their numbers.
+        variant: Of which release it is another form, where it is of one.
         kernel_retention_rate: Retained kernels / all kernels of the origin, but for those of
             depthwise convolutions, which follow others.
         n_parameters, size_bytes, macs: Numbers in it; bytes of its tensors;
@@ -429,6 +453,7 @@ class Manifest(ReleaseManifest, frozen=True, kw_only=True):
     own_scores: OwnScores | msgspec.UnsetType = msgspec.UNSET
     confusion: Confusion | msgspec.UnsetType = msgspec.UNSET
     examples: Examples | msgspec.UnsetType = msgspec.UNSET
+    variant: Variant | msgspec.UnsetType = msgspec.UNSET
     kernel_retention_rate: Share
     n_parameters: Count
     size_bytes: Count
@@ -446,6 +471,7 @@ class Manifest(ReleaseManifest, frozen=True, kw_only=True):
         yield from _metrics_problems(self)
         yield from _own_scores_problems(self)
         yield from _confusion_problems(self)
+        yield from _variant_problems(self)
         yield from _file_problems(self)
         yield from _example_problems(self)
 
@@ -620,6 +646,21 @@ def picture_problems(pictures: dict[str, FileRecord]) -> Iterator[Problem]:
 def _example_problems(manifest: Manifest) -> Iterator[Problem]:
     if manifest.all_pictures.keys() - {PICTURE_FILE} != manifest.all_examples.keys():
         yield Problem("examples", "are not one for each example image, from the first on")
+
+
+def variant_name(name: str, kind: str) -> str:
+    """Return what a variant of a module is called (clause M-36)."""
+    return f"{name}-{kind}"
+
+
+def _variant_problems(manifest: Manifest) -> Iterator[Problem]:
+    variant = manifest.variant
+    if not isinstance(variant, Variant):
+        return
+    if manifest.name != (expected := variant_name(variant.name, variant.kind)):
+        yield Problem("variant.name", f"its variant is called `{expected}`")
+    if manifest.version != variant.version:
+        yield Problem("variant.version", f"is {variant.version}, not {manifest.version}")
 
 
 def _file_problems(manifest: Manifest) -> Iterator[Problem]:

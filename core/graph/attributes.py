@@ -30,9 +30,9 @@ def real(*, minimum: float = -math.inf, maximum: float = math.inf) -> Attribute:
     return complaint
 
 
-def integer(*, minimum: int) -> Attribute:
+def integer(*, minimum: int, maximum: int = LARGEST_INTEGER) -> Attribute:
     """Return an integer attribute."""
-    in_range = real(minimum=minimum, maximum=LARGEST_INTEGER)
+    in_range = real(minimum=minimum, maximum=maximum)
 
     def complaint(value: AttributeValue) -> str | None:
         if isinstance(value, bool) or not isinstance(value, int):

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from modpm.core.graph.operators.table import OPERATORS
 from modpm.core.graph.shapes import infer_shapes, tensor_shapes
+from modpm.core.graph.stored_weights import stored
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -26,7 +27,7 @@ class Cost:
     Attributes:
         n_parameters: Numbers that a training step may change by a gradient.
         macs: Multiply-accumulates of the convolutions and linear layers for one image.
-        size_bytes: Bytes of all tensors, constants too.
+        size_bytes: Bytes of all tensors as they are written, constants too.
     """
 
     n_parameters: int
@@ -45,6 +46,7 @@ def count(graph: Graph, tensors: Mapping[str, Tensor]) -> Cost:
         ModpmError: The graph is invalid (`invalid-graph`).
     """
     names = set(tensor_shapes(graph))
+    written = stored(graph, {name: tensors[name] for name in names})
     constants = {
         name
         for node in graph.nodes
@@ -54,7 +56,7 @@ def count(graph: Graph, tensors: Mapping[str, Tensor]) -> Cost:
     return Cost(
         n_parameters=sum(tensors[name].numel() for name in names - constants),
         macs=count_macs(graph),
-        size_bytes=sum(tensors[name].numel() * tensors[name].element_size() for name in names),
+        size_bytes=sum(tensor.nbytes for tensor in written.values()),
     )
 
 

@@ -25,8 +25,8 @@ _CHANNEL_BY_CHANNEL = frozenset(
     {
         "add", "sub", "mul", "maximum", "minimum", "relu", "relu6", "silu", "mish", "hardswish",
         "hardsigmoid", "sigmoid", "tanh", "softplus", "leaky_relu", "elu", "gelu", "clamp",
-        "mul_scalar", "add_scalar", "identity", "dropout", "max_pool2d", "avg_pool2d", "mean",
-        "adaptive_avg_pool2d", "adaptive_max_pool2d", "pad", "subsample", "select_pixels",
+        "mul_scalar", "add_scalar", "identity", "quantize", "dropout", "max_pool2d", "avg_pool2d",
+        "mean", "adaptive_avg_pool2d", "adaptive_max_pool2d", "pad", "subsample", "select_pixels",
         "flatten", "batch_norm2d", "channel_affine",
     }
 )  # fmt: skip

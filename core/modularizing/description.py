@@ -32,7 +32,7 @@ from modpm.core.origins.origin import HELD_OUT, N_DIGITS
 from modpm.core.tensors import encode_tensors
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from collections.abc import Set as AbstractSet
 
     from torch import Tensor
@@ -153,7 +153,7 @@ class Describer:
         labels = self._origin.validation.labels
         scores = torch.stack([network.fitted.held_out_scores for network in networks], dim=1)
         return [
-            _own_scores(scores[labels == i], i) if bool((labels == i).any()) else None
+            quantiles_of(scores[labels == i], i) if bool((labels == i).any()) else None
             for i in range(len(networks))
         ]
 
@@ -227,7 +227,7 @@ def _output(network: FittedNetwork) -> OutputContract:
     )
 
 
-def _own_scores(scores: Tensor, class_index: int) -> OwnScores:
+def quantiles_of(scores: Tensor, class_index: int) -> OwnScores:
     """Return the quantiles of the scores of the images of a class; (n, n_classes)."""
     return OwnScores(
         split=HELD_OUT,
@@ -260,9 +260,13 @@ SHARED_BYTES = 4096
 """Fewer of tensors in common are not worth a file of their own."""
 
 
-def shared_tensors(networks: Sequence[FittedNetwork]) -> frozenset[str]:
-    """Return the names of the tensors that all networks have alike, if they are worth a file."""
-    first, *others = (network.scored.tensors for network in networks)
+def shared_tensors(networks: Sequence[Mapping[str, Tensor]]) -> frozenset[str]:
+    """Return the names of the tensors that all networks have alike, if they are worth a file.
+
+    Args:
+        networks: The tensors of each, as they are written.
+    """
+    first, *others = networks
     shared = {
         name: tensor
         for name, tensor in first.items()
@@ -273,16 +277,15 @@ def shared_tensors(networks: Sequence[FittedNetwork]) -> frozenset[str]:
 
 
 def files_of(
-    network: FittedNetwork, manifest: Manifest, shared: AbstractSet[str]
+    tensors: Mapping[str, Tensor], manifest: Manifest, shared: AbstractSet[str]
 ) -> dict[str, bytes]:
     """Return the files of a distribution besides its manifest.
 
     Args:
-        network: The network.
+        tensors: Of its network, as they are written.
         manifest: What is to be said of it.
         shared: The tensors that go into a file of their own, which others have too.
     """
-    tensors = network.scored.tensors
     parts = {
         TENSOR_FILE: {name: tensor for name, tensor in tensors.items() if name not in shared},
         SHARED_FILE: {name: tensor for name, tensor in tensors.items() if name in shared},

@@ -24,6 +24,7 @@ from modpm.core.formats.manifest import (
     Confusion,
 )
 from modpm.core.graph import Cost, count
+from modpm.core.graph.stored_weights import stored
 from modpm.core.modularizing.cutting import (
     ScoredNetwork,
     cut,
@@ -78,6 +79,11 @@ class FittedNetwork:
     fitted: FittedScore
     cost: Cost
     is_anew: bool = False
+
+    @property
+    def stored(self) -> dict[str, Tensor]:
+        """Its tensors as they are written."""
+        return stored(self.scored.graph, self.scored.tensors)
 
     def module(self, manifest: Manifest) -> ClassModule:
         """Return the class module of that manifest."""

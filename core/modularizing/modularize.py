@@ -459,7 +459,7 @@ class _Modularizing:
                 describer.manifest(network, choice.cutoff, findings)
                 for network, findings in zip(choice.networks, found, strict=True)
             ]
-            shared = shared_tensors(choice.networks)
+            shared = shared_tensors([network.stored for network in choice.networks])
             write = partial(self._distribution, folder, shared)
             distributions = map(write, choice.networks, manifests)
             made = replace(
@@ -487,5 +487,6 @@ class _Modularizing:
     ) -> Distribution:
         """Write a distribution to a temporary folder; return it as it will be."""
         name = self._request.details.names[network.class_index].name
-        written = write_distribution(folder / name, manifest, files_of(network, manifest, shared))
+        files = files_of(network.stored, manifest, shared)
+        written = write_distribution(folder / name, manifest, files)
         return replace(written, folder=self._request.output / name)

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from modpm.verbs.packing import pack
     from modpm.verbs.patching import patch
     from modpm.verbs.publishing import publish
+    from modpm.verbs.quantizing import quantize
     from modpm.verbs.releases import check_versions
     from modpm.verbs.replacing import replace
     from modpm.verbs.verifying_accuracy import verify_accuracy
@@ -73,6 +74,7 @@ __all__ = [
     "patch",
     "predict",
     "publish",
+    "quantize",
     "reindex",
     "remove",
     "replace",
@@ -118,6 +120,7 @@ _HOMES = {
     "patch": "modpm.verbs.patching",
     "predict": "modpm.verbs.judging",
     "publish": "modpm.verbs.publishing",
+    "quantize": "modpm.verbs.quantizing",
     "reindex": "modpm.registry.publication.changing",
     "remove": "modpm.registry.installing.installation",
     "replace": "modpm.verbs.replacing",

@@ -16,10 +16,11 @@ from modpm.core.graph.operators import (
     normalization,
     pooling,
     reshaping,
+    rounding,
 )
 from modpm.core.graph.operators.table import ATEN, OPERATORS
 
-FAMILIES = (convolution, normalization, activation, arithmetic, pooling, reshaping)
+FAMILIES = (convolution, normalization, activation, arithmetic, pooling, reshaping, rounding)
 
 WRITTEN_BY_CUTTING = {"constant", "identity"}
 """What stands for what was cut, and no call of torch is."""

@@ -369,6 +369,7 @@ ACTIVATIONS: tuple[Callable[[Tensor], Tensor], ...] = (
     lambda x: x * F.relu6(x + 3) / 6,
     lambda x: x * torch.tanh(F.softplus(x)),
     lambda x: F.hardswish(x, inplace=True),
+    lambda x: torch.fake_quantize_per_tensor_affine(x, 0.02, 100, 0, 255),
     lambda x: -x,
     lambda x: x**2,
     lambda x: 1 - x,

@@ -23,6 +23,7 @@ SIZE = 6  # pixels of an image, each way
 UNARY: dict[str, dict[str, AttributeValue]] = {
     "relu": {},
     "relu6": {},
+    "quantize": {"scale": 0.02, "zero_point": 100},
     "leaky_relu": {"negative_slope": 0.1},
     "elu": {"alpha": 1.0},
     "silu": {},

@@ -11,13 +11,14 @@ from modpm.core.graph.operators import (
     normalization,
     pooling,
     reshaping,
+    rounding,
 )
 
 if TYPE_CHECKING:
     from modpm.core.graph.operators.definition import Operator
     from modpm.core.graph.translation import Handler
 
-_FAMILIES = (convolution, normalization, activation, arithmetic, pooling, reshaping)
+_FAMILIES = (convolution, normalization, activation, arithmetic, pooling, reshaping, rounding)
 
 OPERATORS: dict[str, Operator] = {
     name: operator for family in _FAMILIES for name, operator in family.OPERATORS.items()

@@ -1,0 +1,1 @@
+"""Variants of class modules whose weights and values have 8 bits."""
