@@ -21,6 +21,7 @@ from modpm.core.formats.release_terms import (
     checked_version,
     license_text,
 )
+from modpm.core.reports.thumbnail import with_picture
 from modpm.registry.installing.installed import installed
 from modpm.verbs.loading import load_members
 
@@ -79,9 +80,11 @@ def pack(
         **terms, kind="composition", requires=requires_of(record.modules), composition=record
     )
     _check_same(packed, rebuild(record, load_members(record.modules, project, manifest.name)))
+    manifest, picture = with_picture(manifest)
     files = {
         CARD_FILE: render_card(manifest).encode(),
         LICENSE_FILE: license_text(manifest.license, manifest.authors).encode(),
+        **picture,
     }
     return write_distribution(Path(output), manifest, files)
 

@@ -15,7 +15,7 @@ from huggingface_hub.repocard_data import CardData
 from modpm.core.classifiers.recipe import FORMAT_VERSION, Composition
 from modpm.core.errors import ModpmError
 from modpm.core.formats import canonical_json
-from modpm.core.formats.composition_card import VOTING, adjusted_in_words
+from modpm.core.formats.composition_card import ON_THE_HUB, VOTING, adjusted_in_words
 from modpm.core.formats.composition_manifest import adjustment_problems, network_problems
 from modpm.core.formats.digest import digest_bytes
 from modpm.core.formats.manifest import FileRecord, InputContract, Label, Share
@@ -88,7 +88,8 @@ def _about(classifier: Classifier, composition: Composition) -> str:
     adjusted = adjusted_in_words(composition.adjustments)
     return (
         "# A classifier composed of class modules\n\n"
-        "Composed by modpm without training. "
+        "Composed by modpm without training. It is no detector: it says what an image shows, and "
+        "not where. "
         f"{rejects} Strategy: {composition.strategy}; {classifier.n_parameters:,} parameters, "
         f"{classifier.macs:,} multiply-accumulates an image (the origins of its modules: "
         f"{composition.origin_macs:,}).\n\n"
@@ -125,7 +126,8 @@ def _use() -> str:
         "## Use\n\n"
         "```shell\nmodpm predict FOLDER photo.png\n```\n\n"
         "```python\nfrom modpm import Classifier\n"
-        'classifier = Classifier.from_pretrained("FOLDER")  # a torch.nn.Module\n```\n'
+        'classifier = Classifier.from_pretrained("FOLDER")  # a torch.nn.Module\n```\n\n'
+        f"{ON_THE_HUB}"
     )
 
 

@@ -13,13 +13,15 @@ from modpm.core.formats.card_text import (
     hub_license,
     is_hub_id,
     line,
+    picture,
     plain,
     result,
     table,
     with_front_matter,
 )
-from modpm.core.formats.manifest import Confusion, Manifest, Variant
+from modpm.core.formats.manifest import ComposedAccuracy, Confusion, Manifest, Variant
 from modpm.core.formats.names import ModuleName
+from modpm.core.formats.release_files import PICTURE_FILE
 from modpm.core.shown_text import Percent
 
 if TYPE_CHECKING:
@@ -27,19 +29,39 @@ if TYPE_CHECKING:
     from huggingface_hub.repocard_data import CardData
 
     from modpm.core.formats.composition_manifest import AnyManifest
+    from modpm.core.formats.hub_address import OnHub
 
 _LIBRARY = {"library_name": "modpm", "pipeline_tag": "image-classification"}
 _OF_A_RELEASE = ("modpm-namespace:", "modpm-class:", "modpm-composition")
 
 
-def render_card(manifest: AnyManifest) -> str:
+def render_card(manifest: AnyManifest, owner: OnHub | None = None) -> str:
     """Return the text of a release's card; the same manifest gives the same text.
 
     Args:
         manifest: A valid manifest; its `files` are not looked at, since the card is one of them.
+        owner: Where it is on the Hub; None for the card that is part of the release.
     """
-    body = _body(manifest) if isinstance(manifest, Manifest) else composition_card.body(manifest)
-    return with_front_matter(front_matter(manifest), body)
+    if isinstance(manifest, Manifest):
+        body = _body(manifest)
+    else:
+        body = composition_card.body(manifest, owner)
+    metadata = front_matter(manifest)
+    if owner is not None:
+        metadata |= _there(manifest, owner)
+    return with_front_matter(metadata, body)
+
+
+def _there(manifest: AnyManifest, owner: OnHub) -> dict[str, Any]:
+    """Return the metadata that have addresses of the Hub (clause H-18)."""
+    metadata: dict[str, Any] = {}
+    if not isinstance(manifest, Manifest):
+        modules = manifest.composition.modules
+        metadata["base_model"] = [owner.repository(module.name) for module in modules]
+        metadata["base_model_relation"] = "merge"
+    if PICTURE_FILE in manifest.all_pictures:
+        metadata["thumbnail"] = f"{owner.page(manifest.name)}/resolve/main/{PICTURE_FILE}"
+    return metadata
 
 
 def front_matter(manifest: AnyManifest) -> dict[str, Any]:
@@ -85,7 +107,10 @@ def card_with_examples(text: str, before: Manifest, after: Manifest) -> str:
 
 
 def _body(manifest: Manifest) -> str:
-    sections = (_about, _examples, _input, _metrics, _confusion, _cost, _use, _source, _license)
+    sections = (
+        *(_about, _examples, _metrics, _confusion, _limits, _use),
+        *(_input, _cost, _source, _license),
+    )
     return "\n".join(filter(None, (section(manifest) for section in sections)))
 
 
@@ -94,20 +119,20 @@ def _plain_data(data: CardData) -> dict[str, Any]:
     return plain
 
 
-def completed_card(text: str | None, manifest: AnyManifest) -> str:
-    """Return a card with all that the Hub finds a module by (clause D-11).
+def completed_card(text: str | None, manifest: AnyManifest, owner: OnHub | None = None) -> str:
+    """Return a card with all that the Hub finds a module by (clauses D-11 and H-18).
 
     Args:
         text: The card of the release, which may be anybody's; None if it has none.
         manifest: The release's manifest.
+        owner: As for `render_card`.
 
     Returns:
         The same text if it has it all; the text with its front matter completed; or the card
-        that `render_card` makes, if there is no text or its front matter cannot be read.
+        that `render_card` makes, if it is that, there is none, or it cannot be read.
     """
-    card = None if text is None else _read(text)
-    if text is None or card is None:
-        return render_card(manifest)
+    if text is None or text == render_card(manifest) or (card := _read(text)) is None:
+        return render_card(manifest, owner)
     metadata = _plain_data(card.data)
     needed = {**_LIBRARY, "tags": _with_search_tags(metadata.get("tags"), manifest)}
     if needed.items() <= metadata.items():
@@ -152,12 +177,13 @@ def _about(manifest: Manifest) -> str:
     summary = f"{plain(manifest.summary)}\n\n" if manifest.summary else ""
     among = f" It was trained beside {', '.join(map(plain, others))}." if others else ""
     return (
-        f"# {manifest.name} {manifest.version}\n\n"
+        f"# {manifest.name} {manifest.version}\n\n{picture(manifest)}"
         f"{summary}A class module of modpm: a small network "
         f"that recognizes **{plain(manifest.label)}** and nothing else.{among} For each image it "
         "gives one score, the calibrated log-odds that the image shows its class, where half of "
         "all images do: above 0 means that the class is likelier than the rest if both come "
-        "equally often. Where a share p of your images shows it, add ln(p / (1 - p)).\n"
+        "equally often. Where a share p of your images shows it, add ln(p / (1 - p)). It is a "
+        "classifier and no detector: it says whether an image shows its class, and not where.\n"
         + _variant(manifest)
     )
 
@@ -243,6 +269,25 @@ def _confusion(manifest: Manifest) -> str:
     )
 
 
+def _limits(manifest: Manifest) -> str:
+    origin, height, width = manifest.origin, manifest.input.height, manifest.input.width
+    beside = (
+        "Images unlike all that its origin was trained on lose log-odds for it"
+        if isinstance(manifest.output.penalty, str)
+        else "An image that shows none of them may get any score"
+    )
+    return (
+        "## Limits\n\n"
+        f"- It has seen images of {len(origin.classes)} classes of "
+        f"{plain(manifest.provenance.data_set)}, and nothing else. {beside}.\n"
+        "- What was measured holds for images like those it was measured on; images of another "
+        "kind may be judged worse.\n"
+        f"- It reads {height} by {width} pixels of the middle of an image: what "
+        "is small, or at the border, may be lost.\n"
+        "- It names no place in an image, and counts nothing.\n"
+    )
+
+
 def _cost(manifest: Manifest) -> str:
     rows = [
         (title, f"{own:,}", f"{whole:,}", str(Percent(own / whole)) if whole else "")
@@ -271,22 +316,39 @@ def _use(manifest: Manifest) -> str:
 
 
 def _source(manifest: Manifest) -> str:
-    origin, provenance = manifest.origin, manifest.provenance
+    origin, provenance, calibration = manifest.origin, manifest.provenance, manifest.calibration
     accuracy = "not measured" if origin.accuracy is None else str(Percent(origin.accuracy))
     rows = [
-        ("origin", f"`{origin.digest}`"),
+        ("origin", f"{plain(origin.architecture)}, `{origin.digest}`"),
+        ("trained on", plain(provenance.data_set)),
         ("accuracy of the origin", accuracy),
         ("method", plain(manifest.modularizer.method)),
         *_cutoff(manifest),
+        *(
+            (plain(key), plain(f"{value}"))
+            for key, value in manifest.modularizer.parameters.items()
+        ),
+        ("score", f"{plain(calibration.kind)}, fitted on {calibration.n:,} held-out images"),
+        *_composed(manifest),
         ("seed", "none" if provenance.seed is None else str(provenance.seed)),
+        ("made with", ", ".join(f"{plain(k)} {plain(v)}" for k, v in provenance.versions.items())),
         ("authors", ", ".join(map(plain, manifest.authors)) or "not named"),
     ]
-    return "## Where it comes from\n\n" + table(("", ""), rows)
+    return "## How it was made\n\n" + table(("", ""), rows)
 
 
 def _cutoff(manifest: Manifest) -> list[tuple[str, str]]:
     threshold = manifest.modularizer.threshold
     return [] if threshold is None else [("threshold", f"{threshold:g}")]
+
+
+def _composed(manifest: Manifest) -> list[tuple[str, str]]:
+    composed = manifest.composed
+    if not isinstance(composed, ComposedAccuracy):
+        return []
+    one, apart = Percent(composed.fused), Percent(composed.independent)
+    words = f"{one} as one network, {apart} side by side, of {composed.n:,} held-out images"
+    return [("all classes of the origin, composed", words)]
 
 
 def _license(manifest: Manifest) -> str:

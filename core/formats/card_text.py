@@ -9,9 +9,12 @@ from huggingface_hub.repocard_data import CardData
 
 from modpm.core.errors import ModpmError
 from modpm.core.formats.names import normalize
+from modpm.core.formats.release_files import PICTURE_FILE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+    from modpm.core.formats.manifest import ReleaseManifest
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?", re.ASCII)
 
@@ -68,6 +71,13 @@ def class_tag(label: str) -> str | None:
         return f"modpm-class:{normalize(label.partition('/')[2])}"
     except ModpmError:
         return None
+
+
+def picture(manifest: ReleaseManifest) -> str:
+    """Return the picture that stands for a release, if it has one."""
+    if PICTURE_FILE not in manifest.all_pictures:
+        return ""
+    return f"![{manifest.name}]({PICTURE_FILE})\n\n"
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -4,25 +4,42 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from modpm.core.formats.card_text import plain, result, table
+from modpm.core.formats.card_text import picture, plain, result, table
 from modpm.core.shown_text import Percent
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from modpm.core.formats.composition_manifest import Adjustment, CompositionManifest
+    from modpm.core.formats.hub_address import OnHub
     from modpm.core.formats.measurement import Measurement
 
 VOTING = "Class modules of one label vote: its score is the mean of theirs."
+
+ON_THE_HUB = """A classifier can be kept on the Hub with its weights, for who has no registry:
+
+```python
+from modpm import Classifier
+
+classifier.push_to_hub("OWNER/NAME")
+classifier = Classifier.from_pretrained("OWNER/NAME")
+```
+"""
 
 _SHOWN_DIGITS = 12
 _MAX_CLASSES = 20
 
 
-def body(manifest: CompositionManifest) -> str:
-    """Return the text of a composition's card below its front matter."""
-    sections = (_about, _modules, _measured, _cost, _use, _source)
-    return "\n".join(section(manifest) for section in sections)
+def body(manifest: CompositionManifest, owner: OnHub | None = None) -> str:
+    """Return the text of a composition's card below its front matter.
+
+    Args:
+        manifest: What it says.
+        owner: Where its modules are on the Hub, to be led to; None where nobody knows.
+    """
+    parts = [section(manifest) for section in (_about, _measured, _limits, _use, _cost, _source)]
+    parts.insert(1, _modules(manifest, owner))
+    return "\n".join(parts)
 
 
 def results(manifest: CompositionManifest) -> list[dict[str, Any]]:
@@ -49,19 +66,19 @@ def _about(manifest: CompositionManifest) -> str:
         )
     n = len(record.modules)
     return (
-        f"# {manifest.name} {manifest.version}\n\n"
+        f"# {manifest.name} {manifest.version}\n\n{picture(manifest)}"
         f"{summary}A composition of modpm: a classifier of {n} class module{'s' * (n > 1)}, "
         f"composed without training (strategy: {record.strategy}). {rejects} It holds no weights "
         "of its own: installing it installs its class modules, and composing it makes the same "
-        "classifier everywhere.\n"
+        "classifier everywhere. It is no detector: it says what an image shows, and not where.\n"
     )
 
 
-def _modules(manifest: CompositionManifest) -> str:
+def _modules(manifest: CompositionManifest, owner: OnHub | None) -> str:
     rows = [
         (
             plain(module.label),
-            plain(module.name),
+            module.name if owner is None else f"[{module.name}]({owner.page(module.name)})",
             plain(module.version),
             f"`{module.digest.partition(':')[2][:_SHOWN_DIGITS]}`",
         )
@@ -110,6 +127,18 @@ def _classes(measurement: Measurement) -> str:
     return f"{shown}{f' and {n_more} more' if n_more > 0 else ''}{others}"
 
 
+def _limits(manifest: CompositionManifest) -> str:
+    reject = manifest.composition.reject
+    where = "all the same" if reject is None else f"where its probability reaches {reject:g}"
+    return (
+        "## Limits\n\n"
+        f"- What shows none of its labels is named as one of them {where}.\n"
+        "- What was measured holds for images like those it was measured on; images of another "
+        "kind may be judged worse.\n"
+        "- It gives one label an image: it names no place in it, and counts nothing.\n"
+    )
+
+
 def _cost(manifest: CompositionManifest) -> str:
     record = manifest.composition
     rows = [
@@ -127,7 +156,8 @@ def _use(manifest: CompositionManifest) -> str:
         f"```shell\nmodpm install {manifest.name}\nmodpm compose {manifest.name} -o classifier\n"
         "modpm predict classifier photo.png\n```\n\n"
         f'```python\nimport modpm\nclassifier = modpm.compose(["{manifest.name}"])'
-        "  # a torch.nn.Module\n```\n"
+        "  # a torch.nn.Module\n```\n\n"
+        f"{ON_THE_HUB}"
     )
 
 

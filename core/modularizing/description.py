@@ -29,6 +29,7 @@ from modpm.core.formats.release_files import SHARED_FILE
 from modpm.core.formats.release_terms import license_text
 from modpm.core.modularizing.reading import N_STATISTICS_IMAGES
 from modpm.core.origins.origin import HELD_OUT, N_DIGITS
+from modpm.core.reports.thumbnail import with_picture
 from modpm.core.tensors import encode_tensors
 
 if TYPE_CHECKING:
@@ -286,6 +287,7 @@ def files_of(
         manifest: What is to be said of it.
         shared: The tensors that go into a file of their own, which others have too.
     """
+    manifest, picture = with_picture(manifest)
     parts = {
         TENSOR_FILE: {name: tensor for name, tensor in tensors.items() if name not in shared},
         SHARED_FILE: {name: tensor for name, tensor in tensors.items() if name in shared},
@@ -294,4 +296,5 @@ def files_of(
         **{name: encode_tensors(own) for name, own in parts.items() if own or name == TENSOR_FILE},
         CARD_FILE: render_card(manifest).encode(),
         LICENSE_FILE: license_text(manifest.license, manifest.authors).encode(),
+        **picture,
     }

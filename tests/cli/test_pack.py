@@ -71,7 +71,7 @@ def test_pack_prints_what_the_composition_requires(folder: Path) -> None:
     assert outcome.stdout == "tiny/dog==1.0.0\ntiny5/cat==1.0.0\n"
     assert "acme/pets 1.0, a composition of 2 class modules, sha256:" in outcome.stderr
     names = {path.name for path in (folder / "dist" / "pets").iterdir()}
-    assert names == {"manifest.json", "README.md", "LICENSE"}
+    assert names == {"manifest.json", "README.md", "LICENSE", "picture.png"}
 
 
 def test_pack_prints_json(folder: Path) -> None:

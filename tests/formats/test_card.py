@@ -10,15 +10,15 @@ from hypothesis import strategies as st
 
 from modpm.core.formats.card import completed_card, front_matter, render_card, search_tags
 from modpm.core.formats.card_text import line, plain, result
-from modpm.core.formats.composition_manifest import CompositionManifest
-from modpm.core.formats.manifest import ConfusedClass, Confusion
+from modpm.core.formats.composition_manifest import CompositionManifest, parse_manifest
+from modpm.core.formats.distribution import read_distribution
+from modpm.core.formats.hub_address import OnHub
+from modpm.core.formats.manifest import ConfusedClass, Confusion, FileRecord, Manifest
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from huggingface_hub.repocard_data import CardData
-
-    from modpm.core.formats.manifest import Manifest
 
 
 def metadata_of(manifest: Manifest) -> dict[str, Any]:
@@ -49,6 +49,14 @@ def test_the_hub_reads_the_front_matter(complete: Manifest) -> None:
 def test_the_front_matter_survives_the_hubs_own_round_trip(complete: Manifest) -> None:
     assert metadata_of(complete) == front_matter(complete)
     assert as_plain(ModelCardData(**front_matter(complete))) == front_matter(complete)
+
+
+def test_golden_manifests_have_their_cards(vectors: Path) -> None:
+    manifests = sorted((vectors / "card").glob("*.json"))
+    assert manifests
+    for path in manifests:
+        manifest = parse_manifest(path.read_bytes())
+        assert render_card(manifest) == path.with_suffix(".md").read_text(encoding="utf-8")
 
 
 def test_the_same_manifest_gives_the_same_card(complete: Manifest) -> None:
@@ -161,7 +169,9 @@ def test_no_text_breaks_out_of_its_place(complete: Manifest, text: str) -> None:
     headings = [line for line in card.splitlines() if line.startswith("## ")]
     assert headings == [
         f"## {title}"
-        for title in ("Input", "Measured", "Size", "Use", "Where it comes from", "License")
+        for title in (
+            *("Measured", "Limits", "Use", "Input", "Size", "How it was made", "License"),
+        )
     ]
 
 
@@ -286,3 +296,39 @@ def test_a_card_tells_what_a_module_confuses(complete: Manifest) -> None:
     card = render_card(msgspec.structs.replace(complete, confusion=confusion))
     assert "it took no image of another class of its origin for digits/7" in card
     assert "What it confuses" not in render_card(complete)
+
+
+def test_a_card_says_what_a_module_is_not_and_how_it_was_made(complete: Manifest) -> None:
+    card = render_card(complete)
+    assert "It is a classifier and no detector" in card
+    assert card.index("## Limits") < card.index("## Use") < card.index("## How it was made")
+    assert "| method | mwt |" in card
+    assert f"fitted on {complete.calibration.n:,} held-out images" in card
+
+
+def test_a_card_says_what_a_module_makes_of_what_is_no_class_of_its_origin(vectors: Path) -> None:
+    valid = vectors / "manifest" / "valid"
+    plain_one, careful = (
+        Manifest.from_bytes((valid / f"{name}.json").read_bytes())
+        for name in ("complete", "penalty")
+    )
+    assert "none of them may get any score" in render_card(plain_one)
+    assert "lose log-odds" in render_card(careful)
+
+
+def test_a_card_shows_the_picture_that_there_is(complete: Manifest) -> None:
+    record = FileRecord(size_bytes=1, digest=f"sha256:{'0' * 64}")
+    card = render_card(msgspec.structs.replace(complete, pictures={"picture.png": record}))
+    assert f"\n\n![{complete.name}](picture.png)\n\n" in card
+    assert "![" not in render_card(complete)
+
+
+def test_on_the_hub_a_card_leads_to_the_modules_of_a_composition(vectors: Path) -> None:
+    manifest = read_distribution(vectors / "distribution" / "sevens").manifest
+    card = render_card(manifest, OnHub("https://huggingface.co", "acme"))
+    data = as_plain(ModelCard(card).data)
+    assert data["base_model"] == ["acme/digits.7"]
+    assert data["base_model_relation"] == "merge"
+    assert "| [digits/7](https://huggingface.co/acme/digits.7) |" in card
+    assert "thumbnail" not in data
+    assert "base_model" not in render_card(manifest)

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from modpm.core.formats.distribution import Distribution
+    from modpm.core.formats.hub_address import OnHub
     from modpm.core.formats.manifest import FileRecord
     from modpm.core.formats.names import ModuleName
     from modpm.registry.backends.hub.repository import Head, ModuleRepository
@@ -175,7 +176,7 @@ class ReleaseWriter:
         if index.newest() is not release:
             return _Change(message, index)
         adds = [add for add in additions(distribution, release) if add.path_in_repo != CARD_FILE]
-        adds.append(main_card(distribution, release))
+        adds.append(main_card(distribution, release, self._repository.owner))
         return _Change(message, index, adds, _RELEASE_FILES - {a.path_in_repo for a in adds})
 
     def _change_main(self, decide: Callable[[Index | None], _Change | None]) -> Index | None:
@@ -218,15 +219,15 @@ def additions(distribution: Distribution, release: Release) -> list[CommitOperat
     ]
 
 
-def main_card(distribution: Distribution, release: Release) -> CommitOperationAdd:
-    """Return the card of a release as `main` has it: with all that the Hub searches by (H-6)."""
+def main_card(distribution: Distribution, release: Release, owner: OnHub) -> CommitOperationAdd:
+    """Return the card of a release as `main` has it, with what the Hub searches by (H-6, H-18)."""
     record = release.all_files.get(CARD_FILE)
     text = None
     if record is not None:
         path = distribution.folder / CARD_FILE
         with path.open("rb") as file:
             text = receive(file, record, str(path)).decode(errors="replace")
-    card = completed_card(text, distribution.manifest)
+    card = completed_card(text, distribution.manifest, owner)
     return CommitOperationAdd(CARD_FILE, card.encode())
 
 

@@ -11,6 +11,7 @@ from urllib.parse import quote
 
 from modpm.core.errors import ModpmError
 from modpm.core.formats import canonical_json
+from modpm.core.formats.hub_address import OnHub
 from modpm.core.formats.manifest import CARD_FILE
 from modpm.registry.backends.hub.asking import (
     BAD,
@@ -59,6 +60,11 @@ class ModuleRepository:
     def __init__(self, hub: Hub, id: str) -> None:  # noqa: A002 -- the Hub's word
         self._hub = hub
         self.id = id
+
+    @property
+    def owner(self) -> OnHub:
+        """Where it is, and the other modules of its owner."""
+        return OnHub(self._hub.endpoint, self.id.partition("/")[0])
 
     def create(self) -> None:
         """Make the repository, if it is not there."""

@@ -11,6 +11,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _FRONT_MATTER = re.compile(r"---\n(.*?)\n---\n", re.DOTALL)
+_REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+", re.ASCII)
+# https://huggingface.co/docs/hub/model-cards#specifying-a-base-model
+RELATIONS = frozenset({"adapter", "finetune", "merge", "quantized"})
 _DATA_SET = re.compile(r"(?:[\w-]+/)?[\w.-]+", re.ASCII)
 
 # https://huggingface.co/docs/hub/repositories-licenses
@@ -63,8 +66,19 @@ def card_problems(card: str) -> Iterator[str]:
     for name in metadata.get("datasets", []):
         if not _DATA_SET.fullmatch(str(name)):
             yield f'"datasets" holds {name!r}, which is no data set'
+    yield from _base_problems(metadata)
     for model in metadata.get("model-index", []):
         yield from _model_problems(model)
+
+
+def _base_problems(metadata: dict[str, Any]) -> Iterator[str]:
+    for name in metadata.get("base_model", []):
+        if not _REPOSITORY.fullmatch(str(name)):
+            yield f'"base_model" holds {name!r}, which is no repository'
+    if metadata.get("base_model_relation", "merge") not in RELATIONS:
+        yield f'"base_model_relation" is {metadata["base_model_relation"]!r}'
+    if not isinstance(metadata.get("thumbnail", ""), str):
+        yield '"thumbnail" must be a text'
 
 
 def _model_problems(model: Any) -> Iterator[str]:  # noqa: ANN401 -- whatever the YAML holds
