@@ -15,6 +15,7 @@ from modpm.core.classifiers.class_module import ClassModule
 from modpm.core.classifiers.classifier import Classifier
 from modpm.core.composition.compose import compose_modules
 from modpm.core.errors import ModpmError
+from modpm.core.exporting.onnx_export import export_onnx
 from modpm.core.formats.distribution import verify_distribution, write_distribution
 from modpm.core.formats.manifest import TENSOR_FILE, Variant
 from modpm.core.formats.network_graph import Graph, Node
@@ -174,6 +175,55 @@ def test_the_command_tells_of_each_before_and_after(made: Modularization, tmp_pa
     assert data["accuracy"] > 0.9
     shown = run("info", tmp_path / "two" / "4-int8")
     assert "int8 of digits/4" in shown.stdout
+
+
+def test_it_is_exported_as_pairs_of_whole_numbers(
+    variants: Quantization, made: Modularization, tmp_path: Path
+) -> None:
+    """Every layer but those that make the score is one of whole numbers, and says the same."""
+    onnx, runtime = pytest.importorskip("onnx"), pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnxscript")
+    classifier = compose_modules([module_of(variants, i) for i in (2, 5)])
+    written = export_onnx(classifier, tmp_path / "small.onnx")
+    modules = [ClassModule.from_folder(made.distributions[i].folder) for i in (2, 5)]
+    plain = export_onnx(compose_modules(modules, "independent"), tmp_path / "plain.onnx")
+    assert written.size_bytes < 0.7 * plain.size_bytes
+    graph = onnx.load(tmp_path / "small.onnx").graph
+    kinds = {one.name: one.data_type for one in graph.initializer}
+    made_by = {output: node for node in graph.node for output in node.output}
+    whole = [
+        node
+        for node in graph.node
+        if node.op_type in {"Conv", "Gemm"}
+        and getattr(made_by.get(node.input[1]), "op_type", "") == "DequantizeLinear"
+    ]
+    expected = [
+        node
+        for scorer in classifier.networks()
+        for node in scorer.graph.nodes
+        if node.operator in LAYERS and node.inputs[0].endswith(".rounded")
+    ]
+    assert len(whole) == len(expected) > 4
+    for node in whole:
+        assert [kinds[made_by[name].input[0]] for name in node.input[1:]] == [
+            onnx.TensorProto.INT8, onnx.TensorProto.INT32,
+        ]  # fmt: skip
+        assert made_by[made_by[node.input[0]].input[0]].op_type == "QuantizeLinear"
+    options = runtime.SessionOptions()
+    options.graph_optimization_level = runtime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    session = runtime.InferenceSession(tmp_path / "small.onnx", options)
+    images = torch.rand(50, 3, 8, 8, generator=torch.Generator().manual_seed(3))
+    (scores,) = session.run(["scores"], {"images": images.numpy()})
+    with torch.inference_mode():
+        torch.testing.assert_close(torch.from_numpy(scores), classifier(images), rtol=0, atol=0.2)
+
+
+def test_torch_records_it_as_what_it_computes(variants: Quantization) -> None:
+    module = module_of(variants, 6)
+    images = torch.rand(3, 1, 8, 8, generator=torch.Generator().manual_seed(4))
+    recorded = torch.export.export(module, (images,)).module()
+    with torch.no_grad():
+        torch.testing.assert_close(recorded(images), module(images), rtol=0, atol=0.2)
 
 
 def test_a_variant_of_a_variant_is_refused(variants: Quantization, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from modpm.core.graph.attributes import integer, real
 from modpm.core.graph.operators.activation import elementwise
-from modpm.core.graph.operators.definition import float_of, int_of
+from modpm.core.graph.operators.definition import float_of, int_of, is_recorded
 from modpm.core.graph.translation import (
     Arguments,
     Constant,
@@ -19,6 +19,8 @@ from modpm.core.graph.translation import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from modpm.core.formats.network_graph import Node
     from modpm.core.graph.index_views import View
     from modpm.core.graph.operators.definition import Operator
@@ -30,13 +32,24 @@ SMALLEST_STEP, LARGEST_STEP = 1e-30, 1e30
 """Between two levels: what divides by it and multiplies by it again is finite."""
 
 
+def rounded(x: Tensor, scale: float, zero_point: int) -> Tensor:
+    """Return the nearest level of each number, by operators that every program knows."""
+    levels = (x / scale).round() + zero_point
+    return (levels.clamp(0, LARGEST_LEVEL) - zero_point) * scale
+
+
 class Quantize(nn.Module):
     """Numbers rounded to levels of equal distance, of which one is 0.
+
+    Attributes:
+        recorded: What it does where torch records a program.
 
     Source:
         Jacob et al., Quantization and training of neural networks for efficient integer-arithmetic-
         only inference (CVPR 2018), equation 1; as ONNX's QuantizeLinear and DequantizeLinear.
     """
+
+    recorded: Callable[[Tensor, float, int], Tensor] = staticmethod(rounded)
 
     def __init__(self, scale: float, zero_point: int) -> None:
         super().__init__()
@@ -45,6 +58,8 @@ class Quantize(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the nearest level of each number."""
+        if is_recorded():
+            return self.recorded(x, self.scale, self.zero_point)
         return torch.fake_quantize_per_tensor_affine(
             x, self.scale, self.zero_point, 0, LARGEST_LEVEL
         )
