@@ -8,7 +8,8 @@ import click
 
 from modpm.cli.completion import installed_names
 from modpm.cli.options import device_option
-from modpm.cli.output import emit, say, table
+from modpm.cli.output import emit, say, show, table
+from modpm.core.formats.records import to_plain
 
 if TYPE_CHECKING:
     from modpm.core.costs.latency import Quartiles
@@ -16,7 +17,12 @@ if TYPE_CHECKING:
 
 
 @click.command("benchmark", epilog="Example: modpm benchmark pets --origin runs/cifar10")
-@click.argument("subject", shell_complete=installed_names, metavar="COMPOSITION")
+@click.argument("subject", required=False, shell_complete=installed_names, metavar="[COMPOSITION]")
+@click.option(
+    "--machine",
+    is_flag=True,
+    help="Measure the machine itself, for estimates (`modpm info --latency`).",
+)
 @click.option(
     "--origin",
     "origins",
@@ -36,14 +42,30 @@ if TYPE_CHECKING:
 @device_option
 @click.option("--json", "as_json", is_flag=True, help="Print what was measured as JSON.")
 def command(
-    *, subject: str, origins: tuple[str, ...], n: int, device: str, project: str, as_json: bool
+    *,
+    subject: str | None,
+    machine: bool,
+    origins: tuple[str, ...],
+    n: int,
+    device: str,
+    project: str,
+    as_json: bool,
 ) -> None:
     """Time an image on this machine, at batch 1 and 64, against the origin.
 
     COMPOSITION is the folder of a classifier, of a run or of a distribution, or an installed name.
     It and the networks that its modules were cut from take turns; shown is the median, and between
     which times half of the runs lie.
+
+    With --machine and without COMPOSITION, some hundred small layers are timed on the processor,
+    in less than a minute. By them the latency of modules is estimated that are not here yet; where
+    a COMPOSITION was timed, that is told instead.
     """
+    if machine is (subject is not None):
+        raise click.UsageError("Name either COMPOSITION or '--machine'.")
+    if subject is None:
+        _measure_machine(as_json=as_json)
+        return
     from modpm.verbs.benchmarking import benchmark  # noqa: PLC0415 -- so that --help needs no torch
 
     found = benchmark(subject, origins=origins, n=n, device=device, project=project)
@@ -63,6 +85,19 @@ def command(
     _explain(found)
 
 
+def _measure_machine(*, as_json: bool) -> None:
+    from modpm.core.estimating.machine import machine_path  # noqa: PLC0415 -- as below
+    from modpm.verbs.estimating import measure_machine  # noqa: PLC0415 -- so that --help is quick
+
+    say("timing layers, for less than a minute")
+    found = measure_machine()
+    if as_json:
+        emit(to_plain(found))
+    else:
+        show(f"measured: {found.in_words}")
+        say(f"kept in {machine_path()}; `modpm info NAME --latency` estimates by it")
+
+
 def _shown(measured: Quartiles | None, factor: float) -> str | None:
     if measured is None:
         return None
@@ -78,6 +113,8 @@ def _explain(found: Benchmark) -> None:
     if found.origin_macs:
         share = found.macs / found.origin_macs
         say(f"{found.macs:,} multiply-accumulates an image, {share:.2f} times those of the origin")
+    if found.is_kept:
+        say("kept: estimates of the latency of these networks are replaced by it")
     if found.missing:
         digests = ", ".join(digest[:19] for digest in found.missing)
         say(

@@ -9,6 +9,7 @@ from msgspec import UnsetType
 
 from modpm.cli.completion import known_names
 from modpm.cli.folding import terminal_width, titled
+from modpm.cli.latency import latency_data, latency_in_words
 from modpm.cli.module_table import size_in_words
 from modpm.cli.options import (
     asked_registry_option,
@@ -16,7 +17,7 @@ from modpm.cli.options import (
     offline_option,
     project_option,
 )
-from modpm.cli.output import counted, emit, show, warn, warn_of
+from modpm.cli.output import counted, emit, say, show, warn, warn_of
 from modpm.core.formats.manifest import Manifest, Variant
 from modpm.core.formats.records import to_plain
 from modpm.core.shown_text import Percent, rejection_in_words
@@ -25,7 +26,8 @@ from modpm.registry.discovery.information import info
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from modpm.core.formats.composition_manifest import CompositionManifest
+    from modpm.cli.latency import KnownLatency
+    from modpm.core.formats.composition_manifest import AnyManifest, CompositionManifest
     from modpm.core.formats.manifest import ClassMetrics, InputContract
     from modpm.core.formats.measurement import Measurement
     from modpm.registry.discovery.information import Information
@@ -39,27 +41,60 @@ _SHOWN_DIGITS = 12
 @asked_registry_option
 @offline_option
 @project_option
+@click.option(
+    "--latency",
+    is_flag=True,
+    help="Estimate how long an image takes on this machine, which is measured at first use.",
+)
 @json_option
 def command(
-    name: str, registry: tuple[str, ...], offline: bool, project: str, as_json: bool
+    *,
+    name: str,
+    registry: tuple[str, ...],
+    offline: bool,
+    project: str,
+    latency: bool,
+    as_json: bool,
 ) -> None:
     """Show what a class module or a composition recognizes, and how well.
 
     NAME is a module or a composition, or that and its version (cifar10/cat==1.0.0). Shows the
     installed release, or else the one that would be installed. Or it is the folder of a
     distribution (./dist/cat), of which every byte is checked.
+
+    The latency is estimated without the module itself, by the shapes of its layers and by what
+    `modpm benchmark --machine` measured; what `modpm benchmark NAME` measured goes before it.
     """
     information = info(name, project, registry, offline=offline)
     if information.problem is not None:
         warn_of(information.problem)
+    known = _latency(information.manifest) if latency else None
     if as_json:
-        emit(_data(information))
+        emit(_data(information) | ({"latency": latency_data(known)} if latency else {}))
         return
     show(f"{information.manifest.name} {information.manifest.version}")
-    for line in titled(_lines(information), terminal_width()):
+    lines = list(_lines(information))
+    if latency:
+        lines.append(("latency", _latency_in_words(information.manifest, known)))
+    for line in titled(lines, terminal_width()):
         show(line)
     if information.yanked is not None:
         warn(f"this release is yanked: {information.yanked}")
+
+
+def _latency(manifest: AnyManifest) -> KnownLatency | None:
+    """Estimate what a class module takes; a composition has no network before it is composed."""
+    from modpm.core.system.memory import keep_freed_memory  # noqa: PLC0415 -- as below
+    from modpm.verbs.estimating import estimate_latency  # noqa: PLC0415 -- only `--latency` needs it
+
+    keep_freed_memory()  # as commands that run networks do, where the machine is to be measured
+    return estimate_latency(manifest, say) if isinstance(manifest, Manifest) else None
+
+
+def _latency_in_words(manifest: AnyManifest, known: KnownLatency | None) -> str:
+    if known is None:
+        return f"known once it is composed (`modpm compose {manifest.name} --dry-run`)"
+    return latency_in_words(known)
 
 
 def _data(information: Information) -> dict[str, object]:

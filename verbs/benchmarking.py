@@ -16,6 +16,7 @@ from modpm.core.graph.cost import count_macs
 from modpm.core.training.device import AUTO, choose_device
 from modpm.core.training.run import Run
 from modpm.registry.installing.installed import installed
+from modpm.verbs.estimating import keep_latency
 from modpm.verbs.judging import open_subject
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ class Benchmark(NamedTuple):
         macs: Multiply-accumulates of the classifier, an image.
         origin_macs: The same of the origins, each counted once; None where they are not known.
         missing: Digests of origins that are not known here.
+        is_kept: Whether estimates of the same networks are replaced by it.
     """
 
     latencies: list[Latency]
@@ -47,6 +49,7 @@ class Benchmark(NamedTuple):
     macs: int
     origin_macs: int | None
     missing: list[str]
+    is_kept: bool
 
     def to_json(self) -> dict[str, Any]:
         """Return all of it as JSON; times in milliseconds an image."""
@@ -82,7 +85,8 @@ def benchmark(
     """Time a classifier, an image at batch 1 and 64, in turns with the networks it stands for.
 
     Time does not hang on what weights are, so that an origin is made anew by the graph that the
-    manifests of its modules have, with numbers of chance.
+    manifests of its modules have, with numbers of chance. What a classifier took on a processor
+    that was measured (`measure_machine`) replaces estimates.
 
     Args:
         subject: The folder of a classifier, of a run or of a distribution, or an installed name; a
@@ -116,14 +120,17 @@ def benchmark(
     missing = [] if origins else [digest for digest in wanted if digest not in known]
     if missing:
         networks = []  # a part of them would be no comparison
+    found = time_classifier(timed, networks, n, where)
+    seconds = {one.batch_size: one.seconds.median for one in found}
     return Benchmark(
-        time_classifier(timed, networks, n, where),
+        found,
         n,
         where.type,
         torch.get_num_threads(),
         timed.macs,
         sum(count_macs(graph) for graph, _ in known.values()) if networks else None,
         missing,
+        where.type == "cpu" and keep_latency(timed, seconds),
     )
 
 

@@ -12,6 +12,7 @@ import torch
 
 from modpm.core.classifiers.class_module import Scorer
 from modpm.core.classifiers.classifier import Classifier
+from modpm.core.estimating.work import BATCH_SIZES
 from modpm.core.graph.shapes import infer_shapes, tensor_shapes
 
 if TYPE_CHECKING:
@@ -85,12 +86,14 @@ def untrained(graph: Graph, contract: InputContract) -> Classifier:
         graph: What it computes.
         contract: What an image must be.
     """
-    shapes, chance = infer_shapes(graph), torch.Generator().manual_seed(0)
-    tensors = {
-        name: _numbers(shape, chance) for name, shape in tensor_shapes(graph, shapes).items()
-    }
-    labels = [f"class {i}" for i in range(shapes[graph.output][0])]
-    return Classifier([Scorer(labels, contract, graph, tensors)])
+    labels = [f"class {i}" for i in range(infer_shapes(graph)[graph.output][0])]
+    return Classifier([Scorer(labels, contract, graph, numbers_of(graph))])
+
+
+def numbers_of(graph: Graph) -> dict[str, Tensor]:
+    """Return numbers of chance for all tensors of a network."""
+    chance = torch.Generator().manual_seed(0)
+    return {name: _numbers(shape, chance) for name, shape in tensor_shapes(graph).items()}
 
 
 def _numbers(shape: tuple[int, ...], chance: torch.Generator) -> Tensor:
@@ -98,9 +101,6 @@ def _numbers(shape: tuple[int, ...], chance: torch.Generator) -> Tensor:
     if len(shape) < 2:  # noqa: PLR2004 -- a vector may be variances, which are positive
         return torch.rand(shape, generator=chance) + 0.5
     return torch.randn(shape, generator=chance) * math.sqrt(2 / math.prod(shape[1:]))
-
-
-BATCH_SIZES = (1, 64)
 
 
 class Latency(NamedTuple):

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from modpm.verbs.benchmarking import benchmark
     from modpm.verbs.composing import compose
     from modpm.verbs.doctor import doctor
+    from modpm.verbs.estimating import estimate_latency, measure_machine
     from modpm.verbs.exporting import export
     from modpm.verbs.finetuning import finetune
     from modpm.verbs.judging import evaluate, predict
@@ -55,6 +56,7 @@ __all__ = [
     "check_versions",
     "compose",
     "doctor",
+    "estimate_latency",
     "evaluate",
     "export",
     "finetune",
@@ -67,6 +69,7 @@ __all__ = [
     "lock",
     "login",
     "logout",
+    "measure_machine",
     "mirror",
     "modularize",
     "outdated",
@@ -102,6 +105,7 @@ _HOMES = {
     "check_versions": "modpm.verbs.releases",
     "compose": "modpm.verbs.composing",
     "doctor": "modpm.verbs.doctor",
+    "estimate_latency": "modpm.verbs.estimating",
     "evaluate": "modpm.verbs.judging",
     "export": "modpm.verbs.exporting",
     "finetune": "modpm.verbs.finetuning",
@@ -113,6 +117,7 @@ _HOMES = {
     "lock": "modpm.registry.pins.locking",
     "login": "modpm.registry.backends.hub.login",
     "logout": "modpm.registry.backends.hub.login",
+    "measure_machine": "modpm.verbs.estimating",
     "mirror": "modpm.registry.publication.mirroring",
     "modularize": "modpm.core.modularizing.modularize",
     "outdated": "modpm.registry.discovery.outdated",

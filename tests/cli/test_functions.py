@@ -20,7 +20,9 @@ NAMES = {
 }
 OF_THE_COMMAND_LINE = {"as_json"}
 ONLY_AS_OPTIONS = {
+    "benchmark": {"machine"},  # `measure_machine`
     "compose": {"output", "dry_run"},  # the classifier that is returned has `save`
+    "info": {"latency"},  # `estimate_latency`
     "login": {"token_stdin"},
     "outdated": {"exit_code"},
     "patch": {"output"},  # its `classifier` has `save`

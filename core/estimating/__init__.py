@@ -1,0 +1,1 @@
+"""Estimating latency by arithmetic alone: no tensors, and torch is not needed."""
