@@ -11,7 +11,7 @@ import msgspec
 from modpm.core.classifiers import evaluation, saving
 from modpm.core.classifiers.class_module import ClassModule
 from modpm.core.classifiers.classifier import Classifier, as_classifier
-from modpm.core.data import load_data, open_image
+from modpm.core.data import GivenImages, as_data, load_data, open_image
 from modpm.core.data.image_folder import files_of
 from modpm.core.errors import ModpmError
 from modpm.core.formats.manifest import MANIFEST_FILE
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from modpm.core.classifiers.classifier import Prediction
     from modpm.core.classifiers.evaluation import Evaluation
-    from modpm.core.data import ImageData
+    from modpm.core.data import Data, ImageData
     from modpm.core.formats.manifest import InputContract
 
 
@@ -69,7 +69,7 @@ def open_subject(
 
 def evaluate(
     subject: str | os.PathLike[str],
-    data: str,
+    data: Data,
     split: str = "test",
     *,
     classes: Sequence[str] | None = None,
@@ -86,9 +86,10 @@ def evaluate(
     Args:
         subject: The folder of a classifier, of a run or of a distribution, or an installed name.
         data: `digits`, a folder of parquet files, a folder of class-named folders of images, or a
-            data set of the Hugging Face Hub.
+            data set of the Hugging Face Hub; or images in memory, as `train` takes them.
         split: Which images of it.
-        classes: Restrict images and outputs to these classes, named as the data set names them.
+        classes: Restrict images and outputs to these classes, named as the data set names them; or
+            the names of the classes of images in memory, in the order of their labels.
         mapping: Label to the class it meets, where their names differ.
         open_set: Judge images of classes that no label meets too: they must be none of the above.
         skip_bad: Leave out images that cannot be decoded.
@@ -106,7 +107,10 @@ def evaluate(
     judged = open_subject(subject, project).to(where)
     if record:
         _check_recordable(judged, classes, mapping)
-    prepared = prepared_images(judged, data, split, skip_bad=skip_bad)
+    given = as_data(data, classes, split=split)
+    if isinstance(given, GivenImages):
+        classes = None
+    prepared = prepared_images(judged, given, split, skip_bad=skip_bad)
     images = prepared[0]
     for note in images.notes:
         report(note)
@@ -119,7 +123,11 @@ def evaluate(
 
 
 def prepared_images(
-    subject: Classifier | ClassModule, data: str, split: str, *, skip_bad: bool = False
+    subject: Classifier | ClassModule,
+    data: str | Path | GivenImages,
+    split: str,
+    *,
+    skip_bad: bool = False,
 ) -> list[ImageData]:
     """Return images for each input contract by itself, as `predict` prepares them.
 

@@ -116,4 +116,4 @@ def patch(
 
 def _own_data(trained: TrainedNetwork) -> str:
     """Return what a network was trained on."""
-    return trained.images.config.data if isinstance(trained.images, Run) else trained.data_set
+    return trained.images.source if isinstance(trained.images, Run) else trained.data_set

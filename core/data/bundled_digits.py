@@ -2,47 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
-
 import numpy as np
-from PIL import Image
 
-from modpm.core.data.labeled_images import LabeledImages, import_extra, missing_split
+from modpm.core.data.labeled_images import (
+    ArrayImages,
+    LabeledImages,
+    import_extra,
+    missing_split,
+)
 from modpm.core.data.splitting import HELD_OUT_FRACTION, SPLIT_SEED, stratified_split
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from numpy.typing import NDArray
-
 _WHITE = 16
-
-
-@dataclass(frozen=True)
-class _Arrays:
-    """Images that are arrays already.
-
-    Shapes:
-        pixels: (N, H, W), uint8.
-    """
-
-    pixels: NDArray[np.uint8]
-
-    def __len__(self) -> int:
-        return len(self.pixels)
-
-    def parts(self) -> Iterator[_Arrays]:
-        yield self
-
-    def in_any_order(self) -> _Arrays:
-        return self
-
-    def open(self, index: int) -> Image.Image:
-        return Image.fromarray(self.pixels[index])
-
-    def where(self, index: int) -> str:
-        return f"digit {index}"
 
 
 def open_digits(split: str) -> LabeledImages:
@@ -65,4 +35,4 @@ def open_digits(split: str) -> LabeledImages:
     if indices is None:
         raise missing_split("digits", split, ("train", "test"))
     pixels = np.rint(digits.images[indices] * (255 / _WHITE)).astype(np.uint8)
-    return LabeledImages(_Arrays(pixels), labels[indices], tuple("0123456789"))
+    return LabeledImages(ArrayImages(pixels, "digit"), labels[indices], tuple("0123456789"))

@@ -70,6 +70,42 @@ class EncodedImages(Protocol):
 
 
 @dataclass(frozen=True)
+class ArrayImages:
+    """Images that are arrays already, in any order.
+
+    Attributes:
+        what: What one of them is called.
+
+    Shapes:
+        pixels: (N, H, W) for gray ones, (N, H, W, 3) for color; uint8.
+    """
+
+    pixels: NDArray[np.uint8]
+    what: str = "image"
+
+    def __len__(self) -> int:
+        return len(self.pixels)
+
+    def parts(self) -> Iterator[ArrayImages]:
+        """Give all of them as one part."""
+        yield self
+
+    def in_any_order(self) -> ArrayImages:
+        """Return all of them."""
+        return self
+
+    def open(self, index: int) -> Image.Image:
+        """Return one."""
+        from PIL import Image  # noqa: PLC0415 -- what needs no images names splits and extras here
+
+        return Image.fromarray(self.pixels[index])
+
+    def where(self, index: int) -> str:
+        """Say which one it is."""
+        return f"{self.what} {index}"
+
+
+@dataclass(frozen=True)
 class LabeledImages:
     """Encoded images, one label for each (a position in `classes`).
 

@@ -20,6 +20,7 @@ from modpm.core.data.decoding import (
     decoded_in_memory,
     form_of,
 )
+from modpm.core.data.given_images import GivenImages, images_of_folder
 from modpm.core.data.hub import open_hub_data
 from modpm.core.data.image_data import ImageData
 from modpm.core.data.image_files import out_of_memory, quiet_decoder
@@ -39,7 +40,7 @@ _HUB_ADDRESS = re.compile(r"(?:hf://|https://huggingface\.co/)datasets/([\w.-]+(
 
 
 def load_data(
-    source: str | Path,
+    source: str | Path | GivenImages,
     split: str,
     *,
     skip_bad: bool = False,
@@ -54,7 +55,8 @@ def load_data(
             (`cifar10`, `cifar100`, `mnist`, `fashion_mnist`, `svhn`) or an id of the Hub,
             `owner/name` or `owner/name:configuration`, or its address,
             `hf://datasets/owner/name`. A folder wins over an id; a folder called `digits` is
-            named `./digits`.
+            named `./digits`; images in memory, or the folder in which a run keeps those that it
+            was given.
         split: For example `train` or `test`.
         skip_bad: Leave out images that cannot be decoded, and count them.
         image_size: Height and width to bring every image to; without it, the size that most of
@@ -66,7 +68,7 @@ def load_data(
         ModpmError: The source or the split does not exist, or images cannot be decoded.
     """
     size = _width_and_height(image_size)
-    labeled = _open(str(source), split)
+    labeled = _open(source, split)
     asked = _Asked(labeled, str(source), split, size, channels)
     try:
         with quiet_decoder():
@@ -96,7 +98,7 @@ class Outline:
 
 
 def outline(
-    source: str | Path,
+    source: str | Path | GivenImages,
     split: str,
     *,
     image_size: int | Sequence[int] | None = None,
@@ -113,7 +115,7 @@ def outline(
     Raises:
         ModpmError: The source or the split does not exist.
     """
-    labeled = _open(str(source), split)
+    labeled = _open(source, split)
     with quiet_decoder():
         form = form_of(labeled.images, _width_and_height(image_size), channels)
     counts = np.bincount(labeled.labels, minlength=len(labeled.classes)).tolist()
@@ -216,7 +218,13 @@ def _width_and_height(image_size: int | Sequence[int] | None) -> tuple[int, int]
     return size[1], size[0]
 
 
-def _open(source: str, split: str) -> LabeledImages:
+def _open(source: str | Path | GivenImages, split: str) -> LabeledImages:
+    return (
+        source.open(split) if isinstance(source, GivenImages) else _open_named(str(source), split)
+    )
+
+
+def _open_named(source: str, split: str) -> LabeledImages:
     if source == "digits":
         return open_digits(split)
     on_the_hub = _HUB_ADDRESS.fullmatch(source)
@@ -224,10 +232,7 @@ def _open(source: str, split: str) -> LabeledImages:
         return open_hub_data(on_the_hub[1], split)
     path = Path(source).expanduser()
     if path.is_dir():
-        parquet_splits = find_parquet_files(path)
-        if parquet_splits:
-            return open_parquet_folder(path, parquet_splits, split)
-        return open_image_folder(path, split)
+        return _open_folder(path, split)
     if path.exists():
         raise ModpmError(
             "data is a folder, not a file",
@@ -238,6 +243,14 @@ def _open(source: str, split: str) -> LabeledImages:
     if _is_path(source):
         raise ModpmError("there is no such folder of data", code="data-not-found", where=source)
     return open_hub_data(source, split)
+
+
+def _open_folder(path: Path, split: str) -> LabeledImages:
+    parquet_splits = find_parquet_files(path)
+    if parquet_splits:
+        return open_parquet_folder(path, parquet_splits, split)
+    given = images_of_folder(path)
+    return open_image_folder(path, split) if given is None else given.open(split)
 
 
 def _is_path(source: str) -> bool:

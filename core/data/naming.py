@@ -79,7 +79,8 @@ def absolute_if_folder(data: str | Path) -> str:
 
 def data_set_name(data: str) -> str:
     """Return what a data set is called for others: an id of the Hub, or the name of a folder."""
-    return PurePath(data).name if PurePath(data).is_absolute() else data
+    is_folder = PurePath(data).is_absolute() or data.startswith("./")
+    return PurePath(data).name if is_folder else data
 
 
 def _slug(text: str, position: int, fallback: str = "class") -> str:

@@ -13,6 +13,7 @@ from modpm.core.calibrations.scores import AUTO
 from modpm.core.composition.fused import obstacle
 from modpm.core.composition.replacing import check_budget
 from modpm.core.costs.making import measure_costs
+from modpm.core.data import GivenImages, as_data
 from modpm.core.data.naming import default_namespace, module_names
 from modpm.core.errors import ModpmError
 from modpm.core.formats import canonical_json
@@ -58,6 +59,7 @@ if TYPE_CHECKING:
 
     from torch import nn
 
+    from modpm.core.data import Data
     from modpm.core.formats.manifest import Manifest
     from modpm.core.modularizing.fitting import FittedNetwork
     from modpm.core.origins.trained_network import TrainedNetwork
@@ -200,7 +202,7 @@ Progress = Callable[[str, int, int], None]
 def modularize(
     network: Run | nn.Module | Path | str,
     *,
-    data: str | Path | None = None,
+    data: Data | None = None,
     arch: str | None = None,
     width: float = 1.0,
     classes: Sequence[str] | None = None,
@@ -239,12 +241,13 @@ def modularize(
         network: A finished run, or its folder; a file of ordinary weights, safetensors or of
             `torch.save` with tensors alone; or a network in memory. What follows, up to
             `skip_bad`, is for those that no run has trained.
-        data: What it was trained on: `digits`, a folder, or an id of the Hub.
+        data: What it was trained on: `digits`, a folder, or an id of the Hub; or images in memory,
+            as `train` takes them.
         arch: What the weights are of: an architecture that is shipped, or
             `package.module:factory`.
         width: The factor on the channels of every layer.
-        classes: Names of its classes in the order of its outputs; by default those of the data in
-            theirs.
+        classes: Names of its classes in the order of its outputs, which are the labels of images
+            in memory; by default those of the data in theirs.
         mean: What its images were normalized by, of pixels in [0, 1], per channel.
         std: The same for the standard deviation.
         image_size: Height and width of its images, or one number for both; by default those of
@@ -297,8 +300,11 @@ def modularize(
         told.append(sentence)
         report(sentence)
 
+    given = None if data is None else as_data(data, classes, image_size)
+    if isinstance(given, GivenImages):
+        classes = given.classes
     said = Particulars(
-        data, arch, width, classes, mean, std, image_size, val_fraction, seed, skip_bad
+        given, arch, width, classes, mean, std, image_size, val_fraction, seed, skip_bad
     )
     is_trained_first = effort == TRAIN
     if is_trained_first:

@@ -61,16 +61,21 @@ def create_from_factory(
     if pretrained:
         given["pretrained"] = True
     arguments = _arguments(arch, factory, given)
-    network = called(arch, lambda: factory(**arguments))
-    while isinstance(network, nn.DataParallel) or hasattr(network, "_orig_mod"):
-        attribute = "module" if isinstance(network, nn.DataParallel) else "_orig_mod"
-        network = getattr(network, attribute)
+    network = unwrapped(called(arch, lambda: factory(**arguments)))
     if not isinstance(network, nn.Module):
         raise ModpmError(
             f"`{arch}` does not make a network",
             code="factory-without-network",
             why=f"it returned a {type(network).__name__}, not a torch.nn.Module",
         )
+    return network
+
+
+def unwrapped(network: object) -> object:
+    """Return a network as it was before it was compiled, or made parallel."""
+    while isinstance(network, nn.DataParallel) or hasattr(network, "_orig_mod"):
+        attribute = "module" if isinstance(network, nn.DataParallel) else "_orig_mod"
+        network = getattr(network, attribute)
     return network
 
 

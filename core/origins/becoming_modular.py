@@ -6,7 +6,9 @@ import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from modpm.core.data import GivenImages
 from modpm.core.errors import ModpmError
+from modpm.core.networks import ARCHITECTURES
 from modpm.core.origins.trained_network import Particulars, of_run
 from modpm.core.training.configuration import DEFAULT_RETENTION
 from modpm.core.training.loop import train
@@ -59,16 +61,19 @@ def command_to_train(
         retention: Kernel retention rate of the modules; None for what training takes by itself.
     """
     size = () if retention is None else ("--retention", f"{retention:g}")
-    if isinstance(network, str | Path) and not Path(network).is_dir():
+    is_named = not isinstance(said.data, GivenImages)
+    if isinstance(network, str | Path) and not Path(network).is_dir() and is_named:
         words = ["modularize", str(network), *_options(said), "--effort", "train", *size]
         return f"`{shlex.join(['modpm', *words, '-o', str(output)])}`"
-    if isinstance(network, str | Path | Run):
+    if isinstance(network, Run) or (isinstance(network, str | Path) and Path(network).is_dir()):
         run = network if isinstance(network, Run) else Run.open(network)
         config, numbers = run.config, _numbers(run.input.mean, run.input.std)
+        if config.arch not in ARCHITECTURES and ":" not in config.arch:
+            return f"`modpm.train` again, of the {config.arch} in memory, with that `retention`"
         data, arch, weights, folder, distributions = (
             shlex.quote(str(one))
             for one in (
-                config.data,
+                run.source,
                 config.arch,
                 run.folder / "model.safetensors",
                 run_beside(output),

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from modpm.core.data import (
+    GivenImages,
     aligned,
     carve_validation,
     check_statistics,
@@ -168,7 +169,7 @@ class Particulars(NamedTuple):
         skip_bad: Whether images that cannot be decoded are left out.
     """
 
-    data: str | Path | None = None
+    data: str | Path | GivenImages | None = None
     arch: str | None = None
     width: float = 1.0
     classes: Sequence[str] | None = None
@@ -191,7 +192,7 @@ class DataSet:
         said: How some are held out.
     """
 
-    source: str
+    source: str | GivenImages
     classes: tuple[str, ...]
     contract: InputContract
     said: Particulars
@@ -259,10 +260,12 @@ def of_weights(
         made = _loaded(made, said, len(classes), shape[0])
     check_network(made, shape, len(classes))
     contract = InputContract(channels=shape[0], height=shape[1], width=shape[2], mean=mean, std=std)  # type: ignore[arg-type]  # 1 or 3 channels
-    source = absolute_if_folder(found.source)
+    source: str | GivenImages = absolute_if_folder(found.source)
+    if isinstance(said.data, GivenImages):
+        source = said.data
     return TrainedNetwork(
         architecture=_with_width(said.arch or type(made).__name__, said.width),
-        data_set=data_set_name(source),
+        data_set=data_set_name(str(source)),
         classes=classes,
         contract=contract,
         images=DataSet(source, classes, contract, said),

@@ -53,7 +53,7 @@ def write_folder(folder: Path, files: Mapping[str, bytes]) -> None:
     Args:
         folder: The folder; those it is in are made. What is there is moved aside, and removed
             when the new folder has its name.
-        files: Name and content of all its files.
+        files: Name and content of all its files, also of such as are in a folder of it.
 
     Raises:
         ModpmError: `disk-full`, `permission-denied` or `cannot-write`; what was there is
@@ -64,8 +64,10 @@ def write_folder(folder: Path, files: Mapping[str, bytes]) -> None:
     try:
         temporary.mkdir(parents=True)
         for name, data in files.items():
+            (temporary / name).parent.mkdir(exist_ok=True)
             write_new(temporary / name, data)
-        sync_folder(temporary)
+        for inner in {(temporary / name).parent for name in files} | {temporary}:
+            sync_folder(inner)
         _swap(temporary, folder)
         sync_folder(folder.parent)
     except OSError as error:

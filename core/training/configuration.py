@@ -20,9 +20,10 @@ class TrainingConfiguration(Record, frozen=True, kw_only=True):
     """The settings of a run; two runs of equal settings on equal data give equal bytes.
 
     Attributes:
-        data: A data set as `load_data` takes it; a path is absolute.
+        data: A data set as `load_data` takes it; a path is absolute, but for `./data`, which is in
+            the run's folder.
         arch, width: The architecture, `auto` until the images are known, and the factor on its
-            channels.
+            channels; of a network in memory the name of its class, which makes none.
         init: The file that the weights start from, and its digest.
         init_digest: Names the bytes of `init`.
         pretrained: Whether the architecture brings trained weights of its own.

@@ -5,14 +5,25 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
+from torch import nn
 
-from modpm.core.data import carve_validation, check_statistics, default_statistics, load_data
+from modpm.core.data import (
+    OWN_DATA,
+    GivenImages,
+    as_data,
+    carve_validation,
+    check_statistics,
+    default_statistics,
+    load_data,
+)
+from modpm.core.data.given_images import images_of_folder
 from modpm.core.data.naming import absolute_if_folder, default_namespace, module_names
 from modpm.core.data.strong_augmenting import check_installed
 from modpm.core.data.telling import tell
+from modpm.core.errors import ModpmError
 from modpm.core.formats.manifest import InputContract
 from modpm.core.networks import (
     create,
@@ -21,6 +32,7 @@ from modpm.core.networks import (
     is_factory,
     own_normalization,
 )
+from modpm.core.networks.user_factory import unwrapped
 from modpm.core.training.configuration import (
     AUTO,
     DEFAULT_RETENTION,
@@ -42,15 +54,16 @@ if TYPE_CHECKING:
 
     import torch
 
-    from modpm.core.data import ImageData
+    from modpm.core.data import Data, ImageData
     from modpm.core.training.session import Progress
 
 
 def train(
-    data: str | Path,
-    arch: str = AUTO,
+    data: Data,
+    arch: str | nn.Module = AUTO,
     *,
     output: Path | str,
+    classes: Sequence[str] | None = None,
     width: float = 1.0,
     init: Path | str | None = None,
     pretrained: bool | None = None,
@@ -86,18 +99,29 @@ def train(
     settings on the same data give the same bytes, also if a run was interrupted and resumed, on
     one machine with one number of threads and processes.
 
+    A run keeps all that later steps read. Of a network in memory these are its graph, as it is read
+    from one call of it, and its weights, which training does not change: neither its class nor its
+    code is needed afterwards, and the run is resumed without it. Images in memory are kept as
+    bytes, in `data` of the run folder, and are its data set from then on, for the command line too.
+
     Args:
-        data: `digits`, a folder, or an id of the Hub.
+        data: `digits`, a folder, or an id of the Hub; or images in memory: a pair of tensors, a
+            `Dataset` or a `DataLoader` of a known length, or a dictionary of such by the names of
+            splits, `train` and `test`. Images are (N, C, H, W), of uint8, or of numbers from 0 to
+            1 that are not normalized yet, or PIL's; labels are whole numbers.
         arch: An architecture that is shipped, `timm:NAME`, `torchvision:NAME`,
             `package.module:factory`, or `auto` for one that suits the size of the images and the
-            number of classes.
+            number of classes; or a network in memory, which has an output for each class.
         output: The run folder; it must not exist.
+        classes: Names of the classes of images in memory, in the order of their labels; by default
+            those that a `Dataset` has as `classes`.
         width: Factor on the channels of every layer.
         init: A file of ordinary weights of the same architecture to start from: safetensors, or
             of `torch.save` with tensors alone. Where they are of another number of classes, the
             last layer is new.
         pretrained: Start from the weights that the library has of the architecture, or that its
-            factory loads. Of a factory that is not said: one that loads any is found out.
+            factory loads. Of a factory that is not said: one that loads any is found out. Of a
+            network in memory: its weights are trained.
         epochs: Passes over the training data.
         lr: Peak learning rate; by default the method's.
         batch_size: Images a step, of all processes together.
@@ -141,10 +165,13 @@ def train(
     """
     where = choose_device(device)
     kind = find_method(method)
+    folder, given = Path(output), as_data(data, classes, image_size)
+    _check_classes(given, classes)
+    live = _live(arch, width, init)
     recipe = kind.recipe(is_trained=bool(pretrained) or init is not None)
     configuration = TrainingConfiguration(
-        data=absolute_if_folder(data),
-        arch=arch,
+        data=_name_of(given, folder),
+        arch=type(live).__name__ if isinstance(arch, nn.Module) else arch,
         width=width,
         init=None if init is None else str(Path(init).absolute()),
         init_digest=digest_of_init(init),
@@ -174,7 +201,6 @@ def train(
     check_installed(configuration.augment)
     check_log(log)
     accelerator = start_processes(batch_size, where)
-    folder = Path(output)
 
     def as_trained(found: TrainingConfiguration) -> TrainingConfiguration:
         if pretrained is False:
@@ -182,12 +208,44 @@ def train(
         peak = kind.recipe(is_trained=True).lr if lr is None else lr
         return msgspec.structs.replace(found, pretrained=True, lr=peak)
 
-    if resume:
-        run = _resumed(folder, configuration, as_trained)
-    else:
-        run = _started(folder, configuration, as_trained, accelerator, report)
+    asked = _Asked(configuration, as_trained, given, live)
+    run = _resumed(folder, asked) if resume else _started(folder, asked, accelerator, report)
     carry_out(run, accelerator, log, progress)
     return run
+
+
+def _check_classes(given: str | Path | GivenImages, classes: Sequence[str] | None) -> None:
+    if classes is not None and not isinstance(given, GivenImages):
+        raise ModpmError(
+            "a data set with a name has names for its classes",
+            code="bad-setting",
+            where=str(given),
+            hint="leave out `classes`",
+            exit_code=2,
+        )
+
+
+def _name_of(given: str | Path | GivenImages, folder: Path) -> str:
+    """Return what a run calls its data set: by where it is, or as what it keeps itself."""
+    if isinstance(given, GivenImages) or Path(given).absolute() == folder.absolute() / OWN_DATA:
+        return OWN_DATA
+    return absolute_if_folder(given)
+
+
+def _live(arch: str | nn.Module, width: float, init: Path | str | None) -> nn.Module | None:
+    """Return a network that is in memory, as it was before it was compiled or made parallel."""
+    if not isinstance(arch, nn.Module):
+        return None
+    if width != 1 or init is not None:
+        raise ModpmError(
+            "a network in memory has its width and its weights",
+            code="bad-setting",
+            hint="leave out `width` and `init`; load weights into it before",
+            exit_code=2,
+        )
+    network = unwrapped(arch)
+    assert isinstance(network, nn.Module)
+    return network
 
 
 def _height_and_width(image_size: int | Sequence[int] | None) -> list[int] | None:
@@ -206,26 +264,50 @@ _AsTrained = Callable[[TrainingConfiguration], TrainingConfiguration]
 """Says in a configuration that the network brings trained weights, unless its user denies it."""
 
 
-def _resumed(folder: Path, configuration: TrainingConfiguration, as_trained: _AsTrained) -> Run:
-    run = Run.open(folder)
+class _Asked(NamedTuple):
+    """What a run is asked for.
+
+    Attributes:
+        configuration: Its settings, as far as they are known without the data.
+        as_trained: Says in them that the network brings trained weights.
+        given: The data set.
+        live: The network, where it is in memory.
+    """
+
+    configuration: TrainingConfiguration
+    as_trained: _AsTrained
+    given: str | Path | GivenImages
+    live: nn.Module | None
+
+
+def _resumed(folder: Path, asked: _Asked) -> Run:
+    run, configuration, given = Run.open(folder), asked.configuration, asked.given
     if run.config.pretrained and configuration.init is None:
-        configuration = as_trained(configuration)
+        configuration = asked.as_trained(configuration)
     if configuration.arch == AUTO:
         configuration = msgspec.structs.replace(configuration, arch=run.config.arch)
     check_same(run.config, configuration, str(folder))
+    kept = images_of_folder(folder / OWN_DATA) if isinstance(given, GivenImages) else None
+    if isinstance(given, GivenImages) and kept is not None and not given.is_same(kept):
+        raise ModpmError(
+            "the images are not those that the run was given",
+            code="data-changed",
+            where=run.source,
+            hint="resume it with those that it keeps: data=" + repr(run.source),
+        )
     return run
 
 
 def _started(
     folder: Path,
-    configuration: TrainingConfiguration,
-    as_trained: _AsTrained,
+    asked: _Asked,
     accelerator: Any,  # noqa: ANN401 -- as above
     report: Callable[[str], None],
 ) -> Run:
     check_free(folder)
+    configuration, given = asked.configuration, asked.given
     data = load_data(
-        configuration.data,
+        given if isinstance(given, GivenImages) else configuration.data,
         "train",
         skip_bad=configuration.skip_bad,
         image_size=configuration.image_size,
@@ -237,9 +319,9 @@ def _started(
         configuration = msgspec.structs.replace(configuration, arch=arch)
     training, validation = carve_validation(data, configuration.val_fraction, configuration.seed)
     heads: list[str] = []
-    configuration, notes = _with_own_weights(configuration, as_trained, data, heads.append)
+    configuration, notes = _with_own_weights(configuration, asked.as_trained, data, heads.append)
     contract = _input_contract(training, configuration, notes.append)
-    network = starting_network(configuration, len(data.classes), contract, heads.append)
+    network = starting_network(configuration, len(data.classes), contract, heads.append, asked.live)
     for sentence in (*tell(data), *notes, *heads) if accelerator.is_main_process else ():
         report(sentence)
     record = RunRecord(
@@ -256,7 +338,7 @@ def _started(
         has_new_head=bool(heads),
     )
     run = Run(folder, record, (training, validation))
-    begin(run, network, accelerator)
+    begin(run, network, accelerator, given if isinstance(given, GivenImages) else None)
     return run
 
 

@@ -21,6 +21,7 @@ from modpm.core.training.watching import watched
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from modpm.core.data import GivenImages
     from modpm.core.graph import GraphNetwork
     from modpm.core.training.run import Run
     from modpm.core.training.session import Progress
@@ -75,13 +76,19 @@ def _warn_of_missing_processes(n_processes: int) -> None:
         )
 
 
-def begin(run: Run, network: GraphNetwork, accelerator: Any) -> None:  # noqa: ANN401 -- as above
+def begin(
+    run: Run,
+    network: GraphNetwork,
+    accelerator: Any,  # noqa: ANN401 -- as above
+    given: GivenImages | None = None,
+) -> None:
     """Write the folder of a new run.
 
     Args:
         run: The run, with its images.
         network: What it trains, as it is before.
         accelerator: Knows the other processes.
+        given: Its images, where no name leads to them.
 
     Raises:
         ModpmError: It cannot be written.
@@ -89,7 +96,8 @@ def begin(run: Run, network: GraphNetwork, accelerator: Any) -> None:  # noqa: A
     accelerator.wait_for_everyone()  # until all have seen that the folder is free
     if accelerator.is_main_process:
         state = create_method(run, network).state_dict()
-        create_run(run, network.graph, encode_checkpoint(Checkpoint(0, state, {}, {})))
+        files = {} if given is None else given.files()
+        create_run(run, network.graph, encode_checkpoint(Checkpoint(0, state, {}, {})), files)
     accelerator.wait_for_everyone()
 
 

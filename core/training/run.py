@@ -6,7 +6,8 @@ While training lasts, `first.safetensors` is the state before it, `last.safetens
 was kept since, and `best.safetensors` that of the best epoch, where that is to be kept; when it has
 ended, `model.safetensors` has the network's tensors and `finished.json` says so;
 `findings.safetensors` has what else the method has found of its kernels, if it has, and
-`report.html` shows people what it came to.
+`report.html` shows people what it came to. `data` has the images of a run that was given them in
+memory, which are its data set from then on.
 """
 
 import json
@@ -21,7 +22,7 @@ import msgspec
 import torch
 from torch import Tensor
 
-from modpm.core.data import ImageData, aligned, carve_validation, load_data
+from modpm.core.data import OWN_DATA, ImageData, aligned, carve_validation, load_data
 from modpm.core.errors import ModpmError
 from modpm.core.formats import canonical_json
 from modpm.core.formats.digest import Digest
@@ -151,6 +152,12 @@ class Run:
     def input(self) -> InputContract:
         """What an image must be."""
         return self.record.input
+
+    @property
+    def source(self) -> str:
+        """Its data set, as `load_data` takes it."""
+        is_own = self.config.data == OWN_DATA
+        return str(self.folder.absolute() / OWN_DATA) if is_own else self.config.data
 
     @cached_property
     def method(self) -> type[Method]:
@@ -318,7 +325,7 @@ class Run:
             ModpmError: It cannot be loaded.
         """
         return load_data(
-            self.config.data,
+            self.source,
             split,
             skip_bad=self.config.skip_bad,
             image_size=(self.input.height, self.input.width),
@@ -337,7 +344,7 @@ class Run:
             raise ModpmError(
                 "the training data is not what the network was trained on",
                 code="data-changed",
-                where=self.config.data,
+                where=self.source,
                 why=f"its fingerprint is {data.fingerprint}, not {self.record.fingerprint}",
                 hint="restore the data, or train again on what there is now",
             )
@@ -355,7 +362,7 @@ def versions_here() -> dict[str, str]:
 
 def resume_hint(run: Run) -> str:
     """Return what to type to continue a run."""
-    command = run.record.command or f"modpm train {run.config.data} --resume -o {run.folder}"
+    command = run.record.command or f"modpm train {run.source} --resume -o {run.folder}"
     return f"continue it with `{command}`"
 
 
@@ -381,13 +388,16 @@ def _read(path: Path) -> bytes:
     return read_at_most(path, canonical_json.MAX_SIZE_BYTES)
 
 
-def create_run(run: Run, graph: Graph, checkpoint: bytes) -> None:
+def create_run(
+    run: Run, graph: Graph, checkpoint: bytes, given: Mapping[str, bytes] | None = None
+) -> None:
     """Write a new run's folder in one step: after a crash there is none, or a complete one.
 
     Args:
         run: The run.
         graph: Its network.
         checkpoint: The state before any training.
+        given: Files of images that no name leads to.
 
     Raises:
         ModpmError: It cannot be written.
@@ -398,6 +408,7 @@ def create_run(run: Run, graph: Graph, checkpoint: bytes) -> None:
         "graph.json": canonical_json.encode(msgspec.to_builtins(graph)),
         _IMAGES_FILE: encode_tensors({_DIGESTS: known.sort().values}),
         run.start_path.name: checkpoint,
+        **(given or {}),
     }
     write_folder(run.folder, files)
 

@@ -39,6 +39,7 @@ def starting_network(
     n_classes: int,
     contract: InputContract,
     on_new_head: Callable[[str], None] = silent,
+    live: nn.Module | None = None,
 ) -> GraphNetwork:
     """Create a run's network, with what its method adds; what is frozen needs no gradients.
 
@@ -48,6 +49,7 @@ def starting_network(
         contract: Images it must take.
         on_new_head: Is told, in a sentence, where its last layer is new though it starts from
             trained weights.
+        live: The network, where it is in memory already; it is read, and left as it is.
 
     Raises:
         ModpmError: It cannot be created, traced or trained by the method, does not fit the data, or
@@ -56,22 +58,24 @@ def starting_network(
     shape = contract.channels, contract.height, contract.width
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(configuration.seed)
-        network = create(
-            configuration.arch,
-            n_classes,
-            contract.channels,
-            configuration.width,
-            pretrained=configuration.pretrained,
-            on_new_head=on_new_head,
-        )
+        network = live
+        if network is None:
+            network = create(
+                configuration.arch,
+                n_classes,
+                contract.channels,
+                configuration.width,
+                pretrained=configuration.pretrained,
+                on_new_head=on_new_head,
+            )
         check_network(network, shape, n_classes)
         if configuration.init is not None:
             load_initial_weights(
                 network, configuration.init, n_classes=n_classes, on_new_head=on_new_head
             )
-        graph, tensors, frozen = traced(
-            network, configuration.arch, configuration.width, (n_classes, *shape)
-        )
+        # What is in memory may be called as one that is shipped, whose graph is kept.
+        arch = configuration.arch if live is None else ""
+        graph, tensors, frozen = traced(network, arch, configuration.width, (n_classes, *shape))
     chance = seeded_generator(configuration.seed, 0, _METHOD)
     prepared = build(*find_method(configuration.method).prepare(graph, tensors, chance))
     freeze(prepared, frozen)

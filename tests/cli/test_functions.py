@@ -32,7 +32,7 @@ ONLY_AS_OPTIONS = {
     "verify": {"accuracy", "classifiers"},  # `verify_accuracy`
     "yank": {"undo"},  # `unyank`
 }
-ONLY_IN_PYTHON = {"login": {"token"}, "modularize": {"evidence"}}
+ONLY_IN_PYTHON = {"login": {"token"}, "modularize": {"evidence"}, "train": {"classes"}}
 IN_BOTH_WORLDS = {"progress", "report", "on_problem"}  # how the function tells how far it is
 
 
