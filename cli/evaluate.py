@@ -50,7 +50,7 @@ def _names(_ctx: click.Context, _parameter: click.Parameter, value: str | None) 
     "--record",
     is_flag=True,
     help="Write accuracy, recall of each class, calibration error and rejections into the "
-    "classifier's composition.json.",
+    "classifier's composition.json, and into modpm.lock where that pins its class modules.",
 )
 @click.option(
     "--project",

@@ -24,6 +24,7 @@ def report_installation(installation: Installation, *, as_json: bool, dry_run: b
         say(f"{_ASKS[dry_run]} `{one.after}`, and no longer for `{one.before}`")
     say_changes(installation.changes, dry_run=dry_run)
     _say_signers(installation)
+    say_unmeasured(installation.unmeasured)
     for name in installation.mended:
         say(f"! {name} was damaged, and is made anew")
     if not installation.changes and not installation.mended:
@@ -42,6 +43,7 @@ def report_installation(installation: Installation, *, as_json: bool, dry_run: b
             "replaced": [
                 {"before": one.before, "after": one.after} for one in installation.replaced
             ],
+            "unmeasured": [*installation.unmeasured],
             "dry_run": dry_run,
         }
     )
@@ -65,6 +67,12 @@ def say_changes(changes: Sequence[Change], *, dry_run: bool) -> None:
         say(_in_words(change))
     if changes and dry_run:
         say("nothing was changed: this was a dry run")
+
+
+def say_unmeasured(classifiers: Sequence[str]) -> None:
+    """Say of which classifiers `modpm.lock` knows no longer how good they are."""
+    for one in classifiers:
+        say(f"what {one} was measured at is no longer in modpm.lock: its modules are others now")
 
 
 def changes_data(changes: Sequence[Change]) -> list[dict[str, str | None]]:

@@ -6,7 +6,13 @@ from typing import TYPE_CHECKING, Unpack
 
 import click
 
-from modpm.cli.installation_report import changes_data, say_changes, warn_of_yanked, yanked_data
+from modpm.cli.installation_report import (
+    changes_data,
+    say_changes,
+    say_unmeasured,
+    warn_of_yanked,
+    yanked_data,
+)
 from modpm.cli.module_table import pin_data
 from modpm.cli.options import Choosing, choosing_options
 from modpm.cli.output import counted, emit, say, warn_of
@@ -26,6 +32,7 @@ def command(*, locked: bool, as_json: bool, **options: Unpack[Choosing]) -> None
     """
     locking, dry_run = lock(locked=locked, **options), options["dry_run"]
     say_changes(locking.changes, dry_run=dry_run)
+    say_unmeasured(locking.unmeasured)
     warn_of_yanked(locking.yanked)
     for problem in locking.problems:
         warn_of(problem)
@@ -42,5 +49,6 @@ def _data(locking: Locking, *, dry_run: bool) -> dict[str, object]:
         "changes": changes_data(locking.changes),
         "is_changed": locking.is_changed,
         "yanked": yanked_data(locking.yanked),
+        "unmeasured": [*locking.unmeasured],
         "dry_run": dry_run,
     }

@@ -6,8 +6,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-import msgspec
-
 from modpm.core.classifiers import evaluation, saving
 from modpm.core.classifiers.class_module import ClassModule
 from modpm.core.classifiers.classifier import Classifier, as_classifier
@@ -15,12 +13,12 @@ from modpm.core.data import GivenImages, as_data, load_data, open_image
 from modpm.core.data.image_folder import files_of
 from modpm.core.errors import ModpmError
 from modpm.core.formats.manifest import MANIFEST_FILE
-from modpm.core.formats.measurement import ClassShare, Measurement
 from modpm.core.training.device import AUTO, choose_device
 from modpm.core.training.run import Run
 from modpm.registry.installing.installed import installed
 from modpm.verbs.composing import compose
 from modpm.verbs.loading import composition_of, installed_module, load
+from modpm.verbs.recording import record_measurement
 
 if TYPE_CHECKING:
     import os
@@ -93,7 +91,8 @@ def evaluate(
         mapping: Label to the class it meets, where their names differ.
         open_set: Judge images of classes that no label meets too: they must be none of the above.
         skip_bad: Leave out images that cannot be decoded.
-        record: Write what was measured into the classifier's folder.
+        record: Write what was measured into the classifier's folder, and into `modpm.lock` where
+            that pins its class modules.
         device: Where networks run: `cpu`, `cuda`, `mps`, or `auto` for the accelerator where there
             is one.
         project: A folder in the project.
@@ -118,7 +117,10 @@ def evaluate(
         judged, prepared, classes=classes, mapping=mapping, open_set=open_set
     )
     if record and isinstance(judged, Classifier):
-        saving.record(Path(subject).expanduser(), judged, _measurement(images, measured, open_set))
+        where_it_stands = record_measurement(
+            Path(subject), judged, images, measured, open_set=open_set, project=project
+        )
+        report(where_it_stands)
     return replace(measured, n_trained_on=_n_trained_on(subject, judged, images))
 
 
@@ -186,31 +188,6 @@ def _check_recordable(
         raise ModpmError(
             "the accuracy cannot be recorded", code="cannot-record", why=why, exit_code=2
         )
-
-
-def _measurement(images: ImageData, measured: Evaluation, open_set: bool) -> Measurement:
-    known = measured.known
-    return Measurement(
-        data_set=images.source,
-        split=images.split,
-        fingerprint=images.fingerprint,
-        classes=list(measured.classes),
-        n=measured.n,
-        n_rejected=measured.n_rejected,
-        accuracy=measured.accuracy,
-        per_class=[
-            ClassShare(n=sum(row), recall=n_right / sum(row))
-            for row, n_right in zip(measured.confusion, measured.rightly, strict=True)
-        ],
-        calibration_error=_given(measured.calibration_error),
-        open_set=open_set,
-        auroc=_given(None if known is None else known.auroc),
-        false_rejections=_given(None if known is None else known.false_rejections),
-    )
-
-
-def _given(value: float | None) -> float | msgspec.UnsetType:
-    return msgspec.UNSET if value is None else value
 
 
 class JudgedImage(NamedTuple):

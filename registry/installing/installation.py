@@ -76,6 +76,8 @@ class Installation(msgspec.Struct, frozen=True):
         problems: Why modules of a namespace, and newer releases, were left out: nobody can use
             what is listed of them; and why a registry is not believed that says what is yanked.
         replaced: What `modpm.toml` asks for no longer, and what it asks for instead.
+        unmeasured: Classifiers whose class modules are others now, so that `modpm.lock` says no
+            longer how good they are.
     """
 
     project: Path
@@ -85,6 +87,7 @@ class Installation(msgspec.Struct, frozen=True):
     yanked: Mapping[ModuleName, str] = msgspec.field(default_factory=dict)
     problems: Sequence[ModpmError] = ()
     replaced: Sequence[Replaced] = ()
+    unmeasured: Sequence[str] = ()
 
 
 def install(
@@ -460,4 +463,5 @@ def _outcome(
         yanked=yanked,
         problems=(*chosen.problems, *problems),
         replaced=chosen.replaced,
+        unmeasured=chosen.unmeasured,
     )

@@ -32,6 +32,7 @@ class Locking:
         is_changed: Whether its bytes are others than before.
         yanked: Module to the reason why its release was yanked.
         problems: As of an `Installation`.
+        unmeasured: As of an `Installation`.
     """
 
     project: Path
@@ -40,6 +41,7 @@ class Locking:
     is_changed: bool
     yanked: Mapping[ModuleName, str]
     problems: Sequence[ModpmError] = ()
+    unmeasured: Sequence[str] = ()
 
 
 def lock(
@@ -100,4 +102,5 @@ def lock(
                 is_changed=chosen.files_before[1] != chosen.lock.to_bytes(),
                 yanked=chosen.yanked,
                 problems=chosen.problems,
+                unmeasured=chosen.unmeasured,
             )

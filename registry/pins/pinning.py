@@ -83,7 +83,13 @@ def kept(
     if any(one.module is None or one.tag is not None for one in new) or any(graph.unmet()):
         return None
     pins = [pin for pin in lock.pins if pin.module in graph.reached]
-    return Lockfile.of(requirements, pins, same_origin=same_origin, signers=lock.signers)
+    return Lockfile.of(
+        requirements,
+        pins,
+        same_origin=same_origin,
+        signers=lock.signers,
+        measured=lock.measured,
+    )
 
 
 def _resolved(request: Request, wishes: Wishes, lock: Lockfile, sources: Sources) -> Choice:
@@ -114,8 +120,13 @@ def _resolved(request: Request, wishes: Wishes, lock: Lockfile, sources: Sources
     before = {pin.module: pin for pin in lock.pins}
     for pin in pins:
         _check_unchanged(pin, before.get(pin.module), catalogue.place_of(pin.module))
-    same_origin, signers = wishes.same_origin, lock.signers
-    chosen = Lockfile.of(wanted, pins, same_origin=same_origin, signers=signers)
+    chosen = Lockfile.of(
+        wanted,
+        pins,
+        same_origin=wishes.same_origin,
+        signers=lock.signers,
+        measured=lock.measured,
+    )
     lowered = {
         pin.module: _why_lowered(before[pin.module], pin, wanted, catalogue, request.bounds.until)
         for pin in pins

@@ -11,7 +11,7 @@ from modpm.core.formats.names import normalize
 from modpm.core.formats.requirements import parse_version
 from modpm.registry.addresses import given_addresses
 from modpm.registry.projects.editing import Replaced, edited
-from modpm.registry.projects.lockfile import Lockfile
+from modpm.registry.projects.lockfile import Lockfile, no_longer_measured
 from modpm.registry.projects.project import PROJECT_FILE, lock_missing
 from modpm.registry.projects.request import check_asked, check_locked
 from modpm.registry.projects.requirement_graph import lock_problems, other_pins, out_of_date
@@ -62,6 +62,8 @@ class Plan(Choice, frozen=True, kw_only=True):
         saves: Whether `modpm.toml` and `modpm.lock` are to be written.
         addresses: The registries that may be asked, the first first.
         replaced: What `modpm.toml` asks for no longer, and what it asks for instead.
+        unmeasured: Classifiers of other releases, of which `modpm.lock` says no longer how good
+            they are.
     """
 
     files_before: tuple[bytes | None, ...]
@@ -69,6 +71,7 @@ class Plan(Choice, frozen=True, kw_only=True):
     saves: bool = False
     addresses: tuple[Address, ...]
     replaced: tuple[Replaced, ...] = ()
+    unmeasured: tuple[str, ...] = ()
 
 
 def plan(place: Project, request: Request) -> Plan:
@@ -119,6 +122,7 @@ def plan(place: Project, request: Request) -> Plan:
         saves=saves,
         addresses=sources.helping,
         replaced=edit.replaced(old) if saves else (),
+        unmeasured=no_longer_measured(lock, chosen) if saves else (),
     )
 
 

@@ -26,6 +26,7 @@ from modpm.core.formats.release_files import (
 )
 from modpm.core.formats.requirements import Requirement, canonical_version, parse_version
 from modpm.registry.addresses import Address
+from modpm.registry.projects.measurements import LockedMeasurement
 from modpm.registry.projects.toml_file import TomlFile, toml_string
 
 if TYPE_CHECKING:
@@ -63,6 +64,7 @@ class LockDocument(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     same_origin: bool = False
     signers: dict[Namespace, Digest] = {}
     modules: tuple[LockedModule, ...] = ()
+    measured: tuple[LockedMeasurement, ...] = ()
 
 
 class Pin(msgspec.Struct, frozen=True):
@@ -116,12 +118,14 @@ class Lockfile(msgspec.Struct, frozen=True):
         requirements: What `modpm.toml` asked for, sorted.
         same_origin: Modules that were asked for together came from one origin.
         signers: Namespace to the key that its releases were signed with; of pinned modules only.
+        measured: What classifiers of pinned releases were measured at.
     """
 
     requirements: tuple[str, ...]
     pins: tuple[Pin, ...]
     same_origin: bool = False
     signers: Mapping[str, str] = msgspec.field(default_factory=dict)
+    measured: tuple[LockedMeasurement, ...] = ()
 
     @classmethod
     def of(
@@ -131,11 +135,16 @@ class Lockfile(msgspec.Struct, frozen=True):
         *,
         same_origin: bool = False,
         signers: Mapping[str, str] = MappingProxyType({}),
+        measured: Sequence[LockedMeasurement] = (),
     ) -> Self:
-        """Return the lockfile of requirements and pins in any order."""
+        """Return the lockfile of requirements and pins in any order.
+
+        What was measured with other releases than are pinned is left out.
+        """
         texts = sorted({str(requirement) for requirement in requirements})
         ordered = sorted(pins, key=lambda pin: pin.module)
-        return cls(tuple(texts), tuple(ordered), same_origin).signed_by(signers)
+        lock = cls(tuple(texts), tuple(ordered), same_origin).signed_by(signers)
+        return lock.measuring(*measured) if measured else lock
 
     @classmethod
     def from_bytes(cls, data: bytes, path: Path, hint: str) -> Self:
@@ -152,7 +161,11 @@ class Lockfile(msgspec.Struct, frozen=True):
             raise of_file.unreadable("a module is pinned twice")
         requirements = [Requirement.parse(text, str(path)) for text in document.requirements]
         return cls.of(
-            requirements, pins, same_origin=document.same_origin, signers=document.signers
+            requirements,
+            pins,
+            same_origin=document.same_origin,
+            signers=document.signers,
+            measured=document.measured,
         )
 
     def to_bytes(self) -> bytes:
@@ -164,6 +177,8 @@ class Lockfile(msgspec.Struct, frozen=True):
         lines += [f"{toml_string(name)} = {toml_string(key)}" for name, key in self.signers.items()]
         for pin in self.pins:
             lines += _pin_lines(pin)
+        for one in self.measured:
+            lines += one.lines()
         return "".join(f"{line}\n" for line in lines).encode()
 
     def signed_by(self, signers: Mapping[str, str]) -> Self:
@@ -172,6 +187,17 @@ class Lockfile(msgspec.Struct, frozen=True):
         pinned = {pin.module.namespace for pin in self.pins}
         kept = {namespace: both[namespace] for namespace in sorted(pinned & both.keys())}
         return msgspec.structs.replace(self, signers=MappingProxyType(kept))
+
+    @property
+    def digests(self) -> dict[str, str]:
+        """Module to the digest of its release."""
+        return {str(pin.module): pin.digest for pin in self.pins}
+
+    def measuring(self, *measured: LockedMeasurement) -> Self:
+        """Return the lockfile with more measurements, which go before those it had."""
+        both = {one.subject: one for one in (*self.measured, *measured)}
+        kept = [both[subject] for subject in sorted(both) if both[subject].holds(self.digests)]
+        return msgspec.structs.replace(self, measured=tuple(kept))
 
     def find(self, module: ModuleName) -> Pin | None:
         """Return the pin of a module."""
@@ -202,6 +228,12 @@ def changes_between(
 
     names = sorted(old.keys() | new.keys())
     return tuple(change(name) for name in names if old.get(name) != new.get(name))
+
+
+def no_longer_measured(before: Lockfile, after: Lockfile) -> tuple[str, ...]:
+    """Return the classifiers of which a lockfile has no measurement any more, sorted."""
+    kept = {one.subject for one in after.measured}
+    return tuple(sorted({one.classifier for one in before.measured if one.subject not in kept}))
 
 
 def _document(data: bytes, of_file: TomlFile) -> LockDocument:

@@ -15,7 +15,7 @@ from modpm.core.errors import ModpmError
 from modpm.core.formats.requirements import Requirement
 from modpm.registry.addresses import Address
 from modpm.registry.pins.pinning import _check_unchanged
-from modpm.registry.projects.lockfile import Lockfile
+from modpm.registry.projects.lockfile import Lockfile, no_longer_measured
 
 VECTORS = Path(__file__).parents[3] / "specs" / "vectors" / "lockfile"
 VALID = sorted((VECTORS / "valid").iterdir())
@@ -96,3 +96,36 @@ def test_a_lockfile_is_toml_that_others_can_read() -> None:
     assert [module["name"] for module in document["modules"]] == [
         str(pin.module) for pin in read((VECTORS / "valid" / "several.lock").read_bytes()).pins
     ]
+
+
+def test_what_was_measured_stays_while_its_modules_do() -> None:
+    lock = read((VECTORS / "valid" / "measured.lock").read_bytes())
+    asked = [Requirement.parse(text) for text in lock.requirements]
+    other = "sha256:" + "8" * 64
+    moved = [replace(pin, digest=other) for pin in lock.pins]
+
+    again = Lockfile.of(asked, lock.pins, measured=lock.measured)
+    changed = Lockfile.of(asked, moved, measured=lock.measured)
+
+    assert len(lock.measured) == 2
+    assert again == lock
+    assert changed.measured == ()
+    assert no_longer_measured(lock, again) == ()
+    assert no_longer_measured(lock, changed) == ("pets",)
+
+
+def test_a_later_measurement_of_the_same_images_goes_before() -> None:
+    lock = read((VECTORS / "valid" / "measured.lock").read_bytes())
+    better = msgspec.structs.replace(lock.measured[0], accuracy=1.0)
+
+    assert [one.accuracy for one in lock.measuring(better).measured] == [1.0, 0.9]
+
+
+def test_what_a_merge_left_of_other_releases_is_not_read() -> None:
+    text = (VECTORS / "valid" / "measured.lock").read_text(encoding="utf-8")
+    before, _, measured = text.partition("[[measured]]")
+    digest = read(text.encode()).pins[0].digest
+
+    lock = read(f"{before}[[measured]]{measured.replace(digest, 'sha256:' + '8' * 64)}".encode())
+
+    assert (lock.measured, len(lock.pins)) == ((), 1)

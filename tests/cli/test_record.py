@@ -1,0 +1,86 @@
+"""`modpm evaluate --record`: a project knows how good its classifiers are."""
+
+from __future__ import annotations
+
+import shutil
+from typing import TYPE_CHECKING
+
+import pytest
+from tests.composition.tiny_colors import ColorOrigin, color_project, make_color_photos
+from tests.composition.tiny_origins import publish
+from tests.composition.tiny_projects import run
+
+from modpm.registry.projects.project import Project
+from modpm.registry.publication.publishing import publish as publish_to_registry
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from modpm.registry.projects.measurements import LockedMeasurement
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a project with a recorded classifier, and its photos, before a better cat comes."""
+    folder = tmp_path_factory.mktemp("record")
+    project = color_project(folder)
+    make_color_photos(folder / "photos", n=5)
+    assert run("compose", "weak/*", "--project", project, "-o", project / "pets").code == 0
+    outcome = run("evaluate", project / "pets", folder / "photos", "--record", "--project", project)
+    assert outcome.code == 0
+    assert f"recorded in {project / 'pets' / 'composition.json'} and modpm.lock" in outcome.stderr
+    better = ColorOrigin("weak").module("cat", slope=1.0, intercept=0.0, version="1.1.0")
+    publish_to_registry([publish(better, folder / "dist" / "better")], folder / "registry")
+    return folder
+
+
+@pytest.fixture
+def project(made: Path, tmp_path: Path) -> Path:
+    return shutil.copytree(made / "project", tmp_path / "project")
+
+
+def measured(project: Path) -> list[LockedMeasurement]:
+    return list(Project.discover(project).locked().measured)
+
+
+def test_the_lock_says_what_the_composition_says(project: Path) -> None:
+    (one,) = measured(project)
+
+    assert (one.classifier, one.split, one.n, one.n_rejected) == ("pets", "test", 20, 0)
+    assert one.accuracy == 0.75
+    recalls = {name: (of.n, of.recall) for name, of in one.classes.items()}
+    assert recalls == {"bird": (5, 1), "cat": (5, 0), "dog": (5, 1), "frog": (5, 1)}
+    assert sorted(one.modules) == ["weak/bird", "weak/cat", "weak/dog", "weak/frog"]
+    assert one.calibration_error is not None
+
+
+def test_it_stays_while_the_modules_do(project: Path) -> None:
+    before = measured(project)
+    there = ("--project", project)
+
+    assert run("lock", *there, "--json").data["is_changed"] is False
+    assert run("sync", "--frozen", *there).code == 0
+    assert run("remove", "other/cat", *there, "--json").data["unmeasured"] == []
+    assert measured(project) == before
+    assert run("verify", *there).code == 0
+
+
+def test_it_goes_with_a_word_when_a_module_moves(project: Path) -> None:
+    there = ("--project", project)
+    said = "what pets was measured at is no longer in modpm.lock: its modules are others now"
+
+    dry = run("update", "weak/cat", "--dry-run", *there, "--json")
+    assert (dry.data["unmeasured"], len(measured(project))) == (["pets"], 1)
+
+    assert said in run("update", "weak/cat", *there).stderr
+    assert measured(project) == []
+
+
+def test_a_lock_of_other_modules_is_left_alone(project: Path, made: Path) -> None:
+    assert run("update", "weak/cat", "--project", project).code == 0
+    before = (project / "modpm.lock").read_bytes()
+
+    outcome = run("evaluate", project / "pets", made / "photos", "--record", "--project", project)
+
+    assert "and not in modpm.lock, which does not pin its class modules" in outcome.stderr
+    assert (project / "modpm.lock").read_bytes() == before
