@@ -170,10 +170,12 @@ def measure_untrained(options: argparse.Namespace) -> None:
         print_row(arch, shares, module, origin, options)
 
 
-def untrained(arch: str, rate: float) -> tuple[GraphNetwork, GraphNetwork, float]:
+def untrained(
+    arch: str, rate: float, width: float = 1.0, seed: int = 0
+) -> tuple[GraphNetwork, GraphNetwork, float]:
     """Return an origin, a class module of it with a head, and its kernel retention rate."""
-    torch.manual_seed(0)
-    graph, tensors = trace(create(arch, N_CLASSES, SHAPE[0]), torch.randn(2, *SHAPE))
+    torch.manual_seed(seed)
+    graph, tensors = trace(create(arch, N_CLASSES, SHAPE[0], width), torch.randn(2, *SHAPE))
     kernels = graph.kernels()
     importance = {
         name: torch.rand(N_CLASSES, kernels[name]) for name in cuttable_convolutions(graph)

@@ -16,6 +16,8 @@ from msgspec import UNSET
 from modpm.browsing import words
 from modpm.browsing.listing import MAX_COUNTED, Listing
 from modpm.browsing.readme import render
+from modpm.core.errors import ModpmError
+from modpm.core.estimating.machine import estimate, kept_machine
 from modpm.core.formats.manifest import Manifest
 from modpm.core.shown_text import as_text
 from modpm.registry.discovery.local_catalogue import Query
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from modpm.browsing.listing import Module, OriginGroup, Page, Row
-    from modpm.core.errors import ModpmError
+    from modpm.core.estimating.machine import Machine
     from modpm.core.formats.manifest import RetainedKernels
     from modpm.registry.discovery.local_catalogue import Order
 
@@ -158,8 +160,13 @@ def _of_module(manifest: Manifest, module: Module) -> dict[str, Any]:
     }
 
 
-def module_data(module: Module) -> Row:
-    """Return what the basket adds up of a module."""
+def module_data(module: Module, machine: Machine | None = None) -> Row:
+    """Return what the basket adds up of a module.
+
+    Args:
+        module: The module.
+        machine: Where an image's time is estimated, if the page is for this machine.
+    """
     manifest = module.manifest
     own: Row = {}
     if isinstance(manifest, Manifest):
@@ -169,6 +176,7 @@ def module_data(module: Module) -> Row:
             "input": words.input_kind(manifest.input),
             "data": [as_text(manifest.provenance.data_set)],
             "tensors_bytes": manifest.size_bytes,
+            "milliseconds": machine and _milliseconds(manifest, machine),
         }
     else:
         measured = dict.fromkeys(one.data_set for one in manifest.composition.measured)
@@ -178,6 +186,14 @@ def module_data(module: Module) -> Row:
             "tensors_bytes": manifest.composition.size_bytes,
         }
     return {**module.row, **own}
+
+
+def _milliseconds(manifest: Manifest, machine: Machine) -> float | None:
+    """Return what an image takes alone; None where the network, which is a stranger's, is none."""
+    try:
+        return 1000 * estimate([manifest.graph], machine)[0].seconds
+    except ModpmError:
+        return None
 
 
 def origin_page(site: Site, group: OriginGroup) -> str:
@@ -221,7 +237,17 @@ def _overlaps(manifests: Sequence[Manifest]) -> list[tuple[str, list[float]]]:
 
 def basket_page(site: Site) -> str:
     """Return the page of what was ticked, which its script fills in."""
-    return _page(site, "basket.html")
+    return _page(site, "basket.html", machine=this_machine(site))
+
+
+def this_machine(site: Site) -> Machine | None:
+    """Return what was measured of this machine; None for pages for other machines, too."""
+    if site.is_static:
+        return None
+    try:
+        return kept_machine()
+    except ModpmError:
+        return None
 
 
 def error_page(site: Site, error: ModpmError, root: str | None = None) -> str:

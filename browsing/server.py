@@ -163,7 +163,7 @@ class _Answers:
 
     def module_data(self, request: Request) -> Response:
         module = self._site.listing.module(_name_of(request))
-        return JSONResponse(pages.module_data(module))
+        return JSONResponse(pages.module_data(module, pages.this_machine(self._site)))
 
     def origin(self, request: Request) -> Response:
         group = self._site.listing.origin(f"sha256:{request.path_params['digits']}")

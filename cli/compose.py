@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from modpm.cli.completion import installed_names
+from modpm.cli.latency import latency_data, latency_in_words
 from modpm.cli.output import emit, say, table
 from modpm.cli.pairs import pairs
 from modpm.core.formats.records import to_plain
@@ -93,7 +94,11 @@ def _threshold(_ctx: object, _parameter: object, value: str | None) -> float | s
     help="A folder in the project.",
 )
 @click.option("-o", "--output", metavar="CLF", help="The classifier's folder, to be made.")
-@click.option("--dry-run", is_flag=True, help="Only say what it would be and cost.")
+@click.option(
+    "--dry-run",
+    is_flag=True,
+    help="Only say what it would be and cost; how long an image takes is estimated.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print what was made as JSON.")
 def command(
     *,
@@ -125,6 +130,7 @@ def command(
     if output is None and not dry_run:
         raise click.UsageError("Missing option '-o' / '--output', or '--dry-run'.")
     from modpm.verbs.composing import compose  # noqa: PLC0415 -- so that --help needs no torch
+    from modpm.verbs.estimating import latency_here  # noqa: PLC0415 -- as above
 
     classifier = compose(
         sources,
@@ -143,10 +149,18 @@ def command(
     path = None if dry_run else output
     if path is not None:
         classifier.save(path)
+    latency = latency_here(classifier) if dry_run else None
     if as_json:
-        emit(_data(classifier, path))
-    else:
-        _print(classifier, path)
+        foreseen = {"latency": latency_data(latency)} if dry_run else {}
+        emit(_data(classifier, path) | foreseen)
+        return
+    _print(classifier, path)
+    if dry_run:
+        say(f"latency: {_UNKNOWN if latency is None else latency_in_words(latency)}")
+        say("nothing was written: this was a dry run")
+
+
+_UNKNOWN = "not known before `modpm benchmark --machine` has measured this machine"
 
 
 def _data(classifier: Classifier, path: str | None) -> dict[str, object]:
@@ -185,5 +199,3 @@ def _print(classifier: Classifier, path: str | None) -> None:
         f"{classifier.macs:,} multiply-accumulates an image (its modules' origins: "
         f"{classifier.origin_macs:,})"
     )
-    if path is None:
-        say("nothing was written: this was a dry run")

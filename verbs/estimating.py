@@ -92,6 +92,22 @@ def estimate_latency(
     return estimate(graphs_of(subject), machine), machine
 
 
+def latency_here(subject: Manifest | Classifier) -> tuple[list[Estimate], Machine] | None:
+    """Return the same where this machine was measured, and None where it was not.
+
+    Args:
+        subject: The manifest of a class module, or a classifier.
+
+    Raises:
+        ModpmError: `invalid-graph`.
+    """
+    try:
+        machine = kept_machine()
+    except ModpmError:
+        return None
+    return estimate(graphs_of(subject), machine), machine
+
+
 def graphs_of(subject: Manifest | Classifier) -> list[Graph]:
     """Return the networks of a class module or a classifier."""
     if isinstance(subject, Manifest):

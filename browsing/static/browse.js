@@ -292,12 +292,13 @@ async function showBasket() {
     size: size(sum(items, "size_bytes")),
     tensors: size(sum(items, "tensors_bytes")),
     macs: count(sum(items, "macs")),
+    time: items.every((one) => one.milliseconds) ? `${Number(sum(items, "milliseconds").toPrecision(2))} ms` : "not known",
     classes: union(items.map((one) => one.labels)).length,
     sharing: origins.length === 1 && items.length > 1 ? "at most: of one origin, they share kernels" : `of ${origins.length} ${origins.length === 1 ? "origin" : "origins"}`,
     licenses: union(items.map((one) => one.license)).join(", ") || "–",
     data: union(items.map((one) => one.data)).join(", ") || "not said",
   };
-  for (const [field, value] of Object.entries(sums)) find(`[data-sum=${field}]`).textContent = value;
+  for (const place of all("[data-sum]")) place.textContent = sums[place.dataset.sum];
   find("[data-conflicts]").replaceChildren(...[...absent, ...conflicts(items)].map((text) => make("li", text)));
   find("[data-line]").textContent = lineOf(items, find("#line").dataset.registry);
 }

@@ -137,7 +137,7 @@ def time_classifier(
 
 
 def _timed(classifier: Classifier, origins: Sequence[Classifier], n: int, size: int) -> Latency:
-    own, *others = (_pass(one, size) for one in (classifier, *origins))
+    own, *others = (classifier_pass(one, size) for one in (classifier, *origins))
 
     def all_others() -> None:
         for other in others:
@@ -150,7 +150,8 @@ def _timed(classifier: Classifier, origins: Sequence[Classifier], n: int, size: 
     return Latency(size, quartiles(found[0]), quartiles(found[1]), ratios(*found))
 
 
-def _pass(classifier: Classifier, size: int) -> Callable[[], object]:
+def classifier_pass(classifier: Classifier, size: int) -> Callable[[], object]:
+    """Return what lets a classifier judge a batch of some images, which are ready."""
     channels = 1 if all(one.channels == 1 for one in classifier.contracts) else 3
     images = torch.rand(size, channels, *classifier.input_size).to(classifier.order.device)
     return partial(classifier, images.contiguous(memory_format=torch.channels_last))

@@ -29,7 +29,7 @@ def value_sizes(graph: Graph) -> dict[str, Shape]:
     shapes: dict[str, Shape] = {graph.input: graph.input_shape}
     for node in graph.nodes:
         try:
-            inputs = [shapes[name] for name in node.inputs]
+            inputs = [shapes[name] for name in (node.inputs[0], *node.inputs[1:])]
             shapes[node.name] = _RULES.get(node.operator, _same)(node, inputs)
         except (KeyError, IndexError, TypeError, ValueError, ZeroDivisionError) as error:
             raise ModpmError(
@@ -67,7 +67,15 @@ def _window(size: int, kernel: int, stride: int, padding: int, dilation: int, *,
 
 
 def _conv(node: Node, shapes: Sequence[Shape]) -> Shape:
-    return (_count(node, "n_kernels"), *_windows(node, shapes))
+    n_kernels, groups = _count(node, "n_kernels"), _count(node, "groups")
+    if shapes[0][0] % groups or n_kernels % groups:
+        raise ValueError(groups)
+    return (n_kernels, *_windows(node, shapes))
+
+
+def _linear(node: Node, shapes: Sequence[Shape]) -> Shape:
+    (_n_features,) = shapes[0]
+    return (_count(node, "n_features"),)
 
 
 def _count(node: Node, name: str) -> int:
@@ -106,7 +114,7 @@ def _select_pixels(node: Node, shapes: Sequence[Shape]) -> Shape:
 
 _RULES: dict[str, Callable[[Node, Sequence[Shape]], Shape]] = {
     "conv2d": _conv,
-    "linear": lambda node, _shapes: (_count(node, "n_features"),),
+    "linear": _linear,
     **dict.fromkeys(("add", "sub", "mul", "maximum", "minimum"), _wide),
     "cat": _cat,
     **dict.fromkeys(("max_pool2d", "avg_pool2d"), _pool),

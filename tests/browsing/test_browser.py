@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import threading
@@ -10,6 +11,7 @@ from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
+from urllib.request import urlopen
 
 import msgspec
 import pytest
@@ -22,12 +24,14 @@ from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
 from tests.browsing.conftest import listing_of, listing_of_folder
 from tests.browsing.test_pages import HOSTILE_README
+from tests.estimating.machines import made_up
 
 from modpm.browsing.export import export
 from modpm.browsing.listing import Listing
 from modpm.browsing.scoring import Scorer
 from modpm.browsing.server import LOOPBACK, application, bound
 from modpm.core.errors import ModpmError
+from modpm.core.estimating.machine import keep_machine
 from modpm.registry.backends.shards import Entry, Shard
 from modpm.registry.installing.installation import install
 
@@ -246,6 +250,8 @@ def test_the_basket_adds_up_what_was_ticked(browser: Browser, pages: str) -> Non
     browser.wait(lambda: browser.text("[data-sum=macs]") == "3.5 k")
 
     assert browser.text("[data-sum=tensors]") == "372 bytes"
+    if browser.run("return document.querySelector('[data-sum=time]') !== null"):  # not in files
+        assert browser.text("[data-sum=time]") == "not known"
     assert browser.text("[data-sum=classes]") == "2"
     assert browser.text("[data-sum=licenses]") == "Apache-2.0, CC0-1.0"
     assert browser.text("[data-sum=data]") == "digits"
@@ -264,6 +270,28 @@ def test_the_basket_adds_up_what_was_ticked(browser: Browser, pages: str) -> Non
     browser.find("[data-tick]").click()
     assert browser.text("[data-count]") == "1"
     assert browser.complaints() == []
+
+
+def test_the_basket_adds_up_the_time_of_an_image(
+    browser: Browser, registry: Path, project: Path
+) -> None:
+    keep_machine(made_up(start=1e-3))
+    with serving(listing_of(registry), project) as address:
+        browser.get(address)
+        browser.run("localStorage.clear()")
+        for name in ("digits/7", "digits/8"):
+            browser.find(f"[data-tick='{name}']").click()
+        browser.get(f"{address}basket.html")
+        browser.wait(lambda: browser.text("[data-sum=time]").endswith(" ms"))
+        one, two = (estimate_of(address, name) for name in ("digits/7", "digits/8"))
+        shown = float(browser.text("[data-sum=time]").removesuffix(" ms"))
+        assert shown == pytest.approx(one + two, rel=0.05)  # to two digits
+        assert browser.complaints() == []
+
+
+def estimate_of(address: str, name: str) -> float:
+    with urlopen(f"{address}m/{name}.json") as answer:  # noqa: S310 -- this machine's
+        return float(json.load(answer)["milliseconds"])
 
 
 def test_modules_that_read_different_images_are_told_of(

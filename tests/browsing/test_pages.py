@@ -9,12 +9,15 @@ from typing import TYPE_CHECKING
 import msgspec
 import pytest
 from tests.browsing.conftest import listing_of, listing_of_folder
+from tests.estimating.machines import made_up
 
 from modpm.browsing import browse as verb
 from modpm.browsing.browse import browse
 from modpm.browsing.readme import render
 from modpm.browsing.words import layers
 from modpm.core.errors import ModpmError
+from modpm.core.estimating.machine import keep_machine
+from modpm.core.estimating.work import works
 from modpm.core.formats import canonical_json
 from modpm.core.formats.digest import digest_bytes
 from modpm.core.formats.manifest import ConfusedClass, Confusion
@@ -488,3 +491,29 @@ def test_a_module_is_shown_with_the_classes_that_it_confuses(
     assert "It took no image of another class of its origin for 7" in said[1]
     assert "What it confuses" not in said[2]
     assert "does not find where" in said[2]
+
+
+def test_the_basket_has_the_time_of_an_image_where_this_machine_was_measured(
+    client: TestClient, golden: Manifest
+) -> None:
+    address, basket = "/m/digits/7.json", "/basket.html"
+    assert client.get(address).json()["milliseconds"] is None
+    assert "modpm benchmark --machine" in words(client.get(basket).text)
+
+    keep_machine(made_up(start=1e-3))
+
+    assert client.get(address).json()["milliseconds"] == pytest.approx(
+        1 + len(works(golden.graph, 1))
+    )
+    assert "an image alone, estimated for 1 thread of" in words(client.get(basket).text)
+
+
+def test_a_network_that_is_none_has_no_time(
+    client_of: Client, make: Make, golden: Manifest, dist: Path
+) -> None:
+    keep_machine(made_up())
+    node = msgspec.structs.replace(golden.graph.nodes[0], attributes={})
+    graph = msgspec.structs.replace(golden.graph, nodes=(node, *golden.graph.nodes[1:]))
+    make("digits/7", graph=graph)
+    client = client_of(listing_of_folder(dist))
+    assert client.get("/m/digits/7.json").json()["milliseconds"] is None

@@ -7,8 +7,10 @@ import pytest
 import torch
 from tests.composition.tiny_origins import images, publish, tiny_origin
 from tests.composition.tiny_projects import make_project, run, tiny_modules
+from tests.estimating.machines import made_up
 
 import modpm
+from modpm.core.estimating.machine import keep_machine
 from modpm.core.formats.manifest import OwnScores
 
 if TYPE_CHECKING:
@@ -51,6 +53,28 @@ def test_a_dry_run_says_what_it_would_cost_and_writes_nothing(tmp_path: Path) ->
     missing = run("compose", "tiny/cat")
     assert missing.code == 2
     assert "--dry-run" in missing.stderr
+
+
+@pytest.mark.usefixtures("project")
+def test_a_dry_run_estimates_the_latency_where_the_machine_was_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MODPM_HOME", str(tmp_path / "home"))
+    unknown = run("compose", "tiny/cat", "tiny/dog", "--dry-run")
+    assert "latency: not known before `modpm benchmark --machine`" in unknown.stderr
+    assert run("compose", "tiny/cat", "tiny/dog", "--dry-run", "--json").data["latency"] is None
+    keep_machine(made_up(start=1e-3))
+    known = run("compose", "tiny/cat", "tiny/dog", "--dry-run")
+    assert " ms an image at batch 1, " in known.stderr
+    assert "(estimated, for 1 thread of " in known.stderr
+    data = run("compose", "tiny/cat", "tiny/dog", "tiny5/cat", "--alias", "tiny5/cat=other",
+               "--dry-run", "--json").data  # fmt: skip
+    one, many = (each["milliseconds"] for each in data["latency"]["estimates"])
+    assert one == pytest.approx(64 * many)
+    alone = run("compose", "tiny/cat", "--dry-run", "--json").data["latency"]["estimates"][0]
+    assert one > alone["milliseconds"]
+    made = run("compose", "tiny/cat", "-o", tmp_path / "clf", "--json").data
+    assert "latency" not in made
 
 
 @pytest.mark.usefixtures("project")

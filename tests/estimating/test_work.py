@@ -11,7 +11,7 @@ from modpm.core.errors import ModpmError
 from modpm.core.estimating import sizes
 from modpm.core.estimating.sizes import value_sizes
 from modpm.core.estimating.work import BATCH_SIZES, kinds, works
-from modpm.core.formats.network_graph import Graph, Node
+from modpm.core.formats.network_graph import AttributeValue, Graph, Node
 from modpm.core.graph import build, infer_shapes
 from modpm.core.graph.cost import count_macs
 
@@ -63,18 +63,34 @@ def test_every_step_is_of_a_kind_that_is_measured() -> None:
         assert found <= kinds(size)
 
 
+_CONV: dict[str, AttributeValue] = {
+    "n_kernels": 4,
+    "kernel_size": [3, 3],
+    "stride": [1, 1],
+    "padding": [1, 1],
+    "dilation": [1, 1],
+    "groups": 1,
+}
+
+
 @pytest.mark.parametrize(
     "node",
     [
         Node("conv", "conv2d", ("image",), {"n_kernels": 4}),
         Node("conv", "conv2d", ("image",), dict.fromkeys(("kernel_size", "stride"), 1)),
-        Node("linear", "linear", ("image",), {"n_features": "many"}),
+        Node("conv", "conv2d", ("image",), _CONV | {"groups": 0}),
+        Node("conv", "conv2d", ("image",), _CONV | {"groups": 2}),
+        Node("conv", "conv2d", ("image",), _CONV | {"kernel_size": 3}),
+        Node("linear", "linear", ("flat",), {"n_features": "many"}),
+        Node("linear", "linear", ("image",), {"n_features": 3}),
+        Node("constant", "constant", (), {"shape": [3, 1, 1]}),
         Node("relu", "relu", ("nothing",)),
         Node("unflatten", "unflatten", ("image",), {"shape": 3}),
     ],
-    ids=lambda node: node.operator,
+    ids=lambda node: f"{node.operator} {node.attributes}",
 )
 def test_a_graph_without_sizes_is_refused(node: Node) -> None:
+    flat = Node("flat", "flatten", ("image",))
     with pytest.raises(ModpmError, match="graph is invalid") as caught:
-        works(Graph("image", (3, 8, 8), (node,), node.name), 1)
+        works(Graph("image", (3, 8, 8), (flat, node), node.name), 1)
     assert caught.value.code == "invalid-graph"
