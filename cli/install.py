@@ -10,6 +10,7 @@ from modpm.cli.completion import known_names
 from modpm.cli.installation_report import report_installation
 from modpm.cli.options import Choosing, choosing_options
 from modpm.cli.progress_bar import download_bar
+from modpm.core.formats.release_files import VARIANTS
 from modpm.registry.installing.installation import install
 
 
@@ -29,6 +30,11 @@ from modpm.registry.installing.installation import install
     default=True,
     help="Write neither modpm.toml nor modpm.lock.",
 )
+@click.option(
+    "--variant",
+    type=click.Choice(VARIANTS),
+    help="Take the variant of each module that is named: int8, weights and values of 8 bits.",
+)
 @choosing_options
 def command(
     *,
@@ -36,6 +42,7 @@ def command(
     locked: bool,
     frozen: bool,
     save: bool,
+    variant: str | None,
     as_json: bool,
     **options: Unpack[Choosing],
 ) -> None:
@@ -49,6 +56,12 @@ def command(
     """
     with download_bar() as progress:
         installation = install(
-            requirements, locked=locked, frozen=frozen, save=save, progress=progress, **options
+            requirements,
+            locked=locked,
+            frozen=frozen,
+            save=save,
+            variant=variant,
+            progress=progress,
+            **options,
         )
     report_installation(installation, as_json=as_json, dry_run=options["dry_run"])

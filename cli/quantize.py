@@ -61,7 +61,7 @@ def command(
 
     NAME is an installed module, a distribution, or a folder of distributions; all are of one
     origin. Each variant is a distribution with the name of its module and `-int8`, under the same
-    version, to be published beside it.
+    version, to be published beside it: `modpm install NAME --variant int8` installs it then.
     Weights are rounded kernel by kernel and values over the range that training images have;
     statistics and the score are taken anew, and precision and recall measured before and after.
     """

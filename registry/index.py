@@ -34,6 +34,7 @@ from modpm.core.formats.manifest import (
     PositiveCount,
     Share,
     Text,
+    Variant,
     picture_problems,
 )
 from modpm.core.formats.measurement import Measurement
@@ -163,7 +164,7 @@ class ModuleRelease(Release, frozen=True, kw_only=True):
 
     Attributes:
         origin: The digest of the network it was cut from.
-        label, input, metrics, n_parameters, macs: As in the manifest.
+        label, input, metrics, n_parameters, macs, variant: As in the manifest.
     """
 
     origin: Digest
@@ -172,6 +173,7 @@ class ModuleRelease(Release, frozen=True, kw_only=True):
     metrics: list[ClassMetrics] = msgspec.field(default_factory=list)
     n_parameters: Count
     macs: Count
+    variant: Variant | msgspec.UnsetType = msgspec.UNSET
 
 
 class ListedComposition(Record, frozen=True, kw_only=True):

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from modpm.core.errors import ModpmError
-from modpm.core.formats.manifest import INT8
+from modpm.core.formats.release_files import INT8
 from modpm.core.quantizing.variant import Quantization, quantize_modules
 from modpm.core.system.whole_files import is_free
 from modpm.core.training.device import AUTO, choose_device

@@ -7,7 +7,7 @@ the bytes names the release. That of a class module is here, that of a compositi
 
 from collections.abc import Iterable, Iterator
 from itertools import pairwise
-from typing import Annotated, Any, ClassVar, Final, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 import msgspec
 
@@ -39,6 +39,7 @@ from modpm.core.formats.release_files import (
     Name,
     Text,
     example_files,
+    variant_name,
 )
 from modpm.core.formats.requirements import Requirement, parse_version
 
@@ -286,11 +287,6 @@ class Example(Record, frozen=True, kw_only=True):
 
 
 Examples = Annotated[list[Example], msgspec.Meta(min_length=1, max_length=MAX_EXAMPLES)]
-
-
-INT8: Final = "int8"
-
-VARIANTS = (INT8,)
 
 
 class Variant(Record, frozen=True, kw_only=True):
@@ -646,11 +642,6 @@ def picture_problems(pictures: dict[str, FileRecord]) -> Iterator[Problem]:
 def _example_problems(manifest: Manifest) -> Iterator[Problem]:
     if manifest.all_pictures.keys() - {PICTURE_FILE} != manifest.all_examples.keys():
         yield Problem("examples", "are not one for each example image, from the first on")
-
-
-def variant_name(name: str, kind: str) -> str:
-    """Return what a variant of a module is called (clause M-36)."""
-    return f"{name}-{kind}"
 
 
 def _variant_problems(manifest: Manifest) -> Iterator[Problem]:

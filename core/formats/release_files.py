@@ -1,6 +1,6 @@
 """The files of a release, and what manifests, indexes and lockfiles say of them."""
 
-from typing import Annotated
+from typing import Annotated, Final
 
 import msgspec
 
@@ -22,6 +22,10 @@ PICTURE_FILES = (PICTURE_FILE, *(f"example-{i + 1}.png" for i in range(MAX_EXAMP
 """Files that are for the eyes of who chooses: no installed release has them (clause M-33)."""
 
 MAX_PICTURE_BYTES = 256 * 1024
+
+INT8: Final = "int8"
+VARIANTS = (INT8,)
+"""Other forms that a release of a class module may have, each a release too (clause M-36)."""
 
 Text = Annotated[str, msgspec.Meta(min_length=1, max_length=10_000)]
 Count = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
@@ -45,6 +49,11 @@ Namespace = Annotated[
 def example_files(n: int) -> tuple[str, ...]:
     """Return what the files of `n` example images are called."""
     return PICTURE_FILES[1 : n + 1]
+
+
+def variant_name(name: str, kind: str) -> str:
+    """Return what a variant of a module is called (clause M-36)."""
+    return f"{name}-{kind}"
 
 
 class FileRecord(Record, frozen=True, kw_only=True):

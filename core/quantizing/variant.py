@@ -17,8 +17,9 @@ from modpm.core.data import load_data
 from modpm.core.data.image_data import aligned
 from modpm.core.errors import ModpmError
 from modpm.core.formats.distribution import Distribution, write_distribution
-from modpm.core.formats.manifest import INT8, Variant, variant_name
+from modpm.core.formats.manifest import Variant
 from modpm.core.formats.names import MAX_PART_LENGTH, ModuleName
+from modpm.core.formats.release_files import INT8, variant_name
 from modpm.core.graph import GraphNetwork, build, count, infer_shapes
 from modpm.core.graph.stored_weights import stored
 from modpm.core.modularizing.description import files_of, quantiles_of, shared_tensors

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from modpm.core.errors import ModpmError
+from modpm.core.formats.release_files import VARIANTS, variant_name
 from modpm.core.formats.requirements import Requirement
 from modpm.core.system.durable import (
     folders_between,
@@ -104,6 +105,7 @@ def install(
     move_namespace: str | Sequence[str] = (),
     exclude_newer: str | None = None,
     resolve_timeout: float | None = None,
+    variant: str | None = None,
     progress: Progress | None = None,
 ) -> Installation:
     """Install class modules into a project, besides those that are installed already.
@@ -133,15 +135,16 @@ def install(
             as if absent, by the word of its registry; pins stay where they may, however new.
         resolve_timeout: How many seconds choosing releases may take, but for what registries are
             waited for; None for what `MODPM_RESOLVE_TIMEOUT` says, or else 20.
+        variant: `int8` for the variants of the modules that are asked for, in their place.
         progress: Told how many bytes have arrived.
 
     Raises:
-        ModpmError: What `plan`, `Bounds.of` and `fetch` raise, and what `verify_distribution`
-            raises for what a registry gives; `busy`, `disk-full`, `permission-denied`. The
-            project is as it was then.
+        ModpmError: `unknown-variant`; what `plan`, `Bounds.of` and `fetch` raise, and what
+            `verify_distribution` raises for what a registry gives; `busy`, `disk-full`,
+            `permission-denied`. The project is as it was then.
     """
     texts = [requirements] if isinstance(requirements, str) else requirements
-    asked = tuple(Requirement.parse(text) for text in texts)
+    asked = tuple(_of_variant(Requirement.parse(text), variant) for text in texts)
     if frozen and (asked or locked or not save or same_origin is not None or move_namespace):
         raise _takes_nothing()
     request = Request(
@@ -157,6 +160,32 @@ def install(
     )
     make_plan = plan_of_lock if frozen else plan
     return carry_out(Project.discover(project), request, progress, make_plan)
+
+
+def _of_variant(requirement: Requirement, variant: str | None) -> Requirement:
+    """Return what asks for a variant of a module in the place of the module itself.
+
+    Raises:
+        ModpmError: `unknown-variant`, also where a whole namespace is asked for.
+    """
+    if variant is None:
+        return requirement
+    if variant not in VARIANTS:
+        raise ModpmError(
+            f"no variant is called `{variant}`",
+            code="unknown-variant",
+            hint=f"the variants are {', '.join(VARIANTS)}",
+            exit_code=2,
+        )
+    if requirement.name is None:
+        raise ModpmError(
+            f"`{requirement}` has no variant",
+            code="unknown-variant",
+            why="a namespace may have modules without one",
+            hint="name the modules, such as `cifar10/cat`",
+            exit_code=2,
+        )
+    return msgspec.structs.replace(requirement, name=variant_name(requirement.name, variant))
 
 
 def sync(

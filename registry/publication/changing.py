@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 from packaging.version import Version
 
 from modpm.core.errors import ModpmError
+from modpm.core.formats.manifest import Variant
 from modpm.core.formats.names import ModuleName
+from modpm.core.formats.release_files import VARIANTS, variant_name
 from modpm.core.formats.requirements import Requirement, parse_version
 from modpm.core.system.whole_files import explained
 from modpm.registry.addresses import publish_target
+from modpm.registry.index import ModuleRelease
 from modpm.registry.seen import Seen
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from modpm.registry.backends.protocol import Backend
     from modpm.registry.backends.shards import Shard
@@ -70,7 +74,7 @@ class ReleaseName(NamedTuple):
 
 
 def yank(release: str, reason: str, registry: str | os.PathLike[str] | None = None) -> Release:
-    """Keep a release from everyone who has not locked it (V-12).
+    """Keep a release, and its variants, from everyone who has not locked it (V-12, V-22).
 
     Args:
         release: Its name and version, `cifar10/cat==1.2.0`.
@@ -88,7 +92,7 @@ def yank(release: str, reason: str, registry: str | os.PathLike[str] | None = No
 
 
 def unyank(release: str, registry: str | os.PathLike[str] | None = None) -> Release:
-    """Take back that a release was yanked.
+    """Take back that a release was yanked, and its variants with it.
 
     Args:
         release: As for `yank`.
@@ -207,11 +211,31 @@ def _set_yanked(
 ) -> Release:
     target = publish_target(registry)
 
-    def change(index: Index) -> Index:
-        return index.with_yanked(name.in_index(index, target), reason)
-
+    change = partial(_with_yanked, name, reason, target)
     with explained("change the registry"):
-        return name.in_index(_changed(target, name.module, change), target)
+        found = name.in_index(_changed(target, name.module, change), target)
+        for variant in _variants(name, found, target):
+            _changed(
+                target,
+                variant,
+                partial(_with_yanked, ReleaseName(variant, name.version), reason, target),
+            )
+        return found
+
+
+def _variants(name: ReleaseName, release: Release, target: Backend) -> Iterator[ModuleName]:
+    """Give the names under which variants of a release are listed."""
+    for kind in VARIANTS:
+        module = ModuleName(name.module.namespace, variant_name(name.module.name, kind))
+        index = target.index(module)
+        found = None if index is None else index.find(name.version)
+        made_of = found.variant if isinstance(found, ModuleRelease) else None
+        if isinstance(made_of, Variant) and made_of.digest == release.digest:
+            yield module
+
+
+def _with_yanked(name: ReleaseName, reason: str | None, target: Backend, index: Index) -> Index:
+    return index.with_yanked(name.in_index(index, target), reason)
 
 
 def _changed(target: Backend, module: ModuleName, change: Callable[[Index], Index]) -> Index:

@@ -8,7 +8,7 @@ from packaging.licenses import InvalidLicenseExpression, canonicalize_license_ex
 
 from modpm.core.errors import ModpmError
 from modpm.core.formats.composition_manifest import ComposedModule, CompositionManifest
-from modpm.core.formats.manifest import CARD_FILE, LICENSE_FILE, Manifest
+from modpm.core.formats.manifest import CARD_FILE, LICENSE_FILE, Manifest, Variant
 from modpm.core.formats.names import ModuleName
 from modpm.core.formats.release_terms import UNSTATED_LICENSE
 from modpm.registry.backends.publishing_plan import listed_index
@@ -46,9 +46,10 @@ def missing(distribution: Distribution) -> Iterator[str]:
 
 
 def check_required(entries: Sequence[Entry], target: Backend) -> None:
-    """Check that the class modules of compositions are in the registry, or come with them.
+    """Check that what compositions and variants are made of is in the registry, or comes along.
 
-    What is there already, as it is, needs nothing: a module may have been yanked since (V-14).
+    What is there already, as it is, needs nothing: a module may have been yanked since (V-14,
+    V-22).
 
     Raises:
         ModpmError: `incomplete-composition`, naming every module that is not there as it must be.
@@ -64,12 +65,12 @@ def check_required(entries: Sequence[Entry], target: Backend) -> None:
     ]
     if lines:
         raise ModpmError(
-            "the registry does not have the class modules of a composition as it names them",
+            "the registry does not have what a composition or a variant is made of as it names it",
             code="incomplete-composition",
             where=f"registry {target.location}",
             why="\n".join(lines),
             hint="publish what is missing by the same command, or copy it with `modpm mirror`; "
-            "where a release is yanked or another, compose and pack again; nothing was published",
+            "where a release is yanked or another, make it again; nothing was published",
         )
 
 
@@ -130,9 +131,8 @@ def _has_decided(split: str, manifest: Manifest) -> bool:
 
 def _obstacles(
     entry: Entry, known: dict[tuple[str, str], Release | None], target: Backend
-) -> Iterator[tuple[ComposedModule, str]]:
-    manifest = entry.distribution.manifest
-    for named in manifest.composition.modules if isinstance(manifest, CompositionManifest) else ():
+) -> Iterator[tuple[ComposedModule | Variant, str]]:
+    for named in made_of(entry.distribution):
         key = named.name, named.version
         if key not in known:
             index = listed_index(target, ModuleName.parse(named.name))
@@ -142,11 +142,21 @@ def _obstacles(
             yield named, why
 
 
-def _obstacle(named: ComposedModule, found: Release | None) -> str | None:
+def made_of(distribution: Distribution) -> Sequence[ComposedModule | Variant]:
+    """Return the releases that a release is made of."""
+    manifest = distribution.manifest
+    if isinstance(manifest, CompositionManifest):
+        return manifest.composition.modules
+    variant = manifest.variant if isinstance(manifest, Manifest) else None
+    return [variant] if isinstance(variant, Variant) else []
+
+
+def _obstacle(named: ComposedModule | Variant, found: Release | None) -> str | None:
+    kind = "variant" if isinstance(named, Variant) else "composition"
     if found is None:
         return "is not there"
     if isinstance(found, CompositionRelease):
         return "is a composition, and compositions are made of class modules"
     if found.digest != named.digest:
-        return f"has digest {found.digest}, and the composition names {named.digest}"
+        return f"has digest {found.digest}, and the {kind} names {named.digest}"
     return None if found.yanked is None else f"is yanked: {found.yanked}"

@@ -18,10 +18,10 @@ from modpm.core.formats.manifest import MANIFEST_FILE
 from modpm.core.system.threads import in_threads
 from modpm.core.system.whole_files import explained
 from modpm.registry.addresses import publish_target
-from modpm.registry.backends.publishing_plan import is_composition, listed_index, planned
+from modpm.registry.backends.publishing_plan import listed_index, planned
 from modpm.registry.index import release_in
 from modpm.registry.publication.changing import ReleaseName, checked_tag, set_tag
-from modpm.registry.publication.completeness import check_required, missing
+from modpm.registry.publication.completeness import check_required, made_of, missing
 from modpm.registry.publication.signers import check_signers
 from modpm.registry.seen import Seen
 from modpm.registry.signing.signature import sign_distribution
@@ -60,7 +60,8 @@ def publish(
     Raises:
         ModpmError: `not-a-distribution`, or what `verify_distribution` raises;
             `incomplete-distribution`, naming everything that is missing of any;
-            `incomplete-composition`, if the registry does not have what a composition requires;
+            `incomplete-composition`, if the registry does not have what a composition or a
+                variant is made of;
             `bad-signature`; `other-signer` or `unsigned`, if those who know a namespace would
             refuse a new release of it; `version-taken`, if other bytes were published under the
             same versions;
@@ -73,7 +74,7 @@ def publish(
         distributions = ready_distributions(paths)
         with _signed(distributions, key) as signed:
             check_signers(signed, target)
-            if dry_run or any(map(is_composition, signed)):
+            if dry_run or any(map(made_of, signed)):
                 # A registry that is not there yet has nothing.
                 place, index = target.location, partial(listed_index, target)
                 entries = planned(signed, lambda name, v: release_in(index(name), v), place)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from modpm.core.errors import ModpmError
 from modpm.core.formats.names import ModuleName
+from modpm.core.formats.release_files import VARIANTS, variant_name
 from modpm.core.formats.requirements import Requirement
 from modpm.registry.resolver.candidates import Candidates, grouped
 from modpm.registry.resolver.refusals import named, nothing_fits, plural, ruled_out
@@ -54,6 +55,12 @@ class Obstacle(NamedTuple):
     text: str
     error: ModpmError
     modules: tuple[ModuleName, ...] = ()
+
+
+def without_variants(names: Sequence[ModuleName]) -> list[ModuleName]:
+    """Return names without those of variants of others of them (W-20)."""
+    variants = {variant_name(str(name), kind) for name in names for kind in VARIANTS}
+    return [name for name in names if str(name) not in variants]
 
 
 class Wants(NamedTuple):
@@ -110,7 +117,8 @@ class Shelves:
     def modules(self, requirement: Requirement) -> Sequence[ModuleName]:
         """Return the modules that a requirement is on, sorted.
 
-        Those of a namespace that had no release yet are left out, unless that leaves none.
+        Of a namespace, variants are left out, and those that had no release yet, unless that
+        leaves none.
 
         Raises:
             ModpmError: `unknown-namespace`.
@@ -119,6 +127,7 @@ class Shelves:
             return [requirement.module]
         with self._reading():
             names = sorted(self._catalogue.modules(requirement.namespace))
+        names = without_variants(names)
         if self._until is None:
             return names
         return [name for name in names if self.package(name).releases] or names
