@@ -103,7 +103,7 @@ def print_comparison(comparison: Comparison) -> None:
     table(
         [
             (
-                f"{shown[label]} *" if label == comparison.target else shown[label],
+                f"{shown[label]} *" if label in comparison.targets else shown[label],
                 share(before.precision),
                 share(after.precision),
                 share(before.recall),

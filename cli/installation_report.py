@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from modpm.cli.measured_update import print_measured
 from modpm.cli.module_table import digits, installed_data
 from modpm.cli.output import counted, emit, say, warn, warn_of
 
@@ -14,12 +15,26 @@ if TYPE_CHECKING:
     from modpm.registry.installing.installation import Installation
     from modpm.registry.installing.installed import InstalledModule
     from modpm.registry.projects.lockfile import Change
+    from modpm.verbs.measuring_update import MeasuredUpdate
 
 _ASKS = ("modpm.toml asks for", "modpm.toml would ask for")
 
 
-def report_installation(installation: Installation, *, as_json: bool, dry_run: bool) -> None:
-    """Say what was changed, or print what is installed now as JSON."""
+def report_installation(
+    installation: Installation,
+    *,
+    as_json: bool,
+    dry_run: bool,
+    measured: Sequence[MeasuredUpdate] | None = None,
+) -> None:
+    """Say what was changed, or print what is installed now as JSON.
+
+    Args:
+        installation: What was done.
+        as_json: Whether data is printed.
+        dry_run: Whether nothing was done.
+        measured: What it would make of recorded classifiers, where that was asked.
+    """
     for one in installation.replaced:
         say(f"{_ASKS[dry_run]} `{one.after}`, and no longer for `{one.before}`")
     say_changes(installation.changes, dry_run=dry_run)
@@ -33,6 +48,8 @@ def report_installation(installation: Installation, *, as_json: bool, dry_run: b
     for problem in installation.problems:
         warn_of(problem)
     if not as_json:
+        if measured is not None:
+            print_measured(measured)
         return
     emit(
         {
@@ -45,6 +62,7 @@ def report_installation(installation: Installation, *, as_json: bool, dry_run: b
             ],
             "unmeasured": [*installation.unmeasured],
             "dry_run": dry_run,
+            **({} if measured is None else {"accuracy": [one.to_json() for one in measured]}),
         }
     )
 

@@ -214,6 +214,14 @@ resolve_timeout_option = click.option(
 )
 
 
+accuracy_option = click.option(
+    "--accuracy",
+    metavar="DATA",
+    help="Measure what the update would make of each label of the classifiers that modpm.lock "
+    "has a record of, on the images of the record: as for `modpm evaluate`.",
+)
+
+
 class Choosing(TypedDict):
     """What `choosing_options` give, but for how it is shown."""
 

@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING
 
 import click
 
+from modpm.cli.measured_update import measure_again, print_measured
 from modpm.cli.module_table import Row, digits, print_rows
 from modpm.cli.options import (
+    accuracy_option,
     asked_registry_option,
     exclude_newer_option,
     json_option,
@@ -18,6 +20,7 @@ from modpm.core.formats.measurement import Measurement
 from modpm.core.formats.records import to_plain
 from modpm.core.shown_text import Percent
 from modpm.registry.discovery.outdated import outdated
+from modpm.registry.installing.installation import update as would_be
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,6 +33,7 @@ if TYPE_CHECKING:
 @click.option(
     "--exit-code", is_flag=True, help="Exit with 1 if there are any; errors have this code too."
 )
+@accuracy_option
 @asked_registry_option
 @exclude_newer_option
 @project_option
@@ -37,6 +41,7 @@ if TYPE_CHECKING:
 def command(
     *,
     exit_code: bool,
+    accuracy: str | None,
     registry: tuple[str, ...],
     exclude_newer: str | None,
     project: str,
@@ -47,14 +52,26 @@ def command(
     `fits` is the newest release that everybody who asks for the module allows; `modpm update`
     moves to it. `newest` is the newest at all. A module of which nothing can be read is said to be
     left out, and counts as outdated for `--exit-code`.
+
+    `measured` is what releases say of themselves. With --accuracy, what `modpm update` would make
+    of each label of the recorded classifiers is measured; the newer releases come into the store.
     """
     problems: list[ModpmError] = []
     standings = outdated(project, registry, exclude_newer=exclude_newer, on_problem=problems.append)
     found = [standing for standing in standings if standing.is_outdated]
+    measured = None
+    if accuracy is not None:
+        update = would_be(
+            project=project, registry=registry, exclude_newer=exclude_newer, dry_run=True
+        )
+        measured = measure_again(update, accuracy)
     if as_json:
-        emit({"modules": [_data(standing) for standing in found]})
+        more = {} if measured is None else {"accuracy": [one.to_json() for one in measured]}
+        emit({"modules": [_data(standing) for standing in found], **more})
     else:
         _print(found, is_complete=not problems)
+        if measured is not None:
+            print_measured(measured)
     for problem in problems:
         warn_of(problem)
     return int(exit_code and bool(found or problems))

@@ -153,7 +153,7 @@ def compare(
     again = images
     if after.contracts != before.contracts:
         again = prepared_images(after, data, split, skip_bad=skip_bad)
-    return Comparison(target, measured, evaluate(after, again, mapping=mapping))
+    return Comparison((target,), measured, evaluate(after, again, mapping=mapping))
 
 
 def open_composed(source: str | os.PathLike[str], project: str | os.PathLike[str]) -> Classifier:

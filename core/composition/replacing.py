@@ -139,14 +139,14 @@ def _can_join(strategy: str, others: Sequence[ClassModule], module: ClassModule)
 
 @dataclass(frozen=True)
 class Comparison:
-    """What another score for one label changes, measured on the same images.
+    """What other scores for some labels change, measured on the same images.
 
     Attributes:
-        target: The label.
+        targets: The labels.
         before, after: The classifier without the change and with it.
     """
 
-    target: str
+    targets: Sequence[str]
     before: Evaluation
     after: Evaluation
 
@@ -161,7 +161,7 @@ class Comparison:
         return None if before is None or after is None else 100 * (after - before)
 
     def check(self, budget: float) -> None:
-        """Check that no label loses more recall than is allowed, the target neither.
+        """Check that no label loses more recall than is allowed, the targets neither.
 
         Args:
             budget: Points of recall.
@@ -180,7 +180,7 @@ class Comparison:
 
     def _too_dear(self, lost: dict[str, float], budget: float) -> ModpmError:
         allowed = math.ceil(100 * max(lost.values()) - 1e-6) / 100
-        told = [self.target, *(label for label in lost if label != self.target)]
+        told = dict.fromkeys([*self.targets, *lost])
         return ModpmError(
             f"of {len(self.before.per_class)} labels {len(lost)} lose more than {budget:g} points "
             "of recall",

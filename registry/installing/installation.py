@@ -33,6 +33,7 @@ from modpm.registry.installing.installed import InstalledModule, is_signed
 from modpm.registry.installing.module_folders import (
     is_intact,
     is_verified,
+    make_folder,
     other_folders,
     put,
     stage,
@@ -79,6 +80,7 @@ class Installation(msgspec.Struct, frozen=True):
         replaced: What `modpm.toml` asks for no longer, and what it asks for instead.
         unmeasured: Classifiers whose class modules are others now, so that `modpm.lock` says no
             longer how good they are.
+        plan: What was chosen.
     """
 
     project: Path
@@ -89,6 +91,7 @@ class Installation(msgspec.Struct, frozen=True):
     problems: Sequence[ModpmError] = ()
     replaced: Sequence[Replaced] = ()
     unmeasured: Sequence[str] = ()
+    plan: Plan | None = None
 
 
 def install(
@@ -442,6 +445,44 @@ def _switch(
         remove_folder(folder)
 
 
+def make_apart(
+    place: Project,
+    chosen: Plan,
+    folder: Path,
+    *,
+    offline: bool = False,
+    progress: Progress | None = None,
+) -> Mapping[str, Path]:
+    """Make the folders of what a plan says elsewhere; only the store changes.
+
+    Args:
+        place: The project, which stays as it is.
+        chosen: What would be installed.
+        folder: Where to; it is empty.
+        offline: Open no registry.
+        progress: As for `install`.
+
+    Returns:
+        For each release its folder, by its digest; all are checked as to be installed.
+
+    Raises:
+        ModpmError: As `install`.
+    """
+    from modpm.registry.installing.fetching import fetch  # noqa: PLC0415 -- as above
+    from modpm.registry.installing.verification import check_signatures  # noqa: PLC0415 -- the same
+
+    pins = chosen.lock.pins
+    with explained("fetch"), Store.of_user().in_use():
+        verified = fetch(pins, chosen.addresses, place.root, offline=offline, progress=progress)
+        made = {
+            pin.digest: make_folder(folder / str(i), pin, is_checked=pin in verified)
+            for i, pin in enumerate(pins)
+        }
+        _check_agreement(place, chosen, made)
+        check_signatures(chosen.lock, lambda pin: made[pin.digest].folder)
+    return {digest: one.folder for digest, one in made.items()}
+
+
 def _check_agreement(
     place: Project, chosen: Plan, distributions: Mapping[str, Distribution]
 ) -> None:
@@ -493,4 +534,5 @@ def _outcome(
         problems=(*chosen.problems, *problems),
         replaced=chosen.replaced,
         unmeasured=chosen.unmeasured,
+        plan=chosen,
     )

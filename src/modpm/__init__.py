@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from modpm.verbs.finetuning import finetune
     from modpm.verbs.judging import evaluate, predict
     from modpm.verbs.loading import load
+    from modpm.verbs.measuring_update import measure_update
     from modpm.verbs.packing import pack
     from modpm.verbs.patching import patch
     from modpm.verbs.publishing import publish
@@ -70,6 +71,7 @@ __all__ = [
     "login",
     "logout",
     "measure_machine",
+    "measure_update",
     "mirror",
     "modularize",
     "outdated",
@@ -118,6 +120,7 @@ _HOMES = {
     "login": "modpm.registry.backends.hub.login",
     "logout": "modpm.registry.backends.hub.login",
     "measure_machine": "modpm.verbs.estimating",
+    "measure_update": "modpm.verbs.measuring_update",
     "mirror": "modpm.registry.publication.mirroring",
     "modularize": "modpm.core.modularizing.modularize",
     "outdated": "modpm.registry.discovery.outdated",

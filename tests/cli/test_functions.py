@@ -24,11 +24,12 @@ ONLY_AS_OPTIONS = {
     "compose": {"output", "dry_run"},  # the classifier that is returned has `save`
     "info": {"latency"},  # `estimate_latency`
     "login": {"token_stdin"},
-    "outdated": {"exit_code"},
+    "outdated": {"accuracy", "exit_code"},  # `measure_update`
     "patch": {"output"},  # its `classifier` has `save`
     "publish": {"check_version", "budget"},  # `check_versions`
     "replace": {"output"},  # its `classifier` has `save`
     "tag": {"delete"},  # `untag`
+    "update": {"accuracy"},  # `measure_update`
     "verify": {"accuracy", "classifiers"},  # `verify_accuracy`
     "yank": {"undo"},  # `unyank`
 }

@@ -84,3 +84,75 @@ def test_a_lock_of_other_modules_is_left_alone(project: Path, made: Path) -> Non
 
     assert "and not in modpm.lock, which does not pin its class modules" in outcome.stderr
     assert (project / "modpm.lock").read_bytes() == before
+
+
+def everything_in(project: Path) -> dict[str, bytes]:
+    """Return all files, but for what locks leave and registries said last."""
+    return {
+        path.relative_to(project).as_posix(): path.read_bytes()
+        for path in project.rglob("*")
+        if path.is_file() and path.name != ".lock"
+    }
+
+
+def test_what_an_update_would_bring_is_measured_before_it_is_made(
+    project: Path, made: Path
+) -> None:
+    there = ("--project", project, "--accuracy", made / "photos")
+    before = everything_in(project)
+
+    outcome = run("update", "--dry-run", *there, "--json")
+    outdated = run("outdated", *there, "--json")
+
+    assert (outcome.code, outdated.code) == (0, 0), outcome.stdout
+    assert everything_in(project) == before
+    (pets,) = outcome.data["accuracy"]
+    assert outdated.data["accuracy"] == [pets]
+    assert (pets["classifier"], pets["n"]) == ("pets", 20)
+    assert pets["accuracy"] == {"before": 0.75, "after": 1.0}
+    recalls = {label: one["recall"] for label, one in pets["per_class"].items()}
+    same = {"before": 1.0, "after": 1.0}
+    assert recalls == {
+        "weak/bird": same,
+        "weak/cat": {"before": 0.0, "after": 1.0},
+        "weak/dog": same,
+        "weak/frog": same,
+    }
+    told = run("outdated", *there).stdout
+    assert "pets, before and after the update:" in told
+    assert "cat *" in told
+
+
+def test_other_images_tell_nothing_of_the_record(project: Path, tmp_path: Path) -> None:
+    make_color_photos(tmp_path / "others", n=2)
+
+    outcome = run(
+        "update", "--dry-run", "--accuracy", tmp_path / "others", "--project", project, "--json"
+    )
+
+    assert (outcome.code, outcome.data["error"]["code"]) == (1, "nothing-recorded")
+    assert "what was recorded is pets on " in outcome.data["error"]["why"]
+
+
+def test_what_would_not_move_is_not_measured(project: Path, made: Path) -> None:
+    options = ("--dry-run", "--accuracy", made / "photos", "--project", project)
+
+    assert run("update", "weak/dog", *options, "--json").data["accuracy"] == []
+    assert "no recorded classifier would change" in run("update", "weak/dog", *options).stderr
+
+
+def test_measuring_is_for_what_is_not_done_yet(project: Path, made: Path) -> None:
+    outcome = run("update", "--accuracy", made / "photos", "--project", project)
+    assert (outcome.code, "goes with `--dry-run`" in outcome.stderr) == (2, True)
+
+
+@pytest.mark.parametrize("harm", ["no-lock-entry", "no-folder"])
+def test_without_a_record_there_is_nothing_to_compare(project: Path, made: Path, harm: str) -> None:
+    if harm == "no-folder":
+        shutil.rmtree(project / "pets")
+    else:
+        lock = project / "modpm.lock"
+        lock.write_text(lock.read_text("utf-8").partition("\n[[measured]]")[0], "utf-8")
+
+    options = ("--dry-run", "--accuracy", made / "photos", "--project", project, "--json")
+    assert run("update", *options).data["error"]["code"] == "nothing-recorded"
