@@ -27,7 +27,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from modpm.cli.latency import KnownLatency
-    from modpm.core.formats.composition_manifest import AnyManifest, CompositionManifest
+    from modpm.core.formats.composition_manifest import (
+        AnyManifest,
+        CompositionManifest,
+        FineTuning,
+    )
     from modpm.core.formats.manifest import ClassMetrics, InputContract
     from modpm.core.formats.measurement import Measurement
     from modpm.registry.discovery.information import Information
@@ -154,6 +158,8 @@ def _composition_lines(manifest: CompositionManifest) -> Iterator[tuple[str, str
         yield "", f"{module.label}: {module.name} {module.version} ({digits})"
     if manifest.summary:
         yield "summary", manifest.summary
+    for training in record.trainings:
+        yield "trained on", _training_in_words(training)
     if record.reject is not None:
         share = record.false_rejections
         shown = None if isinstance(share, UnsetType) else share
@@ -167,6 +173,14 @@ def _composition_lines(manifest: CompositionManifest) -> Iterator[tuple[str, str
             f"{record.n_parameters:,} parameters, {record.macs:,} multiply-accumulates an image "
             f"(its modules' origins: {record.origin_macs:,})"
         ),
+    )
+
+
+def _training_in_words(one: FineTuning) -> str:
+    accuracy = f"{Percent(one.accuracy_before)} to {Percent(one.accuracy_after)}"
+    return (
+        f"{one.data_set}, once it was composed ({one.n:,} images, epoch {one.epoch} of "
+        f"{one.epochs}; accuracy {accuracy} of {one.n_held_out:,} held-out images)"
     )
 
 

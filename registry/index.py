@@ -21,7 +21,6 @@ from modpm.core.formats.digest import Digest, digest_file
 from modpm.core.formats.distribution import SIGNATURE_FILE, Distribution
 from modpm.core.formats.manifest import (
     COMPOSITION,
-    FILE_NAMES,
     MANIFEST_FILE,
     ClassMetrics,
     Count,
@@ -48,6 +47,7 @@ from modpm.core.formats.records import (
     said_alike,
     to_plain,
 )
+from modpm.core.formats.release_files import RELEASE_FILES
 from modpm.core.formats.requirements import MAX_VERSION_LENGTH, Requirement
 
 UPGRADE, _RESTORE = "upgrade modpm", "ask whoever keeps the registry to restore it"
@@ -441,7 +441,7 @@ def _release_problems(release: Release) -> Iterator[Problem]:
     if read_version(release.version) is None:
         yield Problem("version", "is not a version in canonical form")
     for name in release.files:
-        if name not in FILE_NAMES:
+        if name not in RELEASE_FILES:
             yield Problem("files", f"{name[:100]!r} is not a file of a module")
     yield from picture_problems(dict(release.all_pictures))
     for j, requirement in enumerate(release.requires):

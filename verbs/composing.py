@@ -14,6 +14,7 @@ from modpm.core.composition import adjusting
 from modpm.core.composition.compose import AUTO, check_labels, compose_modules, rebuild
 from modpm.core.composition.rejecting import AUTO as BY_SHARE
 from modpm.core.composition.rejecting import adjusted, asked_threshold
+from modpm.core.composition.tuned_weights import is_finetuned
 from modpm.core.data import load_data, open_image
 from modpm.core.data.image_folder import files_of
 from modpm.core.errors import ModpmError
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from modpm.core.classifiers.classifier import Classifier
-    from modpm.core.formats.composition_manifest import CompositionManifest
+    from modpm.verbs.loading import FoundComposition
 
 Source = str | os.PathLike[str] | ClassModule
 """A class module: an installed name, the folder of a distribution, or a loaded one."""
@@ -66,6 +67,7 @@ def compose(
     A composition that is named alone is made again exactly as it was published, but for what is
     asked otherwise here. One that is named beside others stands for its class modules, with the
     labels that it gives them; its strategy, its threshold and what it adjusts are not taken over.
+    One that was trained once it was composed is more than its modules, and is named alone.
 
     Args:
         sources: Installed names (`cifar10/cat`, or a composition, `acme/pets`), whole namespaces
@@ -95,7 +97,8 @@ def compose(
 
     Raises:
         ModpmError: A module is not installed or damaged, two have one label, or they cannot be
-            composed so; `broken-composition`; what loading images and `adjusting` raise.
+            composed so; a composition that was trained is to be taken apart (`fine-tuned`);
+            `broken-composition`; what loading images and `adjusting` raise.
     """
     if isinstance(sources, str | os.PathLike):
         raise TypeError("sources is a list of modules, not one")
@@ -196,7 +199,7 @@ def _distinct(parts: Iterable[_Part]) -> list[_Part]:
 
 
 def _rebuilt(
-    composition: CompositionManifest,
+    composition: FoundComposition,
     asked: tuple[float | str | None, float | None],
     aliases: Mapping[str, str],
     ensemble: bool,
@@ -208,7 +211,7 @@ def _rebuilt(
 
     Where origins will be fitted to images, they are not adjusted as the composition says.
     """
-    record, parts = composition.composition, _parts_of(composition, project)
+    record, parts = composition.manifest.composition, _parts_of(composition, project)
     labels = _labels(parts, aliases)
     if ensemble:
         labels = _of_voters(labels)
@@ -224,11 +227,12 @@ def _rebuilt(
         record = msgspec.structs.replace(record, measured=[])
     if fits:
         record = msgspec.structs.replace(record, adjustments=[], measured=[])
-    if record.adjustments and asked[0] == BY_SHARE:
+    has_other_scores = bool(record.adjustments or record.trainings)
+    if has_other_scores and asked[0] == BY_SHARE:
         raise adjusted()
     modules = [part.module for part in parts]
-    # What is published says nothing of adjusted scores.
-    known = [] if record.adjustments else modules
+    # What is published says nothing of other scores.
+    known = [] if has_other_scores else modules
     threshold = asked_threshold(known, record.networks, *asked)
     if threshold.reject not in (None, record.reject):
         record = msgspec.structs.replace(
@@ -237,7 +241,7 @@ def _rebuilt(
             false_rejections=threshold.false_rejections,
             measured=[],
         )
-    classifier = rebuild(record, modules)
+    classifier = rebuild(record, modules, composition.weights())
     classifier.reasons = tuple(threshold.notes)
     return classifier
 
@@ -247,16 +251,22 @@ def _parts(source: Source, project: str | os.PathLike[str]) -> list[_Part]:
         return [_Part(source, source.label, (source.manifest.name,))]
     composition = composition_of(source, project)
     if composition is not None:
+        if composition.manifest.composition.trainings:
+            raise is_finetuned(
+                f"`{composition.manifest.name}` cannot be taken apart",
+                "name it alone and as it is, or name its class modules in its place",
+            )
         return _parts_of(composition, project)
     module = load(source, project)
     return [_Part(module, module.label, (os.fspath(source), module.manifest.name))]
 
 
-def _parts_of(composition: CompositionManifest, project: str | os.PathLike[str]) -> list[_Part]:
-    members = load_members(composition.composition.modules, project, composition.name)
+def _parts_of(composition: FoundComposition, project: str | os.PathLike[str]) -> list[_Part]:
+    manifest = composition.manifest
+    members = load_members(manifest.composition.modules, project, manifest.name)
     return [
         _Part(module, one.label, (one.name,))
-        for one, module in zip(composition.composition.modules, members, strict=True)
+        for one, module in zip(manifest.composition.modules, members, strict=True)
     ]
 
 

@@ -161,7 +161,10 @@ def _n_trained_on(
     if isinstance(judged, ClassModule):
         is_same = judged.manifest.provenance.fingerprint == images.fingerprint
         return len(images) if is_same else None
-    is_run = judged.composition is None and (Path(source).expanduser() / "run.json").is_file()
+    if judged.composition is not None:
+        is_same = images.fingerprint in {one.fingerprint for one in judged.composition.finetuned}
+        return len(images) if is_same else None
+    is_run = (Path(source).expanduser() / "run.json").is_file()
     return Run.open(Path(source).expanduser()).n_trained_on(images) if is_run else None
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from modpm.core.classifiers.class_module import ClassModule
 from modpm.core.errors import ModpmError
@@ -12,10 +12,14 @@ from modpm.core.formats.composition_manifest import CompositionManifest
 from modpm.core.formats.distribution import read_distribution, verify_distribution
 from modpm.core.formats.manifest import MANIFEST_FILE, Manifest
 from modpm.core.formats.names import ModuleName
+from modpm.core.formats.release_files import WEIGHTS_FILE
+from modpm.core.tensors import decode_tensors
 from modpm.registry.installing.installed import find, installed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from torch import Tensor
 
     from modpm.core.formats.composition_manifest import ComposedModule
     from modpm.registry.installing.installed import InstalledModule
@@ -61,10 +65,33 @@ def _is_path(source: str | os.PathLike[str]) -> bool:
     return not isinstance(source, str) or source.startswith((".", "/", "~")) or source.endswith("/")
 
 
+class FoundComposition(NamedTuple):
+    """A composition as it was published, verified.
+
+    Attributes:
+        manifest: What it says.
+        folder: Its distribution.
+    """
+
+    manifest: CompositionManifest
+    folder: Path
+
+    def weights(self) -> dict[str, Tensor] | None:
+        """Return its own, if it was trained once it was composed.
+
+        Raises:
+            ModpmError: They cannot be read.
+        """
+        if WEIGHTS_FILE not in self.manifest.files:
+            return None
+        path = self.folder / WEIGHTS_FILE
+        return decode_tensors(path.read_bytes(), str(path))
+
+
 def composition_of(
     source: str | os.PathLike[str], project: str | os.PathLike[str] = "."
-) -> CompositionManifest | None:
-    """Return what a composition says, verified; None if it is a class module or nothing at all.
+) -> FoundComposition | None:
+    """Return a composition, verified; None if it is a class module or nothing at all.
 
     Args:
         source: As for `load`.
@@ -80,12 +107,14 @@ def composition_of(
             return None
         if isinstance(read_distribution(folder).manifest, Manifest):
             return None
-        manifest = verify_distribution(folder).manifest
+        found = verify_distribution(folder)
     elif module.is_composition:
-        manifest = verify_distribution(module.path, module.digest).manifest
+        found = verify_distribution(module.path, module.digest)
     else:
         return None
-    return manifest if isinstance(manifest, CompositionManifest) else None
+    if not isinstance(found.manifest, CompositionManifest):
+        return None
+    return FoundComposition(found.manifest, found.folder)
 
 
 def load_members(

@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Any
 from modpm.core.classifiers.classifier import Classifier
 from modpm.core.classifiers.saving import CONFIG_FILE, TENSOR_FILE, encode_classifier
 from modpm.core.composition.compose import rebuild, record_of
+from modpm.core.composition.tuned_weights import own_weights
 from modpm.core.errors import ModpmError
 from modpm.core.formats.card import render_card
 from modpm.core.formats.composition_manifest import CompositionManifest, requires_of
 from modpm.core.formats.distribution import write_distribution
 from modpm.core.formats.manifest import CARD_FILE, LICENSE_FILE
 from modpm.core.formats.names import ModuleName
+from modpm.core.formats.release_files import WEIGHTS_FILE
 from modpm.core.formats.release_terms import (
     UNSTATED_LICENSE,
     checked_license,
@@ -22,6 +24,7 @@ from modpm.core.formats.release_terms import (
     license_text,
 )
 from modpm.core.reports.thumbnail import with_picture
+from modpm.core.tensors import encode_tensors
 from modpm.registry.installing.installed import installed
 from modpm.verbs.loading import load_members
 
@@ -46,9 +49,10 @@ def pack(
 ) -> Distribution:
     """Make a distribution of a classifier: a composition, which requires its class modules.
 
-    It holds no weights. Whoever installs it gets the same releases of the class modules, and
-    `compose` makes the same classifier of them: that is tried before anything is written. The
-    same classifier and the same words give the same bytes.
+    It holds no weights but of a classifier that was trained once it was composed. Whoever installs
+    it gets the same releases of the class modules, and `compose` makes the same classifier of them:
+    that is tried before anything is written. The same classifier and the same words give the same
+    bytes.
 
     Args:
         classifier: The folder of a composed classifier, or the classifier itself.
@@ -79,9 +83,12 @@ def pack(
     manifest = CompositionManifest(
         **terms, kind="composition", requires=requires_of(record.modules), composition=record
     )
-    _check_same(packed, rebuild(record, load_members(record.modules, project, manifest.name)))
+    weights = own_weights(packed) if record.trainings else None
+    members = load_members(record.modules, project, manifest.name)
+    _check_same(packed, rebuild(record, members, weights))
     manifest, picture = with_picture(manifest)
-    files = {
+    files = {} if weights is None else {WEIGHTS_FILE: encode_tensors(weights)}
+    files |= {
         CARD_FILE: render_card(manifest).encode(),
         LICENSE_FILE: license_text(manifest.license, manifest.authors).encode(),
         **picture,

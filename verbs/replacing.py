@@ -17,6 +17,7 @@ from modpm.core.composition.replacing import (
     find_label,
     replace_module,
 )
+from modpm.core.composition.tuned_weights import is_finetuned
 from modpm.core.errors import ModpmError
 from modpm.core.training.device import AUTO, choose_device
 from modpm.verbs.judging import prepared_images
@@ -84,8 +85,8 @@ def replace(
     Raises:
         ModpmError: `not-a-composition`; `unknown-label`; `class-mismatch`, where the names differ
             and there is no data to tell whether the class does; `already-composed`;
-            `budget-not-met`; `broken-composition`; `not-released`; what `load` and `evaluate`
-            raise.
+            `budget-not-met`; `fine-tuned`; `broken-composition`; `not-released`;
+            what `load` and `evaluate` raise.
     """
     check_budget(budget)
     where = choose_device(device)
@@ -94,7 +95,13 @@ def replace(
     new = module if isinstance(module, ClassModule) else load(module, project)
     if data is None:
         _check_same_class(target, new)
-    after = replace_module(record_of(before), members, target, new)
+    record = record_of(before)
+    if record.trainings:
+        raise is_finetuned(
+            f"the module of `{target}` cannot be replaced",
+            "replace it in the composition as it was before, and train that",
+        )
+    after = replace_module(record, members, target, new)
     if data is None:
         return Replacement(after, target, None)
     comparison = compare(
@@ -195,8 +202,9 @@ def _made_again(
             why="it is neither the folder of a composed classifier nor an installed composition",
             hint="`modpm compose` makes classifiers of class modules",
         )
-    members = load_members(composition.composition.modules, project, composition.name)
-    return rebuild(composition.composition, members), members
+    record = composition.manifest.composition
+    members = load_members(record.modules, project, composition.manifest.name)
+    return rebuild(record, members, composition.weights()), members
 
 
 def _check_same_class(label: str, module: ClassModule) -> None:

@@ -15,7 +15,12 @@ from huggingface_hub.repocard_data import CardData
 from modpm.core.classifiers.recipe import FORMAT_VERSION, Composition
 from modpm.core.errors import ModpmError
 from modpm.core.formats import canonical_json
-from modpm.core.formats.composition_card import ON_THE_HUB, VOTING, adjusted_in_words
+from modpm.core.formats.composition_card import (
+    ON_THE_HUB,
+    VOTING,
+    adjusted_in_words,
+    finetuned_in_words,
+)
 from modpm.core.formats.composition_manifest import adjustment_problems, network_problems
 from modpm.core.formats.digest import digest_bytes
 from modpm.core.formats.manifest import FileRecord, InputContract, Label, Share
@@ -89,8 +94,8 @@ def _about(classifier: Classifier, composition: Composition) -> str:
     return (
         "# A classifier composed of class modules\n\n"
         "Composed by modpm without training. It is no detector: it says what an image shows, and "
-        "not where. "
-        f"{rejects} Strategy: {composition.strategy}; {classifier.n_parameters:,} parameters, "
+        f"not where. {finetuned_in_words(composition.finetuned)}{rejects} "
+        f"Strategy: {composition.strategy}; {classifier.n_parameters:,} parameters, "
         f"{classifier.macs:,} multiply-accumulates an image (the origins of its modules: "
         f"{composition.origin_macs:,}).\n\n"
         f"{adjusted}"

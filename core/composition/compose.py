@@ -11,6 +11,8 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
+import msgspec
+
 from modpm.core.classifiers.class_module import Scorer
 from modpm.core.classifiers.classifier import Classifier
 from modpm.core.classifiers.recipe import Composition, Pin
@@ -18,7 +20,7 @@ from modpm.core.classifiers.saving import not_composed
 from modpm.core.composition.adjusting import adjust
 from modpm.core.composition.fused import fuse, obstacle
 from modpm.core.composition.rejecting import asked_threshold
-from modpm.core.composition.tuned_weights import is_finetuned
+from modpm.core.composition.tuned_weights import with_weights
 from modpm.core.errors import ModpmError
 from modpm.core.formats.composition_manifest import (
     ComposedModule,
@@ -32,9 +34,10 @@ from modpm.core.graph.side_by_side import PlainNetwork
 from modpm.core.shown_text import Percent
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     import torch
+    from torch import Tensor
 
     from modpm.core.classifiers.class_module import ClassModule
 
@@ -321,18 +324,15 @@ def record_of(classifier: Classifier) -> CompositionRecord:
 
     Raises:
         ModpmError: It was not composed (`not-composed`), or of a module that is in no
-            distribution (`not-released`); it is more than its modules (`fine-tuned`).
+            distribution (`not-released`).
     """
     if classifier.composition is None:
         raise not_composed()
-    if classifier.composition.finetuned:
-        raise is_finetuned(
-            "the classifier is no composition of releases any more", "use its folder"
-        )
     return CompositionRecord(
         strategy=classifier.composition.strategy,
         modules=[_module(one) for one in classifier.pins],
         networks=classifier.composition.networks,
+        finetuned=classifier.composition.finetuned or msgspec.UNSET,
         adjustments=list(classifier.composition.adjustments),
         reject=classifier.reject,
         false_rejections=classifier.composition.false_rejections,
@@ -344,17 +344,22 @@ def record_of(classifier: Classifier) -> CompositionRecord:
     )
 
 
-def rebuild(record: CompositionRecord, modules: Sequence[ClassModule]) -> Classifier:
+def rebuild(
+    record: CompositionRecord,
+    modules: Sequence[ClassModule],
+    weights: Mapping[str, Tensor] | None = None,
+) -> Classifier:
     """Make the classifier of a composition, which is the same wherever it is made.
 
     Args:
         record: What the manifest says.
         modules: The class modules that it names, in its order.
+        weights: Those of a composition that was trained once it was composed.
 
     Raises:
         ModpmError: A module is not the release that is named (`broken-composition`), or modules
-            that are said to be fused cannot be (as for `fuse`), or none is of an origin that is
-            adjusted.
+            that are said to be fused cannot be (as for `fuse`), none is of an origin that is
+            adjusted, or the weights are not those of the networks.
     """
     for composed, module in zip(record.modules, modules, strict=True):
         _check_release(composed, module)
@@ -366,11 +371,14 @@ def rebuild(record: CompositionRecord, modules: Sequence[ClassModule]) -> Classi
         strategy=record.strategy,
         modules=[pin(module, label) for module, label in zip(modules, labels, strict=True)],
         networks=record.networks,
+        finetuned=record.trainings,
         false_rejections=record.false_rejections,
         origin_macs=origin_macs(modules),
     )
     scorers = _scorers(record.networks, labels, modules)
     unadjusted = Classifier(scorers, record.labels, record.reject, composition)
+    if record.trainings:
+        unadjusted = with_weights(unadjusted, weights or {})
     return adjust(unadjusted, record.adjustments, record.measured)
 
 

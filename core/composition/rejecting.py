@@ -195,7 +195,7 @@ def adjusted() -> ModpmError:
     return ModpmError(
         "the threshold cannot be set by what the modules publish",
         code="no-own-scores",
-        why="`--calibrate` and `--unlabeled` make other scores of theirs",
+        why="training, `--calibrate` and `--unlabeled` make other scores of theirs",
         hint="give a threshold, for example `--reject 0.5`",
     )
 

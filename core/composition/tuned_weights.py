@@ -1,4 +1,4 @@
-"""Composed networks with weights that were trained once they were composed (clause M-33).
+"""Composed networks with weights that were trained once they were composed (clause M-37).
 
 Their graphs are those of composing, and one node after each that makes log-odds of its scores.
 """
@@ -13,9 +13,11 @@ from modpm.core.composition.fused import with_affine
 from modpm.core.errors import ModpmError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from torch import Tensor
+
+    from modpm.core.formats.network_graph import Graph, Node
 
 _NODE = "finetuned"
 
@@ -85,6 +87,26 @@ def with_weights(classifier: Classifier, weights: Mapping[str, Tensor]) -> Class
         )
     made.load_state_dict(weights)
     return made
+
+
+def own_weights(classifier: Classifier) -> dict[str, Tensor]:
+    """Return the tensors that `with_weights` takes: without what adjusts scores after them.
+
+    Args:
+        classifier: One that was trained once it was composed.
+    """
+    later = {
+        f"scorers.{i}.network.{name}"
+        for i, scorer in enumerate(classifier.networks())
+        for node in _after_scores(scorer.graph)
+        for name in node.tensors.values()
+    }
+    return {name: x for name, x in classifier.state_dict().items() if name not in later}
+
+
+def _after_scores(graph: Graph) -> Sequence[Node]:
+    places = [i for i, node in enumerate(graph.nodes) if node.name.startswith(_NODE)]
+    return graph.nodes[places[-1] + 1 :] if places else ()
 
 
 def is_finetuned(what: str, hint: str) -> ModpmError:

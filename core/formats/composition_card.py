@@ -10,7 +10,11 @@ from modpm.core.shown_text import Percent
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from modpm.core.formats.composition_manifest import Adjustment, CompositionManifest
+    from modpm.core.formats.composition_manifest import (
+        Adjustment,
+        CompositionManifest,
+        FineTuning,
+    )
     from modpm.core.formats.hub_address import OnHub
     from modpm.core.formats.measurement import Measurement
 
@@ -64,13 +68,19 @@ def _about(manifest: CompositionManifest) -> str:
             f"An image for which no label's own probability reaches {record.reject:g} is none of "
             "the above."
         )
-    n = len(record.modules)
+    n, trainings = len(record.modules), finetuned_in_words(record.trainings)
+    weights = (
+        "It holds the weights that it was trained to: installing it installs its class modules, "
+        "too, whose networks these are of"
+        if trainings
+        else "It holds no weights of its own: installing it installs its class modules"
+    )
     return (
         f"# {manifest.name} {manifest.version}\n\n{picture(manifest)}"
         f"{summary}A composition of modpm: a classifier of {n} class module{'s' * (n > 1)}, "
-        f"composed without training (strategy: {record.strategy}). {rejects} It holds no weights "
-        "of its own: installing it installs its class modules, and composing it makes the same "
-        "classifier everywhere. It is no detector: it says what an image shows, and not where.\n"
+        f"composed without training (strategy: {record.strategy}). {trainings}{rejects} {weights}, "
+        "and composing it makes the same classifier everywhere. It is no detector: it says what an "
+        "image shows, and not where.\n"
     )
 
 
@@ -88,6 +98,16 @@ def _modules(manifest: CompositionManifest, owner: OnHub | None) -> str:
     voting = f"{VOTING}\n\n" if len(manifest.composition.labels) < len(rows) else ""
     adjusted = adjusted_in_words(manifest.composition.adjustments)
     return f"## Labels\n\n{voting}{adjusted}" + table(columns, rows)
+
+
+def finetuned_in_words(trainings: Sequence[FineTuning]) -> str:
+    """Return a sentence for each training of a classifier once it was composed."""
+    return "".join(
+        f"Then its networks were trained on {one.n:,} images of {plain(one.data_set)}, "
+        f"{one.epoch} epoch{'s' * (one.epoch > 1)}: accuracy {Percent(one.accuracy_before)} before and "
+        f"{Percent(one.accuracy_after)} after, of {one.n_held_out:,} others of them. "
+        for one in trainings
+    )
 
 
 def adjusted_in_words(adjustments: Sequence[Adjustment]) -> str:

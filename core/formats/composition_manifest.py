@@ -1,10 +1,11 @@
 """The manifest of a composition: which class modules make which classifier.
 
-It has no tensors and no graph. The classifier is made anew of the releases that it names by their
-digests, and is the same. Clauses M-20 to M-27, and M-31.
+It has no graph, and no tensors unless it was trained once it was composed. The classifier is made
+anew of the releases that it names by their digests, and is the same. Clauses
+M-20 to M-27, M-31 and M-37.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from itertools import pairwise
 from typing import Annotated, ClassVar, Literal, Protocol
 
@@ -28,10 +29,11 @@ from modpm.core.formats.manifest import (
 )
 from modpm.core.formats.measurement import ClassShare, Measurement
 from modpm.core.formats.records import Problem, Record
-from modpm.core.formats.release_files import PICTURE_FILE
+from modpm.core.formats.release_files import PICTURE_FILE, WEIGHTS_FILE
 
 MAX_MODULES = 4096
 MAX_MEASUREMENTS = 100
+MAX_FINETUNINGS = 100
 
 Strategy = Literal["independent", "fused", "mixed"]
 """How all modules of a composition are put together."""
@@ -140,6 +142,7 @@ class CompositionRecord(Record, frozen=True, kw_only=True):
         strategy: How they are put together.
         modules: In the order of the classifier's labels; those of one label vote.
         networks: Its networks; each module is in one of them.
+        finetuned: How its networks were trained once they were composed, in this order.
         adjustments: What is made of the scores of modules of an origin, in this order.
         reject: An image is none of the above where no score's own probability reaches this; None
             where every image gets a label.
@@ -153,6 +156,10 @@ class CompositionRecord(Record, frozen=True, kw_only=True):
     strategy: Strategy
     modules: Annotated[list[ComposedModule], msgspec.Meta(min_length=1, max_length=MAX_MODULES)]
     networks: Annotated[list[ComposedNetwork], msgspec.Meta(min_length=1, max_length=MAX_MODULES)]
+    finetuned: (
+        Annotated[list[FineTuning], msgspec.Meta(min_length=1, max_length=MAX_FINETUNINGS)]
+        | msgspec.UnsetType
+    ) = msgspec.UNSET
     adjustments: Annotated[list[Adjustment], msgspec.Meta(max_length=2 * MAX_MODULES)] = (
         msgspec.field(default_factory=list)
     )
@@ -165,6 +172,11 @@ class CompositionRecord(Record, frozen=True, kw_only=True):
     measured: Annotated[list[Measurement], msgspec.Meta(max_length=MAX_MEASUREMENTS)] = (
         msgspec.field(default_factory=list)
     )
+
+    @property
+    def trainings(self) -> list[FineTuning]:
+        """How its networks were trained once they were composed; none as a rule."""
+        return [] if isinstance(self.finetuned, msgspec.UnsetType) else self.finetuned
 
     @property
     def labels(self) -> list[str]:
@@ -195,7 +207,8 @@ class CompositionManifest(ReleaseManifest, frozen=True, kw_only=True):
         yield from adjustment_problems(self.composition.adjustments)
         yield from _reject_problems(self.composition)
         yield from _measured_problems(self.composition.measured)
-        yield from _file_problems(self.files)
+        yield from finetuning_problems(self.composition.trainings)
+        yield from _file_problems(self.files, has_weights=bool(self.composition.trainings))
         if self.all_pictures.keys() - {PICTURE_FILE}:
             yield Problem("pictures", f"are others than {PICTURE_FILE}")
 
@@ -332,7 +345,17 @@ def _per_class_problems(
         yield Problem(at, "have other images than n in total")
 
 
-def _file_problems(files: Iterable[str]) -> Iterator[Problem]:
+def finetuning_problems(finetuned: Sequence[FineTuning]) -> Iterator[Problem]:
+    """Give what is wrong with what is said of trainings of a composition (clause M-37)."""
+    for i, one in enumerate(finetuned):
+        if one.epoch > one.epochs:
+            yield Problem(f"composition.finetuned[{i}].epoch", "is more than epochs")
+
+
+def _file_problems(files: Collection[str], *, has_weights: bool) -> Iterator[Problem]:
+    allowed = [CARD_FILE, LICENSE_FILE] + [WEIGHTS_FILE] * has_weights
     for name in files:
-        if name not in (CARD_FILE, LICENSE_FILE):
-            yield Problem("files", f"{name[:100]!r} is neither {CARD_FILE} nor {LICENSE_FILE}")
+        if name not in allowed:
+            yield Problem("files", f"{name[:100]!r} is none of {', '.join(allowed)}")
+    if has_weights and WEIGHTS_FILE not in files:
+        yield Problem("files", f"lack {WEIGHTS_FILE}, though it was trained once it was composed")

@@ -16,7 +16,7 @@ from modpm.core.formats.composition_manifest import AnyManifest, manifest_of_jso
 from modpm.core.formats.digest import digest_bytes, digest_file
 from modpm.core.formats.manifest import MANIFEST_FILE, TENSOR_FILE, FileRecord, Manifest
 from modpm.core.formats.picture import picture_problem
-from modpm.core.formats.release_files import PICTURE_FILES, SIGNATURE_FILE, TENSOR_FILES
+from modpm.core.formats.release_files import PICTURE_FILES, SIGNATURE_FILE, WEIGHT_FILES
 from modpm.core.formats.tensor_file import (
     METADATA_KEY,
     TensorHeader,
@@ -92,8 +92,9 @@ def write_distribution(
     Args:
         folder: Where to. If the same distribution is there already, nothing is written.
         manifest: Its `files` and `pictures` are filled in.
-        files: The content of `module.safetensors`, of a class module, and, if wanted,
-            `shared.safetensors`, `README.md`, `LICENSE` and pictures.
+        files: The content of `module.safetensors`, of a class module, or of `weights.safetensors`,
+            of a composition with weights of its own, and, if wanted, `shared.safetensors`,
+            `README.md`, `LICENSE` and pictures.
         overwrite: Replace what is in the folder.
 
     Raises:
@@ -108,13 +109,12 @@ def write_distribution(
     pictures = {name: records.pop(name) for name in PICTURE_FILES if name in records}
     manifest = msgspec.structs.replace(manifest, files=records, pictures=pictures or msgspec.UNSET)
     manifest_bytes = manifest.to_bytes()
-    if isinstance(manifest, Manifest):
-        headers = {
-            name: parse_header(data, len(data), name)
-            for name, data in files.items()
-            if name in TENSOR_FILES
-        }
-        _raise_first(list(tensor_problems(manifest, headers)), folder.name, str(folder))
+    headers = {
+        name: parse_header(data, len(data), name)
+        for name, data in files.items()
+        if name in WEIGHT_FILES
+    }
+    _raise_first(list(tensor_problems(manifest, headers)), folder.name, str(folder))
     distribution = Distribution(folder, manifest, digest_bytes(manifest_bytes))
     if not overwrite and not is_free(folder):
         _check_same(distribution)
@@ -202,21 +202,32 @@ def verify_files(
         problems.append(DistributionProblem("not-canonical", MANIFEST_FILE, message))
     problems += _all_file_problems(manifest, files, besides, digest_of or digest_file)
     broken = {problem.file for problem in problems}
-    if isinstance(manifest, Manifest) and not broken.intersection(TENSOR_FILES):
+    if not broken.intersection(WEIGHT_FILES):
         problems += _tensor_file_problems(files, manifest)
     _raise_first(problems, name, where)
     return manifest, found
 
 
 def tensor_problems(
-    manifest: Manifest, headers: Mapping[str, TensorHeader]
+    manifest: AnyManifest, headers: Mapping[str, TensorHeader]
 ) -> Iterator[DistributionProblem]:
     """Give what is out of step between a manifest and its tensor files (clauses D-7 to D-9).
 
     Args:
-        manifest: Of a class module.
+        manifest: Of either kind; what the tensors of a composition are of, its class modules say.
         headers: Of its tensor files, by their names.
     """
+    if isinstance(manifest, Manifest):
+        yield from _module_tensor_problems(manifest, headers)
+        return
+    for file, header in headers.items():
+        if header.metadata.keys() - {METADATA_KEY}:
+            yield _other_metadata(file, header)
+
+
+def _module_tensor_problems(
+    manifest: Manifest, headers: Mapping[str, TensorHeader]
+) -> Iterator[DistributionProblem]:
     roles = {name: role for node in manifest.graph.nodes for role, name in node.tensors.items()}
     infos = {name: info for one in headers.values() for name, info in one.tensors.items()}
     roles |= {
@@ -236,9 +247,7 @@ def tensor_problems(
             message = f"its tensor `{name}` is in another file too"
             yield DistributionProblem("unexpected-tensor", file, message)
         if header.metadata.keys() - {METADATA_KEY}:
-            keys = ", ".join(sorted(header.metadata))
-            message = f"its metadata have other keys than `modpm`: {keys}"
-            yield DistributionProblem("invalid-tensors", file, message)
+            yield _other_metadata(file, header)
         seen |= header.tensors.keys()
     constants = {*BUFFER_ROLES, SCALE_ROLE}
     n_parameters = sum(
@@ -249,6 +258,12 @@ def tensor_problems(
         if n != (said := getattr(manifest, field)):
             message = f"the manifest says {field} {said}; there are {n}"
             yield DistributionProblem("wrong-count", TENSOR_FILE, message)
+
+
+def _other_metadata(file: str, header: TensorHeader) -> DistributionProblem:
+    keys = ", ".join(sorted(header.metadata))
+    message = f"its metadata have other keys than `modpm`: {keys}"
+    return DistributionProblem("invalid-tensors", file, message)
 
 
 def _read(
@@ -338,10 +353,10 @@ def _picture_problem(path: Path) -> tuple[str, str] | None:
 
 
 def _tensor_file_problems(
-    files: Mapping[str, Path], manifest: Manifest
+    files: Mapping[str, Path], manifest: AnyManifest
 ) -> Iterator[DistributionProblem]:
     headers: dict[str, TensorHeader] = {}
-    for name in TENSOR_FILES:
+    for name in WEIGHT_FILES:
         if name in manifest.files:
             try:
                 headers[name] = read_header(files[name])

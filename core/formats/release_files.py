@@ -14,6 +14,13 @@ CARD_FILE = "README.md"
 LICENSE_FILE = "LICENSE"
 TENSOR_FILES = (TENSOR_FILE, SHARED_FILE)
 FILE_NAMES = (*TENSOR_FILES, CARD_FILE, LICENSE_FILE)
+WEIGHTS_FILE = "weights.safetensors"
+"""The weights of a composition that was trained once it was composed (clause M-37)."""
+
+RELEASE_FILES = (*FILE_NAMES, WEIGHTS_FILE)
+"""What a release of either kind may have."""
+
+WEIGHT_FILES = (*TENSOR_FILES, WEIGHTS_FILE)
 SIGNATURE_FILE = "signature.json"
 
 PICTURE_FILE = "picture.png"

@@ -14,8 +14,8 @@ from modpm.core.errors import ModpmError
 from modpm.core.formats.digest import Digest
 from modpm.core.formats.names import ModuleName
 from modpm.core.formats.release_files import (
-    FILE_NAMES,
     MANIFEST_FILE,
+    RELEASE_FILES,
     SIGNATURE_FILE,
     TENSOR_FILE,
     Count,
@@ -102,7 +102,7 @@ class Pin(msgspec.Struct, frozen=True):
 
     @property
     def is_composition(self) -> bool:
-        """Whether it is a composition, which alone has no tensors (M-18, M-26)."""
+        """Whether it is a composition, which alone has no such tensors (M-18, M-26)."""
         return TENSOR_FILE not in self.files
 
     @property
@@ -263,7 +263,7 @@ def _newer(path: Path, why: str | None) -> ModpmError:
 def _pin(locked: LockedModule, of_file: TomlFile) -> Pin:
     where = f"{of_file.path}, {locked.name}"
     for name in locked.files:
-        if name not in {MANIFEST_FILE, SIGNATURE_FILE, *FILE_NAMES}:
+        if name not in {MANIFEST_FILE, SIGNATURE_FILE, *RELEASE_FILES}:
             raise of_file.unreadable(f"{name[:100]!r} is not a file of a module", locked.name)
     manifest = locked.files.get(MANIFEST_FILE)
     if manifest is None or manifest.digest != locked.digest:

@@ -15,7 +15,7 @@ from packaging.version import Version
 from modpm.core.errors import ModpmError
 from modpm.core.formats.manifest import Manifest
 from modpm.core.formats.names import ModuleName
-from modpm.core.formats.release_files import TENSOR_FILES
+from modpm.core.formats.release_files import WEIGHT_FILES
 from modpm.core.system.home import home
 from modpm.registry.addresses import Address
 from modpm.registry.backends.publishing_plan import listed_index
@@ -236,8 +236,8 @@ def has_other_network(before: AnyManifest, after: AnyManifest) -> bool:
     return before.graph != after.graph or _tensor_files(before) != _tensor_files(after)
 
 
-def _tensor_files(manifest: Manifest) -> dict[str, str]:
-    return {n: file.digest for n, file in manifest.files.items() if n in TENSOR_FILES}
+def _tensor_files(manifest: AnyManifest) -> dict[str, str]:
+    return {n: file.digest for n, file in manifest.files.items() if n in WEIGHT_FILES}
 
 
 def _of_modules(before: Manifest, after: Manifest) -> Iterator[Difference]:
@@ -269,6 +269,8 @@ def _of_compositions(
             yield Difference(Part.MINOR, f"{one.label} moves {moves}")
     if _scaling(old) != _scaling(new):
         yield Difference(Part.MINOR, "the scores of origins are adjusted otherwise")
+    if old.trainings != new.trainings or _tensor_files(before) != _tensor_files(after):
+        yield Difference(Part.MINOR, "the networks were trained otherwise once they were composed")
     if old.networks != new.networks:
         yield Difference(Part.MINOR, "the class modules are put together otherwise")
 
@@ -315,7 +317,7 @@ def _besides(manifest: AnyManifest) -> dict[str, object]:
     """Return what may change with no more than the third number."""
     fields = (name for name in manifest.__struct_fields__ if name not in _TOLD_BY_OTHERS)
     said = {name: getattr(manifest, name) for name in fields}
-    said["files"] = {n: file for n, file in manifest.files.items() if n not in TENSOR_FILES}
+    said["files"] = {n: file for n, file in manifest.files.items() if n not in WEIGHT_FILES}
     if isinstance(manifest, Manifest):
         calibration = msgspec.structs.replace(manifest.calibration, slope=0.0, intercept=0.0)
         return {**said, "calibration": calibration}

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import pytest
 import torch
-from tests.composition.tiny_colors import ColorOrigin, make_color_photos
+from tests.composition.tiny_colors import ColorOrigin, color_project, make_color_photos
 from tests.composition.tiny_origins import CLASSES, images, tiny_origin
 from tests.composition.tiny_projects import run
 
@@ -17,13 +17,17 @@ import modpm
 from modpm.core.calibrations.scores import fit_common_platt
 from modpm.core.classifiers.class_module import Scorer
 from modpm.core.classifiers.classifier import Classifier
+from modpm.core.classifiers.saving import encode_classifier
 from modpm.core.composition.adjusting import adjust
 from modpm.core.composition.compose import compose_modules
 from modpm.core.errors import ModpmError
 from modpm.core.finetuning.joint_network import joint_network, parted
 from modpm.core.formats.composition_manifest import Adjustment
+from modpm.core.formats.distribution import read_distribution, write_distribution
 from modpm.core.formats.measurement import Measurement
+from modpm.core.formats.release_files import WEIGHTS_FILE
 from modpm.core.graph import build
+from modpm.core.tensors import decode_tensors, encode_tensors
 from modpm.core.training import checkpoint
 from modpm.core.training.run import Run
 
@@ -381,3 +385,102 @@ def test_the_command_prints_the_accuracy_before_and_after(photos: Path, tmp_path
     shown = run(*words, "--resume").stdout
     assert shown.startswith("accuracy 75.00 %, after epoch ")
     assert shown.endswith(" of 32 held-out images\n")
+
+
+@pytest.fixture(scope="module")
+def published(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder with a project, and what was trained there: `clf`, and `packed`."""
+    place = tmp_path_factory.mktemp("published")
+    project = color_project(place)
+    names = [f"weak/{name}" for name in CLASSES]
+    modpm.compose(names, "independent", project=project).save(place / "weak")
+    swapped = {"weak/bird": "dog", "weak/dog": "bird"}  # so that there is something to learn
+    made = modpm.finetune(
+        place / "weak", photos, output=place / "clf", mapping=swapped, **SETTINGS | {"epochs": 4}
+    )
+    assert made.is_better
+    terms = {"license": "MIT", "authors": ["Acme"]}
+    modpm.pack(place / "clf", "acme/pets", place / "packed", project=project, **terms)  # type: ignore[arg-type]  # each as its parameter says
+    modpm.publish([place / "packed"], place / "registry")
+    return place
+
+
+def test_who_installs_it_gets_the_same_classifier(published: Path, tmp_path: Path) -> None:
+    modpm.install(["acme/pets"], tmp_path, published / "registry")
+    again = modpm.compose(["acme/pets"], project=tmp_path)
+    encoded, kept = encode_classifier(again), published / "clf"
+    for name in ("config.json", "model.safetensors", "composition.json", "README.md"):
+        assert encoded[name] == (kept / name).read_bytes(), name
+    assert "weak/cat==1.0.0" in (published / "packed" / "manifest.json").read_text()
+    modpm.verify(project=tmp_path)
+    shown = run("info", "acme/pets", "--project", tmp_path).stdout
+    assert "once it was composed (48 images, epoch " in shown
+    assert (
+        "It holds the weights that it was trained to"
+        in (published / "packed" / "README.md").read_text()
+    )
+
+
+def test_what_is_installed_is_trained_again(published: Path, photos: Path, tmp_path: Path) -> None:
+    words = ("finetune", "acme/pets", photos, "--project", tmp_path, "-o", tmp_path / "clf")
+    modpm.install(["acme/pets"], tmp_path, published / "registry")
+    outcome = run(*words, "--epochs", "1", "--lr", "1e-9", "--batch-size", "16")
+    assert outcome.code == 0, outcome.stderr
+    assert "of 8 held-out images" in outcome.stdout
+
+
+def test_its_scores_can_be_adjusted_and_it_is_packed_then_too(
+    published: Path, photos: Path, tmp_path: Path
+) -> None:
+    project, data = published / "project", str(photos)
+    scaled = modpm.compose([published / "packed"], project=project, calibrate=data)
+    assert scaled.composition is not None
+    origin = scaled.pins[0].origin
+    one = msgspec.structs.replace(scaled.composition.adjustments[0], origin=origin, slope=2.0)
+    scaled = adjust(modpm.compose([published / "packed"], project=project), [one])
+    modpm.pack(scaled, "acme/scaled", tmp_path / "scaled", project=project)
+    again = modpm.compose([tmp_path / "scaled"], project=project)
+    pixels = images(5)
+    torch.testing.assert_close(again.score_images(pixels), scaled.score_images(pixels))
+
+
+def test_weights_of_other_networks_are_refused(published: Path, tmp_path: Path) -> None:
+    manifest = read_distribution(published / "packed").manifest
+    weights = decode_tensors((published / "packed" / WEIGHTS_FILE).read_bytes())
+    name, tensor = next(iter(weights.items()))
+    files = {n: (published / "packed" / n).read_bytes() for n in manifest.files}
+    for i, changed in enumerate(
+        ({**weights, name: tensor[..., None]}, {**weights, "more": tensor}, {"other": tensor})
+    ):
+        written = files | {WEIGHTS_FILE: encode_tensors(changed)}
+        write_distribution(tmp_path / str(i), manifest, written)
+        with pytest.raises(ModpmError, match="weights are not those") as caught:
+            modpm.compose([tmp_path / str(i)], project=published / "project")
+        assert caught.value.code == "broken-composition"
+
+
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        (("compose", "PACKED", "other/cat", "--dry-run"), "fine-tuned"),
+        (("compose", "PACKED", "--strategy", "fused", "--dry-run"), "fine-tuned"),
+        (("compose", "PACKED", "--reject", "auto", "--dry-run"), "no-own-scores"),
+        (
+            ("replace", "CLF", "--class", "cat", "--with", "other/cat", "--data", "DATA"),
+            "fine-tuned",
+        ),
+    ],
+)
+def test_what_would_lose_its_weights_is_refused(
+    words: tuple[str, ...], code: str, published: Path
+) -> None:
+    places = {"PACKED": published / "packed", "CLF": published / "clf"}
+    given = [places.get(word, word) for word in words]
+    outcome = run(*given, "--project", published / "project", "--json")
+    assert outcome.code == 1
+    assert outcome.data["error"]["code"] == code
+
+
+def test_images_that_it_was_trained_on_are_told_from_others(published: Path, photos: Path) -> None:
+    measured = modpm.evaluate(published / "clf", str(photos), "train")
+    assert measured.n_trained_on == 80

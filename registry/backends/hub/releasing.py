@@ -17,8 +17,8 @@ from modpm.core.errors import ModpmError
 from modpm.core.formats.card import completed_card
 from modpm.core.formats.digest import digest_bytes
 from modpm.core.formats.distribution import SIGNATURE_FILE
-from modpm.core.formats.manifest import CARD_FILE, FILE_NAMES, MANIFEST_FILE
-from modpm.core.formats.release_files import PICTURE_FILES, TENSOR_FILES
+from modpm.core.formats.manifest import CARD_FILE, MANIFEST_FILE
+from modpm.core.formats.release_files import PICTURE_FILES, RELEASE_FILES, WEIGHT_FILES
 from modpm.registry.backends.hub.asking import CONFLICT, MISSING, STALE, RefusalError
 from modpm.registry.backends.hub.naming import tag_of
 from modpm.registry.backends.refusals import version_taken
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 INDEX_FILE = "index.json"
 ATTRIBUTES_FILE = ".gitattributes"
 
-_RELEASE_FILES = frozenset({MANIFEST_FILE, SIGNATURE_FILE, *FILE_NAMES, *PICTURE_FILES})
+_RELEASE_FILES = frozenset({MANIFEST_FILE, SIGNATURE_FILE, *RELEASE_FILES, *PICTURE_FILES})
 _LASTING = frozenset({"version-taken", "invalid-card", "wrong-digest", "truncated"})
 """Errors after which nobody goes on with what was begun."""
 
@@ -232,7 +232,7 @@ def main_card(distribution: Distribution, release: Release, owner: OnHub) -> Com
 
 
 def _addition(path: Path, name: str, record: FileRecord) -> CommitOperationAdd:
-    if name not in TENSOR_FILES:
+    if name not in WEIGHT_FILES:
         with path.open("rb") as file:
             return CommitOperationAdd(name, receive(file, record, str(path)))
     # Streamed from the disk: the server gets the digest with it, and refuses other bytes.

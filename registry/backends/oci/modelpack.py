@@ -17,7 +17,7 @@ from modpm.core.formats.manifest import (
     Manifest,
 )
 from modpm.core.formats.records import Problem, Record, problems_error, read_record, to_plain
-from modpm.core.formats.release_files import PICTURE_FILES, TENSOR_FILES
+from modpm.core.formats.release_files import PICTURE_FILES, WEIGHT_FILES
 from modpm.registry.index import Release, Skipped, read_entry
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ _CONFIG_TYPE = "application/vnd.cncf.model.config.v1+json"
 _CONFIGURATION_FILE = "application/vnd.cncf.model.weight.config.v1.raw"
 _DOCUMENT = "application/vnd.cncf.model.doc.v1.raw"
 _LAYER_TYPES = {
-    **dict.fromkeys(TENSOR_FILES, "application/vnd.cncf.model.weight.v1.raw"),
+    **dict.fromkeys(WEIGHT_FILES, "application/vnd.cncf.model.weight.v1.raw"),
     **dict.fromkeys((CARD_FILE, LICENSE_FILE, *PICTURE_FILES), _DOCUMENT),
 }
 
