@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 @click.argument("composition", shell_complete=installed_names)
 @click.argument("data")
 @click.option("--epochs", default=5, show_default=True, help="Passes over the images.")
-@click.option("--lr", type=float, show_default="0.003", help="Peak learning rate.")
+@click.option("--lr", type=float, show_default="0.01", help="Peak learning rate.")
 @click.option("--batch-size", default=128, show_default=True, help="Images a step.")
 @click.option("--seed", default=0, show_default=True, help="Of everything that is drawn.")
 @click.option(

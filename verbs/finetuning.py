@@ -54,7 +54,7 @@ def finetune(
             replaced. The run is in another folder beside it, of the same name and `.run`.
         mapping: Label to the class of the data that it meets, where their names differ.
         epochs: Passes over the images.
-        lr: Peak learning rate; None for 0.003.
+        lr: Peak learning rate; None for 0.01.
         batch_size: Images a step, of all processes together.
         seed: Of everything that is drawn.
         val_fraction: Share of the images of each class that is held out.

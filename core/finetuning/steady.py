@@ -21,7 +21,7 @@ class Steady(Plain):
     @classmethod
     def recipe(cls, *, is_trained: bool) -> Recipe:  # noqa: ARG003 -- it always is
         """Return how steps are taken."""
-        return Recipe(lr=0.003, weight_decay=5e-4, warm_up=0.15)
+        return Recipe(lr=0.01, weight_decay=5e-4, warm_up=0.15)
 
     def train(self, mode: bool = True) -> Self:
         """Keep the network in evaluation mode."""
