@@ -104,8 +104,8 @@ def finetuned_in_words(trainings: Sequence[FineTuning]) -> str:
     """Return a sentence for each training of a classifier once it was composed."""
     return "".join(
         f"Then its networks were trained on {one.n:,} images of {plain(one.data_set)}, "
-        f"{one.epoch} epoch{'s' * (one.epoch > 1)}: accuracy {Percent(one.accuracy_before)} before and "
-        f"{Percent(one.accuracy_after)} after, of {one.n_held_out:,} others of them. "
+        f"{one.epoch} epoch{'s' * (one.epoch > 1)}: accuracy {Percent(one.accuracy_before)} "
+        f"before and {Percent(one.accuracy_after)} after, of {one.n_held_out:,} others of them. "
         for one in trainings
     )
 
