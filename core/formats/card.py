@@ -326,12 +326,15 @@ def _source(manifest: Manifest) -> str:
         *_cutoff(manifest),
         *(
             (plain(key), plain(f"{value}"))
-            for key, value in manifest.modularizer.parameters.items()
+            for key, value in sorted(manifest.modularizer.parameters.items())
         ),
         ("score", f"{plain(calibration.kind)}, fitted on {calibration.n:,} held-out images"),
         *_composed(manifest),
         ("seed", "none" if provenance.seed is None else str(provenance.seed)),
-        ("made with", ", ".join(f"{plain(k)} {plain(v)}" for k, v in provenance.versions.items())),
+        (
+            "made with",
+            ", ".join(f"{plain(k)} {plain(v)}" for k, v in sorted(provenance.versions.items())),
+        ),
         ("authors", ", ".join(map(plain, manifest.authors)) or "not named"),
     ]
     return "## How it was made\n\n" + table(("", ""), rows)

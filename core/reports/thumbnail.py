@@ -113,7 +113,11 @@ def _stripe(draw: ImageDraw.ImageDraw, manifest: Manifest) -> None:
     """Draw all kernels of the origin side by side, those that the module retains filled."""
     kernels = [
         kept.total and np.isin(np.arange(kept.total), kept.retained)
-        for kept in manifest.retained.values()
+        for kept in (
+            manifest.retained[node.name]
+            for node in manifest.origin.graph.nodes  # whose order is that of no dictionary
+            if node.name in manifest.retained
+        )
     ]
     is_kept = np.concatenate([np.zeros(0, bool), *kernels])
     top = HEIGHT - _STRIPE

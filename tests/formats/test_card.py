@@ -63,6 +63,14 @@ def test_the_same_manifest_gives_the_same_card(complete: Manifest) -> None:
     again = type(complete).from_bytes(complete.to_bytes())
     assert render_card(again) == render_card(complete)
     assert render_card(msgspec.structs.replace(complete, files={})) == render_card(complete)
+    turned = dict(reversed(complete.provenance.versions.items()))
+    provenance = msgspec.structs.replace(complete.provenance, versions=turned)
+    parameters = dict(reversed(complete.modularizer.parameters.items()))
+    modularizer = msgspec.structs.replace(complete.modularizer, parameters=parameters)
+    assert list(turned) != list(complete.provenance.versions)
+    assert list(parameters) != list(complete.modularizer.parameters)
+    same = msgspec.structs.replace(complete, provenance=provenance, modularizer=modularizer)
+    assert render_card(same) == render_card(complete)
 
 
 @pytest.mark.parametrize(
