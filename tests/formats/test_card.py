@@ -56,7 +56,7 @@ def test_golden_manifests_have_their_cards(vectors: Path) -> None:
     assert manifests
     for path in manifests:
         manifest = parse_manifest(path.read_bytes())
-        assert render_card(manifest) == path.with_suffix(".md").read_text(encoding="utf-8")
+        assert render_card(manifest) == path.with_suffix(".txt").read_text(encoding="utf-8")
 
 
 def test_the_same_manifest_gives_the_same_card(complete: Manifest) -> None:
