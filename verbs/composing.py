@@ -121,9 +121,13 @@ def compose(
         project=project,
         fits=fits,
     )
+    one_by_one = composed.one_by_one
     if calibrate is not None:
         composed = _calibrated(composed, calibrate, split, mapping, report)
-    return composed if unlabeled is None else _shared_out(composed, Path(unlabeled), report)
+    if unlabeled is not None:
+        composed = _shared_out(composed, Path(unlabeled), report)
+    composed.one_by_one = one_by_one  # what fitting leaves as it is
+    return composed
 
 
 def _calibrated(

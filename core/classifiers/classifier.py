@@ -120,6 +120,9 @@ class Classifier(
         composition: How it was composed; None for a network that was not.
         reasons: Why it was composed so, a line for each origin, where that was chosen for it.
 
+    Attributes:
+        one_by_one: What its modules cost each by itself, where they were there to be counted.
+
     Shapes:
         forward: (N, 3, height, width) in [0, 1], or 1 channel for gray → (N, len(labels)). Any
             size will do; images of `input_size` are not scaled where all modules agree on it.
@@ -141,6 +144,7 @@ class Classifier(
         self.reject = reject
         self.composition = composition
         self.reasons = tuple(reasons)
+        self.one_by_one: Cost | None = None
         self.contracts = _distinct([scorer.contract for scorer in scorers])
         self._reads = [self.contracts.index(scorer.contract) for scorer in scorers]
         self.scorers = nn.ModuleList(scorers)

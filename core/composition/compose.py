@@ -29,6 +29,7 @@ from modpm.core.formats.composition_manifest import (
     strategy_of,
 )
 from modpm.core.formats.manifest import ComposedAccuracy
+from modpm.core.graph.cost import Cost, count
 from modpm.core.graph.grouping import group
 from modpm.core.graph.side_by_side import PlainNetwork
 from modpm.core.shown_text import Percent
@@ -172,7 +173,10 @@ def compose_modules(
     if is_kept:
         reasons.append("independent, for what modules publish of their scores holds of these alone")
     reasons += [*_votes(modules, names), *threshold.notes]
-    return Classifier(scorers, list(dict.fromkeys(names)), threshold.reject, composition, reasons)
+    labels_once = list(dict.fromkeys(names))
+    classifier = Classifier(scorers, labels_once, threshold.reject, composition, reasons)
+    classifier.one_by_one = one_by_one(modules)
+    return classifier
 
 
 def _votes(modules: Sequence[ClassModule], labels: Sequence[str]) -> Iterator[str]:
@@ -195,6 +199,16 @@ def pin(module: ClassModule, label: str) -> Pin:
         digest=module.digest,
         origin=manifest.origin.digest,
         calibration=manifest.calibration,
+    )
+
+
+def one_by_one(modules: Sequence[ClassModule]) -> Cost:
+    """Return what modules cost where each runs by itself, and nothing is shared."""
+    costs = [count(module.manifest.graph, module.tensors) for module in modules]
+    return Cost(
+        n_parameters=sum(cost.n_parameters for cost in costs),
+        macs=sum(cost.macs for cost in costs),
+        size_bytes=sum(cost.size_bytes for cost in costs),
     )
 
 
@@ -379,7 +393,9 @@ def rebuild(
     unadjusted = Classifier(scorers, record.labels, record.reject, composition)
     if record.trainings:
         unadjusted = with_weights(unadjusted, weights or {})
-    return adjust(unadjusted, record.adjustments, record.measured)
+    classifier = adjust(unadjusted, record.adjustments, record.measured)
+    classifier.one_by_one = one_by_one(modules)
+    return classifier
 
 
 def _module(one: Pin) -> ComposedModule:
