@@ -131,8 +131,10 @@ def _work(node: Node, inputs: Sequence[Shape], output: Shape, batch_size: int) -
         (n_inputs,), (n_outputs,) = inputs[0], output
         weights = n_inputs * n_outputs
         return Work("linear", batch_size, n_inputs, n_outputs, read, written, weights)
-    n_parts = len(inputs) if node.operator == "cat" else 0
-    return Work(_KINDS.get(node.operator, "curve"), read=read, written=written, weights=n_parts)
+    kind, n_parts = _KINDS.get(node.operator, "curve"), len(inputs) * (node.operator == "cat")
+    if kind == "view":
+        return Work(kind)  # no number is moved
+    return Work(kind, read=read, written=written, weights=n_parts)
 
 
 def _convolution(node: Node, shape: Shape, output: Shape, batch_size: int) -> Work:

@@ -94,3 +94,9 @@ def test_a_graph_without_sizes_is_refused(node: Node) -> None:
     with pytest.raises(ModpmError, match="graph is invalid") as caught:
         works(Graph("image", (3, 8, 8), (flat, node), node.name), 1)
     assert caught.value.code == "invalid-graph"
+
+
+def test_a_view_takes_the_same_time_however_large_its_value_is() -> None:
+    flat = Node("flat", "flatten", ("image",))
+    small, large = (Graph("image", (3, side, side), (flat,), "flat") for side in (2, 64))
+    assert works(small, 1) == works(large, 1)
