@@ -39,7 +39,7 @@ def report_installation(
         say(f"{_ASKS[dry_run]} `{one.after}`, and no longer for `{one.before}`")
     say_changes(installation.changes, dry_run=dry_run)
     _say_signers(installation)
-    say_unmeasured(installation.unmeasured)
+    say_unmeasured(installation.unmeasured, dry_run=dry_run)
     for name in installation.mended:
         say(f"! {name} was damaged, and is made anew")
     if not installation.changes and not installation.mended:
@@ -87,10 +87,15 @@ def say_changes(changes: Sequence[Change], *, dry_run: bool) -> None:
         say("nothing was changed: this was a dry run")
 
 
-def say_unmeasured(classifiers: Sequence[str]) -> None:
+def say_unmeasured(classifiers: Sequence[str], *, dry_run: bool) -> None:
     """Say of which classifiers `modpm.lock` knows no longer how good they are."""
+    lost = (
+        "would no longer be in modpm.lock: its modules would be others"
+        if dry_run
+        else "is no longer in modpm.lock: its modules are others now"
+    )
     for one in classifiers:
-        say(f"what {one} was measured at is no longer in modpm.lock: its modules are others now")
+        say(f"what {one} was measured at {lost}")
 
 
 def changes_data(changes: Sequence[Change]) -> list[dict[str, str | None]]:

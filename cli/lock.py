@@ -32,7 +32,7 @@ def command(*, locked: bool, as_json: bool, **options: Unpack[Choosing]) -> None
     """
     locking, dry_run = lock(locked=locked, **options), options["dry_run"]
     say_changes(locking.changes, dry_run=dry_run)
-    say_unmeasured(locking.unmeasured)
+    say_unmeasured(locking.unmeasured, dry_run=dry_run)
     warn_of_yanked(locking.yanked)
     for problem in locking.problems:
         warn_of(problem)

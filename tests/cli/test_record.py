@@ -71,6 +71,8 @@ def test_it_goes_with_a_word_when_a_module_moves(project: Path) -> None:
 
     dry = run("update", "weak/cat", "--dry-run", *there, "--json")
     assert (dry.data["unmeasured"], len(measured(project))) == (["pets"], 1)
+    assert "what pets was measured at would no longer be in modpm.lock" in dry.stderr
+    assert said not in dry.stderr
 
     assert said in run("update", "weak/cat", *there).stderr
     assert measured(project) == []
