@@ -15,7 +15,10 @@ if TYPE_CHECKING:
 EVERY_SECONDS = 30.0
 """Between two lines, at least."""
 
-_ENOUGH_SECONDS, _ENOUGH_STEPS = 3.0, 3  # to say how long the others will take
+ENOUGH_SECONDS = 3.0
+"""Of steps, to say how long the others will take."""
+
+_ENOUGH_STEPS = 3
 _MINUTE, _HOUR = 60, 3600
 
 
@@ -62,7 +65,7 @@ class Estimate:
         if self._first is None:
             self._first = done, self._clock()
         n, seconds = done - self._first[0], self._clock() - self._first[1]
-        if n < _ENOUGH_STEPS or seconds < _ENOUGH_SECONDS:
+        if n < _ENOUGH_STEPS or seconds < ENOUGH_SECONDS:
             return None
         self._is_told = True
         left = progress.n_epochs * progress.n_steps - done

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import settings
 
-from modpm.cli import command_line
+from modpm.cli import command_line, progress_lines
 from modpm.cli.output import report_error
 from modpm.registry.backends import retrying
 from tests.cli.commands import options_of, options_told_alone
@@ -42,6 +43,13 @@ def _user_is_nobody(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         patch.setenv("MODPM_HOME", str(tmp_path_factory.mktemp("home")))
         patch.delenv("COLUMNS", raising=False)  # lines are as long as they are, whoever tests
         yield
+
+
+@pytest.fixture(autouse=True)
+def _no_work_takes_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let no line of progress depend on how fast the machine is."""
+    monkeypatch.setattr(progress_lines, "EVERY_SECONDS", math.inf)
+    monkeypatch.setattr(progress_lines, "ENOUGH_SECONDS", math.inf)
 
 
 @pytest.fixture(scope="session", autouse=True)

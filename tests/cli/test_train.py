@@ -13,6 +13,7 @@ import pytest
 import torch
 from PIL import ExifTags, Image
 
+from modpm.cli import progress_lines
 from modpm.cli.main import main
 from modpm.cli.progress_lines import Estimate, Lines, duration
 from modpm.core.graph import build
@@ -52,7 +53,11 @@ def test_train_prints_its_result_as_json(
     assert read[1:] == ["images of 8 x 8, read as 8 x 8, gray"]
 
 
-def test_what_no_terminal_shows_is_told_in_lines(capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_no_terminal_shows_is_told_in_lines(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(progress_lines, "EVERY_SECONDS", 30.0)
+    monkeypatch.setattr(progress_lines, "ENOUGH_SECONDS", 3.0)
     now = 0.0
     lines, estimate = Lines(lambda: now), Estimate(lambda: now)
     said = []
