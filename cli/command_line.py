@@ -25,7 +25,7 @@ VERB_GROUPS = {
         "check": "Say what can be cut of a network, before it is trained.",
         "train": "Train a modular network on a data set.",
         "modularize": "Cut a modular network into one class module per class.",
-        "quantize": "Make variants of class modules with weights and values of 8 bits.",
+        "quantize": "Make variants of class modules in 8 bits.",
     },
     "Share them": {
         "pack": "Make a distribution of a composed classifier.",
