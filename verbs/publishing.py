@@ -65,7 +65,8 @@ def publish(
     Raises:
         ModpmError: `not-a-distribution`, or what `verify_distribution` raises;
             `incomplete-distribution`, naming everything that is missing of any;
-            `incomplete-composition`, if the registry does not have what a composition requires;
+            `incomplete-composition`, if the registry does not have what a composition or a
+                variant is made of;
             `bad-signature`; `other-signer` or `unsigned`, if those who know a namespace would
             refuse a new release of it; `version-taken`, if other bytes were published under the
             same versions;

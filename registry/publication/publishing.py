@@ -42,31 +42,9 @@ def publish(
     key: SigningKey | None = None,
     dry_run: bool = False,
 ) -> list[Published]:
-    """Publish distributions: all of them, or none where the registry can keep to that.
+    """Publish distributions as they are; `modpm.publish` can add example images to them first.
 
-    Args:
-        paths: Distributions, or folders of them as `modularize` makes.
-        registry: A folder or URL; by default the one that `MODPM_REGISTRY` names, else that under
-            `MODPM_HOME`.
-        tag: A tag that is to stand for each of the releases.
-        key: What they are signed with, which leaves their folders as they are; None to publish
-            them with the signatures that they have.
-        dry_run: Check everything, and change nothing.
-
-    Returns:
-        One for each distribution, compositions last; `is_new` is false where the same bytes were
-        published before.
-
-    Raises:
-        ModpmError: `not-a-distribution`, or what `verify_distribution` raises;
-            `incomplete-distribution`, naming everything that is missing of any;
-            `incomplete-composition`, if the registry does not have what a composition or a
-                variant is made of;
-            `bad-signature`; `other-signer` or `unsigned`, if those who know a namespace would
-            refuse a new release of it; `version-taken`, if other bytes were published under the
-            same versions;
-            `invalid-tag`; `not-a-registry`, `busy`, `disk-full`, `permission-denied`, and what else
-            the registry's kind raises.
+    Arguments, what is returned and errors are of `modpm.publish`, which says them.
     """
     tag = None if tag is None else checked_tag(tag)
     with explained("publish"):
