@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from modpm.cli.completion import installed_names
+from modpm.cli.options import skip_bad_option
 from modpm.cli.output import emit, say, show, table
-from modpm.cli.pairs import pairs
+from modpm.cli.pairs import map_option
 from modpm.core.shown_text import Percent, Points, short_labels
 
 if TYPE_CHECKING:
@@ -37,15 +38,8 @@ _CHANGE = (
         metavar="POINTS",
         help="How many points of recall each label may lose on DATA.",
     ),
-    click.option(
-        "--map",
-        "mapping",
-        multiple=True,
-        metavar="LABEL=CLASS",
-        callback=pairs,
-        help="The class of DATA that a label meets, where their names differ; may be given again.",
-    ),
-    click.option("--skip-bad", is_flag=True, help="Leave out images that cannot be decoded."),
+    map_option,
+    skip_bad_option,
     click.option(
         "-o",
         "--output",

@@ -10,7 +10,7 @@ import click
 from modpm.cli.completion import installed_names
 from modpm.cli.latency import latency_data, latency_in_words
 from modpm.cli.output import emit, say, table
-from modpm.cli.pairs import pairs
+from modpm.cli.pairs import map_option, pairs
 from modpm.core.formats.records import to_plain
 from modpm.core.shown_text import rejection_in_words
 
@@ -73,14 +73,7 @@ def _threshold(_ctx: object, _parameter: object, value: str | None) -> float | s
     "finds them better by its standard error.",
 )
 @click.option("--split", default="train", show_default=True, help="Which images of DATA calibrate.")
-@click.option(
-    "--map",
-    "mapping",
-    multiple=True,
-    metavar="LABEL=CLASS",
-    callback=pairs,
-    help="The class of DATA that a label meets, where their names differ; may be given again.",
-)
+@map_option
 @click.option(
     "--unlabeled",
     metavar="DIR",

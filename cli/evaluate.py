@@ -8,9 +8,9 @@ import click
 
 from modpm.cli.comparison import share
 from modpm.cli.completion import installed_names
-from modpm.cli.options import device_option
+from modpm.cli.options import device_option, skip_bad_option
 from modpm.cli.output import emit, say, show, table, warn
-from modpm.cli.pairs import pairs
+from modpm.cli.pairs import map_option
 from modpm.core.shown_text import Percent, short_labels
 
 if TYPE_CHECKING:
@@ -31,21 +31,14 @@ def _names(_ctx: click.Context, _parameter: click.Parameter, value: str | None) 
     callback=_names,
     help="Restrict images and outputs to these classes, named as the data set names them.",
 )
-@click.option(
-    "--map",
-    "mapping",
-    multiple=True,
-    metavar="LABEL=CLASS",
-    callback=pairs,
-    help="The class of DATA that a label meets, where their names differ; may be given again.",
-)
+@map_option
 @click.option(
     "--open-set",
     is_flag=True,
     help="Judge images of classes that no label meets too: they must be none of the above. How "
     "well the two are told apart is printed whatever the threshold (AUROC).",
 )
-@click.option("--skip-bad", is_flag=True, help="Leave out images that cannot be decoded.")
+@skip_bad_option
 @click.option(
     "--record",
     is_flag=True,

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from modpm.cli.completion import installed_names
-from modpm.cli.options import device_option, json_option, project_option
+from modpm.cli.options import device_option, json_option, project_option, skip_bad_option
 from modpm.cli.output import emit, say, show
-from modpm.cli.pairs import pairs
+from modpm.cli.pairs import map_option
 from modpm.cli.training_progress import is_main_process, shown_progress, with_settings_of
 from modpm.core.shown_text import Percent
 
@@ -34,21 +34,14 @@ if TYPE_CHECKING:
     show_default=True,
     help="Share of the images of each class that is held out.",
 )
-@click.option(
-    "--map",
-    "mapping",
-    multiple=True,
-    metavar="LABEL=CLASS",
-    callback=pairs,
-    help="The class of DATA that a label meets, where their names differ; may be given again.",
-)
+@map_option
 @click.option(
     "--flip/--no-flip",
     default=True,
     show_default="unless classes are characters or sides",
     help="Mirror half of the images.",
 )
-@click.option("--skip-bad", is_flag=True, help="Leave out images that cannot be decoded.")
+@skip_bad_option
 @device_option
 @click.option(
     "--resume",

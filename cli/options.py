@@ -20,6 +20,9 @@ project_option = click.option(
     help="A folder in the project.",
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+skip_bad_option = click.option(
+    "--skip-bad", is_flag=True, help="Leave out images that cannot be decoded."
+)
 offline_option = click.option("--offline", is_flag=True, help="Open no registry, only the store.")
 dry_run_option = click.option(
     "--dry-run", is_flag=True, help="Say what would change, and change nothing."

@@ -23,3 +23,13 @@ def pairs(
             raise click.BadParameter(f"`{left}` is given twice")
         found[left] = right
     return found
+
+
+map_option = click.option(
+    "--map",
+    "mapping",
+    multiple=True,
+    metavar="LABEL=CLASS",
+    callback=pairs,
+    help="The class of DATA that a label meets, where their names differ; may be given again.",
+)

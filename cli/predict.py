@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from modpm.cli.options import device_option
+from modpm.cli.options import device_option, skip_bad_option
 from modpm.cli.output import emit, error_fields, report_error, say, table
 from modpm.core.shown_text import Percent, short_labels
 
@@ -22,7 +22,7 @@ NONE_OF_THE_ABOVE = "none of the above"
 @click.command("predict", epilog="Example: modpm predict pets photo.png holidays/")
 @click.argument("classifier", metavar="CLF")
 @click.argument("images", nargs=-1, required=True, metavar="IMAGE...")
-@click.option("--skip-bad", is_flag=True, help="Leave out images that cannot be decoded.")
+@skip_bad_option
 @device_option
 @click.option("--json", "as_json", is_flag=True, help="Print labels and scores as JSON.")
 def command(

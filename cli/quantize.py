@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
-from modpm.cli.options import device_option, json_option, project_option
+from modpm.cli.options import device_option, json_option, project_option, skip_bad_option
 from modpm.cli.output import counted, emit, say, table
 from modpm.cli.progress_lines import Lines
 from modpm.core.shown_text import Percent
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     metavar="DATA",
     help="What the modules were made of, as `train` takes it.",
 )
-@click.option("--skip-bad", is_flag=True, help="Leave out images that cannot be decoded.")
+@skip_bad_option
 @project_option
 @device_option
 @click.option(

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from modpm.cli.options import device_option, numbers, size
+from modpm.cli.options import device_option, numbers, size, skip_bad_option
 from modpm.cli.output import emit, say
 from modpm.cli.training_progress import is_main_process, shown_progress, with_settings_of
 from modpm.core.shown_text import Percent
@@ -113,7 +113,7 @@ def _settings(
     callback=numbers,
     help="Normalization: a standard deviation for each channel.",
 )
-@click.option("--skip-bad", is_flag=True, help="Leave out images that cannot be decoded.")
+@skip_bad_option
 @click.option(
     "--image-size",
     metavar="PIXELS|HEIGHTxWIDTH",
