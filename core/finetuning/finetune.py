@@ -109,28 +109,8 @@ def train_further(
 ) -> FineTuned:
     """Train a composed classifier's networks on images of its labels, and write its folder.
 
-    Args:
-        classifier: What `check_trainable_further` accepts.
-        data: As for `train`; images of classes that no label meets are left out.
-        output: The folder for the classifier. The run is in another one beside it, of the same
-            name and `.run`, from which training goes on.
-        source: What the classifier is called on the command line.
-        mapping: Label to the class that it meets, where their names differ.
-        epochs: Passes over the images; the best on held-out images is kept.
-        lr: Peak learning rate; by default the method's.
-        batch_size: Images a step.
-        seed: Of everything that is drawn.
-        val_fraction: Share of the images of each class that is held out.
-        device: As for `train`.
-        skip_bad: Leave out images that cannot be decoded.
-        flip: Mirror half of the images, unless that would make other classes of them.
-        resume: Continue what was interrupted, with the settings it was started with.
-        progress: Called after each step and each epoch.
-        report: Is told what was done to the images, in sentences.
-
-    Raises:
-        ModpmError: `cannot-finetune`; images that cannot be used; `run-exists`, `folder-exists`;
-            what carrying out a run raises.
+    Arguments and errors are those of `modpm.finetune`, which opens the classifier and says them;
+    `source` is what it is called on the command line.
     """
     where = choose_device(device)
     composition = check_trainable_further(classifier)
