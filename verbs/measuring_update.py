@@ -23,6 +23,7 @@ from modpm.core.training.device import AUTO, choose_device
 from modpm.registry.installing.installation import make_apart
 from modpm.registry.projects.project import LOCK_FILE, Project
 from modpm.verbs.judging import prepared_images
+from modpm.verbs.recording import path_inside
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -149,7 +150,7 @@ def _opened(place: Project, recorded: LockedMeasurement) -> tuple[Classifier, Co
         ModpmError: Its folder is gone, or has another one (`nothing-recorded`).
     """
     folder = place.root / recorded.classifier
-    if is_classifier_folder(folder):
+    if path_inside(place, folder) is not None and is_classifier_folder(folder):
         classifier = Classifier.from_folder(folder)
         if classifier.composition is not None and recorded.modules == {
             pin.name: pin.digest for pin in classifier.pins

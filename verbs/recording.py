@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
+import re
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -11,6 +10,7 @@ import msgspec
 from modpm.core.classifiers import saving
 from modpm.core.formats.measurement import ClassShare, Measurement
 from modpm.registry.projects.measurements import (
+    INSIDE,
     LockedMeasurement,
     MeasuredClass,
     keep_measurement,
@@ -18,6 +18,9 @@ from modpm.registry.projects.measurements import (
 from modpm.registry.projects.project import LOCK_FILE, Project
 
 if TYPE_CHECKING:
+    import os
+    from pathlib import Path
+
     from modpm.core.classifiers.classifier import Classifier
     from modpm.core.classifiers.evaluation import Evaluation
     from modpm.core.classifiers.recipe import Composition
@@ -56,15 +59,24 @@ def record_measurement(
     composition = classifier.composition
     if composition is None or composition.finetuned or place.lock() is None:
         return where
-    locked = _locked(relative_to(place, folder), composition, measurement)
+    inside = path_inside(place, folder)
+    if inside is None:
+        return f"{where}, and not in {LOCK_FILE}, which is of another folder"
+    locked = _locked(inside, composition, measurement)
     if locked is not None and keep_measurement(place, locked):
         return f"{where} and {LOCK_FILE}"
     return f"{where}, and not in {LOCK_FILE}, which does not pin its class modules"
 
 
-def relative_to(place: Project, folder: Path) -> str:
-    """Return the path of a folder from that of a project, as its lockfile writes it."""
-    return Path(os.path.relpath(folder.resolve(), place.root.resolve())).as_posix()
+def path_inside(place: Project, folder: Path) -> str | None:
+    """Return a folder's path from that of a project, as its lockfile writes it.
+
+    None for a folder outside of it, which whoever clones the project does not have, also where a
+    link leads there, and for one whose name other systems read as such.
+    """
+    root, found = place.root.resolve(), folder.resolve()
+    path = found.relative_to(root).as_posix() if found.is_relative_to(root) else ""
+    return path if re.search(INSIDE, path) else None
 
 
 def _locked(

@@ -16,6 +16,17 @@ if TYPE_CHECKING:
     from modpm.registry.projects.project import Project
 
 Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
+INSIDE = r"^(?!/)(?!(.*/)?\.\.(/|$))[^\\:\n]+$(?!\n)"
+"""A path that leads out of no folder, on any system."""
+
+Inside = Annotated[
+    str,
+    msgspec.Meta(
+        max_length=10_000,
+        pattern=INSIDE,
+        description="the path of a folder, from that of the lockfile, which it is inside of",
+    ),
+]
 PositiveCount = Annotated[int, msgspec.Meta(ge=1, le=2**53)]
 
 
@@ -39,7 +50,7 @@ class LockedMeasurement(
         classes: The classes of the images, as the data set names them.
     """
 
-    classifier: Text
+    classifier: Inside
     data_set: Text
     split: Text
     fingerprint: Text

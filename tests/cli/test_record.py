@@ -88,6 +88,31 @@ def test_a_lock_of_other_modules_is_left_alone(project: Path, made: Path) -> Non
     assert (project / "modpm.lock").read_bytes() == before
 
 
+def test_a_classifier_that_no_clone_has_is_not_in_the_lock(
+    project: Path, made: Path, tmp_path: Path
+) -> None:
+    before = (project / "modpm.lock").read_bytes()
+    shutil.move(project / "pets", tmp_path / "pets")
+    (project / "linked").symlink_to(tmp_path / "pets")
+
+    for folder in (tmp_path / "pets", project / "linked"):
+        outcome = run("evaluate", folder, made / "photos", "--record", "--project", project)
+        assert outcome.code == 0, outcome.stderr
+        assert "and not in modpm.lock, which is of another folder" in outcome.stderr
+    assert (project / "modpm.lock").read_bytes() == before
+
+
+def test_a_lock_leads_out_of_no_project(project: Path, made: Path, tmp_path: Path) -> None:
+    shutil.move(project / "pets", tmp_path / "pets")
+    (project / "pets").symlink_to(tmp_path / "pets")
+
+    outcome = run(
+        "update", "--dry-run", "--accuracy", made / "photos", "--project", project, "--json"
+    )
+
+    assert (outcome.code, outcome.data["error"]["code"]) == (1, "nothing-recorded")
+
+
 def everything_in(project: Path) -> dict[str, bytes]:
     """Return all files, but for what locks leave and registries said last."""
     return {
