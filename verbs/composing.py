@@ -16,7 +16,7 @@ from modpm.core.composition.rejecting import AUTO as BY_SHARE
 from modpm.core.composition.rejecting import adjusted, asked_threshold
 from modpm.core.composition.tuned_weights import is_finetuned
 from modpm.core.data import load_data, open_image
-from modpm.core.data.image_folder import files_of
+from modpm.core.data.image_folder import images_in
 from modpm.core.errors import ModpmError
 from modpm.core.formats.digest import digest_bytes, digest_file
 from modpm.core.formats.names import normalize
@@ -153,9 +153,7 @@ def _shared_out(classifier: Classifier, folder: Path, report: Callable[[str], No
     Raises:
         ModpmError: `no-images`, `bad-image`; what `adjusting.fit_shares` raises.
     """
-    if not folder.is_dir():
-        raise ModpmError("there is no such folder of images", code="no-images", where=str(folder))
-    files = files_of(folder, report)
+    files = images_in(folder, report)
     outputs = classifier.image_outputs(open_image(path) for path in files)
     # Wherever they are, and whatever they are called.
     fingerprint = digest_bytes("\n".join(sorted(map(digest_file, files))).encode())

@@ -271,5 +271,10 @@ def _without_bad(judged: Sequence[JudgedImage], report: Callable[[str], None]) -
             f"{first.image}: {why}"
         )
     if not left:
-        raise ModpmError("no image is left", code="no-images", why="none of them can be used")
+        raise ModpmError(
+            "no image is left",
+            code="no-images",
+            why=f"none of {n_bad} can be decoded",
+            hint="without `--skip-bad`, each is named with its reason",
+        )
     return left

@@ -450,8 +450,14 @@ def _images_of(classes: set[int], data: ImageData) -> Tensor:
     """
     chosen = torch.isin(data.labels, torch.tensor(sorted(classes))).nonzero().squeeze(1)
     if not len(chosen):
-        where = f"{data.source}, split {data.split}"
-        raise ModpmError("no image is left to judge", code="no-images", where=where)
+        raise ModpmError(
+            "no image is left to judge",
+            code="no-images",
+            where=f"{data.source}, split {data.split}",
+            why=f"none of its {len(data)} images shows "
+            f"{', '.join(data.classes[i] for i in sorted(classes))}",
+            hint="take another split, or images of these classes",
+        )
     return chosen
 
 

@@ -420,5 +420,6 @@ def _no_images(source: str, n_bad: int) -> ModpmError:
         "the data has no images",
         code="no-images",
         where=source,
-        why=f"none of its {n_bad} images can be decoded" if n_bad else None,
+        why=f"none of its {n_bad} images can be decoded" if n_bad else "it lists none",
+        hint="give some images of each class",
     )

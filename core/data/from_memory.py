@@ -106,8 +106,18 @@ def _read(part: object, size: Sequence[int] | None, name: str) -> Labeled:
     else:
         raise _bad_images(f"{_kind(part)} is no data set", name)
     if not len(found.labels):
-        raise ModpmError("the data has no images", code="no-images", where=name)
+        raise _empty(name)
     return found
+
+
+def _empty(name: str) -> ModpmError:
+    return ModpmError(
+        "the data has no images",
+        code="no-images",
+        where=name,
+        why="its length is 0",
+        hint="give some images of each class",
+    )
 
 
 def _all_of(part: Dataset[Any] | DataLoader[Any], name: str) -> Iterator[Any]:
@@ -232,7 +242,7 @@ def _in_one_form(ones: Sequence[Labeled], name: str) -> list[Labeled]:
 
 def _together(some: Sequence[Labeled], name: str) -> Labeled:
     if not some:
-        raise ModpmError("the data has no images", code="no-images", where=name)
+        raise _empty(name)
     shapes = {tuple(one.images.shape[1:]) for one in some}
     if len(shapes) > 1:
         raise _bad_images(f"batches are of different shapes, {sorted(shapes)[:2]}", name)

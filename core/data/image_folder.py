@@ -206,14 +206,41 @@ def files_of(path: Path, report: Callable[[str], None]) -> list[Path]:
     Raises:
         ModpmError: The folder has none (`no-images`).
     """
-    if not path.is_dir():
-        return [path]
-    files, others = image_files(path)
+    return images_in(path, report) if path.is_dir() else [path]
+
+
+def images_in(folder: Path, report: Callable[[str], None]) -> list[Path]:
+    """Return the images in a folder and below.
+
+    Args:
+        folder: The folder.
+        report: Is told how many files were left out, in a sentence.
+
+    Raises:
+        ModpmError: It has none, or is none (`no-images`).
+    """
+    files, others = image_files(folder)
     if not files:
-        raise ModpmError("the folder has no images", code="no-images", where=str(path))
+        raise _no_images(folder, others)
     if others:
-        report(f"{others.total()} files in {path} {no_images(others)}")
+        report(f"{others.total()} files in {folder} {no_images(others)}")
     return files
+
+
+def _no_images(folder: Path, others: Counter[str]) -> ModpmError:
+    if folder.is_dir():
+        what = "the folder has no images"
+        why = f"its {others.total()} files {no_images(others)}" if others else "it holds no files"
+    else:
+        what = "there is no such folder of images"
+        why = "it is a file" if folder.exists() else "nothing is there"
+    return ModpmError(
+        what,
+        code="no-images",
+        where=str(folder),
+        why=why,
+        hint="name a folder with images in it or below, such as .png, .jpg or .webp",
+    )
 
 
 def _notes(beside: Sequence[str], others: Counter[str]) -> tuple[str, ...]:
@@ -238,10 +265,12 @@ _READ_BY = {".heic": "pillow-heif", ".avif": "a Pillow that has AVIF"}
 
 def _no_class_folders(root: Path) -> ModpmError:
     n_beside = sum(path.suffix.lower() in suffixes() for path in root.iterdir() if path.is_file())
+    empty = ", ".join(path.name for path in _folders(root)[:5])
+    why = f"none of its folders has any: {empty}" if empty else "it has no folders"
     return ModpmError(
         "the folder has no images in class-named folders",
         code="no-images",
         where=str(root),
-        why=f"{n_beside} images stand in it directly, without a class" if n_beside else None,
+        why=f"{n_beside} images stand in it directly, without a class" if n_beside else why,
         hint="put the images of each class into a folder of its name: `cat/1.png`, `dog/1.png`",
     )

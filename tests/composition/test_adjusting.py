@@ -303,20 +303,25 @@ def test_images_that_cannot_calibrate_are_refused_with_what_was_found(
 
 @pytest.mark.usefixtures("project")
 @pytest.mark.parametrize(
-    ("arguments", "code"),
+    ("arguments", "code", "why"),
     [
-        (["--unlabeled", "{empty}"], "no-images"),
-        (["--unlabeled", "{empty}/nowhere"], "no-images"),
-        (["--map", "tiny/cat=dog"], "usage"),
-        (["--calibrate", "{empty}/nowhere"], "data-not-found"),
+        (["--unlabeled", "{empty}"], "no-images", "its 1 files are no images by their suffix: 1"),
+        (["--unlabeled", "{empty}/nowhere"], "no-images", "nothing is there"),
+        (["--unlabeled", "{empty}/notes.txt"], "no-images", "it is a file"),
+        (["--map", "tiny/cat=dog"], "usage", "there is no `--calibrate`"),
+        (["--calibrate", "{empty}/nowhere"], "data-not-found", ""),
     ],
 )
 def test_what_no_image_can_be_taken_from_is_refused_and_nothing_is_written(
-    tmp_path: Path, arguments: list[str], code: str
+    tmp_path: Path, arguments: list[str], code: str, why: str
 ) -> None:
     (tmp_path / "empty").mkdir()
     (tmp_path / "empty" / "notes.txt").write_text("no image")
     given = [one.format(empty=tmp_path / "empty") for one in arguments]
     outcome = run(*COMPOSE, *given, "-o", tmp_path / "clf", "--json")
-    assert outcome.data["error"]["code"] == code
+    error = outcome.data["error"]
+    assert error["code"] == code
+    assert why in (error.get("why") or "")
+    if code == "no-images":
+        assert "such as .png, .jpg or .webp" in error["hint"]
     assert [path.name for path in tmp_path.iterdir()] == ["empty"]
