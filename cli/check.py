@@ -13,6 +13,15 @@ if TYPE_CHECKING:
     from modpm.core.graph import Cost
 
 
+def _list_operators(context: click.Context, _parameter: click.Parameter, asked: bool) -> None:
+    if not asked or context.resilient_parsing:
+        return
+    from modpm.core.graph.operators.table import calls  # noqa: PLC0415 -- it needs torch
+
+    table([(kind, " ".join(names)) for kind, names in calls().items()], ("kind", "calls of torch"))
+    context.exit()
+
+
 @click.command("check", epilog="Example: modpm check my_networks:make --image-size 64 --classes 5")
 @click.argument("network", metavar="NETWORK")
 @click.option(
@@ -37,6 +46,14 @@ if TYPE_CHECKING:
     show_default=True,
     metavar="R",
     help="The share of kernels that the class module keeps which is cut to see.",
+)
+@click.option(
+    "--operators",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_list_operators,
+    help="List what a network may call, and exit.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print what was found as JSON.")
 def command(

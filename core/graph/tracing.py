@@ -196,7 +196,7 @@ def _unsupported(node: fx.Node, error: UntranslatableError) -> ModpmError:
         code="unsupported-operator",
         where=user_line(node) or (f"layer `{path}`" if path else None),
         why=str(error) or None,
-        hint=error.hint or "`specs/graph.md` lists the operators that a network may use",
+        hint=error.hint or "`modpm check --operators` lists what a network may call",
     )
 
 

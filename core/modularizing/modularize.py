@@ -418,8 +418,8 @@ class _Modularizing:
 
     def run(self) -> Modularization:
         """Choose, cut, measure and write."""
-        counting = partial(self._progress, "counting kernels")
-        evidence = self._evidence or self._origin.evidence(counting)
+        finding = partial(self._progress, "finding the kernels of classes")
+        evidence = self._evidence or self._origin.evidence(finding)
         choice = self._choice(evidence)
         masks, samples = evidence.masks(choice.cutoff), evidence.sample_masks
         made = Modularization(

@@ -128,3 +128,23 @@ def test_check_refuses_trained_weights_that_there_are_none_of(run: Run) -> None:
     outcome = run("check", "small_vgg", "--pretrained")
     assert outcome.code == 2
     assert "no trained weights of its own" in outcome.err
+
+
+class Spectrum(nn.Module):
+    """Calls what no graph has."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.fft.fft2(x).real.mean((2, 3))
+
+
+def test_a_refused_operator_is_not_among_those_that_its_hint_lists(run: Run) -> None:
+    with pytest.raises(ModpmError, match="fft_fft2") as caught:
+        modpm.check(Spectrum(), 8, n_classes=3)
+    assert "modpm check --operators" in (caught.value.hint or "")
+
+    listed = run("check", "--operators")
+
+    assert (listed.code, listed.err) == (0, "")
+    names = listed.out.split()
+    assert {"conv2d", "batch_norm", "cat"} <= set(names)
+    assert "fft_fft2" not in names

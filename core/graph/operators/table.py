@@ -29,3 +29,16 @@ ATEN: dict[str, Handler] = {
     name: handler for family in _FAMILIES for name, handler in family.ATEN.items()
 }
 """How each of torch's own operators is read, by its name in `native_functions.yaml`."""
+
+
+def calls() -> dict[str, tuple[str, ...]]:
+    """Return the calls of torch that are read, of each kind: their names without `aten.`.
+
+    Those that begin with an underscore are what torch makes of others while it traces.
+    """
+    return {
+        family.__name__.rpartition(".")[2]: tuple(
+            name for name in sorted(family.ATEN) if not name.startswith("_")
+        )
+        for family in _FAMILIES
+    }
