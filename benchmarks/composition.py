@@ -21,11 +21,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
-from sklearn.linear_model import LogisticRegression
 from torch import Tensor
 
 from modpm.core.calibrations.calibration import Examples
 from modpm.core.calibrations.platt import Platt
+from modpm.core.composition.linear_layer import fit_layer
 from modpm.core.data import aligned, load_data
 from modpm.core.origins.origin import OriginNetwork
 from modpm.core.origins.trained_network import Particulars, trained_network
@@ -71,11 +71,9 @@ def min_max(draw: Outputs, rest: Outputs, target: int) -> Tensor:
 
 
 def linear(draw: Outputs, rest: Outputs, target: int) -> Tensor:
-    """Return each image's label by one linear layer over the outputs."""
+    """Return each image's label by one linear layer over the outputs, as `--calibrate` fits."""
     seen, given = _with_target(draw, target), _with_target(rest, target)
-    mean, scale = seen.mean(0), seen.std(0)
-    layer = LogisticRegression(max_iter=1000).fit((seen - mean) / scale, draw.truth)
-    return torch.from_numpy(layer.predict((given - mean) / scale))
+    return fit_layer(seen.double(), draw.truth).scores(given.double()).argmax(1)
 
 
 def log_odds(_draw: Outputs, rest: Outputs, target: int) -> Tensor:

@@ -38,6 +38,19 @@ _CHANGE = (
         metavar="POINTS",
         help="How many points of recall each label may lose on DATA.",
     ),
+    click.option(
+        "--calibrate",
+        metavar="IMAGES",
+        help="Fit one linear layer over the scores of all labels to labeled images, a few of each "
+        "label that no network was trained with. It is kept where cross-validation finds it "
+        "better than log-odds beside log-odds by its standard error.",
+    ),
+    click.option(
+        "--calibrate-split",
+        default="train",
+        show_default=True,
+        help="Which of IMAGES.",
+    ),
     map_option,
     skip_bad_option,
     click.option(
@@ -88,6 +101,7 @@ def _data(made: Replacement, path: str | None) -> dict[str, object]:
         "module": {"name": module.name, "version": module.version, "digest": module.digest},
         "strategy": made.classifier.strategy,
         "measured": None if made.comparison is None else made.comparison.to_json(),
+        "calibrated": None if made.calibrated is None else made.calibrated._asdict(),
     }
 
 

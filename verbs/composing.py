@@ -225,11 +225,14 @@ def _rebuilt(
         for one, label in zip(record.modules, labels, strict=True)
     ]
     record = msgspec.structs.replace(record, modules=renamed)
+    notes = []
     if len(record.labels) != n_before:
-        record = msgspec.structs.replace(record, measured=[])
+        if record.linear:
+            notes.append("without its linear layer, which is of the labels as they were")
+        record = msgspec.structs.replace(record, linear=msgspec.UNSET, measured=[])
     if fits:
-        record = msgspec.structs.replace(record, adjustments=[], measured=[])
-    has_other_scores = bool(record.adjustments or record.trainings)
+        record = msgspec.structs.replace(record, adjustments=[], linear=msgspec.UNSET, measured=[])
+    has_other_scores = bool(record.adjustments or record.linear or record.trainings)
     if has_other_scores and asked[0] == BY_SHARE:
         raise adjusted()
     modules = [part.module for part in parts]
@@ -244,7 +247,7 @@ def _rebuilt(
             measured=[],
         )
     classifier = rebuild(record, modules, composition.weights())
-    classifier.reasons = tuple(threshold.notes)
+    classifier.reasons = (*notes, *threshold.notes)
     return classifier
 
 

@@ -132,7 +132,7 @@ def _measured(
         report(note)
     modules = [ClassModule.from_folder(newer[pin.name]) for pin in composition.modules]
     after = _composed(before, composition, modules)
-    if composition.adjustments:
+    if composition.adjustments or composition.linear:
         report(f"{recorded.classifier} was adjusted by images, and is measured without that")
     again = images
     if after.contracts != before.contracts:

@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING
 from modpm.core.classifiers.class_module import ClassModule
 from modpm.core.classifiers.classifier import Classifier
 from modpm.core.composition.replacing import check_budget, find_label
+from modpm.core.data import load_data
 from modpm.core.origins.origin import OriginNetwork
 from modpm.core.origins.patching import as_scored, labels_of, patch_network
 from modpm.core.origins.trained_network import Particulars, is_run, trained_network
 from modpm.core.training.device import AUTO, choose_device
 from modpm.core.training.run import Run
 from modpm.verbs.loading import load
-from modpm.verbs.replacing import Replacement, compare
+from modpm.verbs.replacing import Replacement, calibrated, compare
 
 if TYPE_CHECKING:
     import os
@@ -33,6 +34,8 @@ def patch(
     data: str | None = None,
     split: str = "test",
     budget: float = 0.5,
+    calibrate: str | None = None,
+    calibrate_split: str = "train",
     mapping: Mapping[str, str] | None = None,
     arch: str | None = None,
     width: float = 1.0,
@@ -60,6 +63,8 @@ def patch(
             data where this is None.
         split: Which images of it the change is measured on.
         budget: How many points of recall each class may lose on them.
+        calibrate: As for `replace`; of images that the network was not trained with.
+        calibrate_split: Which images of it.
         mapping: Label to the class of the data that it meets, where their names differ.
         arch: Of weights: what they are of, as `train` takes it.
         width: Of weights: the factor on the channels of every layer.
@@ -76,7 +81,7 @@ def patch(
 
     Raises:
         ModpmError: `unknown-label`; `budget-not-met`; what opening the
-            network, `load` and `evaluate` raise.
+            network, `load`, `evaluate` and, of `calibrate`, `linear_layer.calibrate` raise.
     """
     check_budget(budget)
     where = choose_device(device)
@@ -99,7 +104,13 @@ def patch(
     labels = labels_of(origin)
     target = find_label(label, labels)
     new = module if isinstance(module, ClassModule) else load(module, project)
-    after = patch_network(origin, target, new)
+    after, judged = patch_network(origin, target, new), None
+    if calibrate is not None:
+        if found := _known_images(trained, calibrate, calibrate_split):
+            report(found)
+        after, judged = calibrated(
+            after.to(where), calibrate, calibrate_split, mapping, skip_bad=skip_bad, report=report
+        )
     comparison = compare(
         Classifier([as_scored(origin, labels)]).to(where),
         after.to(where),
@@ -111,7 +122,23 @@ def patch(
         report=report,
     )
     comparison.check(budget)
-    return Replacement(after.to("cpu"), target, comparison)
+    return Replacement(after.to("cpu"), target, comparison, judged)
+
+
+def _known_images(trained: TrainedNetwork, data: str, split: str) -> str | None:
+    """Say how many images a run was trained with, of those that it is not to know, if any."""
+    run = trained.images
+    if not isinstance(run, Run):
+        return None
+    size = (trained.contract.height, trained.contract.width)
+    images = load_data(data, split, image_size=size, channels=trained.contract.channels)
+    n_known = run.n_trained_on(images)
+    if not n_known:
+        return None
+    return (
+        f"the network was trained with {n_known:,} of the {len(images):,} images that calibrate: "
+        "it is surer of these than of others"
+    )
 
 
 def _own_data(trained: TrainedNetwork) -> str:

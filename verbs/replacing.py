@@ -10,6 +10,7 @@ from modpm.core.classifiers.class_module import ClassModule
 from modpm.core.classifiers.classifier import Classifier
 from modpm.core.classifiers.evaluation import evaluate
 from modpm.core.classifiers.saving import is_classifier_folder
+from modpm.core.composition import linear_layer
 from modpm.core.composition.compose import rebuild, record_of
 from modpm.core.composition.replacing import (
     Comparison,
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from modpm.core.classifiers.recipe import Pin
+    from modpm.core.composition.labeled import Judged
+    from modpm.core.composition.linear_layer import Calibrated
 
 
 @dataclass(frozen=True)
@@ -38,11 +41,13 @@ class Replacement:
         classifier: It.
         label: The label.
         comparison: What that changed on labeled images, if there were any.
+        calibrated: What a linear layer over its scores was found to be worth, if one was tried.
     """
 
     classifier: Classifier
     label: str
     comparison: Comparison | None
+    calibrated: Judged | None = None
 
     @property
     def module(self) -> Pin:
@@ -58,6 +63,8 @@ def replace(
     data: str | None = None,
     split: str = "test",
     budget: float = 0.5,
+    calibrate: str | None = None,
+    calibrate_split: str = "train",
     mapping: Mapping[str, str] | None = None,
     skip_bad: bool = False,
     device: str = AUTO,
@@ -76,6 +83,10 @@ def replace(
         data: Labeled images to measure the change on; None to measure nothing.
         split: Which images of it.
         budget: How many points of recall each label may lose on them.
+        calibrate: A data set with a few images of each label. One linear layer over the scores of
+            all labels is fitted to them, and kept where cross-validation finds it better than
+            log-odds beside log-odds by its standard error.
+        calibrate_split: Which images of it.
         mapping: Label to the class of the data that it meets, where their names differ.
         skip_bad: Leave out images that cannot be decoded.
         device: As for `evaluate`.
@@ -86,7 +97,7 @@ def replace(
         ModpmError: `not-a-composition`; `unknown-label`; `class-mismatch`, where the names differ
             and there is no data to tell whether the class does; `already-composed`;
             `budget-not-met`; `fine-tuned`; `broken-composition`; `not-released`;
-            what `load` and `evaluate` raise.
+            what `load`, `evaluate` and, of `calibrate`, `linear_layer.calibrate` raise.
     """
     check_budget(budget)
     where = choose_device(device)
@@ -101,9 +112,15 @@ def replace(
             f"the module of `{target}` cannot be replaced",
             "replace it in the composition as it was before, and train that",
         )
-    after = replace_module(record, members, target, new)
+    after, judged = replace_module(record, members, target, new), None
+    if record.linear:
+        report("the linear layer over the scores was fitted to the module before, and is left out")
+    if calibrate is not None:
+        after, judged = calibrated(
+            after.to(where), calibrate, calibrate_split, mapping, skip_bad=skip_bad, report=report
+        )
     if data is None:
-        return Replacement(after, target, None)
+        return Replacement(after.to("cpu"), target, None, judged)
     comparison = compare(
         before.to(where),
         after.to(where),
@@ -115,7 +132,37 @@ def replace(
         report=report,
     )
     comparison.check(budget)
-    return Replacement(after.to("cpu"), target, comparison)
+    return Replacement(after.to("cpu"), target, comparison, judged)
+
+
+def calibrated(
+    classifier: Classifier,
+    data: str,
+    split: str,
+    mapping: Mapping[str, str] | None,
+    *,
+    skip_bad: bool,
+    report: Callable[[str], None],
+) -> Calibrated:
+    """Fit a linear layer over the scores of a classifier, and say what it was found to be worth.
+
+    Args:
+        classifier: A composed one.
+        data: Labeled images, a few of each label.
+        split: Which of them.
+        mapping: Label to the class that it meets.
+        skip_bad: Leave out images that cannot be decoded.
+        report: Is told what was done, in sentences.
+
+    Raises:
+        ModpmError: What loading the images and `linear_layer.calibrate` raise.
+    """
+    images = prepared_images(classifier, data, split, skip_bad=skip_bad)
+    for note in images[0].notes:
+        report(note)
+    made = linear_layer.calibrate(classifier, images, mapping)
+    report(made.in_words())
+    return made
 
 
 def compare(

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from modpm.core.classifiers import saving
 from modpm.core.classifiers.class_module import Scorer
 from modpm.core.classifiers.preprocessing import Images, Preprocessing, image_batches, unit_pixels
+from modpm.core.formats.composition_manifest import LinearLayer
 from modpm.core.graph import Cost
 from modpm.core.system.whole_files import write_file
 
@@ -129,6 +130,8 @@ class Classifier(
     """
 
     order: Tensor
+    weight: Tensor | None
+    bias: Tensor | None
 
     def __init__(
         self,
@@ -150,7 +153,17 @@ class Classifier(
         self.scorers = nn.ModuleList(scorers)
         self.preprocessings = nn.ModuleList(map(Preprocessing, self.contracts))
         self.register_buffer("order", _votes(self.labels, given), persistent=False)
+        self._register_layer()
         self.eval()
+
+    def _register_layer(self) -> None:
+        """Keep the linear layer that the recipe has, if it has one (clause M-38)."""
+        weight = bias = None
+        if self.composition is not None and isinstance(self.composition.linear, LinearLayer):
+            weight = torch.tensor(self.composition.linear.weight)
+            bias = torch.tensor(self.composition.linear.bias)
+        self.register_buffer("weight", weight, persistent=False)
+        self.register_buffer("bias", bias, persistent=False)
 
     @property
     def input_size(self) -> tuple[int, int]:
@@ -164,6 +177,9 @@ class Classifier(
     def cost(self) -> Cost:
         """What its networks cost together, counted."""
         costs = [scorer.cost for scorer in self.networks()]
+        if self.weight is not None and self.bias is not None:
+            n, n_bytes = self.weight.numel(), self.weight.nbytes + self.bias.nbytes
+            costs.append(Cost(n_parameters=n + len(self.bias), macs=n, size_bytes=n_bytes))
         return Cost(
             n_parameters=sum(cost.n_parameters for cost in costs),
             macs=sum(cost.macs for cost in costs),
@@ -224,7 +240,7 @@ class Classifier(
         return torch.cat([scorer(prepared[i]) for scorer, i in read], 1)
 
     def pool(self, outputs: Tensor) -> Tensor:
-        """Return the score of each label: the mean of its votes.
+        """Return the score of each label: the mean of its votes, and what a layer makes of all.
 
         Args:
             outputs: Of all its networks, in their order.
@@ -234,7 +250,10 @@ class Classifier(
         """
         order = self.order.to(outputs.device)
         n_votes = (order < outputs.shape[1]).sum(1)
-        return F.pad(outputs, (0, 1))[:, order].sum(2) / n_votes
+        scores = F.pad(outputs, (0, 1))[:, order].sum(2) / n_votes
+        if self.weight is None or self.bias is None:
+            return scores
+        return F.linear(scores, self.weight.to(scores), self.bias.to(scores))
 
     def networks(self) -> list[Scorer]:
         """Return its networks."""

@@ -8,6 +8,7 @@ from modpm.core.formats.composition_manifest import (
     Adjustment,
     ComposedNetwork,
     FineTuning,
+    LinearLayer,
     Strategy,
 )
 from modpm.core.formats.digest import Digest
@@ -47,6 +48,7 @@ class Composition(Record, frozen=True, kw_only=True):
         networks: What runs; each module is in one of them.
         finetuned: How the networks were trained once they were composed, in this order.
         adjustments: What is made of the scores of modules of an origin, in this order.
+        linear: What is made of the scores of all labels after that, where it is.
         false_rejections: The share of known images that its threshold was set for, where it was.
         origin_macs: Multiply-accumulates of the origins, each counted once.
         measured: What it was measured at, newest last.
@@ -59,6 +61,7 @@ class Composition(Record, frozen=True, kw_only=True):
     networks: Annotated[list[ComposedNetwork], msgspec.Meta(min_length=1)]
     finetuned: list[FineTuning] = msgspec.field(default_factory=list)
     adjustments: list[Adjustment] = msgspec.field(default_factory=list)
+    linear: LinearLayer | msgspec.UnsetType = msgspec.UNSET
     false_rejections: Share | msgspec.UnsetType = msgspec.UNSET
     origin_macs: Count
     measured: list[Measurement] = msgspec.field(default_factory=list)

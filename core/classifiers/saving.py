@@ -20,8 +20,13 @@ from modpm.core.formats.composition_card import (
     VOTING,
     adjusted_in_words,
     finetuned_in_words,
+    linear_in_words,
 )
-from modpm.core.formats.composition_manifest import adjustment_problems, network_problems
+from modpm.core.formats.composition_manifest import (
+    adjustment_problems,
+    linear_problems,
+    network_problems,
+)
 from modpm.core.formats.digest import digest_bytes
 from modpm.core.formats.manifest import FileRecord, InputContract, Label, Share
 from modpm.core.formats.network_graph import Graph  # noqa: TC001 -- a record has one
@@ -90,7 +95,7 @@ def _about(classifier: Classifier, composition: Composition) -> str:
             f"{classifier.reject:g} is none of the above."
         )
     voting = f"{VOTING} " if len(classifier.labels) < len(composition.modules) else ""
-    adjusted = adjusted_in_words(composition.adjustments)
+    adjusted = adjusted_in_words(composition.adjustments) + linear_in_words(composition.linear)
     return (
         "# A classifier composed of class modules\n\n"
         "Composed by modpm without training. It is no detector: it says what an image shows, and "
@@ -367,6 +372,7 @@ def _label_problems(config: ClassifierConfig, composition: Composition) -> Itera
     if list(dict.fromkeys(pinned)) != config.labels:
         yield Problem("composition.json modules", "are not the labels of config.json")
     yield from adjustment_problems(composition.adjustments)
+    yield from linear_problems(composition.linear, config.labels)
     problems = list(network_problems(composition))
     yield from problems
     if problems:

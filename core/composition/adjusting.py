@@ -13,8 +13,6 @@ compare; here, the shares of classes do.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
@@ -24,9 +22,17 @@ from torch import Tensor
 
 from modpm.core.classifiers.class_module import Scorer
 from modpm.core.classifiers.classifier import Classifier, probabilities
-from modpm.core.classifiers.evaluation import match_labels, network_outputs, nothing_in_common
 from modpm.core.classifiers.saving import not_composed
 from modpm.core.composition.fused import with_affine
+from modpm.core.composition.labeled import (
+    N_DIGITS,
+    cross_validate,
+    free,
+    labeled_outputs,
+    least,
+    rounded,
+    told,
+)
 from modpm.core.errors import ModpmError
 from modpm.core.formats.composition_manifest import (
     MAX_INTERCEPT,
@@ -37,7 +43,7 @@ from modpm.core.formats.composition_manifest import (
 from modpm.core.shown_text import Percent
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from modpm.core.classifiers.recipe import Composition
     from modpm.core.data import ImageData
@@ -45,12 +51,6 @@ if TYPE_CHECKING:
 
 SPREAD_OF_SLOPES, SPREAD_OF_INTERCEPTS = 0.5, 1.0
 """The pull to the identity: how far logarithms of slopes, and intercepts, are expected from 0."""
-
-MAX_FOLDS = 5
-LEAST_IMAGES = 2
-"""How many images of a label calibration takes at least: one is held out."""
-
-N_DIGITS = 6
 
 
 class _Origins(NamedTuple):
@@ -108,11 +108,11 @@ def adjust(
 
 def in_words(adjustments: Sequence[Adjustment]) -> Iterator[str]:
     """Give what was fitted, in sentences: each fitting, then each origin that it changes."""
-    told: set[str] = set()
+    said: set[str] = set()
     for one in adjustments:
-        if one.how not in told:
+        if one.how not in said:
             yield _FITTINGS[one.how](one, [other for other in adjustments if other.how == one.how])
-        told.add(one.how)
+        said.add(one.how)
         if not one.is_identity:
             yield f"origin {one.origin}: slope {one.slope:g}, intercept {one.intercept:g}"
 
@@ -138,26 +138,20 @@ def calibrate(
             (`labels-of-one-class`), some label has no images
             (`label-without-images`) or only one (`too-few-images`); what `adjust` raises.
     """
-    prepared = list(data) if isinstance(data, Sequence) else [data]
     origins = _origins(classifier)
-    truth = _truth(classifier, prepared[0], mapping or {})
-    chosen = (truth >= 0).nonzero().squeeze(1)
-    truth = truth[chosen]
-    _check_enough(classifier, truth, prepared[0])
-    outputs = _outputs(network_outputs(classifier, [one.select(chosen).pixels for one in prepared]))
+    labeled = labeled_outputs(classifier, data, mapping)
+    outputs, truth = labeled.outputs, labeled.truth
 
     def fit(which: Tensor) -> _Numbers:
         return _fit_labeled(classifier, origins, outputs[which], truth[which])
 
-    numbers = fit(torch.arange(len(truth)))
-    before = classifier.pool(outputs)
-    after = before.clone()
-    for held_out in _folds(truth):
-        kept = fit((~held_out).nonzero().squeeze(1))
-        after[held_out] = _scores(classifier, origins, outputs[held_out], kept)
-    if not _is_better(before, after, truth):
-        numbers = _identity(len(origins.digests))
-    (loss, accuracy), (loss_after, accuracy_after) = _quality(before, truth), _quality(after, truth)
+    def refit(rest: Tensor, held_out: Tensor) -> Tensor:
+        return _scores(classifier, origins, outputs[held_out], fit(rest))
+
+    judged = cross_validate(labeled, classifier.pool(outputs), refit)
+    numbers = _identity(len(origins.digests))
+    if judged.is_better:
+        numbers = fit(torch.arange(len(truth)))
     return adjust(
         classifier,
         [
@@ -166,13 +160,13 @@ def calibrate(
                 how="labeled",
                 slope=slope,
                 intercept=intercept,
-                data_set=prepared[0].source,
-                fingerprint=prepared[0].fingerprint,
-                n=len(truth),
-                before=loss,
-                after=loss_after,
-                accuracy_before=accuracy,
-                accuracy_after=accuracy_after,
+                data_set=labeled.data_set,
+                fingerprint=labeled.fingerprint,
+                n=judged.n,
+                before=judged.before,
+                after=judged.after,
+                accuracy_before=judged.accuracy_before,
+                accuracy_after=judged.accuracy_after,
             )
             for origin, slope, intercept in _rounded(origins, numbers)
         ],
@@ -199,7 +193,7 @@ def fit_shares(
     """
     origins = _origins(classifier)
     _check_shares(classifier, origins, outputs, data_set)
-    outputs = _outputs(outputs)
+    outputs = free(outputs)
     numbers = _fit_unlabeled(classifier, origins, outputs)
     distances = [
         _distance_of_shares(_scores(classifier, origins, outputs, some))
@@ -257,11 +251,6 @@ def _adjusted(scorer: Scorer, adjustments: Iterable[Adjustment]) -> Scorer:
     return scorer
 
 
-def _outputs(outputs: Tensor) -> Tensor:
-    """Return a copy that gradients can be taken of, whatever mode it was made in."""
-    return outputs.to("cpu", torch.float64, copy=True)
-
-
 def _scores(
     classifier: Classifier, origins: _Origins, outputs: Tensor, numbers: _Numbers
 ) -> Tensor:
@@ -284,7 +273,7 @@ def _fit_labeled(
         pull = (fitted[0] / SPREAD_OF_SLOPES) ** 2 + (fitted[1] / SPREAD_OF_INTERCEPTS) ** 2
         return F.cross_entropy(scores, truth, reduction="sum") + pull.sum() / 2
 
-    logarithms, intercepts = _least(loss, (2, len(origins.digests)))
+    logarithms, intercepts = least(loss, (2, len(origins.digests)))
     return _Numbers(logarithms.exp(), intercepts)
 
 
@@ -297,28 +286,7 @@ def _fit_unlabeled(classifier: Classifier, origins: _Origins, outputs: Tensor) -
         excess = scores.logsumexp(1) - scores.mean(1)
         return excess.sum() + (fitted / SPREAD_OF_INTERCEPTS).square().sum() / 2
 
-    return _Numbers(slopes, _least(loss, (len(origins.digests),)))
-
-
-def _least(loss: Callable[[Tensor], Tensor], shape: tuple[int, ...]) -> Tensor:
-    """Return where a loss is least, begun at zeros."""
-    fitted = torch.zeros(shape, dtype=torch.float64, requires_grad=True)
-    optimizer = torch.optim.LBFGS(
-        [fitted],
-        max_iter=200,
-        tolerance_grad=1e-8,
-        tolerance_change=1e-12,
-        line_search_fn="strong_wolfe",
-    )
-
-    def closure() -> Tensor:
-        optimizer.zero_grad()
-        value = loss(fitted)
-        value.backward()  # type: ignore[no-untyped-call]  # torch does not annotate it
-        return value
-
-    optimizer.step(closure)  # type: ignore[no-untyped-call]  # as above
-    return fitted.detach()
+    return _Numbers(slopes, least(loss, (len(origins.digests),)))
 
 
 def _rounded(origins: _Origins, numbers: _Numbers) -> Iterator[tuple[str, float, float]]:
@@ -329,85 +297,10 @@ def _rounded(origins: _Origins, numbers: _Numbers) -> Iterator[tuple[str, float,
         yield origin, round(slope, N_DIGITS), round(intercept, N_DIGITS)
 
 
-def _folds(truth: Tensor) -> Iterator[Tensor]:
-    """Give which images are held out, of each class alike: each image is once."""
-    n_folds = min(MAX_FOLDS, int(truth.bincount().min()))
-    chance = torch.rand(len(truth), generator=torch.Generator().manual_seed(0))
-    places = torch.empty_like(truth)
-    for label in range(int(truth.max()) + 1):
-        own = (truth == label).nonzero().squeeze(1)
-        places[own[chance[own].argsort()]] = torch.arange(len(own)) % n_folds
-    for fold in range(n_folds):
-        yield places == fold
-
-
-def _is_better(before: Tensor, after: Tensor, truth: Tensor) -> bool:
-    """Say whether scores are better by more than the standard error of their gain."""
-    gains = F.cross_entropy(before, truth, reduction="none") - F.cross_entropy(
-        after, truth, reduction="none"
-    )
-    return bool(gains.mean() > gains.std() / math.sqrt(len(gains)))
-
-
-def _quality(scores: Tensor, truth: Tensor) -> tuple[float, float]:
-    """Return the mean cross-entropy and the accuracy, rounded."""
-    accuracy = (scores.argmax(1) == truth).double().mean()
-    return _round(F.cross_entropy(scores, truth)), _round(accuracy)
-
-
 def _distance_of_shares(scores: Tensor) -> float:
     """Return how far mean probabilities of labels are from equal ones: half of all differences."""
     shares = probabilities(scores).mean(0)
-    return _round((shares - 1 / len(shares)).abs().sum() / 2)
-
-
-def _round(value: Tensor) -> float:
-    return round(float(value), N_DIGITS)
-
-
-def _truth(classifier: Classifier, data: ImageData, mapping: Mapping[str, str]) -> Tensor:
-    """Return the position of each image's label, or -1 where no label meets its class.
-
-    Raises:
-        ModpmError: `no-common-class`, `labels-of-one-class`.
-    """
-    met = match_labels(classifier.labels, data.classes, mapping)
-    if not met:
-        raise nothing_in_common(classifier.labels, data)
-    label_of_class = torch.full((len(data.classes),), -1)
-    for i, label in enumerate(classifier.labels):
-        if label in met:
-            _check_alone(label, classifier.labels, met)
-            label_of_class[met[label]] = i
-    return label_of_class[data.labels]
-
-
-def _check_alone(label: str, labels: Sequence[str], met: Mapping[str, int]) -> None:
-    others = [one for one in labels if one != label and met.get(one) == met[label]]
-    if others:
-        raise ModpmError(
-            f"the labels `{label}` and `{others[0]}` are of one class of the data set",
-            code="labels-of-one-class",
-            why="no image can tell one from the other",
-            hint="let their modules vote by `--ensemble`, or take one of them",
-        )
-
-
-def _check_enough(classifier: Classifier, truth: Tensor, data: ImageData) -> None:
-    counts = truth.bincount(minlength=len(classifier.labels)).tolist()
-    found = ", ".join(f"{label}: {n}" for label, n in zip(classifier.labels, counts, strict=True))
-    few = [label for label, n in zip(classifier.labels, counts, strict=True) if n < LEAST_IMAGES]
-    if not few:
-        return
-    raise ModpmError(
-        f"the label `{few[0]}` has too few images to calibrate by"
-        if min(counts)
-        else f"the label `{classifier.labels[counts.index(0)]}` has no images to calibrate by",
-        code="too-few-images" if min(counts) else "label-without-images",
-        where=f"{data.source}, split {data.split}",
-        why=f"found for each label: {found}; its classes are {', '.join(data.classes)}",
-        hint=f"give {LEAST_IMAGES} images of each label at least, better 10",
-    )
+    return rounded((shares - 1 / len(shares)).abs().sum() / 2)
 
 
 def _check_shares(
@@ -442,16 +335,7 @@ def _check_origins(adjustments: Sequence[Adjustment], origins: Sequence[str]) ->
 
 def _said_of_labeled(one: Adjustment, fitted: Sequence[Adjustment]) -> str:
     is_kept = not all(other.is_identity for other in fitted)
-    accuracies = [
-        "unknown" if share is None else str(Percent(share))
-        for share in (one.accuracy_before, one.accuracy_after)
-    ]
-    verdict = "kept" if is_kept else "no better by its standard error, scores stay as they are"
-    return (
-        f"calibrated on {one.n:,} labeled images of {one.data_set}; by cross-validation, "
-        f"cross-entropy {one.before:.3f} before and {one.after:.3f} after, accuracy "
-        f"{accuracies[0]} and {accuracies[1]}: {verdict}"
-    )
+    return told("calibrated on", one, is_kept=is_kept)
 
 
 def _said_of_unlabeled(one: Adjustment, _fitted: Sequence[Adjustment]) -> str:

@@ -348,6 +348,7 @@ def record_of(classifier: Classifier) -> CompositionRecord:
         networks=classifier.composition.networks,
         finetuned=classifier.composition.finetuned or msgspec.UNSET,
         adjustments=list(classifier.composition.adjustments),
+        linear=classifier.composition.linear,
         reject=classifier.reject,
         false_rejections=classifier.composition.false_rejections,
         n_parameters=classifier.n_parameters,
@@ -386,6 +387,7 @@ def rebuild(
         modules=[pin(module, label) for module, label in zip(modules, labels, strict=True)],
         networks=record.networks,
         finetuned=record.trainings,
+        linear=record.linear,
         false_rejections=record.false_rejections,
         origin_macs=origin_macs(modules),
     )

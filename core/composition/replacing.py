@@ -53,7 +53,7 @@ def replace_module(
     becomes what the others make without it; the new one joins a network of its origin, if there
     is one, and runs by itself otherwise. Its log-odds stand beside those of the others. Where
     several modules voted for the label, it takes the place of all of them. Origins stay adjusted
-    as they were.
+    as they were; a linear layer over the scores, which knew the module before, is left out.
 
     Args:
         record: What the composition says.
@@ -78,6 +78,7 @@ def replace_module(
         networks=networks,
         strategy=strategy_of(networks),
         adjustments=[one for one in record.adjustments if one.origin in origins],
+        linear=msgspec.UNSET,
         measured=[],
     )
     return rebuild(replaced, modules)

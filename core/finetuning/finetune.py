@@ -285,10 +285,11 @@ def check_trainable_further(classifier: Classifier) -> Composition:
             "several modules vote for one label, and training would make them alike",
             "compose it of one module for each label",
         )
-    if composition.adjustments:
+    if composition.adjustments or composition.linear:
         raise _cannot(
-            "its scores are adjusted by origin, as images said of the weights that it has",
-            "compose it again without fitting its origins: training fits what that would",
+            "its scores are made of what its networks say as images said of the weights that it "
+            "has: adjusted by origin, or by a linear layer",
+            "make it again without fitting scores to images: training fits what that would",
         )
     read = [(one.height, one.width, one.channels) for one in classifier.contracts]
     if len(set(read)) > 1:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from msgspec import UnsetType
+
 from modpm.core.formats.card_text import picture, plain, result, table
 from modpm.core.shown_text import Percent
 
@@ -14,6 +16,7 @@ if TYPE_CHECKING:
         Adjustment,
         CompositionManifest,
         FineTuning,
+        LinearLayer,
     )
     from modpm.core.formats.hub_address import OnHub
     from modpm.core.formats.measurement import Measurement
@@ -96,7 +99,8 @@ def _modules(manifest: CompositionManifest, owner: OnHub | None) -> str:
     ]
     columns = ("label", "class module", "version", "digest")
     voting = f"{VOTING}\n\n" if len(manifest.composition.labels) < len(rows) else ""
-    adjusted = adjusted_in_words(manifest.composition.adjustments)
+    record = manifest.composition
+    adjusted = adjusted_in_words(record.adjustments) + linear_in_words(record.linear)
     return f"## Labels\n\n{voting}{adjusted}" + table(columns, rows)
 
 
@@ -118,6 +122,17 @@ def adjusted_in_words(adjustments: Sequence[Adjustment]) -> str:
         f"{plain(one.data_set)}.\n\n"
         for how, one in fittings.items()
         if any(not other.is_identity for other in adjustments if other.how == how)
+    )
+
+
+def linear_in_words(linear: LinearLayer | UnsetType) -> str:
+    """Return a paragraph for the linear layer of a classifier; nothing where there is none."""
+    if isinstance(linear, UnsetType):
+        return ""
+    return (
+        f"One linear layer makes its scores of those of all labels. It was fitted to {linear.n:,} "
+        f"labeled images of {plain(linear.data_set)}: accuracy {Percent(linear.accuracy_before)} "
+        f"before and {Percent(linear.accuracy_after)} after, by cross-validation.\n\n"
     )
 
 

@@ -2,7 +2,7 @@
 
 It has no graph, and no tensors unless it was trained once it was composed. The classifier is made
 anew of the releases that it names by their digests, and is the same. Clauses
-M-20 to M-27, M-31 and M-37.
+M-20 to M-27, M-31, M-37 and M-38.
 """
 
 from collections.abc import Collection, Iterator, Sequence
@@ -108,6 +108,43 @@ class Adjustment(Record, frozen=True, kw_only=True):
         return (self.slope, self.intercept) == (1, 0)
 
 
+MAX_LAYER_LABELS = 256
+"""Of more, a manifest has no room for the weights of a layer, and a few images do not fit them."""
+
+MAX_WEIGHT = 1e6
+
+Weight = Annotated[float, msgspec.Meta(ge=-MAX_WEIGHT, le=MAX_WEIGHT)]
+
+
+class LinearLayer(Record, frozen=True, kw_only=True):
+    """What makes the scores of all labels of these, after all else, where one was fitted.
+
+    Attributes:
+        weight: A row for each label: by what the scores of all labels are multiplied, to be added
+            up.
+        bias: What is added to each of these.
+        data_set: The images that it was fitted to.
+        fingerprint: Names exactly these.
+        n: How many.
+        before, after: The cross-entropy of the classifier without it and with it, by
+            cross-validation.
+        accuracy_before, accuracy_after: The same of its accuracy.
+    """
+
+    weight: Annotated[
+        list[Annotated[list[Weight], msgspec.Meta(min_length=2, max_length=MAX_LAYER_LABELS)]],
+        msgspec.Meta(min_length=2, max_length=MAX_LAYER_LABELS),
+    ]
+    bias: Annotated[list[Weight], msgspec.Meta(min_length=2, max_length=MAX_LAYER_LABELS)]
+    data_set: Text
+    fingerprint: Text
+    n: PositiveCount
+    before: Annotated[float, msgspec.Meta(ge=0)]
+    after: Annotated[float, msgspec.Meta(ge=0)]
+    accuracy_before: Share
+    accuracy_after: Share
+
+
 class FineTuning(Record, frozen=True, kw_only=True):
     """A training of a classifier's networks, after they were composed.
 
@@ -144,6 +181,7 @@ class CompositionRecord(Record, frozen=True, kw_only=True):
         networks: Its networks; each module is in one of them.
         finetuned: How its networks were trained once they were composed, in this order.
         adjustments: What is made of the scores of modules of an origin, in this order.
+        linear: What is made of the scores of all labels after that, where it is.
         reject: An image is none of the above where no score's own probability reaches this; None
             where every image gets a label.
         false_rejections: The share of known images that the threshold was set for, where it was.
@@ -163,6 +201,7 @@ class CompositionRecord(Record, frozen=True, kw_only=True):
     adjustments: Annotated[list[Adjustment], msgspec.Meta(max_length=2 * MAX_MODULES)] = (
         msgspec.field(default_factory=list)
     )
+    linear: LinearLayer | msgspec.UnsetType = msgspec.UNSET
     reject: Share | None = None
     false_rejections: Share | msgspec.UnsetType = msgspec.UNSET
     n_parameters: Count
@@ -205,6 +244,7 @@ class CompositionManifest(ReleaseManifest, frozen=True, kw_only=True):
         yield from _requires_problems(self)
         yield from network_problems(self.composition)
         yield from adjustment_problems(self.composition.adjustments)
+        yield from linear_problems(self.composition.linear, self.composition.labels)
         yield from _reject_problems(self.composition)
         yield from _measured_problems(self.composition.measured)
         yield from finetuning_problems(self.composition.trainings)
@@ -317,6 +357,18 @@ def adjustment_problems(adjustments: Sequence[Adjustment]) -> Iterator[Problem]:
             at = f"composition.adjustments[{i}]"
             yield Problem(at, f"adjusts an origin by {one.how} images again")
         seen.add((one.origin, one.how))
+
+
+def linear_problems(
+    linear: LinearLayer | msgspec.UnsetType, labels: Collection[str]
+) -> Iterator[Problem]:
+    """Give what is wrong with the linear layer of a composition (clause M-38)."""
+    if not isinstance(linear, LinearLayer):
+        return
+    if len(linear.weight) != len(labels) or any(len(row) != len(labels) for row in linear.weight):
+        yield Problem("composition.linear.weight", "is not a number for each two labels")
+    if len(linear.bias) != len(labels):
+        yield Problem("composition.linear.bias", "is not a number for each label")
 
 
 def _measured_problems(measured: Sequence[Measurement]) -> Iterator[Problem]:

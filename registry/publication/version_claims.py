@@ -269,6 +269,8 @@ def _of_compositions(
             yield Difference(Part.MINOR, f"{one.label} moves {moves}")
     if _scaling(old) != _scaling(new):
         yield Difference(Part.MINOR, "the scores of origins are adjusted otherwise")
+    if _layer(old) != _layer(new):
+        yield Difference(Part.MINOR, "another linear layer makes the scores")
     if old.trainings != new.trainings or _tensor_files(before) != _tensor_files(after):
         yield Difference(Part.MINOR, "the networks were trained otherwise once they were composed")
     if old.networks != new.networks:
@@ -278,6 +280,11 @@ def _of_compositions(
 def _scaling(composition: CompositionRecord) -> list[tuple[str, float, float]]:
     taken = (one for one in composition.adjustments if not one.is_identity)
     return [(one.origin, one.slope, one.intercept) for one in taken]
+
+
+def _layer(composition: CompositionRecord) -> tuple[object, ...]:
+    linear = composition.linear
+    return () if isinstance(linear, msgspec.UnsetType) else (linear.weight, linear.bias)
 
 
 def _change(what: str, before: object, after: object) -> Iterator[Difference]:
@@ -322,7 +329,8 @@ def _besides(manifest: AnyManifest) -> dict[str, object]:
         calibration = msgspec.structs.replace(manifest.calibration, slope=0.0, intercept=0.0)
         return {**said, "calibration": calibration}
     record = manifest.composition
-    return {**said, "requires": None, "measured": record.measured, "fits": record.adjustments}
+    fits = (record.adjustments, record.linear)
+    return {**said, "requires": None, "measured": record.measured, "fits": fits}
 
 
 def _kind(manifest: AnyManifest) -> str:

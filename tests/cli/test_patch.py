@@ -31,6 +31,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     color_project(folder)
     make_color_photos(folder / "photos")
     make_color_photos(folder / "photos", split="train")
+    make_color_photos(folder / "few", n=5, split="train")
     save_file(MeanColor({"cat": -100}).state_dict(), folder / "weak.safetensors")
     return folder
 
@@ -83,6 +84,26 @@ def test_a_run_is_patched_on_its_own_data(place: Path, tmp_path: Path) -> None:
     before = run("evaluate", tmp_path / "run", place / "photos", "--json").data
     assert outcome.data["measured"]["accuracy"]["before"] == before["accuracy"]
     assert outcome.data["path"] is None
+    fitting = ("--calibrate", place / "photos")
+    outcome = run("patch", tmp_path / "run", *which, *fitting)
+    assert "trained with 80 of the 80 images that calibrate: it is surer" in outcome.stderr
+
+
+def test_a_layer_is_fitted_where_log_odds_do_not_fit_each_other(
+    place: Path, tmp_path: Path
+) -> None:
+    outcome = run(
+        *("patch", place / "weak.safetensors", *OPTIONS, "--data", place / "photos"),
+        *("--class", "cat", "--with", "greedy/cat", "--calibrate", place / "few"),
+        *("-o", tmp_path / "patched", "--json"),
+    )
+    assert outcome.code == 0, outcome.stderr
+    assert outcome.data["calibrated"]["is_better"] is True
+    assert outcome.data["measured"]["accuracy"] == {"before": 0.75, "after": 1.0}
+    judged = run("evaluate", tmp_path / "patched", place / "photos", "--json")
+    assert judged.data["accuracy"] == 1.0
+    exported = run("export", tmp_path / "patched", "-o", tmp_path / "patched.onnx")
+    assert exported.code == 0, exported.stderr
 
 
 def test_a_module_that_costs_other_classes_too_much_is_refused(place: Path) -> None:

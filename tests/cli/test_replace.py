@@ -28,6 +28,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("replace")
     color_project(folder)
     make_color_photos(folder / "photos")
+    make_color_photos(folder / "few", n=5, split="train")
     return folder
 
 
@@ -162,6 +163,68 @@ def test_another_class_that_loses_more_than_the_budget_is_told_and_nothing_is_wr
     assert "--budget 100.00" in error["hint"]
     assert not (pets.parent / "better").exists()
     assert replaced(pets, place, "greedy/cat", "--budget", "100").code == 0
+
+
+def test_a_layer_lets_a_module_in_that_says_its_class_of_every_image(
+    pets: Path, place: Path
+) -> None:
+    outcome = replaced(pets, place, "greedy/cat", "--calibrate", str(place / "few"), "--json")
+    assert outcome.code == 0, outcome.stderr
+    assert "one linear layer over all scores, fitted to 20 labeled images" in outcome.stderr
+    assert outcome.data["calibrated"]["is_better"] is True
+    assert outcome.data["calibrated"]["accuracy_after"] == 1.0
+    assert outcome.data["measured"]["accuracy"] == {"before": 0.75, "after": 1.0}
+    better = pets.parent / "better"
+    judged = run("evaluate", better, place / "photos", "--json")
+    assert judged.data["accuracy"] == 1.0
+
+    packed = run("pack", better, "--name", "acme/pets", "-o", pets.parent / "dist")
+    assert packed.code == 0, packed.stderr
+    again = run("compose", pets.parent / "dist", "-o", pets.parent / "again")
+    assert again.code == 0, again.stderr
+    one, other = (
+        json.loads((folder / "composition.json").read_bytes())
+        for folder in (better, pets.parent / "again")
+    )
+    assert one["linear"] == other["linear"]
+    assert len(one["linear"]["weight"]) == 4
+    onward = run("replace", better, "--class", "cat", "--with", "other/cat", "-o", better)
+    assert "fitted to the module before, and is left out" in onward.stderr
+    assert "linear" not in json.loads((better / "composition.json").read_bytes())
+
+
+def test_a_layer_that_is_no_better_is_left_out_and_that_is_said(pets: Path, place: Path) -> None:
+    outcome = replaced(pets, place, "other/cat", "--calibrate", str(place / "few"), "--json")
+    assert outcome.code == 0, outcome.stderr
+    assert outcome.data["calibrated"]["is_better"] is False
+    assert "no better by its standard error, scores stay as they are" in outcome.stderr
+    assert "linear" not in json.loads((pets.parent / "better" / "composition.json").read_bytes())
+
+
+@pytest.mark.parametrize(
+    ("numbers", "code", "found"),
+    [
+        ({"cat": 3, "dog": 3, "bird": 3}, "label-without-images", "weak/frog: 0"),
+        ({"cat": 1, "dog": 3, "bird": 3, "frog": 3}, "too-few-images", "weak/cat: 1"),
+        ({"cat": 1}, "label-without-images", "weak/dog: 0"),
+        ({"wolf": 3, "boar": 3}, "no-common-class", "boar, wolf"),
+    ],
+)
+def test_images_that_no_layer_can_be_fitted_to_are_refused_with_what_was_found(
+    pets: Path, place: Path, numbers: dict[str, int], code: str, found: str
+) -> None:
+    photo = place / "photos" / "test" / "cat" / "00.png"
+    for name, n in numbers.items():
+        folder = pets.parent / "images" / "train" / name
+        folder.mkdir(parents=True)
+        for i in range(n):
+            shutil.copy(photo, folder / f"{i}.png")
+    fitting = ("--calibrate", str(pets.parent / "images"), "--json")
+    outcome = replaced(pets, place, "other/cat", *fitting)
+    assert outcome.code == 1
+    assert outcome.data["error"]["code"] == code
+    assert found in outcome.data["error"]["why"]
+    assert not (pets.parent / "better").exists()
 
 
 def test_without_a_folder_nothing_is_written(pets: Path, place: Path) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import msgspec
 import pytest
 
-from modpm.core.formats.composition_manifest import Adjustment
+from modpm.core.formats.composition_manifest import Adjustment, LinearLayer
 from modpm.core.formats.distribution import read_distribution
 from modpm.core.formats.manifest import CARD_FILE, ComposedAccuracy, FileRecord
 from modpm.core.formats.measurement import Measurement
@@ -182,6 +182,27 @@ def test_other_adjustments_move_the_second_number(pets: CompositionManifest) -> 
     assert parts(adjusted(1.0, 0.5), adjusted(2.0, 0.5)) == [Part.MINOR, Part.PATCH]
     assert parts(pets, adjusted(1.0, 0.5)) == [Part.PATCH]
     assert parts(adjusted(2.0, 0.5), adjusted(2.0, 0.25)) == [Part.PATCH]
+
+
+def test_another_linear_layer_moves_the_second_number(pets: CompositionManifest) -> None:
+    def mixed(weight: float, after: float) -> CompositionManifest:
+        linear = LinearLayer(
+            weight=[[weight, 0.0], [0.0, 1.0]],
+            bias=[0.0, 0.0],
+            data_set="pets",
+            fingerprint="f",
+            n=9,
+            before=1.0,
+            after=after,
+            accuracy_before=0.5,
+            accuracy_after=0.75,
+        )
+        composition = msgspec.structs.replace(pets.composition, linear=linear)
+        return msgspec.structs.replace(pets, composition=composition)
+
+    assert parts(pets, mixed(2.0, 0.5)) == [Part.MINOR, Part.PATCH]
+    assert parts(mixed(1.0, 0.5), mixed(2.0, 0.5)) == [Part.MINOR, Part.PATCH]
+    assert parts(mixed(2.0, 0.5), mixed(2.0, 0.25)) == [Part.PATCH]
 
 
 def test_graph_and_tensors_each_make_another_network(seven: Manifest, pets: AnyManifest) -> None:
