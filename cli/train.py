@@ -142,6 +142,13 @@ def _settings(
     help="Share of the target that all classes share.",
 )
 @click.option(
+    "--open-set",
+    type=click.Choice(["rotation", "logitnorm"]),
+    help="Train for more than the classes, so that images of no class are told better: with "
+    "rotation the network tells, too, by how much images are turned, in twice the time; with "
+    "logitnorm it cannot be sure by the length of its logits.",
+)
+@click.option(
     "--keep-best",
     is_flag=True,
     help="Keep the network of the epoch that was best on held-out images.",

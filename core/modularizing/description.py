@@ -188,7 +188,7 @@ class Describer:
             versions=trained.versions,
         )
 
-    def _parameters(self, cutoff: Cutoff, network: FittedNetwork) -> dict[str, float]:
+    def _parameters(self, cutoff: Cutoff, network: FittedNetwork) -> dict[str, float | str]:
         trained = self._origin.trained
         parameters = dict(trained.effort.parameters)
         if cutoff.retention is not None:

@@ -135,7 +135,8 @@ def of_run(run: Run, said: Particulars, effort: str | None) -> TrainedNetwork:
         method.evidence_type(),
         lambda network, images, tell: method.evidence(network, run.findings, images, tell),
         config.retention,
-        parameters=config.settings,
+        parameters=config.settings
+        | ({} if config.open_set is None else {"open_set": config.open_set}),
     )
     return TrainedNetwork(
         architecture=_with_width(config.arch, config.width),

@@ -10,6 +10,7 @@ from modpm.core.data.strong_augmenting import KINDS
 from modpm.core.errors import ModpmError
 from modpm.core.formats.digest import digest_file
 from modpm.core.formats.records import Record
+from modpm.core.training.open_set import OPEN_SETS
 
 AUTO = "auto"
 PRECISIONS = (AUTO, "float32", "bfloat16")
@@ -43,6 +44,7 @@ class TrainingConfiguration(Record, frozen=True, kw_only=True):
         flip: Whether images may be mirrored, where that leaves them their class.
         balance: Images are drawn so that each class comes equally often.
         label_smoothing: Share of the target that all classes share.
+        open_set: What else the network is trained for, to tell unknown images.
         keep_best: The network is that of the epoch that was best on held-out images.
         patience: Epochs without a better one after which training ends; None for all epochs.
     """
@@ -71,6 +73,7 @@ class TrainingConfiguration(Record, frozen=True, kw_only=True):
     flip: bool = True
     balance: bool = False
     label_smoothing: float = 0.0
+    open_set: str | None = None
     keep_best: bool = False
     patience: int | None = None
 
@@ -158,6 +161,7 @@ _RANGES: dict[str, tuple[Callable[..., bool], str]] = {
     "image_size": (lambda x: x is None or (len(x) == 2 and min(x) > 0), "height and width"),  # noqa: PLR2004 -- these two
     "augment": (lambda kinds: set(kinds) <= set(KINDS), f"of {', '.join(KINDS)}"),
     "label_smoothing": (_is_finite_and(lambda x: 0 <= x < 1), "from 0 to below 1"),
+    "open_set": (lambda x: x is None or x in OPEN_SETS, " or ".join(OPEN_SETS)),
     "patience": (lambda n: n is None or n >= 1, "1 or more"),
     "precision": (PRECISIONS.__contains__, " or ".join(PRECISIONS)),
 }

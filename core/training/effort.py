@@ -40,7 +40,7 @@ class Effort:
     find: Find
     retention: float
     n_images: int = 0
-    parameters: Mapping[str, float] = field(default_factory=dict)
+    parameters: Mapping[str, float | str] = field(default_factory=dict)
 
     def passes(self, n_classes: int) -> int:
         """Return as many passes of one image through the network as it takes about as long as."""

@@ -44,6 +44,7 @@ from modpm.core.training.configuration import (
 )
 from modpm.core.training.device import choose_device
 from modpm.core.training.methods import DEFAULT_METHOD, find_method
+from modpm.core.training.open_set import find_open_set
 from modpm.core.training.processes import begin, carry_out, start_processes
 from modpm.core.training.run import Run, RunRecord, check_free, versions_here
 from modpm.core.training.starting_network import frozen_parameters, starting_network
@@ -86,6 +87,7 @@ def train(
     flip: bool = True,
     balance: bool = False,
     label_smoothing: float = 0.0,
+    open_set: str | None = None,
     keep_best: bool = False,
     patience: int | None = None,
     log: str | None = None,
@@ -147,6 +149,8 @@ def train(
         flip: Mirror half of the images, unless that would make other classes of them.
         balance: Draw images so that each class comes equally often.
         label_smoothing: Share of the target that all classes share.
+        open_set: `rotation` or `logitnorm`: what else the network is trained for, so that its
+            modules tell images of no class better.
         keep_best: Keep the network of the epoch that was best on held-out images, after all that
             the method changes by a plan of its own.
         patience: End when so many epochs have brought nothing better, and keep the best.
@@ -160,8 +164,9 @@ def train(
     Raises:
         ModpmError: The data, the network or a setting cannot be used; the run folder exists
             (`run-exists`), or cannot be resumed (`run-not-found`, `settings-differ`,
-            `data-changed`); the loss is not finite (`loss-not-finite`); the disk is full
-            (`disk-full`); Ctrl-C (`interrupted`). The state of some minutes ago is kept.
+            `data-changed`); the loss is not finite (`loss-not-finite`); the network cannot tell
+            rotations apart (`rotations-not-told`); the disk is full (`disk-full`); Ctrl-C
+            (`interrupted`). The state of some minutes ago is kept.
     """
     where = choose_device(device)
     kind = find_method(method)
@@ -194,6 +199,7 @@ def train(
         flip=flip,
         balance=balance,
         label_smoothing=label_smoothing,
+        open_set=open_set,
         keep_best=keep_best,
         patience=patience,
     )
@@ -321,6 +327,7 @@ def _started(
     heads: list[str] = []
     configuration, notes = _with_own_weights(configuration, asked.as_trained, data, heads.append)
     contract = _input_contract(training, configuration, notes.append)
+    find_open_set(configuration.open_set).check_input(contract)
     network = starting_network(configuration, len(data.classes), contract, heads.append, asked.live)
     for sentence in (*tell(data), *notes, *heads) if accelerator.is_main_process else ():
         report(sentence)

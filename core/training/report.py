@@ -17,7 +17,12 @@ if TYPE_CHECKING:
 
 REPORT_FILE = "report.html"
 
-_SHARES = ("val_accuracy", "val_balanced_accuracy", "kernel_retention_rate")
+_SHARES = (
+    "val_accuracy",
+    "val_balanced_accuracy",
+    "kernel_retention_rate",
+    "rotation_accuracy",
+)
 _NO_CURVE = {"epoch", "seconds", "joules", "device", "energy_by"}
 
 

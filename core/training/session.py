@@ -22,6 +22,8 @@ from modpm.core.training.checkpoint import Checkpoint, CheckpointWriter, LossSum
 from modpm.core.training.device import meter_of
 from modpm.core.training.inference import normalizing, predict
 from modpm.core.training.methods.method import Losses, Method, Recipe, Task
+from modpm.core.training.open_set import find_open_set
+from modpm.core.training.open_set.open_set import checked_epoch
 from modpm.core.training.optimizer import (
     Descent,
     learning_rate,
@@ -73,6 +75,7 @@ def create_method(run: Run, network: GraphNetwork) -> Method:
         autocast=torch.bfloat16 if config.precision == "bfloat16" else None,
         is_trained=config.is_trained and not run.record.has_new_head,
         label_smoothing=config.label_smoothing,
+        open_set=find_open_set(config.open_set)(network),
     )
     return run.method(network, task)
 
@@ -222,6 +225,7 @@ def _train_epoch(session: Session, epoch: int, writer: CheckpointWriter, say: Re
     losses.read()
     _check_finite(run, losses, epoch)
     metrics = {"epoch": epoch + 1, **losses.means(), **_measures(session)}
+    _check_open_set(session, metrics, epoch)
     if is_main:
         metrics |= _costs(meter, before)
         _write_metrics(run, metrics)
@@ -254,7 +258,8 @@ def _train_step(session: Session, positions: Tensor, step: int) -> Losses:
     warm_up = recipe_of(run).warm_up
     session.optimizer.rate = learning_rate(step, n_total, config.lr, warm_up)
     _look(session, step / n_total)
-    inputs = method.draw(session.images.batch(_mine(session, positions), chance), chance)
+    batch = session.images.batch(_mine(session, positions), chance)
+    inputs = (*method.draw(batch, chance), *method.open_set.draw(batch))
     losses = session.losses(*(send(x, accelerator.device) for x in inputs))
     session.optimizer.zero_grad()
     accelerator.backward(losses["loss"])
@@ -300,6 +305,14 @@ def _check_finite(run: Run, losses: EpochLosses, epoch: int) -> None:
     )
 
 
+def _check_open_set(session: Session, measured: Mapping[str, float], epoch: int) -> None:
+    """Check, once in a run, that what else the network is trained for can be learned."""
+    run = session.run
+    if epoch + 1 == checked_epoch(run.config.epochs, run.n_steps):
+        where = f"{run.folder}, epoch {epoch + 1}"
+        session.method.open_set.check_measures(measured, run.record.n_validation, where)
+
+
 def _checkpoint(
     session: Session,
     steps_done: int,
@@ -333,6 +346,7 @@ def _measures(session: Session) -> dict[str, float]:
     n_right = total(torch.bincount(right, minlength=n_classes)).tolist()
     n_all = total(torch.bincount(mine.labels, minlength=n_classes)).tolist()
     measured = {"val_accuracy": sum(n_right) / sum(n_all), **method.measures(held_out, total)}
+    measured |= method.open_set.measures(method, held_out, total)
     if imbalance(run.training_data().counts()) >= N_TO_ONE:
         recalls = [right / n for right, n in zip(n_right, n_all, strict=True) if n]
         measured["val_balanced_accuracy"] = fmean(recalls)

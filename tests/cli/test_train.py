@@ -141,12 +141,13 @@ def test_resume_takes_the_settings_that_are_left_out_from_the_run(
 
     with monkeypatch.context() as patch:
         patch.setattr("modpm.core.training.session.finish_run", interrupt)
-        assert main(["train", *SMALL, "-o", folder]) == 130
+        assert main(["train", *SMALL, "--open-set", "logitnorm", "-o", folder]) == 130
     assert f"modpm train digits --resume -o {folder}" in capsys.readouterr().err
     assert main(["train", "digits", "--resume", "--lr", "0.2", "-o", folder]) == 1
     assert "lr was 0.1, now 0.2" in capsys.readouterr().err
     assert main(["train", "digits", "--resume", "-o", folder]) == 0
     assert Run.open(folder).is_finished
+    assert Run.open(folder).config.open_set == "logitnorm"
 
 
 @pytest.mark.parametrize(
@@ -159,6 +160,11 @@ def test_resume_takes_the_settings_that_are_left_out_from_the_run(
         (["digits", "--mean", "a,b", "-o", "run"], 2, "not numbers such as"),
         (["digits", "--set", "alpha", "-o", "run"], 2, "give a name and a number"),
         (["digits", "--set", "alpha=1", "-o", "run"], 2, "`views` has no setting `alpha`"),
+        (
+            ["digits", "--open-set", "rotation", "--image-size", "8x12", "-o", "run"],
+            2,
+            "images that are not square cannot be told apart by how they are turned",
+        ),
         (["digits", "--method", "magic", "-o", "run"], 2, "no method of training called `magic`"),
         (["digits"], 2, "missing option"),
         (["digits", "--resume", "-o", "run"], 1, "there is no run"),
@@ -222,7 +228,8 @@ def test_two_processes_train_one_network(tmp_path: Path) -> None:
     folder, script = tmp_path / "run", tmp_path / "train.py"
     script.write_text(RECORDING)
     launch = ["torch.distributed.run", "--nproc-per-node", "2", "--standalone", str(script)]
-    finished = start(*launch, "train", *SMALL, "--json", "-o", str(folder))
+    more = ["--open-set", "rotation", "--val-fraction", "0.5"]
+    finished = start(*launch, "train", *SMALL, *more, "--json", "-o", str(folder))
     assert finished.returncode == 0, finished.stderr
     assert finished.stderr.count("ranked") == 1
     assert "Warning" not in finished.stderr
@@ -237,6 +244,8 @@ def test_two_processes_train_one_network(tmp_path: Path) -> None:
     assert run.val_accuracy == accuracy(outputs, run.validation_data().labels)
     first, last = run.metrics()
     assert last["cross_entropy"] < first["cross_entropy"]
+    assert bool(one["open_set.head.weight"].any())
+    assert 0.3 < last["rotation_accuracy"] < 1
     assert {path.name for path in folder.iterdir()} == {
         "run.json",
         "images.safetensors",

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from modpm.core.errors import ModpmError
+from modpm.core.training.open_set.open_set import OpenSet
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -52,6 +53,7 @@ class Task:
         autocast: The type of convolutions and products; None for that of the weights.
         is_trained: Whether the network starts from weights that were trained for these classes.
         label_smoothing: Share of the target that all classes share.
+        open_set: What else the network is trained for, to tell unknown images.
     """
 
     n_classes: int
@@ -60,6 +62,7 @@ class Task:
     autocast: torch.dtype | None = None
     is_trained: bool = False
     label_smoothing: float = 0.0
+    open_set: OpenSet = field(default_factory=OpenSet)
 
 
 class Method(nn.Module, ABC):
@@ -76,6 +79,7 @@ class Method(nn.Module, ABC):
 
     Attributes:
         settings: Names and defaults of what a user can set, all of them numbers, 0 or more.
+        open_set: The task's, whose parameters are trained with the network's.
     """
 
     settings: ClassVar[Mapping[str, float]] = {}
@@ -84,6 +88,7 @@ class Method(nn.Module, ABC):
         super().__init__()
         self.network = network
         self.task = task
+        self.open_set = task.open_set
 
     @classmethod
     def recipe(cls, *, is_trained: bool) -> Recipe:
@@ -138,15 +143,21 @@ class Method(nn.Module, ABC):
 
     @abstractmethod
     def loss(self, *inputs: Tensor) -> Losses:
-        """Return the losses of one step.
+        """Return the losses of one step; what `entropy` gives is called `cross_entropy`.
 
         Args:
             inputs: What `draw` returned.
         """
 
     def forward(self, *inputs: Tensor) -> Losses:
-        """Return `loss`; several processes average its gradients."""
-        return self.loss(*inputs)
+        """Return the losses of one step, all of them; several processes average its gradients.
+
+        Args:
+            inputs: What `draw` returned, and after it what that of `open_set` did.
+        """
+        n_own = len(inputs) - self.open_set.n_drawn
+        self.open_set.take(*inputs[n_own:])
+        return self.open_set.add(self.loss(*inputs[:n_own]))
 
     def after_step(self, before: float, after: float) -> None:
         """Put the network back into what the method allows.
@@ -165,11 +176,12 @@ class Method(nn.Module, ABC):
         return True
 
     def entropy(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """Return the cross-entropy with what the task makes of labels.
+        """Return the cross-entropy with what the task makes of logits and labels.
 
         Shapes:
             logits: (N, n_classes); labels: (N,), int64.
         """
+        logits = self.open_set.logits(logits)
         return cross_entropy(logits, labels, label_smoothing=self.task.label_smoothing)
 
     def measures(
@@ -231,7 +243,10 @@ class Method(nn.Module, ABC):
         # Not accelerate's mixed precision, which a process can choose only once.
         enabled = torch.autocast(images.device.type, dtype, enabled=dtype is not None)
         with enabled:
-            values = (network or self.network).run(images, outputs, scale)
+            if network is None:
+                values = self.open_set.run(self.network, images, outputs, scale)
+            else:
+                values = network.run(images, outputs, scale)
         return {name: value.float() for name, value in values.items()}
 
 
