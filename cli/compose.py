@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 import click
 
 from modpm.cli.completion import installed_names
+from modpm.cli.costs import together_data, together_lines
 from modpm.cli.latency import latency_data, latency_in_words
 from modpm.cli.output import emit, say, table
 from modpm.cli.pairs import map_option, pairs
@@ -171,7 +171,7 @@ def _data(classifier: Classifier, path: str | None) -> dict[str, object]:
         "size_bytes": classifier.cost.size_bytes,
         "macs": classifier.macs,
         "origin_macs": classifier.origin_macs,
-        "one_by_one": None if classifier.one_by_one is None else asdict(classifier.one_by_one),
+        "together": together_data(classifier.counted),
     }
 
 
@@ -194,9 +194,5 @@ def _print(classifier: Classifier, path: str | None) -> None:
         f"{classifier.macs:,} multiply-accumulates an image (its modules' origins: "
         f"{classifier.origin_macs:,})"
     )
-    alone = classifier.one_by_one
-    if alone is not None and len(pins) > 1:
-        say(
-            f"one by one its modules are {alone.n_parameters:,} parameters, {alone.size_bytes:,} "
-            f"bytes, {alone.macs:,} multiply-accumulates: what they share is counted once above"
-        )
+    for line in together_lines(classifier.counted, "bytes of tensors"):
+        say(line)

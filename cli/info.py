@@ -8,9 +8,10 @@ import click
 from msgspec import UnsetType
 
 from modpm.cli.completion import known_names
+from modpm.cli.costs import together_data, together_lines
 from modpm.cli.folding import terminal_width, titled
 from modpm.cli.latency import latency_data, latency_in_words
-from modpm.cli.module_table import size_in_words
+from modpm.cli.module_table import print_rows, size_in_words
 from modpm.cli.options import (
     asked_registry_option,
     json_option,
@@ -18,15 +19,19 @@ from modpm.cli.options import (
     project_option,
 )
 from modpm.cli.output import counted, emit, say, show, warn, warn_of
+from modpm.core.errors import ModpmError
+from modpm.core.estimating.together import Member, cost_together
 from modpm.core.formats.manifest import Manifest, Variant
 from modpm.core.formats.records import to_plain
 from modpm.core.shown_text import Percent, rejection_in_words
-from modpm.registry.discovery.information import info
+from modpm.registry.discovery.information import info, members
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from modpm.cli.latency import KnownLatency
+    from modpm.cli.module_table import Row
+    from modpm.core.estimating.together import Together
     from modpm.core.formats.composition_manifest import (
         AnyManifest,
         CompositionManifest,
@@ -40,8 +45,12 @@ if TYPE_CHECKING:
 _SHOWN_DIGITS = 12
 
 
-@click.command("info", epilog='Example: modpm info cifar10/cat; modpm info "cifar10/cat==1.0.0"')
-@click.argument("name", shell_complete=known_names)
+@click.command(
+    "info",
+    epilog='Example: modpm info cifar10/cat; modpm info "cifar10/cat==1.0.0"; '
+    'modpm info "cifar10/*"',
+)
+@click.argument("names", shell_complete=known_names, nargs=-1, required=True, metavar="NAME...")
 @asked_registry_option
 @offline_option
 @project_option
@@ -53,7 +62,7 @@ _SHOWN_DIGITS = 12
 @json_option
 def command(
     *,
-    name: str,
+    names: tuple[str, ...],
     registry: tuple[str, ...],
     offline: bool,
     project: str,
@@ -66,24 +75,84 @@ def command(
     installed release, or else the one that would be installed. Or it is the folder of a
     distribution (./dist/cat), of which every byte is checked.
 
+    Of several names, of a namespace (cifar10/*) and of a composition it also shows what the
+    modules cost together: one by one, with what they share counted once, and the networks that
+    they were cut from. Bytes are those of all files, and of an origin its tensors.
+
     The latency is estimated without the module itself, by the shapes of its layers and by what
     `modpm benchmark --machine` measured; what `modpm benchmark NAME` measured goes before it.
     """
-    information = info(name, project, registry, offline=offline)
-    if information.problem is not None:
-        warn_of(information.problem)
-    known = _latency(information.manifest) if latency else None
+    several = info(names, project, registry, offline=offline)
+    for one in several:
+        if one.problem is not None:
+            warn_of(one.problem)
+    known = [_latency(one.manifest) if latency else None for one in several]
+    together = _together(several, project, registry, offline=offline)
+    is_list = len(names) > 1 or "/*" in names[0]
     if as_json:
-        emit(_data(information) | ({"latency": latency_data(known)} if latency else {}))
+        data = [
+            _data(one) | ({"latency": latency_data(its)} if latency else {})
+            for one, its in zip(several, known, strict=True)
+        ]
+        emit({**({"modules": data} if is_list else data[0]), "together": together_data(together)})
         return
+    if is_list:
+        print_rows([_row(one, its) for one, its in zip(several, known, strict=True)])
+    else:
+        _show_one(several[0], known[0], latency=latency)
+    for line in together_lines(together):
+        show(line)
+    for one in several:
+        if one.yanked is not None:
+            which = f"{one.manifest.name} {one.manifest.version}" if is_list else "this release"
+            warn(f"{which} is yanked: {one.yanked}")
+
+
+def _show_one(information: Information, known: KnownLatency | None, *, latency: bool) -> None:
     show(f"{information.manifest.name} {information.manifest.version}")
     lines = list(_lines(information))
     if latency:
         lines.append(("latency", _latency_in_words(information.manifest, known)))
     for line in titled(lines, terminal_width()):
         show(line)
-    if information.yanked is not None:
-        warn(f"this release is yanked: {information.yanked}")
+
+
+def _row(information: Information, known: KnownLatency | None) -> Row:
+    manifest = information.manifest
+    measured = manifest.metrics if isinstance(manifest, Manifest) else ()
+    whole = () if isinstance(manifest, Manifest) else manifest.composition.measured
+    row: Row = {
+        "name": manifest.name,
+        "version": manifest.version,
+        "size": size_in_words(information.size_bytes),
+        "precision": min((Percent(one.precision) for one in measured), default=None),
+        "recall": min((Percent(one.recall) for one in measured), default=None),
+        "accuracy": min((Percent(one.accuracy) for one in whole), default=None),
+        "there": "yes" if information.path is not None else "no",
+    }
+    times = {} if known is None else {one.batch_size: 1000 * one.seconds for one in known[0]}
+    return row | {f"ms at {size}": f"{times[size]:.3g}" for size in times}
+
+
+def _together(
+    several: Sequence[Information], project: str, registry: tuple[str, ...], *, offline: bool
+) -> Together | None:
+    """Count what class modules cost together; what hinders that is told, and keeps nothing back."""
+    found: dict[str, Information] = {}
+    try:
+        for one in several:
+            modules = members(one, project, registry, offline=offline)
+            found |= {module.digest: module for module in modules}
+        return cost_together(
+            [
+                Member(one.manifest, one.files)
+                for one in found.values()
+                if isinstance(one.manifest, Manifest)
+            ]
+        )
+    except ModpmError as error:
+        warn_of(error)
+        return None
 
 
 def _latency(manifest: AnyManifest) -> KnownLatency | None:

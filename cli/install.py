@@ -53,6 +53,10 @@ def command(
     verified, installed into .modpm/, pinned in modpm.lock, and asked for in modpm.toml.
     Modules that are pinned already stay as they are. Without REQ, installs what modpm.toml and
     modpm.lock say.
+
+    Of what came, it says what the installed modules of the same origins cost together: one by
+    one, with what they share counted once, and the networks that they were cut from. Bytes are
+    those of all files, and of an origin its tensors.
     """
     with download_bar() as progress:
         installation = install(
@@ -64,4 +68,4 @@ def command(
             progress=progress,
             **options,
         )
-    report_installation(installation, as_json=as_json, dry_run=options["dry_run"])
+    report_installation(installation, as_json=as_json, dry_run=options["dry_run"], counts=True)

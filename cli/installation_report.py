@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from modpm.cli.costs import together_data, together_lines
 from modpm.cli.measured_update import print_measured
 from modpm.cli.module_table import digits, installed_data
 from modpm.cli.output import counted, emit, say, warn, warn_of
@@ -11,6 +12,7 @@ from modpm.cli.output import counted, emit, say, warn, warn_of
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+    from modpm.core.estimating.together import Together
     from modpm.core.formats.names import ModuleName
     from modpm.registry.installing.installation import Installation
     from modpm.registry.installing.installed import InstalledModule
@@ -26,6 +28,7 @@ def report_installation(
     as_json: bool,
     dry_run: bool,
     measured: Sequence[MeasuredUpdate] | None = None,
+    counts: bool = False,
 ) -> None:
     """Say what was changed, or print what is installed now as JSON.
 
@@ -34,10 +37,14 @@ def report_installation(
         as_json: Whether data is printed.
         dry_run: Whether nothing was done.
         measured: What it would make of recorded classifiers, where that was asked.
+        counts: Whether to say what modules cost together of the origins of those that came.
     """
     for one in installation.replaced:
         say(f"{_ASKS[dry_run]} `{one.after}`, and no longer for `{one.before}`")
     say_changes(installation.changes, dry_run=dry_run)
+    together = _together(installation) if counts and not dry_run else None
+    for line in together_lines(together):
+        say(line)
     _say_signers(installation)
     say_unmeasured(installation.unmeasured, dry_run=dry_run)
     for name in installation.mended:
@@ -62,9 +69,18 @@ def report_installation(
             ],
             "unmeasured": [*installation.unmeasured],
             "dry_run": dry_run,
+            **({"together": together_data(together)} if counts else {}),
             **({} if measured is None else {"accuracy": [one.to_json() for one in measured]}),
         }
     )
+
+
+def _together(installation: Installation) -> Together | None:
+    if all(change.after is None for change in installation.changes):
+        return None
+    from modpm.registry.installing.touched import cost_of_touched  # noqa: PLC0415 -- only if some came
+
+    return cost_of_touched(installation)
 
 
 def _say_signers(installation: Installation) -> None:

@@ -121,12 +121,13 @@ def compose(
         project=project,
         fits=fits,
     )
-    one_by_one = composed.one_by_one
+    counted = composed.counted
     if calibrate is not None:
         composed = _calibrated(composed, calibrate, split, mapping, report)
     if unlabeled is not None:
         composed = _shared_out(composed, Path(unlabeled), report)
-    composed.one_by_one = one_by_one  # what fitting leaves as it is
+    # What fitting adds is told; what the modules cost, it leaves as it is.
+    composed.counted = counted and counted._replace(together=composed.cost)
     return composed
 
 

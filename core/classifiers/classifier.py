@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from modpm.core.classifiers.recipe import Composition, Pin
+    from modpm.core.estimating.together import Together
     from modpm.core.formats.manifest import InputContract
     from modpm.core.training.run import Run
 
@@ -122,7 +123,8 @@ class Classifier(
         reasons: Why it was composed so, a line for each origin, where that was chosen for it.
 
     Attributes:
-        one_by_one: What its modules cost each by itself, where they were there to be counted.
+        counted: What its modules cost, each by itself and as they are composed, where they were
+            there to be counted; bytes are those of tensors.
 
     Shapes:
         forward: (N, 3, height, width) in [0, 1], or 1 channel for gray → (N, len(labels)). Any
@@ -147,7 +149,7 @@ class Classifier(
         self.reject = reject
         self.composition = composition
         self.reasons = tuple(reasons)
-        self.one_by_one: Cost | None = None
+        self.counted: Together | None = None
         self.contracts = _distinct([scorer.contract for scorer in scorers])
         self._reads = [self.contracts.index(scorer.contract) for scorer in scorers]
         self.scorers = nn.ModuleList(scorers)
@@ -180,11 +182,7 @@ class Classifier(
         if self.weight is not None and self.bias is not None:
             n, n_bytes = self.weight.numel(), self.weight.nbytes + self.bias.nbytes
             costs.append(Cost(n_parameters=n + len(self.bias), macs=n, size_bytes=n_bytes))
-        return Cost(
-            n_parameters=sum(cost.n_parameters for cost in costs),
-            macs=sum(cost.macs for cost in costs),
-            size_bytes=sum(cost.size_bytes for cost in costs),
-        )
+        return Cost.total(costs)
 
     @property
     def n_parameters(self) -> int:

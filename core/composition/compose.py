@@ -22,6 +22,8 @@ from modpm.core.composition.fused import fuse, obstacle
 from modpm.core.composition.rejecting import asked_threshold
 from modpm.core.composition.tuned_weights import with_weights
 from modpm.core.errors import ModpmError
+from modpm.core.estimating.cost import Cost
+from modpm.core.estimating.together import Together, origin_cost
 from modpm.core.formats.composition_manifest import (
     ComposedModule,
     ComposedNetwork,
@@ -29,7 +31,7 @@ from modpm.core.formats.composition_manifest import (
     strategy_of,
 )
 from modpm.core.formats.manifest import ComposedAccuracy
-from modpm.core.graph.cost import Cost, count
+from modpm.core.graph.cost import count
 from modpm.core.graph.grouping import group
 from modpm.core.graph.side_by_side import PlainNetwork
 from modpm.core.shown_text import Percent
@@ -166,7 +168,7 @@ def compose_modules(
         modules=[pin(module, label) for module, label in zip(modules, names, strict=True)],
         networks=networks,
         false_rejections=threshold.false_rejections,
-        origin_macs=origin_macs(modules),
+        origin_macs=_origin_macs(modules),
     )
     scorers = _scorers(networks, names, modules)
     reasons = [reason for part in parts for reason in part.reasons]
@@ -175,7 +177,7 @@ def compose_modules(
     reasons += [*_votes(modules, names), *threshold.notes]
     labels_once = list(dict.fromkeys(names))
     classifier = Classifier(scorers, labels_once, threshold.reject, composition, reasons)
-    classifier.one_by_one = one_by_one(modules)
+    classifier.counted = counted(classifier.cost, modules)
     return classifier
 
 
@@ -202,17 +204,24 @@ def pin(module: ClassModule, label: str) -> Pin:
     )
 
 
-def one_by_one(modules: Sequence[ClassModule]) -> Cost:
-    """Return what modules cost where each runs by itself, and nothing is shared."""
-    costs = [count(module.manifest.graph, module.tensors) for module in modules]
-    return Cost(
-        n_parameters=sum(cost.n_parameters for cost in costs),
-        macs=sum(cost.macs for cost in costs),
-        size_bytes=sum(cost.size_bytes for cost in costs),
+def counted(together: Cost, modules: Sequence[ClassModule]) -> Together:
+    """Return what modules cost each by itself, and what of it is left together.
+
+    Args:
+        together: What they cost as they are composed.
+        modules: The modules.
+    """
+    origins = {module.manifest.origin.digest: module.manifest.origin for module in modules}
+    return Together(
+        n_modules=len(modules),
+        n_origins=len(origins),
+        one_by_one=Cost.total(count(one.manifest.graph, one.tensors) for one in modules),
+        together=together,
+        origins=Cost.total(map(origin_cost, origins.values())),
     )
 
 
-def origin_macs(modules: Sequence[ClassModule]) -> int:
+def _origin_macs(modules: Sequence[ClassModule]) -> int:
     """Return the multiply-accumulates of the modules' origins, each counted once."""
     return sum({m.manifest.origin.digest: m.manifest.origin.macs for m in modules}.values())
 
@@ -389,14 +398,14 @@ def rebuild(
         finetuned=record.trainings,
         linear=record.linear,
         false_rejections=record.false_rejections,
-        origin_macs=origin_macs(modules),
+        origin_macs=_origin_macs(modules),
     )
     scorers = _scorers(record.networks, labels, modules)
     unadjusted = Classifier(scorers, record.labels, record.reject, composition)
     if record.trainings:
         unadjusted = with_weights(unadjusted, weights or {})
     classifier = adjust(unadjusted, record.adjustments, record.measured)
-    classifier.one_by_one = one_by_one(modules)
+    classifier.counted = counted(classifier.cost, modules)
     return classifier
 
 

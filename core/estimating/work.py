@@ -15,7 +15,7 @@ from msgspec.structs import replace
 from modpm.core.estimating.sizes import Shape, value_sizes
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from modpm.core.formats.network_graph import Graph, Node
 
@@ -73,6 +73,17 @@ def works(graph: Graph, batch_size: int) -> list[Work]:
         inputs = [shape] if node.name in small else [shapes[name] for name in node.inputs]
         steps.append(_work(node, inputs, shape, batch_size))
     return steps
+
+
+def multiply_accumulates(node: Node, shapes: Mapping[str, Shape]) -> int:
+    """Return the multiply-accumulates of a node for one image.
+
+    Args:
+        node: One of a graph.
+        shapes: The sizes of its values.
+    """
+    step = _work(node, [shapes[name] for name in node.inputs], shapes[node.name], 1)
+    return step.times * step.n_inputs * step.n_outputs
 
 
 def image_work(shape: tuple[int, int, int], batch_size: int) -> Work:

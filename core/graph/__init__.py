@@ -1,7 +1,8 @@
 """Networks as data: traced from users' code, checked, executed and counted."""
 
+from modpm.core.estimating.cost import Cost
 from modpm.core.formats.network_graph import Graph, Node
-from modpm.core.graph.cost import Cost, count
+from modpm.core.graph.cost import count
 from modpm.core.graph.interpreter import GraphNetwork, build
 from modpm.core.graph.shapes import infer_shapes, tensor_shapes
 from modpm.core.graph.tracing import Trace, read_network, trace

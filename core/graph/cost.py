@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from modpm.core.estimating.cost import CONSTANT_ROLES, Cost
 from modpm.core.graph.operators.table import OPERATORS
 from modpm.core.graph.shapes import infer_shapes, tensor_shapes
 from modpm.core.graph.stored_weights import stored
@@ -15,24 +15,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from modpm.core.formats.network_graph import Graph
-
-CONSTANT_ROLES = frozenset({"running_mean", "running_var", "fill", "offset"})
-"""Roles of tensors that no training step changes by a gradient: no parameters."""
-
-
-@dataclass(frozen=True)
-class Cost:
-    """What a network costs.
-
-    Attributes:
-        n_parameters: Numbers that a training step may change by a gradient.
-        macs: Multiply-accumulates of the convolutions and linear layers for one image.
-        size_bytes: Bytes of all tensors as they are written, constants too.
-    """
-
-    n_parameters: int
-    macs: int
-    size_bytes: int
 
 
 def count(graph: Graph, tensors: Mapping[str, Tensor]) -> Cost:

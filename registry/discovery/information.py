@@ -1,17 +1,22 @@
-"""What there is to know of one class module or composition, without tensors."""
+"""What there is to know of class modules and compositions, without tensors."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, Protocol
+from types import MappingProxyType
+from typing import TYPE_CHECKING, BinaryIO, Protocol, overload
+
+from msgspec.structs import replace
 
 from modpm.core.errors import ModpmError
 from modpm.core.formats.composition_manifest import AnyManifest, parse_manifest
 from modpm.core.formats.distribution import read_distribution, verify_distribution
-from modpm.core.formats.manifest import MANIFEST_FILE
+from modpm.core.formats.manifest import MANIFEST_FILE, Manifest
 from modpm.core.formats.names import ModuleName
 from modpm.core.formats.requirements import Requirement
+from modpm.core.system.threads import in_threads
 from modpm.core.system.whole_files import explained
 from modpm.registry.backends.protocol import ReleaseFile
 from modpm.registry.catalogue import Listing, RegistryCatalogue
@@ -26,8 +31,9 @@ from modpm.registry.storage.transfer import receive
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
+    from modpm.core.formats.manifest import FileRecord
     from modpm.registry.addresses import Registries
     from modpm.registry.projects.lockfile import Pin
 
@@ -44,6 +50,7 @@ class Information:
         signer: The key that its signature says it was made with; None if it is not signed. Of what
             is not installed that is what its registry says.
         problem: Why newer releases were left out, if there are some that cannot be used.
+        files: All files that whoever uses it has.
     """
 
     manifest: AnyManifest
@@ -54,73 +61,225 @@ class Information:
     yanked: str | None = None
     signer: str | None = None
     problem: ModpmError | None = None
+    files: Mapping[str, FileRecord] = field(default_factory=lambda: MappingProxyType({}))
 
 
+@overload
 def info(
-    name: str,
+    names: str,
     project: str | os.PathLike[str] = ".",
     registry: Registries = None,
     *,
     offline: bool = False,
-) -> Information:
-    """Describe a module: the installed release, or else the one that would be installed.
+) -> Information: ...
+
+
+@overload
+def info(
+    names: list[str] | tuple[str, ...],
+    project: str | os.PathLike[str] = ".",
+    registry: Registries = None,
+    *,
+    offline: bool = False,
+) -> list[Information]: ...
+
+
+def info(
+    names: str | list[str] | tuple[str, ...],
+    project: str | os.PathLike[str] = ".",
+    registry: Registries = None,
+    *,
+    offline: bool = False,
+) -> Information | list[Information]:
+    """Describe modules: of each the installed release, or else the one that would be installed.
 
     Of an installed release the registry is asked for nothing but whether it is yanked, and is
     not missed where it is away (W-8).
 
     Args:
-        name: A module, or a requirement on one (`cifar10/cat==1.0.0`); or the folder of a
+        names: A module, or a requirement on one (`cifar10/cat==1.0.0`); or the folder of a
             distribution. An installed name wins over a folder, and `./cifar10/cat` is always
-            the folder.
+            the folder. Or a list of these, which may have whole namespaces (`cifar10/*`).
         project: A folder in the project.
         registry: Look in this registry, or these, and not at what is installed.
-        offline: Open no registry.
+        offline: Open no registry: of a namespace there is what is installed.
+
+    Returns:
+        What there is to know of the one that is named, or of each in a list.
 
     Raises:
         ModpmError: `invalid-requirement`; of a folder, `not-a-distribution`, with what it is, or
             what `verify_distribution` raises; `offline`, if it is not installed; what
-            `newest_fitting` raises; `wrong-digest` or `invalid-manifest`, for what a registry
-            gives.
+            `newest_fitting` raises; `unknown-namespace`; `wrong-digest` or `invalid-manifest`,
+            for what a registry gives.
     """
-    folder = Path(name).expanduser()
-    if name.startswith((".", "/", "~")) or name.endswith("/"):
-        return _of_folder(folder)
-    requirement = Requirement.parse(name)
-    module = requirement.module
-    if module is None and _is_known(folder):
-        return _of_folder(folder)
-    if module is None:
-        raise ModpmError(
-            f"`{name}` names a whole namespace",
-            code="invalid-requirement",
-            hint="name one module, such as `cifar10/cat`",
-            exit_code=2,
-        )
-    place = Project.discover(project)
-    with explained("read the manifest"):
-        pin = None if registry else (place.installed() or Lockfile((), ())).find(module)
-        if pin is not None and requirement.tag is None and requirement.admits(pin.version):
-            yanked = known_yanks(place, [pin]) if offline else _yanked(place, pin)
-            folder = place.module_path(pin)
-            return Information(
-                manifest=read_distribution(folder).manifest,
-                digest=pin.digest,
-                size_bytes=pin.size_bytes,
-                registry=pin.registry.location(place.root),
-                path=folder,
-                yanked=yanked.get(module),
-                signer=InstalledModule.of(pin, place).signer,
-            )
-        if not registry and _is_known(folder):
-            return _of_folder(folder)
-        if offline:
+    reader = _Reader(Project.discover(project), registry, is_offline=offline)
+    if isinstance(names, str):
+        return reader.named(names)
+    return reader.each(names)
+
+
+def members(
+    found: Information,
+    project: str | os.PathLike[str] = ".",
+    registry: Registries = None,
+    *,
+    offline: bool = False,
+) -> list[Information]:
+    """Describe the class modules that a release is: its own, or those that it composes.
+
+    Args:
+        found: What is known of the release.
+        project: As for `info`.
+        registry: As for `info`.
+        offline: As for `info`.
+
+    Raises:
+        ModpmError: As `info`; `broken-composition`, if a module is not the release that is named.
+    """
+    if isinstance(found.manifest, Manifest):
+        return [found]
+    reader = _Reader(Project.discover(project), registry, is_offline=offline)
+    composed = found.manifest.composition.modules
+    each = reader.each([f"{one.name}=={one.version}" for one in composed])
+    for one, module in zip(composed, each, strict=True):
+        if module.digest != one.digest:
             raise ModpmError(
-                f"`{requirement}` is not installed, and no registry may be asked",
-                code="offline",
-                where=str(place.root),
-                hint="run it without `--offline`",
+                f"`{one.name}` {one.version} is not the release that the composition is made of",
+                code="broken-composition",
+                why=f"the composition names {one.digest}; this is {module.digest}",
             )
-        return _listed(requirement, _catalogue(place, registry).listing(module))
+    return each
+
+
+_Asked = Requirement | Path
+
+
+class _Reader:
+    """Reads releases of a project and its registries, which are opened once.
+
+    Args:
+        place: The project.
+        registry: As for `info`.
+        is_offline: Whether no registry may be opened.
+    """
+
+    def __init__(self, place: Project, registry: Registries, *, is_offline: bool) -> None:
+        self._place = place
+        self._registry = registry
+        self._is_offline = is_offline
+        with explained("read the manifest"):
+            known = None if registry else place.installed()
+        self._lock = known or Lockfile((), ())
+        self._yanked: Mapping[ModuleName, str] = {}
+
+    @cached_property
+    def _catalogue(self) -> RegistryCatalogue:
+        sources = Sources.of(self._place, self._place.wishes(), self._registry)
+        if sources.given:
+            return RegistryCatalogue(sources.given, self._place.root)
+        return sources.catalogue((self._place.lock() or Lockfile((), ())).pins)
+
+    def each(self, names: Sequence[str]) -> list[Information]:
+        """Describe the modules that are named, and those of the namespaces, each once."""
+        asked = list(dict.fromkeys(one for name in names for one in self._expanded(name)))
+        far = [one.module for one in asked if isinstance(one, Requirement) and self._is_far(one)]
+        if far and not self._is_offline:
+            self._catalogue.read_ahead([module for module in far if module is not None])
+        self._learn_yanks(asked)
+        return in_threads(
+            self._described,
+            asked,
+            "releases cannot be read",
+            is_brief=lambda one: not self._is_far(one),
+        )
+
+    def _expanded(self, name: str) -> Sequence[_Asked]:
+        asked = self._asked(name)
+        if isinstance(asked, Path) or asked.module is not None:
+            return [asked]
+        there = {pin.module for pin in self._lock.pins if pin.module.namespace == asked.namespace}
+        if not self._is_offline:
+            there |= set(self._catalogue.modules(asked.namespace))
+        if not there:
+            raise self._absent(asked)
+        return [replace(asked, name=module.name) for module in sorted(there)]
+
+    def named(self, name: str) -> Information:
+        """Describe the one that is named."""
+        asked = self._asked(name)
+        if isinstance(asked, Requirement) and asked.module is None:
+            raise ModpmError(
+                f"`{name}` names a whole namespace",
+                code="invalid-requirement",
+                hint="name one module, such as `cifar10/cat`, or give a list of names",
+                exit_code=2,
+            )
+        self._learn_yanks([asked])
+        return self._described(asked)
+
+    def _asked(self, name: str) -> _Asked:
+        """Return what a name asks for; a folder of modpm where nothing of that name is there."""
+        folder = Path(name).expanduser()
+        if name.startswith((".", "/", "~")) or name.endswith("/"):
+            return folder
+        asked = Requirement.parse(name)
+        is_module = asked.module is not None and (self._registry or self._pin(asked) is not None)
+        return folder if not is_module and _is_known(folder) else asked
+
+    def _pin(self, asked: Requirement) -> Pin | None:
+        """Return the installed release that is asked for, if it is one."""
+        pin = None if asked.module is None else self._lock.find(asked.module)
+        if pin is None or asked.tag is not None or not asked.admits(pin.version):
+            return None
+        return pin
+
+    def _is_far(self, asked: _Asked) -> bool:
+        return isinstance(asked, Requirement) and self._pin(asked) is None
+
+    def _learn_yanks(self, asked: Sequence[_Asked]) -> None:
+        """Learn which of the installed releases that are asked for were yanked."""
+        found = [self._pin(one) for one in asked if isinstance(one, Requirement)]
+        pins = [pin for pin in found if pin is not None]
+        if self._is_offline or not pins:
+            self._yanked = known_yanks(self._place, pins)
+            return
+        with explained("read the manifest"):
+            answer = ask(self._place, pins)._replace(changed=None)  # not of all releases
+            keep(self._place, answer)
+            self._yanked = known_yanks(self._place, pins, answer)
+
+    def _described(self, asked: _Asked) -> Information:
+        if isinstance(asked, Path):
+            return _of_folder(asked)
+        pin = self._pin(asked)
+        with explained("read the manifest"):
+            if pin is not None:
+                return self._installed(pin)
+            if self._is_offline or asked.module is None:
+                raise self._absent(asked)
+            return _listed(asked, self._catalogue.listing(asked.module))
+
+    def _installed(self, pin: Pin) -> Information:
+        folder = self._place.module_path(pin)
+        return Information(
+            manifest=read_distribution(folder).manifest,
+            digest=pin.digest,
+            size_bytes=pin.size_bytes,
+            registry=pin.registry.location(self._place.root),
+            path=folder,
+            yanked=self._yanked.get(pin.module),
+            signer=InstalledModule.of(pin, self._place).signer,
+            files=pin.files,
+        )
+
+    def _absent(self, asked: Requirement) -> ModpmError:
+        return ModpmError(
+            f"`{asked}` is not installed, and no registry may be asked",
+            code="offline",
+            where=str(self._place.root),
+            hint="run it without `--offline`",
+        )
 
 
 def _is_known(folder: Path) -> bool:
@@ -146,6 +305,7 @@ def _of_folder(folder: Path) -> Information:
         registry=None,
         path=folder,
         signer=release.signer,
+        files=release.installed_files,
     )
 
 
@@ -156,19 +316,6 @@ _OTHERS = {
     "modpm.toml": ("a project", "`modpm list --project PATH` shows what it has installed"),
 }
 """Folders of modpm that are none of a release, by a file that only they have."""
-
-
-def _yanked(place: Project, pin: Pin) -> Mapping[ModuleName, str]:
-    answer = ask(place, [pin])._replace(changed=None)  # of one release alone
-    keep(place, answer)
-    return known_yanks(place, [pin], answer)
-
-
-def _catalogue(place: Project, registry: Registries) -> RegistryCatalogue:
-    sources = Sources.of(place, place.wishes(), registry)
-    if sources.given:
-        return RegistryCatalogue(sources.given, place.root)
-    return sources.catalogue((place.lock() or Lockfile((), ())).pins)
 
 
 def _listed(requirement: Requirement, listing: Listing) -> Information:
@@ -183,6 +330,7 @@ def _listed(requirement: Requirement, listing: Listing) -> Information:
         yanked=release.yanked,
         signer=release.signer,
         problem=listing.index.hidden([requirement], release.version, listing.backend.location),
+        files=release.installed_files,
     )
 
 

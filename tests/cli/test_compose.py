@@ -49,11 +49,14 @@ def test_a_dry_run_says_what_it_would_cost_and_writes_nothing(tmp_path: Path) ->
     assert (outcome.code, made["path"]) == (0, None)
     assert f"{made['size_bytes']:,} bytes" in outcome.stderr
     modules = [modpm.load(name) for name in ("tiny/cat", "tiny/dog")]
-    alone = made["one_by_one"]
+    alone, whole = made["together"]["one_by_one"], made["together"]["together"]
     assert alone["macs"] == sum(module.manifest.macs for module in modules) > made["macs"]
     assert alone["n_parameters"] == sum(module.manifest.n_parameters for module in modules)
-    assert alone["size_bytes"] > made["size_bytes"]
-    assert f"one by one its modules are {alone['n_parameters']:,} parameters" in outcome.stderr
+    assert alone["size_bytes"] > made["size_bytes"] == whole["size_bytes"]
+    assert made["together"]["origins"]["macs"] == made["origin_macs"]
+    (line,) = (line for line in outcome.stderr.splitlines() if line.startswith("bytes of tensors"))
+    numbers = [made["together"][key]["size_bytes"] for key in ("one_by_one", "together", "origins")]
+    assert line.split()[3:] == [f"{number:,}" for number in numbers]
     assert "nothing was written" in outcome.stderr
     assert not (tmp_path / "clf").exists()
     missing = run("compose", "tiny/cat")

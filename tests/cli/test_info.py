@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pathlib import Path
 
+    import pytest
     from tests.cli.conftest import Run
 
 
@@ -104,3 +105,55 @@ def test_a_folder_tells_what_it_is(run: Run, registry: Path, here: Path, dist: P
     (here / "digits" / "7" / "run.json").write_text("{}")
     assert run("info", "digits/7").code == 0
     assert "is a run" in run("info", "digits/7/").err
+
+
+def test_several_are_shown_beside_each_other_and_what_they_cost_together(
+    run: Run, registry: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    named = run("info", "digits/7<1.1", "digits/8", "--registry", registry)
+    whole = run("info", "digits/*", "--registry", registry, "--json")
+    monkeypatch.setenv("COLUMNS", "80")
+    narrow = run("info", "digits/*", "--registry", registry)
+
+    assert (named.code, named.err) == (0, "")
+    titles, seven, eight, of, *costs = named.out.splitlines()
+    assert titles.split() == ["name", "version", "size", "precision", "recall", "there"]
+    assert seven.startswith("digits/7  1.0.0 ")
+    assert eight.split()[-5:] == ["95.00", "%", "90.00", "%", "no"]
+    assert of.split() == [
+        "2",
+        "modules",
+        *["of", "one", "origin", "one", "by", "one", "together", "the", "origin"],
+    ]
+    assert [line.split()[0] for line in costs] == ["bytes", "parameters", "multiply-accumulates"]
+    data = json.loads(whole.out)
+    assert [one["version"] for one in data["modules"]] == ["1.1.0", "1.0.0"]
+    together = data["together"]
+    assert together["one_by_one"]["size_bytes"] == sum(m["size_bytes"] for m in data["modules"])
+    assert together["together"]["size_bytes"] < together["one_by_one"]["size_bytes"]
+    assert max(map(len, narrow.out.splitlines())) <= 80
+
+
+def test_of_one_module_nothing_is_said_of_others(run: Run, registry: Path) -> None:
+    assert "one by one" not in run("info", "digits/7", "--registry", registry).out
+    alone = json.loads(run("info", "digits/7", "--registry", registry, "--json").out)
+    assert alone["together"]["n_modules"] == 1
+
+
+def test_offline_a_namespace_is_what_is_installed_of_it(run: Run, registry: Path) -> None:
+    absent = run("info", "digits/*", "--offline")
+    run("install", "digits/7", "--registry", registry)
+    outcome = run("info", "digits/*", "--offline", "--json")
+
+    assert (absent.code, json.loads(outcome.out)["modules"][0]["name"]) == (1, "digits/7")
+    assert "is not installed, and no registry may be asked" in absent.err
+    assert len(json.loads(run("info", "digits/*", "--json").out)["modules"]) == 2
+
+
+def test_a_yank_among_several_is_told_with_its_release(run: Run, registry: Path) -> None:
+    run("install", "digits/7", "digits/8", "--registry", registry)
+    run("yank", "digits/8==1.0.0", "--reason", "wrong labels", "--registry", registry)
+
+    outcome = run("info", "digits/7", "digits/8")
+
+    assert outcome.err == "warning: digits/8 1.0.0 is yanked: wrong labels\n"

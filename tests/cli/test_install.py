@@ -18,12 +18,41 @@ def test_what_changed_is_said_and_nothing_else(run: Run, registry: Path) -> None
     assert (first.code, second.code, third.code) == (0, 0, 0)
     assert first.err == "+ digits/7 1.0.0\n"
     replaced = "modpm.toml asks for `digits/7>1.0`, and no longer for `digits/7<1.1`\n"
-    assert second.err == f"{replaced}~ digits/7 1.0.0 -> 1.1.0\n+ digits/8 1.0.0\n"
+    changes, _, costs = second.err.partition("2 modules of one origin")
+    assert changes == f"{replaced}~ digits/7 1.0.0 -> 1.1.0\n+ digits/8 1.0.0\n"
+    assert costs.endswith("multiply-accumulates an image       2,310     1,158       2,316\n")
     assert third.err == "everything is installed already\n"
     assert (first.out, second.out, third.out) == ("", "", "")
     for verb in ("update", "sync"):
         assert run(verb) == (0, "", "everything is installed already\n")
     assert run("remove", "digits/*") == (0, "", "- digits/8 1.0.0\n")
+
+
+def test_what_modules_of_one_origin_cost_together_is_said(
+    run: Run, registry: Path, here: Path
+) -> None:
+    first = run("install", "digits/7<1.1", "--registry", registry, "--json")
+    dry = run("install", "digits/8", "--dry-run")
+    second = run("install", "digits/8", "--json")
+    again = run("install", "--json")
+
+    alone = json.loads(first.out)["together"]
+    assert (alone["n_modules"], alone["n_origins"]) == (1, 1)
+    assert alone["one_by_one"] == alone["together"]
+    assert "origin" not in first.err + dry.err
+    both = json.loads(second.out)["together"]
+    assert both["n_modules"] == 2
+    assert both["one_by_one"]["n_parameters"] == 2 * alone["one_by_one"]["n_parameters"]
+    assert both["together"]["n_parameters"] < both["one_by_one"]["n_parameters"]
+    assert both["origins"] == alone["origins"]
+    folders = [here / ".modpm" / "modules" / "digits" / name for name in ("7", "8")]
+    files = [path for folder in folders for path in folder.rglob("*") if path.is_file()]
+    once = {path.read_bytes() for path in files}
+    assert both["one_by_one"]["size_bytes"] == sum(path.stat().st_size for path in files)
+    assert both["together"]["size_bytes"] == sum(map(len, once))
+    assert json.loads(again.out)["together"] is None
+    for line in second.err.splitlines():
+        assert len(line) <= 80
 
 
 def test_json_has_the_fields_that_scripts_rely_on(run: Run, registry: Path) -> None:

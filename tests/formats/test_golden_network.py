@@ -5,9 +5,10 @@ from typing import TYPE_CHECKING
 import pytest
 import torch
 
+from modpm.core.estimating.cost import CONSTANT_ROLES
 from modpm.core.formats.distribution import BUFFER_ROLES, Distribution, verify_distribution
 from modpm.core.graph import build, count
-from modpm.core.graph.cost import CONSTANT_ROLES, count_macs
+from modpm.core.graph.cost import count_macs
 from modpm.core.tensors import load_tensors
 
 if TYPE_CHECKING:

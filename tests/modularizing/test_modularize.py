@@ -13,8 +13,9 @@ from torch.nn import functional as F  # noqa: N812 -- torch's own name for it
 
 import modpm
 from modpm.core.classifiers.class_module import ClassModule
-from modpm.core.composition.compose import compose_modules
+from modpm.core.composition.compose import compose_modules, keep_independent
 from modpm.core.errors import ModpmError
+from modpm.core.estimating.together import Member, cost_together
 from modpm.core.formats.digest import digest_file
 from modpm.core.formats.distribution import verify_distribution, write_distribution
 from modpm.core.formats.manifest import SHARES, ComposedAccuracy, Confusion, OwnScores
@@ -29,6 +30,7 @@ from modpm.core.training.inference import accuracy
 from modpm.core.training.run import Run
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from modpm.core.data import ImageData
@@ -108,6 +110,19 @@ def test_what_all_modules_have_in_common_is_one_file_in_each(
         assert all(torch.equal({**own, **common}[name], whole[name]) for name in whole)
         assert one.module_manifest.graph == other.module_manifest.graph
         verify_distribution(one.folder, one.digest)
+    check_costs([ClassModule.from_folder(one.folder) for one in split.distributions])
+
+
+def check_costs(modules: Sequence[ClassModule]) -> None:
+    """Check that modules cost together, once composed, what manifests can tell, or less.
+
+    Mask generators are cut to the kernels that are left of a layer, which no manifest tells.
+    """
+    found = cost_together([Member(one.manifest, one.manifest.files) for one in modules])
+    composed = keep_independent(modules, [module.label for module in modules]).cost
+    assert composed.macs <= found.together.macs <= 1.01 * composed.macs < found.one_by_one.macs
+    assert composed.n_parameters <= found.together.n_parameters < found.one_by_one.n_parameters
+    assert found.together.size_bytes < found.one_by_one.size_bytes
 
 
 def test_the_same_run_gives_the_same_bytes(

@@ -14,6 +14,7 @@ from modpm.core.formats.names import ModuleName
 from modpm.core.formats.records import convert
 from modpm.registry.backends.directory import DirectoryRegistry
 from modpm.registry.discovery.information import info
+from modpm.registry.discovery.information import members as members_of
 from modpm.registry.discovery.outdated import outdated
 from modpm.registry.discovery.searching import search
 from modpm.registry.index import CompositionRelease, Index, ModuleRelease
@@ -422,3 +423,31 @@ def test_a_mirror_has_the_composition_and_its_class_modules(
     other = tmp_path / "other"
     other.mkdir()
     assert len(install(["acme/pets"], other, tmp_path / "copy").modules) == 3
+
+
+def test_the_class_modules_of_a_composition_are_described(
+    pets: Distribution, members: list[Distribution], project: Path, registry: Path
+) -> None:
+    listed = members_of(info("acme/pets", project, registry), project, registry)
+    install(["acme/pets"], project, registry)
+    there = members_of(info("acme/pets", project), project, offline=True)
+    (alone,) = members_of(info("digits/cat", project), project)
+
+    digests = [one.digest for one in members]
+    assert [one.digest for one in listed] == digests
+    assert [one.digest for one in there] == digests
+    assert listed[0].files == there[0].files
+    assert alone.digest == digests[0]
+    assert info("acme/pets", project).digest == pets.digest
+
+
+def test_class_modules_that_are_not_those_of_a_composition_are_not_described_as_its_own(
+    pets: Distribution, make_distribution: MakeDistribution, project: Path, tmp_path: Path
+) -> None:
+    others = tmp_path / "others"
+    other = make_distribution("digits/cat", "1.2.0", summary="another", folder=tmp_path / "made")
+    dog = make_distribution("digits/dog", folder=tmp_path / "made")
+    publish([other.folder, dog.folder], others)
+
+    error = refused(lambda: members_of(info(f"{pets.folder}/", project), project, others))
+    assert (error.code, "`digits/cat` 1.2.0" in error.what) == ("broken-composition", True)
