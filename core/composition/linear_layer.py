@@ -152,7 +152,7 @@ def calibrate(
         composition,
         classifier.reasons,
     )
-    made.one_by_one = classifier.one_by_one
+    made.counted = classifier.counted and classifier.counted._replace(together=made.cost)
     return Calibrated(made, judged)
 
 
