@@ -18,6 +18,7 @@ from modpm.browsing.listing import MAX_COUNTED, Listing
 from modpm.browsing.readme import render
 from modpm.core.errors import ModpmError
 from modpm.core.estimating.machine import estimate, kept_machine
+from modpm.core.estimating.together import overlap
 from modpm.core.formats.manifest import Manifest
 from modpm.core.shown_text import as_text
 from modpm.registry.discovery.local_catalogue import Query
@@ -232,7 +233,7 @@ def _side_by_side(manifests: Sequence[Manifest]) -> list[tuple[str, list[tuple[s
 
 
 def _overlaps(manifests: Sequence[Manifest]) -> list[tuple[str, list[float]]]:
-    return [(a.label, [words.overlap(a, b) for b in manifests]) for a in manifests]
+    return [(a.label, [overlap(a, b) for b in manifests]) for a in manifests]
 
 
 def basket_page(site: Site) -> str:

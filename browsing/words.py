@@ -144,13 +144,3 @@ def _drawn(kernels: Sequence[int]) -> str:
         else:
             runs.append([kernel, kernel + 1])
     return "".join(f"M{first} 0h{end - first}v1h{first - end}z" for first, end in runs)
-
-
-def overlap(a: Manifest, b: Manifest) -> float:
-    """Return the Jaccard index of the kernels that two modules retain."""
-    mine, theirs = _kernels(a), _kernels(b)
-    return len(mine & theirs) / len(mine | theirs) if mine | theirs else 1.0
-
-
-def _kernels(manifest: Manifest) -> set[tuple[str, int]]:
-    return {(name, one) for name, kept in manifest.retained.items() for one in kept.retained}

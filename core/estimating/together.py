@@ -101,6 +101,16 @@ def origin_cost(origin: Origin) -> Cost:
     return Cost(n_parameters=origin.n_parameters, macs=origin.macs, size_bytes=origin.size_bytes)
 
 
+def overlap(a: Manifest, b: Manifest) -> float:
+    """Return the Jaccard index of the kernels that two modules retain."""
+    mine, theirs = _kernels(a), _kernels(b)
+    return len(mine & theirs) / len(mine | theirs) if mine | theirs else 1.0
+
+
+def _kernels(manifest: Manifest) -> set[tuple[str, int]]:
+    return {(name, one) for name, kept in manifest.retained.items() for one in kept.retained}
+
+
 def _alone(one: Member) -> Cost:
     return Cost(
         n_parameters=one.manifest.n_parameters,

@@ -43,7 +43,7 @@ def render_card(manifest: AnyManifest, owner: OnHub | None = None) -> str:
         owner: Where it is on the Hub; None for the card that is part of the release.
     """
     if isinstance(manifest, Manifest):
-        body = _body(manifest)
+        body = _body(manifest, owner)
     else:
         body = composition_card.body(manifest, owner)
     metadata = front_matter(manifest)
@@ -106,12 +106,17 @@ def card_with_examples(text: str, before: Manifest, after: Manifest) -> str:
     return f"{text.rstrip()}\n\n{_examples(after)}"
 
 
-def _body(manifest: Manifest) -> str:
-    sections = (
-        *(_about, _examples, _metrics, _confusion, _limits, _use),
-        *(_input, _cost, _source, _license),
-    )
-    return "\n".join(filter(None, (section(manifest) for section in sections)))
+def _body(manifest: Manifest, owner: OnHub | None) -> str:
+    sections = (_about, _examples, _metrics, _confusion, _limits, _use, _input, _cost)
+    parts = [section(manifest) for section in sections]
+    return "\n".join(filter(None, (*parts, _source(manifest, owner), _license(manifest))))
+
+
+def _sisters(manifest: Manifest, owner: OnHub) -> str:
+    """Return the way to the page of the class modules of an origin."""
+    namespace = ModuleName.parse(manifest.name).namespace
+    page = owner.origin_repository(namespace, manifest.origin.digest)
+    return f", [its class modules]({owner.endpoint}/{page})"
 
 
 def _plain_data(data: CardData) -> dict[str, Any]:
@@ -315,11 +320,12 @@ def _use(manifest: Manifest) -> str:
     )
 
 
-def _source(manifest: Manifest) -> str:
+def _source(manifest: Manifest, owner: OnHub | None) -> str:
     origin, provenance, calibration = manifest.origin, manifest.provenance, manifest.calibration
     accuracy = "not measured" if origin.accuracy is None else str(Percent(origin.accuracy))
+    sisters = _sisters(manifest, owner) if owner is not None and owner.has_origins else ""
     rows = [
-        ("origin", f"{plain(origin.architecture)}, `{origin.digest}`"),
+        ("origin", f"{plain(origin.architecture)}, `{origin.digest}`{sisters}"),
         ("trained on", plain(provenance.data_set)),
         ("accuracy of the origin", accuracy),
         ("method", plain(manifest.modularizer.method)),

@@ -7,13 +7,15 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from modpm.core.formats import canonical_json
 from modpm.core.formats.distribution import (
     Distribution,
     verify_distribution,
     write_distribution,
 )
-from modpm.core.formats.manifest import Manifest
+from modpm.core.formats.manifest import Manifest, Variant
 from modpm.core.tensors import decode_tensors, encode_tensors
 
 if TYPE_CHECKING:
@@ -39,6 +41,27 @@ def in_two_files(made: Distribution) -> Distribution:
     files["module.safetensors"] = encode_tensors({first: tensors[first]})
     files["shared.safetensors"] = encode_tensors({name: tensors[name] for name in others})
     return write_distribution(made.folder, made.manifest, files, overwrite=True)
+
+
+def variant_of(release: Distribution, folder: Path, digest: str | None = None) -> Distribution:
+    """Write a distribution that says to be another form of a class module.
+
+    Args:
+        release: The class module, whose tensors it has.
+        folder: Where to; it does not exist yet.
+        digest: Which release it says it is made of; None for that.
+    """
+    manifest = release.module_manifest
+    said = Variant(
+        kind="int8",
+        name=manifest.name,
+        version=manifest.version,
+        digest=digest or release.digest,
+        n_images=8,
+    )
+    small = msgspec.structs.replace(manifest, name=f"{manifest.name}-int8", variant=said)
+    files = {name: (release.folder / name).read_bytes() for name in manifest.files}
+    return write_distribution(folder, small, files)
 
 
 def write_changed(

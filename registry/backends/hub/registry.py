@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from itertools import chain
 from typing import TYPE_CHECKING, BinaryIO
 from urllib.parse import urlencode
@@ -19,6 +20,7 @@ from modpm.registry.backends.hub.naming import (
     repository_of,
     tag_of,
 )
+from modpm.registry.backends.hub.origin_pages import OriginPages
 from modpm.registry.backends.hub.releasing import INDEX_FILE, ReleaseWriter
 from modpm.registry.backends.hub.repository import ModuleRepository
 from modpm.registry.backends.publishing_plan import (
@@ -114,7 +116,10 @@ class HubRegistry:
                     hint="give the module a shorter or another name",
                 )
         entries, groups = planned_by_module(distributions, self.index, self.location)
-        done = in_waves(self._publish, groups, "modules cannot be published")
+        pages = OriginPages(self._hub, self._owner, self, entries)
+        publish = partial(self._publish, pages=pages)
+        done = in_waves(publish, groups, "modules cannot be published")
+        pages.write()
         new = list(chain.from_iterable(done))
         return [entry.published(self.location, is_new=entry in new) for entry in entries]
 
@@ -180,10 +185,15 @@ class HubRegistry:
         names = [field(sibling, "rfilename", self.location) for sibling in siblings]
         return INDEX_FILE in names
 
-    def _publish(self, entries: Sequence[Entry]) -> list[Entry]:
+    def _publish(self, entries: Sequence[Entry], pages: OriginPages) -> list[Entry]:
         """Publish releases of one module, one after the other; return those that were new."""
         module = entries[0].module
-        writer = ReleaseWriter(self._required(module), module, self.location)
+        writer = ReleaseWriter(
+            self._required(module),
+            module,
+            self.location,
+            has_origin=any(pages.has(module, entry.release) for entry in entries),
+        )
         return [entry for entry in entries if writer.publish(entry.distribution, entry.release)]
 
     def _moved(self, repository: str, version: str, commit: str) -> ModpmError:

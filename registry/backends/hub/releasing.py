@@ -56,12 +56,27 @@ class _Change:
 
 
 class ReleaseWriter:
-    """Writes to the repository of a module, whether it is there or not."""
+    """Writes to the repository of a module, whether it is there or not.
 
-    def __init__(self, repository: ModuleRepository, module: ModuleName, location: str) -> None:
+    Args:
+        repository: Where.
+        module: Whose it is.
+        location: The registry, for errors.
+        has_origin: Whether the origin of what is published has a page (H-19).
+    """
+
+    def __init__(
+        self,
+        repository: ModuleRepository,
+        module: ModuleName,
+        location: str,
+        *,
+        has_origin: bool = False,
+    ) -> None:
         self._repository = repository
         self._module = module
         self._location = location
+        self._has_origin = has_origin
 
     def index(self, revision: str = "main") -> Index | None:
         """Return what the module's index lists at a revision; None if there is none.
@@ -176,7 +191,8 @@ class ReleaseWriter:
         if index.newest() is not release:
             return _Change(message, index)
         adds = [add for add in additions(distribution, release) if add.path_in_repo != CARD_FILE]
-        adds.append(main_card(distribution, release, self._repository.owner))
+        owner = self._repository.owner._replace(has_origins=self._has_origin)
+        adds.append(main_card(distribution, release, owner))
         return _Change(message, index, adds, _RELEASE_FILES - {a.path_in_repo for a in adds})
 
     def _change_main(self, decide: Callable[[Index | None], _Change | None]) -> Index | None:
