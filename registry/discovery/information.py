@@ -27,6 +27,7 @@ from modpm.registry.projects.lockfile import Lockfile
 from modpm.registry.projects.project import Project
 from modpm.registry.projects.sources import Sources
 from modpm.registry.resolver.refusals import newest_fitting
+from modpm.registry.resolver.shelves import without_variants
 from modpm.registry.storage.transfer import receive
 
 if TYPE_CHECKING:
@@ -99,7 +100,8 @@ def info(
     Args:
         names: A module, or a requirement on one (`cifar10/cat==1.0.0`); or the folder of a
             distribution. An installed name wins over a folder, and `./cifar10/cat` is always
-            the folder. Or a list of these, which may have whole namespaces (`cifar10/*`).
+            the folder. Or a list of these, which may have whole namespaces (`cifar10/*`), without
+            variants.
         project: A folder in the project.
         registry: Look in this registry, or these, and not at what is installed.
         offline: Open no registry: of a namespace there is what is installed.
@@ -203,7 +205,7 @@ class _Reader:
             there |= set(self._catalogue.modules(asked.namespace))
         if not there:
             raise self._absent(asked)
-        return [replace(asked, name=module.name) for module in sorted(there)]
+        return [replace(asked, name=module.name) for module in without_variants(sorted(there))]
 
     def named(self, name: str) -> Information:
         """Describe the one that is named."""

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import msgspec
 import pytest
 from tests.registry.backends.contenders import publish_at_once, tag_at_once
-from tests.registry.changed_distributions import in_two_files
+from tests.registry.changed_distributions import in_two_files, variant_of
 
 from modpm.core.errors import ModpmError
 from modpm.core.formats.distribution import read_distribution
@@ -26,6 +26,7 @@ from modpm.registry.discovery.local_catalogue import Query, consult
 from modpm.registry.index import CompositionRelease, ModuleRelease
 from modpm.registry.installing.installation import install
 from modpm.registry.projects.lockfile import Pin
+from modpm.registry.publication.changing import yank
 from modpm.registry.storage.transfer import receive
 
 if TYPE_CHECKING:
@@ -221,6 +222,43 @@ def test_pictures_are_kept_with_the_release_and_not_locked(kind: Kind, repositor
             assert receive(file, record, name) == (folder / name).read_bytes()
     pin = Pin.of(module, release, Address("r", reader.location))
     assert pin.files.keys() == release.all_files.keys() - shown.manifest.all_pictures.keys()
+
+
+def test_a_variant_is_published_beside_its_module_and_installed_in_its_place(
+    kind: Kind, make_distribution: MakeDistribution, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cat = make_distribution("digits/cat")
+    small = variant_of(cat, tmp_path / "small")
+    kind.writer().publish([small, cat])
+    for variable, value in kind.environment.items():
+        monkeypatch.setenv(variable, value)
+
+    listed = release_of(kind.again(), ModuleName("digits", "cat-int8"))
+    assert isinstance(listed, ModuleRelease)
+    assert listed.variant == small.module_manifest.variant
+    (tmp_path / "project").mkdir()
+    made = install(["digits/cat"], tmp_path / "project", kind.url, variant="int8")
+    assert [(str(one.name), one.digest) for one in made.modules] == [
+        ("digits/cat-int8", small.digest)
+    ]
+
+
+def test_a_yank_of_a_module_reaches_its_variant(
+    writable: Kind,
+    make_distribution: MakeDistribution,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    cat = make_distribution("digits/cat")
+    writable.writer().publish([variant_of(cat, tmp_path / "small"), cat])
+    for variable, value in writable.environment.items():
+        monkeypatch.setenv(variable, value)
+
+    yank("digits/cat==1.0.0", "labels swapped", writable.url)
+
+    for name in ("cat", "cat-int8"):
+        release = release_of(writable.again(), ModuleName("digits", name))
+        assert release.yanked == "labels swapped"
 
 
 def test_a_composition_is_found_by_each_of_its_labels(

@@ -6,10 +6,12 @@ from typing import TYPE_CHECKING
 
 import msgspec
 import pytest
+from tests.registry.changed_distributions import variant_of
 
 from modpm.core.errors import ModpmError
 from modpm.core.formats.distribution import Distribution, read_distribution, write_distribution
-from modpm.core.formats.manifest import Manifest, Variant
+from modpm.core.formats.manifest import Manifest
+from modpm.registry.discovery.information import info
 from modpm.registry.index import ModuleRelease
 from modpm.registry.installing.installation import install
 from modpm.registry.publication.changing import unyank, yank
@@ -31,17 +33,6 @@ def release(tmp_path: Path, repository: Path) -> Distribution:
 def variant(release: Distribution, tmp_path: Path) -> Distribution:
     """Return a distribution that says to be its variant."""
     return variant_of(release, tmp_path / "digits-7-int8", release.digest)
-
-
-def variant_of(release: Distribution, folder: Path, digest: str) -> Distribution:
-    manifest = release.manifest
-    assert isinstance(manifest, Manifest)
-    said = Variant(
-        kind="int8", name=manifest.name, version=manifest.version, digest=digest, n_images=8
-    )
-    small = msgspec.structs.replace(manifest, name=f"{manifest.name}-int8", variant=said)
-    files = {name: (release.folder / name).read_bytes() for name in manifest.files}
-    return write_distribution(folder, small, files)
 
 
 @pytest.fixture
@@ -96,6 +87,8 @@ def test_a_variant_is_installed_in_the_place_of_its_module(registry: Path, proje
 
 
 def test_a_namespace_has_no_variants(registry: Path, project: Path) -> None:
+    (described,) = info(["digits/*"], project, [str(registry)])
+    assert described.manifest.name == "digits/7"
     made = install(["digits/*"], project, [str(registry)])
     assert [str(module.name) for module in made.modules] == ["digits/7"]
 
