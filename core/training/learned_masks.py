@@ -36,7 +36,13 @@ RATE = 0.003
 """Of learning, for the scores of kernels, of which it is the most that one moves in a step."""
 
 HEAD_RATE = 0.02
-"""The same for what makes odds of the logit."""
+"""The same for what makes odds of the logit; both fall to nothing in equal parts."""
+
+KEPT_AT_FIRST = 0.9
+"""The retention rate of the first step, where less is asked for."""
+
+SHRINKING = 0.6
+"""The share of the steps after which no more kernels are kept than are asked for."""
 
 FAINT = 1e-3
 """What a kernel that is not kept is multiplied by, so that a ReLU after it passes a gradient."""
@@ -80,7 +86,9 @@ class LearnedMasks(ByRetention):
             modularization and composition (TOSEM 2023).
             Departs: as many kernels are kept as are asked for, of all layers together, where the
             published mask is 1[score > 0] with the mean of masks in the loss; masks and heads
-            are learned together; scores start in the order of sensitivity.
+            are learned together; scores start in the order of sensitivity; kernels are taken off
+            step by step, by the cubic schedule of Zhu and Gupta, To prune, or not to prune
+            (2017), since a gradient tells what one is worth beside those that are there.
         """
         if cutoff not in self._found:
             assert cutoff.retention is not None
@@ -108,13 +116,15 @@ class LearnedMasks(ByRetention):
         head = torch.tensor(HEAD, device=device, requires_grad=True)
         rates = [{"params": [scores], "lr": RATE}, {"params": [head], "lr": HEAD_RATE}]
         optimizer = torch.optim.Adam(rates)
+        falling = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.0, N_STEPS)
         chance = torch.Generator().manual_seed(label)
         for step, positions in enumerate(_positions(self.images.data.labels, label, chance), 1):
             batch = self.images.batch(positions, chance)
-            loss = self._loss(label, batch, scores, head, retention)
+            loss = self._loss(label, batch, scores, head, _kept_at(step, retention))
             optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]  # torch's
             optimizer.step()
+            falling.step()
             if self.progress is not None:
                 self.progress(label * N_STEPS + step, len(self._labels) * N_STEPS)
         return scores.detach().cpu()
@@ -132,6 +142,12 @@ class LearnedMasks(ByRetention):
         logits = self.network.run(images, (output,), scale)[output][:, label]
         targets = send(shown.to(logits.dtype), scores.device)
         return binary_cross_entropy_with_logits(head[0] * logits + head[1], targets)
+
+
+def _kept_at(step: int, retention: float) -> float:
+    """Return the retention rate of a step, from 1: ever fewer, and at last what is asked for."""
+    left = max(0.0, 1.0 - (step - 1) / (SHRINKING * N_STEPS))
+    return retention + max(0.0, KEPT_AT_FIRST - retention) * left**3
 
 
 def _positions(labels: Tensor, label: int, chance: torch.Generator) -> Iterator[Tensor]:

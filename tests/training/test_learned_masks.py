@@ -98,3 +98,11 @@ def test_the_same_images_give_the_same_masks_and_are_asked_once(
     (first, _), (second, _) = evidence(), evidence()
     assert torch.equal(first.masks(cutoff)["second"], second.masks(cutoff)["second"])
     assert first.masks(cutoff) is first.masks(cutoff)
+
+
+def test_kernels_are_taken_off_step_by_step() -> None:
+    rates = [learned_masks._kept_at(step, 0.5) for step in range(1, 41)]
+    assert rates[0] == pytest.approx(0.9)
+    assert rates == sorted(rates, reverse=True)
+    assert rates[24:] == [0.5] * 16  # three fifths of 40 steps
+    assert learned_masks._kept_at(1, 0.95) == 0.95  # never fewer than are asked for
