@@ -8,7 +8,11 @@ with the module's in the place of the class's; `log-odds` is `modpm patch`, whic
 the draw: one slope and one intercept for the network, and the module's own calibration, of
 held-out training images. Modules keep every kernel of the network that they are of.
 
+`overfit` trains a weak network of the third kind, beside one that is trained too briefly and one
+that is too small: long, on few images, none of them mirrored.
+
 Usage:
+    python benchmarks/composition.py overfit --data cifar10 -o RUN
     python benchmarks/composition.py replace RUN... --data cifar10 --weights resnet20.safetensors \
         --arch resnet20 --mean 0.485,0.456,0.406 --std 0.229,0.224,0.225
 """
@@ -29,6 +33,7 @@ from modpm.core.composition.linear_layer import fit_layer
 from modpm.core.data import aligned, load_data
 from modpm.core.origins.origin import OriginNetwork
 from modpm.core.origins.trained_network import Particulars, trained_network
+from modpm.core.training.loop import train
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -203,6 +208,39 @@ def compare(arguments: argparse.Namespace) -> None:
     print(f"\n{time.process_time() - began:.0f} seconds of processor time")
 
 
+def few(data: str, n_a_class: int) -> tuple[dict[str, tuple[Tensor, Tensor]], tuple[str, ...]]:
+    """Return so many training images of each class, drawn, all test images, and the classes."""
+    train, test = load_data(data, "train"), load_data(data, "test")
+    drawn, _ = next(draws(train.labels, n_a_class, 1))
+    test = aligned(test, train.classes)
+    splits = {"train": train.select(drawn), "test": test}
+    return {name: (one.images, one.labels) for name, one in splits.items()}, train.classes
+
+
+def overfit(arguments: argparse.Namespace) -> None:
+    """Train a network long on few images."""
+    began = time.process_time()
+    images, classes = few(arguments.data, arguments.per_class)
+    run = train(
+        images,
+        arguments.arch,
+        classes=classes,
+        output=arguments.output,
+        width=arguments.width,
+        epochs=arguments.epochs,
+        method="plain",
+        flip=False,
+    )
+    origin = OriginNetwork(trained_network(run, Particulars()))
+    own = run.training_data()
+    known = 100 * (origin.logits(own).argmax(1) == own.labels).double().mean()
+    print(
+        f"{arguments.output}: {len(own):,} images, {arguments.epochs} epochs; accuracy "
+        f"{known:.1f} % on them, {100 * (origin.test_accuracy or 0):.1f} % on the test split; "
+        f"{time.process_time() - began:.0f} seconds of processor time"
+    )
+
+
 def main() -> None:
     """Run one table."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
@@ -218,6 +256,14 @@ def main() -> None:
     one.add_argument("--per-class", type=int, default=10, help="labeled images of a draw")
     one.add_argument("--images", type=int, default=10_000, help="test images at most")
     one.set_defaults(table=compare)
+    weak = tables.add_parser("overfit", help="train a weak network: long, on few images")
+    weak.add_argument("--data", required=True)
+    weak.add_argument("--arch", default="small_vgg")
+    weak.add_argument("--width", type=float, default=0.5)
+    weak.add_argument("--per-class", type=int, default=100, help="training images of a class")
+    weak.add_argument("--epochs", type=int, default=150)
+    weak.add_argument("-o", dest="output", required=True, metavar="RUN")
+    weak.set_defaults(table=overfit)
     arguments = parser.parse_args()
     arguments.table(arguments)
 
