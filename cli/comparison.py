@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -15,7 +16,7 @@ from modpm.core.shown_text import Percent, Points, short_labels
 
 if TYPE_CHECKING:
     from modpm.core.composition.replacing import Comparison
-    from modpm.verbs.replacing import Replacement
+    from modpm.verbs.replacing import Publishable, Replacement
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
@@ -89,8 +90,27 @@ def give(made: Replacement, path: str | None, *, as_json: bool) -> None:
         say("nothing was measured: give labeled images by --data")
     else:
         print_comparison(made.comparison)
-    where = "nothing was written: name a folder by -o" if path is None else path
+    where = path
+    if where is None:
+        is_written = made.publishable is not None
+        where = "it was not saved" if is_written else "nothing was written: name a folder by -o"
     say(f"{made.label} is scored by {made.module.name} {made.module.version}; {where}")
+    if made.publishable is not None:
+        _say_how_to_publish(made.publishable)
+
+
+def _say_how_to_publish(made: Publishable) -> None:
+    """Say what publishes it, and what uses it then; each line is a whole command."""
+    folders, registry = [str(made.folder)], []
+    if made.is_published:
+        registry = ["--registry", made.module]
+    else:
+        folders.append(made.module)
+    say(f"{made.folder}: {made.name} and the class modules that it needs, to be published by")
+    say(f"  {shlex.join(['modpm', 'publish', *folders, *registry])}")
+    say("then, in any project:")
+    say(f"  {shlex.join(['modpm', 'install', made.name, *registry])}")
+    say(f"  {shlex.join(['modpm', 'compose', made.name, '-o', made.name.partition('/')[2]])}")
 
 
 def _data(made: Replacement, path: str | None) -> dict[str, object]:
@@ -101,6 +121,7 @@ def _data(made: Replacement, path: str | None) -> dict[str, object]:
         "module": {"name": module.name, "version": module.version, "digest": module.digest},
         "strategy": made.classifier.strategy,
         "measured": None if made.comparison is None else made.comparison.to_json(),
+        "publishable": None if made.publishable is None else made.publishable.to_json(),
         "calibrated": None if made.calibrated is None else made.calibrated._asdict(),
     }
 

@@ -29,6 +29,32 @@ from modpm.cli.output import say
 )
 @change_options
 @weights_options
+@click.option(
+    "--dist",
+    metavar="DIST",
+    type=click.Path(path_type=Path),
+    help="A folder for what is published, to be made: the composition, and class modules of the "
+    "network's other classes, which keep all of it. With --name and --license.",
+)
+@click.option(
+    "--name",
+    metavar="NAME",
+    help="For --dist: what the composition is called, such as acme/patched; the class modules get "
+    "its namespace.",
+)
+@click.option(
+    "--version", default="1.0.0", show_default=True, help="For --dist: version of the releases."
+)
+@click.option(
+    "--license",
+    "license",
+    default="LicenseRef-unstated",
+    metavar="SPDX",
+    help="For --dist: license of the releases.",
+)
+@click.option(
+    "--author", "authors", multiple=True, metavar="NAME", help="For --dist; may be given again."
+)
 @project_option
 @device_option
 @json_option
@@ -52,6 +78,11 @@ def command(
     val_fraction: float,
     seed: int,
     skip_bad: bool,
+    dist: Path | None,
+    name: str | None,
+    version: str,
+    license: str,
+    authors: tuple[str, ...],
     output: str | None,
     device: str,
     project: str,
@@ -62,9 +93,10 @@ def command(
     NETWORK is the folder of a finished run, or a file of ordinary weights, as `modularize` takes
     them. The network keeps its other classes. Precision and recall of every class are shown before
     and after; if a class loses more than the budget, nothing is written and the exit code is 1.
-    CLF is a classifier that `predict`, `evaluate` and `export` take. It cannot be published, for
-    the other classes are in no release: cut the network into modules that keep all of it, and
-    `replace` one of their composition.
+    CLF is a classifier that `predict`, `evaluate` and `export` take. A composition is published
+    with what it is made of: DIST gets the composition, and a class module for each of the other
+    classes, which are the network again where they are composed. The commands that publish and
+    use it are printed.
     """
     from modpm.verbs.patching import patch  # noqa: PLC0415 -- so that --help needs no torch
 
@@ -87,6 +119,11 @@ def command(
         val_fraction=val_fraction,
         seed=seed,
         skip_bad=skip_bad,
+        dist=dist,
+        name=name,
+        version=version,
+        license=license,
+        authors=authors,
         device=device,
         project=project,
         report=say,

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Iterator, Sequence
 
+    from modpm.core.classifiers.class_module import ClassModule
     from modpm.core.formats.composition_manifest import ComposedModule
     from modpm.core.formats.distribution import Distribution
 
@@ -77,14 +78,31 @@ def pack(
         "summary": checked_summary(summary),
         "authors": list(authors),
     }
-    packed = _opened(classifier)
+    opened = _opened(classifier)
+    modules = record_of(opened).modules
+    _check_released(modules, project)
+    return pack_of(opened, load_members(modules, project, terms["name"]), Path(output), terms)
+
+
+def pack_of(
+    packed: Classifier, members: Sequence[ClassModule], output: Path, terms: dict[str, Any]
+) -> Distribution:
+    """Make a distribution of a classifier and its class modules, wherever these are.
+
+    Args:
+        packed: The classifier.
+        members: Its class modules, in its order.
+        output: The folder for the distribution.
+        terms: What its maker says of it, checked: fields of the manifest.
+
+    Raises:
+        ModpmError: `not-composed`, `not-released`, `classifier-differs`, `distribution-exists`.
+    """
     record = record_of(packed)
-    _check_released(record.modules, project)
     manifest = CompositionManifest(
         **terms, kind="composition", requires=requires_of(record.modules), composition=record
     )
     weights = own_weights(packed) if record.trainings else None
-    members = load_members(record.modules, project, manifest.name)
     _check_same(packed, rebuild(record, members, weights))
     manifest, picture = with_picture(manifest)
     files = {} if weights is None else {WEIGHTS_FILE: encode_tensors(weights)}
@@ -93,7 +111,7 @@ def pack(
         LICENSE_FILE: license_text(manifest.license, manifest.authors).encode(),
         **picture,
     }
-    return write_distribution(Path(output), manifest, files)
+    return write_distribution(output, manifest, files)
 
 
 def _opened(classifier: str | os.PathLike[str] | Classifier) -> Classifier:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from modpm.core.classifiers.class_module import ClassModule
 from modpm.core.classifiers.classifier import Classifier
@@ -33,6 +33,27 @@ if TYPE_CHECKING:
     from modpm.core.composition.linear_layer import Calibrated
 
 
+class Publishable(NamedTuple):
+    """Distributions of a classifier and of its class modules.
+
+    Attributes:
+        folder: Where they are.
+        name: What the composition is called.
+        module: The class module that it takes from elsewhere: the registry that has it, or else the
+            folder of its distribution.
+        is_published: Which of both.
+    """
+
+    folder: Path
+    name: str
+    module: str
+    is_published: bool
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the fields that scripts rely on."""
+        return {"path": str(self.folder), "name": self.name}
+
+
 @dataclass(frozen=True)
 class Replacement:
     """A classifier in which one label is scored by another class module.
@@ -42,12 +63,14 @@ class Replacement:
         label: The label.
         comparison: What that changed on labeled images, if there were any.
         calibrated: What a linear layer over its scores was found to be worth, if one was tried.
+        publishable: What was written to be published, if anything was.
     """
 
     classifier: Classifier
     label: str
     comparison: Comparison | None
     calibrated: Judged | None = None
+    publishable: Publishable | None = None
 
     @property
     def module(self) -> Pin:

@@ -18,6 +18,9 @@ from modpm.core.formats.records import Record
 
 FORMAT_VERSION = 1
 
+UNRELEASED = "unreleased"
+"""The version of a class that is in no distribution."""
+
 
 class Pin(Record, frozen=True, kw_only=True):
     """One class module of a composition.

@@ -15,7 +15,7 @@ import msgspec
 
 from modpm.core.classifiers.class_module import Scorer
 from modpm.core.classifiers.classifier import Classifier
-from modpm.core.classifiers.recipe import Composition, Pin
+from modpm.core.classifiers.recipe import UNRELEASED, Composition, Pin
 from modpm.core.classifiers.saving import not_composed
 from modpm.core.composition.adjusting import adjust
 from modpm.core.composition.fused import fuse, obstacle
@@ -168,7 +168,7 @@ def compose_modules(
         modules=[pin(module, label) for module, label in zip(modules, names, strict=True)],
         networks=networks,
         false_rejections=threshold.false_rejections,
-        origin_macs=_origin_macs(modules),
+        origin_macs=origin_macs(modules),
     )
     scorers = _scorers(networks, names, modules)
     reasons = [reason for part in parts for reason in part.reasons]
@@ -221,7 +221,7 @@ def counted(together: Cost, modules: Sequence[ClassModule]) -> Together:
     )
 
 
-def _origin_macs(modules: Sequence[ClassModule]) -> int:
+def origin_macs(modules: Sequence[ClassModule]) -> int:
     """Return the multiply-accumulates of the modules' origins, each counted once."""
     return sum({m.manifest.origin.digest: m.manifest.origin.macs for m in modules}.values())
 
@@ -398,7 +398,7 @@ def rebuild(
         finetuned=record.trainings,
         linear=record.linear,
         false_rejections=record.false_rejections,
-        origin_macs=_origin_macs(modules),
+        origin_macs=origin_macs(modules),
     )
     scorers = _scorers(record.networks, labels, modules)
     unadjusted = Classifier(scorers, record.labels, record.reject, composition)
@@ -415,7 +415,10 @@ def _module(one: Pin) -> ComposedModule:
             f"`{one.name}` {one.version} is no release",
             code="not-released",
             why="it was composed without a distribution",
-            hint="publish and install it, and compose again",
+            hint="what is published of it is written by `modpm patch NETWORK --class CLASS "
+            "--with MODULE --dist DIST --name NAME --license SPDX`"
+            if one.version == UNRELEASED
+            else "publish and install it, and compose again",
         )
     return ComposedModule(label=one.label, name=one.name, version=one.version, digest=one.digest)
 

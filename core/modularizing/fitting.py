@@ -32,6 +32,7 @@ from modpm.core.modularizing.cutting import (
     with_score,
     with_statistics,
 )
+from modpm.core.modularizing.description import Findings
 from modpm.core.modularizing.reading import read_cuts, read_scores, take_statistics
 from modpm.core.origins.origin import HELD_OUT, N_DIGITS, TEST
 from modpm.core.training.inference import accuracy, normalizing, predict
@@ -95,6 +96,8 @@ def fit_networks(
     masks: Mapping[str, Tensor],
     calibration: str,
     progress: Callable[[int, int], None],
+    *,
+    has_penalty: bool = True,
 ) -> list[FittedNetwork]:
     """Cut and calibrate the network of every class.
 
@@ -103,6 +106,7 @@ def fit_networks(
         masks: Module masks, by convolution.
         calibration: The name of a calibration, or `auto`.
         progress: Told how many classes are done, and of how many.
+        has_penalty: Whether something is taken off the scores of unusual images.
 
     Shapes:
         masks: (n_classes, K) each, boolean.
@@ -112,7 +116,8 @@ def fit_networks(
     for start in range(0, len(classes), AT_ONCE):
         fitted += _fit_together(origin, masks, classes[start : start + AT_ONCE], calibration)
         progress(len(fitted), len(classes))
-    penalty = affordable_penalty(origin, [one.network for one in fitted])
+    cuts = [one.network for one in fitted]
+    penalty = affordable_penalty(origin, cuts) if has_penalty else None
     return [_scored(origin, one, penalty) for one in fitted]
 
 
@@ -285,6 +290,29 @@ def _scores_together(origin: OriginNetwork, networks: Sequence[FittedNetwork]) -
     if origin.test is None:
         return torch.stack([network.fitted.held_out_scores for network in networks], dim=1)
     return read_scores([network.scored for network in networks], origin.test, origin)
+
+
+def findings_of(
+    describer: Describer,
+    networks: Sequence[FittedNetwork],
+    measured: Measured,
+    composed: ComposedAccuracy | None = None,
+) -> list[Findings]:
+    """Return what the manifest of each class's module says of measurements.
+
+    Args:
+        describer: Of the origin.
+        networks: Of all classes, in their order.
+        measured: What they said.
+        composed: What they give together.
+    """
+    own_scores = describer.own_scores(networks)
+    return [
+        Findings([metrics], composed, own, confused)
+        for metrics, own, confused in zip(
+            measured.metrics, own_scores, measured.confusions, strict=True
+        )
+    ]
 
 
 def modules_of(

@@ -27,12 +27,17 @@ from modpm.core.formats.release_terms import (
 from modpm.core.modularizing.choice import Choice, Search
 from modpm.core.modularizing.description import (
     Describer,
-    Findings,
     ReleaseDetails,
     files_of,
     shared_tensors,
 )
-from modpm.core.modularizing.fitting import compose_all, fit_networks, measure_networks, modules_of
+from modpm.core.modularizing.fitting import (
+    compose_all,
+    findings_of,
+    fit_networks,
+    measure_networks,
+    modules_of,
+)
 from modpm.core.modularizing.least_effort import Asked, least_effort
 from modpm.core.modularizing.modularization import Modularization, cohesion, coupling, render_report
 from modpm.core.modularizing.report import report_page
@@ -126,7 +131,7 @@ def checked_request(
         summary=None if summary is None else checked_summary(summary),
     )
     return Request(
-        output=_checked_output(output),
+        output=checked_output(output),
         cutoff=_checked_cutoff(evidence_type, threshold, retention, trained.effort.retention),
         budget=check_budget(budget),
         calibration=_checked_calibration(calibration),
@@ -176,13 +181,18 @@ def _checked_calibration(name: str) -> str:
     return name
 
 
-def _checked_output(output: Path) -> Path:
+def checked_output(output: Path) -> Path:
+    """Return a folder that distributions may be written to.
+
+    Raises:
+        ModpmError: There is something in it (`folder-exists`).
+    """
     if not is_free(output):
         raise ModpmError(
             f"`{output.name}` exists",
             code="folder-exists",
             where=str(output),
-            hint="choose another folder with `-o`, or remove this one",
+            hint="choose another folder, or remove this one",
         )
     return output
 
@@ -454,13 +464,7 @@ class _Modularizing:
         )
         describer = Describer(self._origin, self._request.details, self._origin.test_accuracy)
         with whole_tree(made.folder) as folder:
-            own_scores = describer.own_scores(choice.networks)
-            found = [
-                Findings([metrics], choice.composed, own, confusion)
-                for metrics, own, confusion in zip(
-                    measured.metrics, own_scores, measured.confusions, strict=True
-                )
-            ]
+            found = findings_of(describer, choice.networks, measured, choice.composed)
             manifests = [
                 describer.manifest(network, choice.cutoff, findings)
                 for network, findings in zip(choice.networks, found, strict=True)

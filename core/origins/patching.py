@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 
 from modpm.core.classifiers.class_module import Scorer
 from modpm.core.classifiers.classifier import Classifier
-from modpm.core.classifiers.recipe import Composition, Pin
-from modpm.core.composition.compose import keep_independent, pin
-from modpm.core.composition.fused import with_affine
+from modpm.core.classifiers.recipe import UNRELEASED, Composition, Pin
+from modpm.core.composition.compose import keep_independent, origin_macs, pin
+from modpm.core.composition.fused import fuse, with_affine
 from modpm.core.data.naming import default_namespace, module_names
 from modpm.core.formats.composition_manifest import ComposedNetwork, strategy_of
 from modpm.core.formats.manifest import Calibration
@@ -25,9 +25,6 @@ if TYPE_CHECKING:
 
     from modpm.core.classifiers.class_module import ClassModule
     from modpm.core.origins.origin import OriginNetwork
-
-UNRELEASED = "unreleased"
-"""The version of a class that is in no distribution."""
 
 
 def labels_of(origin: OriginNetwork) -> list[str]:
@@ -69,10 +66,7 @@ def patch_network(origin: OriginNetwork, label: str, module: ClassModule) -> Cla
     labels = labels_of(origin)
     place = labels.index(label)
     others = [i for i in range(len(labels)) if i != place]
-    networks = [
-        ComposedNetwork(strategy="fused", modules=others),
-        ComposedNetwork(strategy="independent", modules=[place]),
-    ]
+    networks = _networks(others, place)
     pins = [pin(module, label) if one == label else _own_pin(origin, one) for one in labels]
     macs = {
         origin.digest: origin.cost.macs,
@@ -89,6 +83,36 @@ def patch_network(origin: OriginNetwork, label: str, module: ClassModule) -> Cla
         keep_independent([module], [label]),
     ]
     return Classifier(scorers, labels, None, composition)
+
+
+def patch_modules(modules: Sequence[ClassModule], labels: Sequence[str], place: int) -> Classifier:
+    """Make the same classifier of a network's class modules that keep all of it, and the new one.
+
+    Args:
+        modules: One for each label, from distributions.
+        labels: As `labels_of` gives them.
+        place: Where among them the new one is.
+    """
+    others = [i for i in range(len(labels)) if i != place]
+    networks = _networks(others, place)
+    composition = Composition(
+        strategy=strategy_of(networks),
+        modules=[pin(module, label) for module, label in zip(modules, labels, strict=True)],
+        networks=networks,
+        origin_macs=origin_macs(modules),
+    )
+    scorers = [
+        fuse([modules[i] for i in others], [labels[i] for i in others]),
+        keep_independent([modules[place]], [labels[place]]),
+    ]
+    return Classifier(scorers, labels, None, composition)
+
+
+def _networks(others: Sequence[int], place: int) -> list[ComposedNetwork]:
+    return [
+        ComposedNetwork(strategy="fused", modules=list(others)),
+        ComposedNetwork(strategy="independent", modules=[place]),
+    ]
 
 
 def _own_pin(origin: OriginNetwork, label: str) -> Pin:
