@@ -13,7 +13,9 @@ from sklearn.linear_model import LogisticRegression
 from tests.composition.test_adjusting import composed, modules, sampled
 from tests.composition.test_rebuilding import as_published, assert_same
 from tests.composition.tiny_origins import CLASSES, images
+from tests.composition.tiny_projects import make_project
 
+import modpm
 from modpm.core.classifiers.classifier import Classifier
 from modpm.core.composition.compose import compose_modules, rebuild, record_of
 from modpm.core.composition.linear_layer import calibrate, fit_layer
@@ -174,3 +176,22 @@ def test_a_label_without_images_is_refused_with_what_was_found() -> None:
         calibrate(composed(), some)
     assert caught.value.code == "label-without-images"
     assert f"tiny/{CLASSES[2]}: 0" in str(caught.value.why)
+
+
+def test_votes_are_other_labels_and_leave_the_layer_out(tmp_path: Path) -> None:
+    project = make_project(tmp_path)
+    plain = modpm.compose(["tiny/cat", "tiny5/cat", "tiny4/frog"], project=project)
+    linear = msgspec.structs.replace(
+        linear_of(layered()), weight=[[0.0, 1.0, 0.0]] * 3, bias=[0.0] * 3
+    )
+    assert plain.composition is not None
+    composition = msgspec.structs.replace(plain.composition, linear=linear)
+    made = Classifier(plain.networks(), plain.labels, None, composition)
+    modpm.pack(made, "acme/pets", tmp_path / "dist-pets", project=project)
+    alone = modpm.compose([tmp_path / "dist-pets"], project=project)
+    torch.testing.assert_close(alone.score_images(images(3)), made.score_images(images(3)))
+
+    voting = modpm.compose([tmp_path / "dist-pets"], ensemble=True, project=project)
+    assert len(voting.labels) == 2
+    assert voting.weight is None
+    assert any("without its linear layer" in reason for reason in voting.reasons)
