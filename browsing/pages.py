@@ -169,6 +169,7 @@ def module_data(module: Module, machine: Machine | None = None) -> Row:
         machine: Where an image's time is estimated, if the page is for this machine.
     """
     manifest = module.manifest
+    files = {one.digest: one.size_bytes for one in module.release.installed_files.values()}
     own: Row = {}
     if isinstance(manifest, Manifest):
         own = {
@@ -186,7 +187,7 @@ def module_data(module: Module, machine: Machine | None = None) -> Row:
             "data": list(map(as_text, measured)),
             "tensors_bytes": manifest.composition.size_bytes,
         }
-    return {**module.row, **own}
+    return {**module.row, **own, "files": files}
 
 
 def _milliseconds(manifest: Manifest, machine: Machine) -> float | None:

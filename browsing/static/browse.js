@@ -260,6 +260,12 @@ function lineOf(items, registry) {
   return `modpm install ${names}${from} && modpm compose ${names} -o classifier`;
 }
 
+function shared(nOrigins, nModules) {
+  if (nOrigins === 1 && nModules > 1) return "at most: of one origin, they share kernels";
+  const of = `of ${nOrigins} ${nOrigins === 1 ? "origin" : "origins"}`;
+  return nOrigins < nModules ? `at most: ${of}, within which they share kernels` : of;
+}
+
 async function showBasket() {
   const names = ticked();
   const absent = [];
@@ -289,12 +295,12 @@ async function showBasket() {
   }));
   const origins = union(items.filter((one) => one.origin).map((one) => one.origin));
   const sums = {
-    size: size(sum(items, "size_bytes")),
+    size: size(Object.values(Object.assign({}, ...items.map((one) => one.files))).reduce((a, b) => a + b, 0)),
     tensors: size(sum(items, "tensors_bytes")),
     macs: count(sum(items, "macs")),
     time: items.every((one) => one.milliseconds) ? `${Number(sum(items, "milliseconds").toPrecision(2))} ms` : "not known",
     classes: union(items.map((one) => one.labels)).length,
-    sharing: origins.length === 1 && items.length > 1 ? "at most: of one origin, they share kernels" : `of ${origins.length} ${origins.length === 1 ? "origin" : "origins"}`,
+    sharing: shared(origins.length, items.filter((one) => one.origin).length),
     licenses: union(items.map((one) => one.license)).join(", ") || "–",
     data: union(items.map((one) => one.data)).join(", ") || "not said",
   };

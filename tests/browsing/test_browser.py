@@ -26,6 +26,7 @@ from tests.browsing.conftest import listing_of, listing_of_folder
 from tests.browsing.test_pages import HOSTILE_README
 from tests.estimating.machines import made_up
 
+from modpm.browsing import words
 from modpm.browsing.export import export
 from modpm.browsing.listing import Listing
 from modpm.browsing.scoring import Scorer
@@ -239,7 +240,7 @@ def test_an_address_of_a_search_shows_what_was_found(browser: Browser, pages: st
     assert browser.find("details").get_attribute("open")
 
 
-def test_the_basket_adds_up_what_was_ticked(browser: Browser, pages: str) -> None:
+def test_the_basket_adds_up_what_was_ticked(browser: Browser, pages: str, registry: Path) -> None:
     browser.get(pages)
     browser.run("localStorage.clear()")
     for name in ("digits/7", "digits/8", "pets/pair"):
@@ -249,6 +250,9 @@ def test_the_basket_adds_up_what_was_ticked(browser: Browser, pages: str) -> Non
     browser.get(f"{pages}basket.html")
     browser.wait(lambda: browser.text("[data-sum=macs]") == "3.5 k")
 
+    newest = ("digits/7/1.1.0", "digits/8/1.0.0", "pets/pair/1.0.0")
+    once = {file.read_bytes() for one in newest for file in (registry / one).iterdir()}
+    assert browser.text("[data-sum=size]") == words.size(sum(map(len, once)))
     assert browser.text("[data-sum=tensors]") == "372 bytes"
     if browser.run("return document.querySelector('[data-sum=time]') !== null"):  # not in files
         assert browser.text("[data-sum=time]") == "not known"
