@@ -13,16 +13,23 @@ from modpm.core.composition.replacing import check_budget, find_label
 from modpm.core.data import load_data
 from modpm.core.data.naming import module_names
 from modpm.core.errors import ModpmError
+from modpm.core.formats.distribution import write_distribution
 from modpm.core.formats.names import ModuleName
 from modpm.core.formats.release_terms import UNSTATED_LICENSE, checked_license, checked_version
-from modpm.core.modularizing.description import ReleaseDetails
+from modpm.core.modularizing.description import (
+    Describer,
+    ReleaseDetails,
+    files_of,
+    shared_tensors,
+)
+from modpm.core.modularizing.fitting import findings_of, fit_networks, measure_networks
 from modpm.core.modularizing.modularize import checked_output
-from modpm.core.modularizing.whole import write_whole
 from modpm.core.origins.origin import OriginNetwork
 from modpm.core.origins.patching import as_scored, labels_of, patch_modules, patch_network
 from modpm.core.origins.trained_network import Particulars, is_run, trained_network
 from modpm.core.system.whole_files import whole_tree
 from modpm.core.training.device import AUTO, choose_device
+from modpm.core.training.evidence import Cutoff
 from modpm.core.training.run import Run
 from modpm.verbs.loading import installed_module, load
 from modpm.verbs.packing import pack_of
@@ -33,7 +40,11 @@ if TYPE_CHECKING:
 
     from torch import nn
 
+    from modpm.core.formats.distribution import Distribution
     from modpm.core.origins.trained_network import TrainedNetwork
+
+WHOLE_CALIBRATION = "platt"
+"""How a whole network's scores are made: of the logit alone, for it has no better features."""
 
 
 def patch(
@@ -244,9 +255,33 @@ def _members(
             hint="give `--name` another namespace, or another name",
         )
     details = ReleaseDetails(tuple(names), terms.version, terms.license, terms.authors)
-    written = write_whole(origin, details, others, folder)
+    written = _write_whole(origin, details, others, folder)
     made = [ClassModule.from_folder(one.folder, one.digest) for one in written]
     return [*made[:place], new, *made[place:]]
+
+
+def _write_whole(
+    origin: OriginNetwork, details: ReleaseDetails, classes: Sequence[int], folder: Path
+) -> list[Distribution]:
+    """Write class modules that keep all of their network: fused they are the network again.
+
+    What unusual images lose (M-30) is left out: the network as it was takes nothing off.
+    """
+    networks = fit_networks(origin, {}, WHOLE_CALIBRATION, _say_nothing, has_penalty=False)
+    measured = measure_networks(origin, networks, _say_nothing)
+    describer = Describer(origin, details, origin.test_accuracy)
+    found = findings_of(describer, networks, measured)
+    shared = shared_tensors([networks[i].stored for i in classes])
+    written = []
+    for i in classes:
+        manifest = describer.manifest(networks[i], Cutoff(retention=1.0), found[i])
+        files = files_of(networks[i].stored, manifest, shared)
+        written.append(write_distribution(folder / details.names[i].name, manifest, files))
+    return written
+
+
+def _say_nothing(_done: int, _of: int) -> None:
+    pass
 
 
 def _known_images(trained: TrainedNetwork, data: str, split: str) -> str | None:
