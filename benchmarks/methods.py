@@ -264,7 +264,7 @@ def _mean_and_range(values: Sequence[float]) -> str:
 def _seconds(same: Sequence[Row], what: str) -> str:
     if what not in same[0].seconds:
         return ""
-    return f"{statistics.fmean(row.seconds[what] for row in same):,.0f} s"
+    return f"{statistics.median(row.seconds[what] for row in same):,.0f} s"
 
 
 KEPT = ("data", "epochs", "width", "retention", "split", "precision")
