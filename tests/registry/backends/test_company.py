@@ -52,6 +52,8 @@ def walked(repository: Path, here: Path, registry: str, environment: dict[str, s
     assert (done.returncode, done.stderr) == (0, "")
     # A registry that keeps a command waiting is named, and on a busy machine any may.
     shown = re.sub(r"^waiting for .*\n", "", done.stdout, flags=re.MULTILINE)
+    # Manifests name the versions that made them, and are as long as these.
+    shown = re.sub(r"^bytes [ \d,]+$", "bytes BYTES", shown, flags=re.MULTILINE)
     shown = shown.replace(registry, "REGISTRY").replace(str(here), "HERE")
     for name in ("owner", "stranger"):
         key = read_public_key(here / f"{name}.pub").key_id.removeprefix("sha256:")
