@@ -27,17 +27,19 @@ def cost_of_touched(installation: Installation) -> Together | None:
     """
     came = {change.name for change in installation.changes if change.after is not None}
     pins = [] if installation.plan is None else installation.plan.lock.pins
-    manifests = {}
     paths = {module.name: module.path / MANIFEST_FILE for module in installation.modules}
     with suppress(OSError, msgspec.DecodeError, ModpmError):  # nothing hangs on it
         modules = {pin.module: pin for pin in pins if not pin.is_composition}
-        manifests = {name: paths[name].read_bytes() for name in modules}
-        touched = [described(manifests[name]) for name in modules if name in came]
-        origins = {one.origin.digest.encode() for one in touched}
+        known = {name: described(paths[name].read_bytes()) for name in modules if name in came}
+        origins = {one.origin.digest for one in known.values()}
+        for name in modules.keys() - came if origins else ():
+            data = paths[name].read_bytes()
+            if any(origin.encode() in data for origin in origins):  # most are of none: not decoded
+                known[name] = described(data)
         members = [
-            Member(described(data), modules[name].files)
-            for name, data in manifests.items()
-            if any(origin in data for origin in origins)
+            Member(one, modules[name].files)
+            for name, one in sorted(known.items())
+            if one.origin.digest in origins  # which a manifest may also name elsewhere
         ]
         return cost_together(members) if members else None
     return None
