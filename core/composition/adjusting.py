@@ -160,13 +160,7 @@ def calibrate(
                 how="labeled",
                 slope=slope,
                 intercept=intercept,
-                data_set=labeled.data_set,
-                fingerprint=labeled.fingerprint,
-                n=judged.n,
-                before=judged.before,
-                after=judged.after,
-                accuracy_before=judged.accuracy_before,
-                accuracy_after=judged.accuracy_after,
+                **judged.recorded(),
             )
             for origin, slope, intercept in _rounded(origins, numbers)
         ],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 import torch.nn.functional as F  # noqa: N812 -- torch's own name for it
@@ -52,6 +52,7 @@ class Judged(NamedTuple):
 
     Attributes:
         data_set: The images.
+        fingerprint: Names exactly these.
         n: How many.
         before, after: The cross-entropy of the scores as they were, and of the others.
         accuracy_before, accuracy_after: The same of the accuracy.
@@ -59,12 +60,19 @@ class Judged(NamedTuple):
     """
 
     data_set: str
+    fingerprint: str
     n: int
     before: float
     after: float
     accuracy_before: float
     accuracy_after: float
     is_better: bool
+
+    def recorded(self) -> dict[str, Any]:
+        """Return the fields that every record of what was fitted has, kept or not."""
+        fields = self._asdict()
+        del fields["is_better"]
+        return fields
 
 
 def told(
@@ -146,6 +154,7 @@ def cross_validate(
     (loss, accuracy), (loss_after, accuracy_after) = _quality(before, truth), _quality(after, truth)
     return Judged(
         labeled.data_set,
+        labeled.fingerprint,
         len(truth),
         before=loss,
         after=loss_after,

@@ -24,7 +24,6 @@ from modpm.core.classifiers.saving import not_composed
 from modpm.core.composition.labeled import (
     N_DIGITS,
     Judged,
-    Labeled,
     cross_validate,
     labeled_outputs,
     least,
@@ -141,7 +140,7 @@ def calibrate(
     judged = cross_validate(labeled, scores, refit)
     if not judged.is_better:
         return Calibrated(classifier, judged)
-    linear = _record(fit_layer(scores, truth), labeled, judged)
+    linear = _record(fit_layer(scores, truth), judged)
     composition = msgspec.structs.replace(
         classifier.composition, linear=linear, false_rejections=msgspec.UNSET, measured=[]
     )
@@ -156,18 +155,12 @@ def calibrate(
     return Calibrated(made, judged)
 
 
-def _record(layer: Layer, labeled: Labeled, judged: Judged) -> LinearLayer:
+def _record(layer: Layer, judged: Judged) -> LinearLayer:
     weight, bias = (one.clamp(-MAX_WEIGHT, MAX_WEIGHT) for one in layer)
     return LinearLayer(
         weight=torch.round(weight, decimals=N_DIGITS).tolist(),
         bias=torch.round(bias, decimals=N_DIGITS).tolist(),
-        data_set=labeled.data_set,
-        fingerprint=labeled.fingerprint,
-        n=judged.n,
-        before=judged.before,
-        after=judged.after,
-        accuracy_before=judged.accuracy_before,
-        accuracy_after=judged.accuracy_after,
+        **judged.recorded(),
     )
 
 
