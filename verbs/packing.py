@@ -17,6 +17,7 @@ from modpm.core.formats.manifest import CARD_FILE, LICENSE_FILE
 from modpm.core.formats.names import ModuleName
 from modpm.core.formats.release_files import WEIGHTS_FILE
 from modpm.core.formats.release_terms import (
+    FIRST_VERSION,
     UNSTATED_LICENSE,
     checked_license,
     checked_summary,
@@ -41,7 +42,7 @@ def pack(
     classifier: str | os.PathLike[str] | Classifier,
     name: str,
     output: str | os.PathLike[str],
-    version: str = "1.0.0",
+    version: str = FIRST_VERSION,
     *,
     license: str = UNSTATED_LICENSE,
     summary: str = "",

@@ -15,7 +15,12 @@ from modpm.core.data.naming import module_names
 from modpm.core.errors import ModpmError
 from modpm.core.formats.distribution import write_distribution
 from modpm.core.formats.names import ModuleName
-from modpm.core.formats.release_terms import UNSTATED_LICENSE, checked_license, checked_version
+from modpm.core.formats.release_terms import (
+    FIRST_VERSION,
+    UNSTATED_LICENSE,
+    checked_license,
+    checked_version,
+)
 from modpm.core.modularizing.description import (
     Describer,
     ReleaseDetails,
@@ -69,7 +74,7 @@ def patch(
     skip_bad: bool = False,
     dist: str | os.PathLike[str] | None = None,
     name: str | None = None,
-    version: str = "1.0.0",
+    version: str = FIRST_VERSION,
     license: str = UNSTATED_LICENSE,
     authors: Sequence[str] = (),
     device: str = AUTO,
@@ -209,9 +214,10 @@ def _terms(
             `invalid-version`, `invalid-license`, `folder-exists`.
     """
     if dist is None:
-        if name is not None or license != UNSTATED_LICENSE or authors:
+        if (name, version, license, *authors) != (None, FIRST_VERSION, UNSTATED_LICENSE):
             raise _bad_terms(
-                "`--name`, `--license` and `--author` are of releases, and none is made"
+                "`--name`, `--version`, `--license` and `--author` are of releases, and none is "
+                "made"
             )
         return None
     if name is None or license == UNSTATED_LICENSE:

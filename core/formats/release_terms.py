@@ -12,6 +12,9 @@ from modpm.core.formats.requirements import parse_version
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+FIRST_VERSION = "1.0.0"
+"""The version of a release whose maker names none."""
+
 UNSTATED_LICENSE = "LicenseRef-unstated"
 MAX_SUMMARY_LENGTH = 500
 

@@ -19,6 +19,7 @@ from modpm.core.errors import ModpmError
 from modpm.core.formats import canonical_json
 from modpm.core.formats.distribution import Distribution, write_distribution
 from modpm.core.formats.release_terms import (
+    FIRST_VERSION,
     UNSTATED_LICENSE,
     checked_license,
     checked_summary,
@@ -229,7 +230,7 @@ def modularize(
     retention: float | None = None,
     budget: float = 1.0,
     namespace: str | None = None,
-    version: str = "1.0.0",
+    version: str = FIRST_VERSION,
     license: str = UNSTATED_LICENSE,
     authors: Sequence[str] = (),
     summary: str | None = None,

@@ -176,6 +176,7 @@ def test_a_module_that_no_registry_has_is_published_along(place: Path, tmp_path:
         (("--with", "other/cat", "--dist", "DIST"), "usage"),
         (("--with", "other/cat", "--dist", "DIST", *RELEASE[:2]), "usage"),
         (("--with", "other/cat", *RELEASE), "usage"),
+        (("--with", "other/cat", "--version", "2.0.0"), "usage"),
         (
             ("--with", "other/cat", "--dist", "DIST", "--name", "acme/dog", *RELEASE[2:]),
             "same-name",
