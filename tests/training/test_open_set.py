@@ -8,20 +8,19 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
+from tests.training.small_runs import SMALL, InterruptAt, refused, train_small
 from tests.training.toy_method import Toy
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from modpm.core.data import load_data
-from modpm.core.errors import ModpmError
 from modpm.core.formats.manifest import InputContract
 from modpm.core.graph import GraphNetwork, build, trace
 from modpm.core.networks import create
 from modpm.core.origins.trained_network import Particulars, of_run
 from modpm.core.tensors import load_tensors, save_tensors
-from modpm.core.training import checkpoint
 from modpm.core.training.batches import Batch, TrainingImages
-from modpm.core.training.checkpoint import CheckpointWriter, read_checkpoint
+from modpm.core.training.checkpoint import read_checkpoint
 from modpm.core.training.loop import train
 from modpm.core.training.methods import find_method
 from modpm.core.training.methods.method import Task
@@ -33,30 +32,11 @@ from modpm.core.training.open_set.rotation import Rotation, features_of
 from modpm.core.training.run import Run
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
-    from modpm.core.training.session import Progress
 
 # Few training images, half being held out: an epoch is ten steps.
-SMALL: dict[str, Any] = {
-    "epochs": 2,
-    "lr": 0.1,
-    "batch_size": 64,
-    "val_fraction": 0.5,
-    "width": 0.5,
-}
-
-
-def train_small(output: Path, **settings: Any) -> Run:  # noqa: ANN401 -- passed on as they are
-    return train("digits", "digits_cnn", output=output, **(SMALL | settings))
-
-
-def refused(action: Callable[[], object], code: str) -> ModpmError:
-    with pytest.raises(ModpmError) as refusal:
-        action()
-    assert refusal.value.code == code
-    return refusal.value
+TEN_STEPS: dict[str, Any] = {"epochs": 2, "val_fraction": 0.5}
 
 
 def digits_network() -> GraphNetwork:
@@ -184,33 +164,21 @@ def test_it_is_checked_when_the_network_has_seen_enough() -> None:
 # --- runs -------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def _kept_often(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Keep the state whenever losses are read, after the last one is written."""
-    monkeypatch.setattr(checkpoint, "SECONDS", 0.0)
-    monkeypatch.setattr(CheckpointWriter, "check", CheckpointWriter.finish)
-
-
-def interrupt(progress: Progress) -> None:
-    """Press Ctrl-C in the second epoch."""
-    if (progress.epoch, progress.step) == (2, 3):
-        raise KeyboardInterrupt
-
-
-@pytest.mark.usefixtures("_kept_often")
+@pytest.mark.usefixtures("kept_often")
 @pytest.mark.parametrize("method", ["plain", "views"])
 def test_an_interrupted_run_with_rotation_ends_in_the_same_bytes(
     tmp_path: Path, method: str
 ) -> None:
-    settings = {"method": method, "open_set": "rotation"}
+    settings = TEN_STEPS | {"method": method, "open_set": "rotation"}
     straight = train_small(tmp_path / "straight", **settings)
     folder = tmp_path / "stopped"
-    refused(lambda: train_small(folder, **settings, progress=interrupt), "interrupted")
+    refused(lambda: train_small(folder, **settings, progress=InterruptAt(2, step=3)), "interrupted")
     kept = read_checkpoint(folder / "last.safetensors")
     assert kept.steps_done == 11
     for own in (kept.state, kept.momentum):
         assert bool(own["open_set.head.weight"].any())
-    refused(lambda: train_small(folder, method=method, resume=True), "settings-differ")
+    without = settings | {"open_set": None}
+    refused(lambda: train_small(folder, **without, resume=True), "settings-differ")
     assert train_small(folder, **settings, resume=True).digest() == straight.digest()
     for line in straight.metrics():
         assert 0.3 < line["rotation_accuracy"] < 1
@@ -219,7 +187,7 @@ def test_an_interrupted_run_with_rotation_ends_in_the_same_bytes(
 
 def test_nothing_of_rotation_is_in_what_comes_of_a_run(tmp_path: Path) -> None:
     run, alone = (
-        train_small(tmp_path / f"{name}", method="plain", open_set=name)
+        train_small(tmp_path / f"{name}", method="plain", open_set=name, **TEN_STEPS)
         for name in ("rotation", None)
     )
     assert run.graph == alone.graph
@@ -236,7 +204,7 @@ def test_a_run_from_trained_weights_is_taught_and_trained_for_more(tmp_path: Pat
     weights = tmp_path / "weights.safetensors"
     save_tensors(weights, create("digits_cnn", 10, 1, 0.5).state_dict())
     for name in OPEN_SETS:
-        run = train_small(tmp_path / name, init=weights, open_set=name)
+        run = train_small(tmp_path / name, init=weights, open_set=name, **TEN_STEPS)
         assert {"teacher_loss", "view_loss", "cross_entropy"} <= run.metrics()[0].keys()
         assert Run.open(run.folder).config.open_set == name
 
@@ -255,7 +223,7 @@ def rings(n: int) -> tuple[Tensor, Tensor]:
 
 def test_images_that_look_alike_however_they_are_turned_are_refused(tmp_path: Path) -> None:
     torch.manual_seed(0)
-    settings = SMALL | {"method": "plain", "open_set": "rotation", "batch_size": 16}
+    settings = SMALL | TEN_STEPS | {"method": "plain", "open_set": "rotation", "batch_size": 16}
     folder = tmp_path / "run"
     error = refused(
         lambda: train(rings(300), "digits_cnn", output=folder, classes=RINGS, **settings),
@@ -270,7 +238,7 @@ def test_images_that_look_alike_however_they_are_turned_are_refused(tmp_path: Pa
 
 def test_images_that_are_not_square_are_refused_before_training(tmp_path: Path) -> None:
     images = torch.rand(20, 1, 8, 10), torch.arange(20) % 2
-    settings, folder = SMALL | {"open_set": "rotation"}, tmp_path / "run"
+    settings, folder = SMALL | TEN_STEPS | {"open_set": "rotation"}, tmp_path / "run"
     error = refused(
         lambda: train(images, "digits_cnn", output=folder, classes=RINGS, **settings),
         "bad-setting",

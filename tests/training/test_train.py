@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import errno
 import re
-from dataclasses import dataclass
 from pathlib import Path
 from shutil import rmtree
 from typing import TYPE_CHECKING, Any
@@ -11,6 +10,7 @@ import msgspec
 import pytest
 import torch
 from PIL import Image
+from tests.training.small_runs import SMALL, InterruptAt, refused, train_small
 
 from modpm.core.data import load_data
 from modpm.core.data.decoding import Streamed
@@ -22,8 +22,8 @@ from modpm.core.slicing import cuttable_convolutions
 from modpm.core.system import whole_files
 from modpm.core.system.energy import Meter, Spent
 from modpm.core.tensors import save_tensors
-from modpm.core.training import checkpoint, session
-from modpm.core.training.checkpoint import CheckpointWriter, read_checkpoint
+from modpm.core.training import session
+from modpm.core.training.checkpoint import read_checkpoint
 from modpm.core.training.evidence import Cutoff, Ranking
 from modpm.core.training.inference import accuracy, normalizing, predict
 from modpm.core.training.loop import train
@@ -36,51 +36,9 @@ from modpm.core.training.starting_network import starting_network
 from modpm.core.training.union import weights_in_modules
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from modpm.core.training.session import Progress
 
-# Few training images, most being held out: an epoch is four steps.
-SMALL: dict[str, Any] = {
-    "epochs": 3,
-    "lr": 0.1,
-    "batch_size": 64,
-    "val_fraction": 0.8,
-    "width": 0.5,
-}
-
-
-def train_small(output: Path, **settings: Any) -> Run:  # noqa: ANN401 -- passed on as they are
-    return train("digits", "digits_cnn", output=output, **(SMALL | settings))
-
-
-@dataclass
-class InterruptAt:
-    """Ctrl-C in the middle of an epoch, or at its end."""
-
-    epoch: int
-    step: int = 2
-
-    def __call__(self, progress: Progress) -> None:
-        if (progress.epoch, progress.step) == (self.epoch, self.step):
-            raise KeyboardInterrupt
-
-
-@pytest.fixture
-def _kept_often(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Keep the state whenever losses are read, after the last one is written."""
-    monkeypatch.setattr(checkpoint, "SECONDS", 0.0)
-    monkeypatch.setattr(CheckpointWriter, "check", CheckpointWriter.finish)
-
-
-often = pytest.mark.usefixtures("_kept_often")
-
-
-def refused(action: Callable[[], object], code: str) -> ModpmError:
-    with pytest.raises(ModpmError) as refusal:
-        action()
-    assert refusal.value.code == code
-    return refusal.value
+often = pytest.mark.usefixtures("kept_often")
 
 
 @pytest.fixture(scope="module")
