@@ -17,12 +17,9 @@ if TYPE_CHECKING:
 
 REPORT_FILE = "report.html"
 
-_SHARES = (
-    "val_accuracy",
-    "val_balanced_accuracy",
-    "kernel_retention_rate",
-    "rotation_accuracy",
-)
+_SHARES = ("accuracy", "rate")
+"""How names of shares end."""
+
 _NO_CURVE = {"epoch", "seconds", "joules", "device", "energy_by"}
 
 
@@ -45,8 +42,10 @@ def report_page(run: Run) -> Page:
         f"rightly after epoch {kept} of {len(lines)}; {run.record.n_training:,} images were "
         f"trained on, of {len(run.classes)} classes: {', '.join(run.classes)}."
     )
-    _curves(page, "Losses", lines, [name for name in _measured(lines) if name not in _SHARES])
-    _curves(page, "Shares", lines, [name for name in _measured(lines) if name in _SHARES])
+    shares = [name for name in _measured(lines) if name.endswith(_SHARES)]
+    losses = [name for name in _measured(lines) if name not in shares]
+    _curves(page, "Losses", lines, losses)
+    _curves(page, "Shares", lines, shares)
     page.section("Epochs")
     names = [name for name in dict.fromkeys(key for line in lines for key in line)
              if name not in {"device", "energy_by"}]  # fmt: skip
