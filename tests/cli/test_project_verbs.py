@@ -215,7 +215,14 @@ def test_without_saving_the_files_of_the_project_stay(run: Run, registry: Path, 
     before = (here / "modpm.toml").read_bytes(), (here / "modpm.lock").read_bytes()
 
     installed = run("install", "digits/7", "--no-save").err.splitlines()
-    assert [line for line in installed if line.startswith(("+", "-"))] == ["+ digits/7 1.1.0"]
+    assert installed[0] == "+ digits/7 1.1.0"
+    titles = [line.partition("  ")[0] for line in installed[1:]]
+    assert titles == [
+        "2 modules of one origin",
+        "bytes",
+        "parameters",
+        "multiply-accumulates an image",
+    ]
 
     assert ((here / "modpm.toml").read_bytes(), (here / "modpm.lock").read_bytes()) == before
     assert run("sync").err == "- digits/7 1.1.0\n"
