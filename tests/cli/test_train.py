@@ -8,6 +8,7 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING
 
+import click
 import numpy as np
 import pytest
 import torch
@@ -16,9 +17,11 @@ from PIL import ExifTags, Image
 from modpm.cli import progress_lines
 from modpm.cli.main import main
 from modpm.cli.progress_lines import Estimate, Lines, duration
+from modpm.cli.train import command
 from modpm.core.graph import build
 from modpm.core.tensors import load_tensors
 from modpm.core.training.inference import accuracy, normalizing, predict
+from modpm.core.training.open_set import OPEN_SETS
 from modpm.core.training.run import Run
 from modpm.core.training.session import Progress
 
@@ -302,3 +305,9 @@ def start(*arguments: str) -> subprocess.CompletedProcess[str]:
         env=os.environ | {"OMP_NUM_THREADS": "1"} | OPEN_MPI_AS_ROOT,
         timeout=300,
     )
+
+
+def test_the_open_sets_to_choose_from_are_all_there_are() -> None:
+    (option,) = (one for one in command.params if one.name == "open_set")
+    assert isinstance(option.type, click.Choice)
+    assert list(option.type.choices) == list(OPEN_SETS)
