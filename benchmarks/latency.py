@@ -16,7 +16,7 @@ import argparse
 import random
 import statistics
 import time
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from modules import untrained
@@ -28,6 +28,9 @@ from modpm.core.estimating.machine import Machine, estimate, this_host
 from modpm.core.estimating.work import BATCH_SIZES
 from modpm.core.formats.manifest import InputContract
 from modpm.core.system.memory import keep_freed_memory
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
 
 CONTRACT = InputContract(channels=3, height=32, width=32, mean=[0.5] * 3, std=[0.25] * 3)
 NETWORKS = {
@@ -61,7 +64,6 @@ class Judged(NamedTuple):
         return abs(self.estimated / self.measured - 1)
 
 
-@torch.inference_mode()
 def judge(machine: Machine, seed: int) -> list[Judged]:
     """Estimate and measure modules that are drawn by a seed."""
     chance = random.Random(seed)  # noqa: S311 -- no secret
@@ -75,19 +77,29 @@ def judge(machine: Machine, seed: int) -> list[Judged]:
                 for one in estimate([graph], machine):
                     drawn.append((arch, one))
                     jobs.append(classifier_pass(classifier, one.batch_size))
+    passes = [PASSES[one.batch_size] for _, one in drawn]
+    least = least_seconds(jobs, passes, chance)
+    return [
+        Judged(arch, one.batch_size, one.seconds, took / one.batch_size)
+        for (arch, one), took in zip(drawn, least, strict=True)
+    ]
+
+
+@torch.inference_mode()  # not where networks are made: those are told from others, and slower
+def least_seconds(
+    jobs: Sequence[Callable[[], object]], passes: Sequence[int], chance: random.Random
+) -> list[float]:
+    """Return the least that each job took in some passes of several rounds."""
     clock = time.process_time if torch.get_num_threads() == 1 else time.perf_counter
     least = [float("inf")] * len(jobs)
     for _ in range(ROUNDS):
         for i in chance.sample(range(len(jobs)), len(jobs)):
             jobs[i]()  # not counted
-            for _ in range(PASSES[drawn[i][1].batch_size]):
+            for _ in range(passes[i]):
                 started = clock()
                 jobs[i]()
                 least[i] = min(least[i], clock() - started)
-    return [
-        Judged(arch, one.batch_size, one.seconds, took / one.batch_size)
-        for (arch, one), took in zip(drawn, least, strict=True)
-    ]
+    return least
 
 
 def print_rows(seed: int, judged: list[Judged]) -> None:
