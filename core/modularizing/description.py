@@ -27,7 +27,6 @@ from modpm.core.formats.manifest import (
 )
 from modpm.core.formats.release_files import SHARED_FILE
 from modpm.core.formats.release_terms import license_text
-from modpm.core.modularizing.reading import N_STATISTICS_IMAGES
 from modpm.core.origins.origin import HELD_OUT, N_DIGITS
 from modpm.core.reports.thumbnail import with_picture
 from modpm.core.tensors import encode_tensors
@@ -189,14 +188,9 @@ class Describer:
         )
 
     def _parameters(self, cutoff: Cutoff, network: FittedNetwork) -> dict[str, float | str]:
-        trained = self._origin.trained
-        parameters = dict(trained.effort.parameters)
+        parameters = {**self._origin.trained.effort.parameters, **network.corrections}
         if cutoff.retention is not None:
             parameters["retention"] = cutoff.retention
-        if network.is_anew:
-            parameters["statistics_images"] = min(
-                N_STATISTICS_IMAGES, len(trained.images.training_data())
-            )
         return parameters
 
 

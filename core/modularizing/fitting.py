@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from functools import partial
+from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
@@ -24,6 +26,7 @@ from modpm.core.formats.manifest import (
     Confusion,
 )
 from modpm.core.graph import Cost, count
+from modpm.core.graph.side_by_side import PlainNetwork
 from modpm.core.graph.stored_weights import stored
 from modpm.core.modularizing.cutting import (
     ScoredNetwork,
@@ -33,12 +36,20 @@ from modpm.core.modularizing.cutting import (
     with_statistics,
 )
 from modpm.core.modularizing.description import Findings
-from modpm.core.modularizing.reading import read_cuts, read_scores, take_statistics
+from modpm.core.modularizing.reading import (
+    n_statistics_images,
+    read_cuts,
+    read_scores,
+    take_statistics,
+)
 from modpm.core.origins.origin import HELD_OUT, N_DIGITS, TEST
 from modpm.core.training.inference import accuracy, normalizing, predict
+from modpm.core.training.learned_corrections import learn_corrections
+from modpm.core.training.one_vs_rest import OneVsRest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Set as AbstractSet
 
     from torch import Tensor
 
@@ -69,8 +80,8 @@ class FittedNetwork:
         scored: The network.
         fitted: How its score was made.
         cost: What it costs.
-        is_anew: Whether it normalizes by statistics that were taken once it was cut, which then
-            are better for it on held-out images by more than the standard error.
+        corrections: How what it normalizes was corrected once it was cut, as manifests say it;
+            empty where that was no better on held-out images by more than the standard error.
     """
 
     class_index: int
@@ -79,7 +90,7 @@ class FittedNetwork:
     scored: ScoredNetwork
     fitted: FittedScore
     cost: Cost
-    is_anew: bool = False
+    corrections: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def stored(self) -> dict[str, Tensor]:
@@ -114,7 +125,8 @@ def fit_networks(
     fitted: list[_Fitted] = []
     classes = range(len(origin.classes))
     for start in range(0, len(classes), AT_ONCE):
-        fitted += _fit_together(origin, masks, classes[start : start + AT_ONCE], calibration)
+        tell = partial(lambda start, n: progress(start + n, len(classes)), start)
+        fitted += _fit_together(origin, masks, classes[start : start + AT_ONCE], calibration, tell)
         progress(len(fitted), len(classes))
     cuts = [one.network for one in fitted]
     penalty = affordable_penalty(origin, cuts) if has_penalty else None
@@ -122,11 +134,11 @@ def fit_networks(
 
 
 class _Fitted(NamedTuple):
-    """A cut network, how its score is made, and whether by statistics that were taken anew."""
+    """A cut network, how its score is made, and how its normalized values were corrected."""
 
     network: CutNetwork
     score: FittedScore
-    is_anew: bool
+    corrections: Mapping[str, int]
 
 
 def affordable_penalty(origin: OriginNetwork, cuts: Sequence[CutNetwork]) -> Penalty | None:
@@ -143,19 +155,62 @@ def _fit_together(
     masks: Mapping[str, Tensor],
     classes: Sequence[int],
     calibration: str,
-) -> Iterator[_Fitted]:
+    tell: Callable[[int], None],
+) -> list[_Fitted]:
     cuts = [cut(origin.graph, origin.tensors, masks, i) for i in classes]
-    scores = _scores(origin, cuts, calibration)
+    best = _fitted(origin, cuts, calibration)
     found = take_statistics(cuts, origin)
-    others = [with_statistics(one, own) for one, own in zip(cuts, found, strict=True)]
-    other_scores = _scores(origin, others, calibration) if any(found) else scores
-    kept, anew = zip(cuts, scores, strict=True), zip(others, other_scores, strict=True)
-    for (network, fitted), (other, other_fitted) in zip(kept, anew, strict=True):
-        is_class = origin.validation.labels == network.class_index
-        if is_clearly_better(other_fitted, fitted, is_class):
-            yield _Fitted(other, other_fitted, is_anew=True)
-        else:
-            yield _Fitted(network, fitted, is_anew=False)
+    if not any(found):
+        return best
+    anew = [with_statistics(one, own) for one, own in zip(cuts, found, strict=True)]
+    corrections = {"statistics_images": n_statistics_images(origin)}
+    best = _better(origin, best, _fitted(origin, anew, calibration, corrections))
+    n_steps = origin.trained.effort.correction_steps
+    if not n_steps:
+        return best
+    learned = []
+    for plain, corrected in zip(cuts, anew, strict=True):
+        learned.append(
+            _learned(origin, corrected, corrected.tensors.keys() - plain.tensors, n_steps)
+        )
+        tell(len(learned))
+    corrections = {**corrections, "correction_steps": n_steps}
+    return _better(origin, best, _fitted(origin, learned, calibration, corrections))
+
+
+def _learned(
+    origin: OriginNetwork, network: CutNetwork, corrections: AbstractSet[str], n_steps: int
+) -> CutNetwork:
+    """Return a network with what it learned in place of its corrections, if it has any."""
+    if not corrections:
+        return network
+    lesson = OneVsRest(origin.training_images, network.class_index, n_steps, origin.network)
+    plain = PlainNetwork(network.graph, network.tensors)
+    found = learn_corrections(plain, sorted(corrections), lesson)
+    return replace(network, tensors=network.tensors | found)
+
+
+def _fitted(
+    origin: OriginNetwork,
+    cuts: Sequence[CutNetwork],
+    calibration: str,
+    corrections: Mapping[str, int] = MappingProxyType({}),
+) -> list[_Fitted]:
+    scores = _scores(origin, cuts, calibration)
+    return [_Fitted(cut, score, corrections) for cut, score in zip(cuts, scores, strict=True)]
+
+
+def _better(
+    origin: OriginNetwork, some: Sequence[_Fitted], others: Sequence[_Fitted]
+) -> list[_Fitted]:
+    """Return the other network of each class that is better by more than the standard error."""
+    labels = origin.validation.labels
+    return [
+        other
+        if is_clearly_better(other.score, one.score, labels == one.network.class_index)
+        else one
+        for one, other in zip(some, others, strict=True)
+    ]
 
 
 def _scores(
@@ -178,7 +233,7 @@ def _scored(origin: OriginNetwork, one: _Fitted, penalty: Penalty | None) -> Fit
         scored,
         fitted,
         count(scored.graph, scored.tensors),
-        one.is_anew,
+        one.corrections,
     )
 
 

@@ -53,7 +53,12 @@ def read_scores(scored: Sequence[ScoredNetwork], data: ImageData, origin: Origin
 
 
 N_STATISTICS_IMAGES = 2000
-"""Training images that statistics of batch normalizations are taken from."""
+"""Training images that statistics of batch normalizations are taken from, where there are more."""
+
+
+def n_statistics_images(origin: OriginNetwork) -> int:
+    """Return from how many training images statistics are taken."""
+    return min(N_STATISTICS_IMAGES, len(origin.training_images.data))
 
 
 @torch.no_grad()
@@ -83,7 +88,7 @@ def take_statistics(
         outputs = tuple(together.name(i, one.graph.output) for i, one in enumerate(cuts))
         for norm in norms:
             norm.train()
-        prepare, images = normalizing(origin.contract), _some(origin.trained.images.training_data())
+        prepare, images = normalizing(origin.contract), _some(origin.training_images.data)
         n_seen = 0
         for batch in batches(images, prepare, origin.device):
             if len(batch) == 1:

@@ -118,6 +118,11 @@ class OriginNetwork:
         return network_digest(self.graph, self.tensors)
 
     @cached_property
+    def training_images(self) -> TrainingImages:
+        """Its training images, without the held-out part, to be drawn."""
+        return TrainingImages(self.trained.images.training_data(), self.contract, self.device)
+
+    @cached_property
     def validation(self) -> ImageData:
         """The held-out part of its training data."""
         return self.trained.images.validation_data()
@@ -194,6 +199,4 @@ class OriginNetwork:
         Args:
             progress: Told how many training images are read, where they are.
         """
-        data = self.trained.images.training_data()
-        images = TrainingImages(data, self.contract, self.device)
-        return self.trained.effort.find(self.network, images, progress)
+        return self.trained.effort.find(self.network, self.training_images, progress)

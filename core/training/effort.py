@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from modpm.core.errors import ModpmError
 from modpm.core.slicing import own_kernels
 from modpm.core.training.evidence import Evidence, Sensitivity
-from modpm.core.training.learned_masks import N_IMAGES, N_STEPS, LearnedMasks
+from modpm.core.training.learned_masks import N_STEPS, LearnedMasks
+from modpm.core.training.one_vs_rest import N_IMAGES
 from modpm.core.training.sensitivity import N_EACH, sensitivity_of_kernels
 
 if TYPE_CHECKING:
@@ -33,6 +34,8 @@ class Effort:
         retention: Kernel retention rate that it is for, where nothing is asked for.
         n_images: Images that it reads for each class, once there and back.
         parameters: What manifests say of it besides.
+        correction_steps: Steps by which each class's cut network learns what to make of the values
+            that it normalizes; 0 for none.
     """
 
     method: str
@@ -41,6 +44,7 @@ class Effort:
     retention: float
     n_images: int = 0
     parameters: Mapping[str, float | str] = field(default_factory=dict)
+    correction_steps: int = 0
 
     def passes(self, n_classes: int) -> int:
         """Return as many passes of one image through the network as it takes about as long as."""
@@ -75,6 +79,9 @@ AUTO = "auto"
 TRAIN = "train"
 """Trains the weights, so that its run knows which kernels a class keeps."""
 
+N_CORRECTION_STEPS = 1000
+"""Steps by which a cut network of the effort `gradient` is corrected."""
+
 EFFORTS = {
     NONE: Effort(
         "sensitivity",
@@ -89,8 +96,9 @@ EFFORTS = {
         LearnedMasks,
         _learned,
         0.5,
-        2 * N_EACH + N_STEPS * N_IMAGES,
+        2 * N_EACH + (N_STEPS + N_CORRECTION_STEPS) * N_IMAGES,
         {"images_a_class": float(2 * N_EACH), "steps": float(N_STEPS), "images": float(N_IMAGES)},
+        N_CORRECTION_STEPS,
     ),
 }
 """By what a user calls them, the least effort first: the weights stay as they are in all."""

@@ -8,35 +8,28 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
-from torch.nn.functional import binary_cross_entropy_with_logits
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from modpm.core.slicing import cuttable_convolutions
-from modpm.core.tensors import send
 from modpm.core.training.evidence import ByRetention, first_kernels
 from modpm.core.training.inference import device_of
+from modpm.core.training.one_vs_rest import OneVsRest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from modpm.core.graph import GraphNetwork
-    from modpm.core.training.batches import Batch, TrainingImages
+    from modpm.core.training.batches import TrainingImages
     from modpm.core.training.evidence import Cutoff
 
 N_STEPS = 400
 """Steps of each class."""
-
-N_IMAGES = 64
-"""Images of a step, half of them of the class."""
 
 SPREAD = 0.5
 """How far apart the first and the last kernel of the ranking start."""
 
 RATE = 0.003
 """Of learning, for the scores of kernels, of which it is the most that one moves in a step."""
-
-HEAD_RATE = 0.02
-"""The same for what makes odds of the logit; both fall to nothing in equal parts."""
 
 KEPT_AT_FIRST = 0.9
 """The retention rate of the first step, where less is asked for."""
@@ -46,9 +39,6 @@ SHRINKING = 0.6
 
 FAINT = 1e-3
 """What a kernel that is not kept is multiplied by, so that a ReLU after it passes a gradient."""
-
-HEAD = 0.5, -2.0
-"""The factor and the summand that make odds of a logit, at the start."""
 
 
 @dataclass(frozen=True)
@@ -113,49 +103,31 @@ class LearnedMasks(ByRetention):
         first = torch.cat([one[label] for one in self.start.values()])
         places = first.argsort(stable=True).argsort()
         scores = (SPREAD * places / len(places)).float()[None].to(device).requires_grad_()
-        head = torch.tensor(HEAD, device=device, requires_grad=True)
-        rates = [{"params": [scores], "lr": RATE}, {"params": [head], "lr": HEAD_RATE}]
-        optimizer = torch.optim.Adam(rates)
-        falling = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.0, N_STEPS)
-        chance = torch.Generator().manual_seed(label)
-        for step, positions in enumerate(_positions(self.images.data.labels, label, chance), 1):
-            batch = self.images.batch(positions, chance)
-            loss = self._loss(label, batch, scores, head, _kept_at(step, retention))
-            optimizer.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]  # torch's
-            optimizer.step()
-            falling.step()
+
+        def logit(images: Tensor, step: int) -> Tensor:
+            return self._logits(images, scores, _kept_at(step, retention))[:, label]
+
+        def tell(step: int) -> None:
             if self.progress is not None:
                 self.progress(label * N_STEPS + step, len(self._labels) * N_STEPS)
+
+        OneVsRest(self.images, label, N_STEPS).learn([scores], RATE, logit, tell)
         return scores.detach().cpu()
 
-    def _loss(
-        self, label: int, batch: Batch, scores: Tensor, head: Tensor, retention: float
-    ) -> Tensor:
-        """Return how far the masked network is from telling a class from all others."""
-        images, shown = send(batch.images, scores.device), batch.labels == label
+    def _logits(self, images: Tensor, scores: Tensor, retention: float) -> Tensor:
+        """Return what the network says with the kernels that scores keep; (N, n_classes)."""
         kept = first_kernels(self._split(scores.detach()), self.n_all, retention)
         mask = torch.cat(list(kept.values()), 1).to(scores.device, scores.dtype).clamp_min(FAINT)
         mask = mask + scores - scores.detach()
         points, output = cuttable_convolutions(self.network.graph), self.network.graph.output
         scale = {points[layer]: own for layer, own in self._split(mask).items()}
-        logits = self.network.run(images, (output,), scale)[output][:, label]
-        targets = send(shown.to(logits.dtype), scores.device)
-        return binary_cross_entropy_with_logits(head[0] * logits + head[1], targets)
+        return self.network.run(images, (output,), scale)[output]
 
 
 def _kept_at(step: int, retention: float) -> float:
     """Return the retention rate of a step, from 1: ever fewer, and at last what is asked for."""
     left = max(0.0, 1.0 - (step - 1) / (SHRINKING * N_STEPS))
     return retention + max(0.0, KEPT_AT_FIRST - retention) * left**3
-
-
-def _positions(labels: Tensor, label: int, chance: torch.Generator) -> Iterator[Tensor]:
-    """Draw the images of each step: half of them show the class."""
-    sides = [side.nonzero()[:, 0] for side in (labels == label, labels != label)]
-    for _ in range(N_STEPS):
-        drawn = (torch.randint(len(own), (N_IMAGES // 2,), generator=chance) for own in sides)
-        yield torch.cat([own[some] for own, some in zip(sides, drawn, strict=True)])
 
 
 @contextmanager

@@ -12,7 +12,7 @@ import pytest
 import torch
 from PIL import Image
 from safetensors.torch import save_file
-from tests.modularizing.small_run import train_small
+from tests.modularizing.small_run import learn_in_few_steps, train_small
 from torch import nn
 
 import modpm
@@ -23,7 +23,6 @@ from modpm.core.errors import ModpmError
 from modpm.core.networks import create, load_initial_weights
 from modpm.core.origins.becoming_modular import command_to_train
 from modpm.core.origins.trained_network import Particulars
-from modpm.core.training import learned_masks
 from modpm.core.training.evidence import Cutoff, Sensitivity, first_kernels
 from modpm.core.training.inference import accuracy
 from modpm.core.training.run import Run as TrainingRun
@@ -163,7 +162,7 @@ def test_what_cannot_be_trained_first_is_refused_before_training(
 def test_the_least_effort_within_the_budget_is_taken(
     run: Run, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(learned_masks, "N_STEPS", 3)
+    learn_in_few_steps(monkeypatch)
     said: list[str] = []
     settings = {**WEIGHTS, "effort": "auto", "calibration": "platt", "report": said.append}
 
@@ -212,7 +211,7 @@ def _one_kernel_each(evidence: Sensitivity, _cutoff: Cutoff) -> dict[str, torch.
 def test_effort_is_for_runs_too(
     plain_run: TrainingRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(learned_masks, "N_STEPS", 3)
+    learn_in_few_steps(monkeypatch)
     made = modpm.modularize(
         plain_run, effort="gradient", output=tmp_path / "dist", measure_on="held-out"
     )

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from modpm.core.training import learned_masks
+from modpm.core.training.effort import EFFORTS, GRADIENT
 from modpm.core.training.loop import train
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    import pytest
 
     from modpm.core.training.run import Run
 
@@ -34,3 +39,10 @@ def train_small(
         retention=retention,
         **settings,
     )
+
+
+def learn_in_few_steps(monkeypatch: pytest.MonkeyPatch, correction_steps: int = 2) -> None:
+    """Let the effort `gradient` take next to no time."""
+    monkeypatch.setattr(learned_masks, "N_STEPS", 3)
+    few = replace(EFFORTS[GRADIENT], correction_steps=correction_steps)
+    monkeypatch.setitem(EFFORTS, GRADIENT, few)

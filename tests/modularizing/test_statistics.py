@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 import torch
 from tests.modularizing.calibrators import fit
+from tests.modularizing.small_run import learn_in_few_steps
 
 from modpm.core.calibrations.scores import FittedScore, is_clearly_better
 from modpm.core.classifiers.class_module import ClassModule
@@ -144,10 +145,15 @@ def test_no_score_is_clearly_better_by_one_image_of_a_class() -> None:
 
 
 def made_with(
-    run: Run, folder: Path, monkeypatch: pytest.MonkeyPatch, *, is_better: bool
+    run: Run,
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    is_better: bool,
+    effort: str | None = None,
 ) -> Modularization:
     monkeypatch.setattr(fitting, "is_clearly_better", lambda *_: is_better)
-    return modularize(run, output=folder, calibration="platt", measure_on="held-out")
+    return modularize(run, output=folder, calibration="platt", measure_on="held-out", effort=effort)
 
 
 def test_fused_modules_keep_the_statistics_of_their_origin(
@@ -167,3 +173,25 @@ def test_fused_modules_keep_the_statistics_of_their_origin(
     assert not torch.allclose(scores["kept", "independent"], scores["anew", "independent"])
     composed = anew.manifests[0].composed, kept.manifests[0].composed
     assert [one.fused for one in composed] == [composed[0].fused] * 2  # type: ignore[union-attr]  # measured
+
+
+def test_corrections_that_are_learned_are_those_of_a_module_alone(
+    small_run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = {}
+    for n_steps in (0, 4):
+        learn_in_few_steps(monkeypatch, n_steps)
+        folder = tmp_path / f"after {n_steps}"
+        found[n_steps] = made_with(
+            small_run, folder, monkeypatch, is_better=True, effort="gradient"
+        )
+    nodes = found[0].manifests[0].origin.graph.nodes
+    of_origin = {name for node in nodes for name in node.tensors.values()}
+    for i, (anew, learned) in enumerate(zip(found[0].manifests, found[4].manifests, strict=True)):
+        before, after = (anew.modularizer.parameters, learned.modularizer.parameters)
+        assert after == {**before, "correction_steps": 4}
+        folders = [found[n_steps].distributions[i].folder for n_steps in found]
+        plain, taught = (ClassModule.from_folder(folder).tensors for folder in folders)
+        changed = {name for name in plain if not torch.equal(plain[name], taught[name])}
+        assert any(".anew." in name for name in changed)
+        assert not changed & of_origin
