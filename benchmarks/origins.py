@@ -1,10 +1,10 @@
 """What composing class modules of different origins costs against one network for all classes.
 
-Each table is a command. `mixed`: classes of CIFAR-10 and of MNIST, as many of each, against a
-network trained on all of both. `halves`: CIFAR-10 in two halves of classes, each with a network of
-its own, composed to ten, without data and with ten labeled images a class, against a network for
-all ten of as many epochs. `publishers`: two networks for all ten classes; of each class the module
-that is better on held-out images, and both voting, against the better network.
+Each table is a command. `mixed`: classes of CIFAR-10 and of MNIST, as many of each, scored apart,
+against a network trained on all of both. `halves`: CIFAR-10 in two halves of classes, each with a
+network of its own, composed to ten, without data and with ten labeled images a class, against a
+network for all ten of as many epochs. `publishers`: two networks for all ten classes; of each class
+the module that is better on held-out images, and both voting, against the better network.
 
 What is chosen or fitted is on held-out images; the test split is read once, after that. Of networks
 and compositions that have more classes than a draw, the scores of its classes are compared.
@@ -137,14 +137,16 @@ def modules_of(run: Run, options: argparse.Namespace) -> list[ClassModule]:
     return cut_into(folder, run, options, measure_on="held-out")
 
 
-def side_by_side(modules: Sequence[ClassModule], classes: Sequence[str]) -> Classifier:
+def side_by_side(
+    modules: Sequence[ClassModule], classes: Sequence[str], strategy: str = "auto"
+) -> Classifier:
     """Compose modules, those of one class voting; its scores are in the order of the classes."""
     by_class = {name: f"all/{name}" for name in classes}
     labels = [by_class[module.label.partition("/")[2]] for module in modules]
     order = sorted(range(len(modules)), key=lambda i: classes.index(labels[i][4:]))
     return compose_modules(
         [modules[i] for i in order],
-        "independent",
+        strategy,
         labels=[labels[i] for i in order],
         ensemble=True,
     )
@@ -199,7 +201,7 @@ def mixed(options: argparse.Namespace) -> None:
     runs = [train(name, folder, options) for name, folder in zip("abm", folders, strict=True)]
     modules = [module for run in runs[:2] for module in modules_of(run, options)]
     whole, labels = test_scores(as_classifier(runs[2]), folders[2])
-    apart, _ = test_scores(side_by_side(modules, names), folders[2])
+    apart, _ = test_scores(side_by_side(modules, names, "independent"), folders[2])
     print_head("classes", "draws", "n", "one network", "composed", "difference")
     for size in (2, 3, 5):
         drawn = draws(

@@ -3,7 +3,9 @@
 The strategy `auto` chooses by what both cost and what they were measured at; ADR 0013 says why. The
 cheaper of the two is taken, unless the other one's recorded accuracy is higher by more than its
 arithmetic is worth: by a point for each doubling, and by half a point at least, below which a few
-thousand images tell nothing.
+thousand images tell nothing. Beside modules of other origins a fusion of all classes of its own
+counts for a point more than was recorded: its scores are those of one network, and tell better
+whose class an image shows.
 """
 
 from __future__ import annotations
@@ -64,6 +66,8 @@ def keep_independent(modules: Sequence[ClassModule], labels: Sequence[str]) -> S
 
 POINTS_A_DOUBLING = 1.0
 LEAST_POINTS = 0.5
+BESIDE_OTHERS = 1.0
+"""Points that a fusion gains on its modules apart, beside other origins, over what is recorded."""
 
 
 class Verdict(NamedTuple):
@@ -78,13 +82,21 @@ class Verdict(NamedTuple):
     reason: str
 
 
-def weigh(fused_macs: int, apart_macs: int, recorded: ComposedAccuracy | None) -> Verdict:
+def weigh(
+    fused_macs: int,
+    apart_macs: int,
+    recorded: ComposedAccuracy | None,
+    *,
+    is_beside_others: bool = False,
+) -> Verdict:
     """Choose between modules of one origin fused and apart.
 
     Args:
         fused_macs: Multiply-accumulates of them fused.
         apart_macs: The same of them apart, in total.
         recorded: What both measured for all classes of the origin, if that is known.
+        is_beside_others: Whether they are all classes of their origin, and composed with modules
+            of others.
     """
     is_fused_cheaper = fused_macs <= apart_macs
     cheap, dear = ("fused", "independent") if is_fused_cheaper else ("independent", "fused")
@@ -97,6 +109,9 @@ def weigh(fused_macs: int, apart_macs: int, recorded: ComposedAccuracy | None) -
         f"{Percent(recorded.independent)} independent"
     )
     gain = 100 * (getattr(recorded, dear) - getattr(recorded, cheap))
+    if is_beside_others:
+        known += f", and fused gains about {BESIDE_OTHERS:g} point more beside other origins"
+        gain += -BESIDE_OTHERS if is_fused_cheaper else BESIDE_OTHERS
     if gain <= 0:
         return Verdict(is_fused_cheaper, f"{cost}, for no more accuracy; {known}")
     is_dear_worth = gain > worth(low, high)
@@ -239,7 +254,8 @@ def _parts(modules: Sequence[ClassModule], labels: Sequence[str], strategy: str)
     groups = _by_origin(modules)
     if strategy == INDEPENDENT:
         return [_Part([_network(INDEPENDENT, group)]) for group in groups]
-    return [_chosen(group, modules, labels) for group in groups]
+    n_origins = len({module.manifest.origin.digest for module in modules})
+    return [_chosen(one, modules, labels, is_beside_others=n_origins > 1) for one in groups]
 
 
 def _by_origin(modules: Sequence[ClassModule]) -> list[list[int]]:
@@ -273,7 +289,13 @@ def _network(strategy: Literal["independent", "fused"], modules: Iterable[int]) 
     return ComposedNetwork(strategy=strategy, modules=list(modules))
 
 
-def _chosen(group: list[int], modules: Sequence[ClassModule], labels: Sequence[str]) -> _Part:
+def _chosen(
+    group: list[int],
+    modules: Sequence[ClassModule],
+    labels: Sequence[str],
+    *,
+    is_beside_others: bool,
+) -> _Part:
     """Return modules of one origin fused or side by side, whichever is better."""
     some, named = [modules[i] for i in group], [labels[i] for i in group]
     apart, names = _network(INDEPENDENT, group), ", ".join(named)
@@ -284,7 +306,15 @@ def _chosen(group: list[int], modules: Sequence[ClassModule], labels: Sequence[s
         return _Part([apart], [f"{names}: independent, for they cannot be fused: {why}"])
     fused_macs = fuse(some, named).cost.macs
     apart_macs = keep_independent(some, named).cost.macs
-    verdict = weigh(fused_macs, apart_macs, recorded_accuracy(some))
+    are_all = len({one.manifest.output.class_index for one in some}) == len(
+        some[0].manifest.origin.classes
+    )
+    verdict = weigh(
+        fused_macs,
+        apart_macs,
+        recorded_accuracy(some),
+        is_beside_others=is_beside_others and are_all,
+    )
     taken: Literal["independent", "fused"] = FUSED if verdict.is_fused else INDEPENDENT
     return _Part([_network(taken, group)], [f"{names}: {taken}, for {verdict.reason}"])
 

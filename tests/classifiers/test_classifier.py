@@ -126,6 +126,43 @@ def test_a_gain_below_what_few_images_tell_decides_nothing() -> None:
     assert not weigh(101, 100, None).is_fused
 
 
+@pytest.mark.parametrize(
+    ("fused_macs", "apart_macs", "gain", "alone", "beside"),
+    [
+        (111, 100, 0.0, False, True),  # a point is worth a little more arithmetic,
+        (199, 100, 0.0, False, True),
+        (201, 100, 0.0, False, False),  # but not twice as much
+        (201, 100, 0.002, False, True),
+        (100, 101, -0.01, False, True),  # apart must gain as much more
+        (100, 101, -0.016, False, False),
+    ],
+)
+def test_a_fusion_counts_for_a_point_more_beside_other_origins(
+    fused_macs: int, apart_macs: int, gain: float, *, alone: bool, beside: bool
+) -> None:
+    accuracy = ComposedAccuracy(split="held out", n=500, fused=0.8 + gain, independent=0.8)
+    assert weigh(fused_macs, apart_macs, accuracy).is_fused == alone
+    verdict = weigh(fused_macs, apart_macs, accuracy, is_beside_others=True)
+    assert verdict.is_fused == beside
+    assert "1 point more beside other origins" in verdict.reason
+
+
+def test_other_origins_do_not_stand_in_for_a_record() -> None:
+    assert not weigh(101, 100, None, is_beside_others=True).is_fused
+
+
+def test_auto_fuses_beside_other_origins_what_it_keeps_apart_alone() -> None:
+    modules = recorded(tiny_origin(), 0.5, 0.5)
+    assert compose_modules(modules, "auto").strategy == "independent"
+    both = compose_modules([*modules, tiny_origin(5).module("cat")], "auto")
+    assert both.composition is not None
+    assert [one.strategy for one in both.composition.networks] == ["fused", "independent"]
+    assert "beside other origins" in both.reasons[0]
+    some = compose_modules([*modules[:-1], tiny_origin(5).module("cat")], "auto")
+    assert some.composition is not None
+    assert [one.strategy for one in some.composition.networks] == ["independent"] * 2
+
+
 def test_records_of_modules_that_were_not_cut_together_decide_nothing() -> None:
     one, other = recorded(tiny_origin(), 0.9, 0.1), recorded(tiny_origin(), 0.8, 0.1)
     auto = compose_modules([one[0], other[1]], "auto")
