@@ -37,7 +37,8 @@ if TYPE_CHECKING:
     type=click.Choice(["none", "gradient", "train", "auto"]),
     show_default="what a run has found, or none",
     help="How kernels are found. none: by how far the logit of a class would move without each, in "
-    "minutes; gradient: by a mask that is learned for each class. Both leave weights as they are. "
+    "minutes; gradient: by a mask that is learned for each class, and then factors on what its "
+    "module normalizes, in up to an hour. Both leave weights as they are. "
     "train: by training them with views, in a run beside DIST; auto: the less of the first two "
     "that stays within the budget, or else the command that trains.",
 )

@@ -267,11 +267,12 @@ def modularize(
         seed: What these are drawn with.
         skip_bad: Leave out images that cannot be decoded.
         effort: How kernels are found: `none`, in minutes, by how far the logit of a class would
-            move without each; `gradient`, by learning a mask for each class while the weights
-            stay; `train`, by training the weights with `views` in a run beside the output, which
-            stays; `auto`, the less of `none` and `gradient` that stays within the budget at the
-            retention asked for; where neither does, it says by which command to train. By default
-            what the run knows of its kernels, and `none` without a run.
+            move without each; `gradient`, by learning a mask for each class, and then factors on
+            what its module normalizes, while the weights stay; `train`, by training the weights
+            with `views` in a run beside the output, which stays; `auto`, the less of `none` and
+            `gradient` that stays within the budget at the retention asked for; where neither
+            does, it says by which command to train. By default what the run knows of its kernels,
+            and `none` without a run.
         epochs: Passes over the training data, for the effort `train`.
         output: The folder for the distributions; it must not exist, or be empty.
         threshold: Kernel frequency at or above which a class retains a kernel, for a run of
