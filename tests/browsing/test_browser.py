@@ -18,6 +18,7 @@ import pytest
 import uvicorn
 from PIL import Image
 from selenium import webdriver
+from selenium.common.exceptions import TimeoutException
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
@@ -96,8 +97,14 @@ class Browser:
         self.driver.switch_to.active_element.send_keys(*keys)
 
     def scrolls_sideways(self) -> bool:
+        """Return whether the page does once it is laid out, a moment after it has loaded."""
         root = "document.documentElement"
-        return bool(self.run(f"return {root}.scrollWidth > {root}.clientWidth"))
+        fits = f"return {root}.scrollWidth <= {root}.clientWidth"
+        try:
+            self.wait(lambda: self.run(fits))
+        except TimeoutException:
+            return True
+        return False
 
     def serious(self) -> list[str]:
         """Return what axe-core finds that hinders somebody."""
