@@ -172,7 +172,10 @@ function startList() {
 
   function show({ rows, n, page }) {
     number = page;
-    find("[data-rows]").replaceChildren(...rows.map(rowOf));
+    const list = find("[data-rows]"), lines = rows.map((row) => rowOf(row).firstElementChild);
+    const isSame = lines.length === list.children.length
+      && lines.every((line, i) => line.isEqualNode(list.children[i]));
+    if (!isSame) list.replaceChildren(...lines); // what is the same keeps the focus
     find("table.modules").hidden = rows.length === 0;
     find("[data-empty]").hidden = rows.length > 0;
     const isMore = !isStatic && n >= 10000;

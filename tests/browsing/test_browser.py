@@ -320,6 +320,18 @@ def test_modules_that_read_different_images_are_told_of(
         browser.wait(lambda: "different kinds of images" in browser.text("[data-conflicts]"))
 
 
+def test_rows_that_are_found_again_keep_the_focus(browser: Browser, pages: str) -> None:
+    browser.get(pages)
+    browser.wait(browser.names)
+    seen_again = """
+        const box = document.querySelector("[data-rows] [data-tick]"), done = arguments[0];
+        box.focus();
+        document.querySelector("form.search").requestSubmit();
+        setTimeout(() => done(document.activeElement === box && box.isConnected), 500);
+    """
+    assert browser.driver.execute_async_script(seen_again)
+
+
 def test_everything_is_reached_by_the_keyboard(browser: Browser, pages: str) -> None:
     browser.get(pages)
     browser.run("localStorage.clear()")
