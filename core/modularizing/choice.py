@@ -84,6 +84,7 @@ class Search:
         describer: Makes the manifests that composing reads.
         calibration: The name of one, or `auto`.
         budget: Most points of accuracy that may be lost.
+        tell: Told how many classes of a candidate are cut, and of how many.
     """
 
     origin: OriginNetwork
@@ -91,6 +92,7 @@ class Search:
     describer: Describer
     calibration: str
     budget: float
+    tell: Callable[[int, int], None] = lambda _done, _of: None
 
     def run(
         self,
@@ -124,7 +126,7 @@ class Search:
         return Choice(chosen, networks[chosen], composed[chosen], tuple(curve))
 
     def _networks(self, masks: Mapping[str, Tensor]) -> list[FittedNetwork]:
-        return fit_networks(self.origin, masks, self.calibration, lambda _done, _of: None)
+        return fit_networks(self.origin, masks, self.calibration, self.tell)
 
     def _trade_off(
         self,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -125,7 +124,10 @@ def fit_networks(
     fitted: list[_Fitted] = []
     classes = range(len(origin.classes))
     for start in range(0, len(classes), AT_ONCE):
-        tell = partial(lambda start, n: progress(start + n, len(classes)), start)
+
+        def tell(n_done: int, start: int = start) -> None:
+            progress(start + n_done, len(classes))
+
         fitted += _fit_together(origin, masks, classes[start : start + AT_ONCE], calibration, tell)
         progress(len(fitted), len(classes))
     cuts = [one.network for one in fitted]

@@ -8,7 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from modpm.core.errors import ModpmError
-from modpm.core.modularizing.choice import Search
+from modpm.core.modularizing.choice import Choice, Search
 from modpm.core.modularizing.description import Describer
 from modpm.core.system.energy import duration
 from modpm.core.training.effort import EFFORTS, TRAIN, passes_to_train
@@ -44,7 +44,7 @@ def least_effort(
     asked: Asked,
     progress: Callable[[str, int, int], None],
     report: Callable[[str], None],
-) -> tuple[OriginNetwork, Evidence]:
+) -> tuple[OriginNetwork, Evidence, Choice]:
     """Try one effort after the other on the held-out images, until one is good enough.
 
     Args:
@@ -54,7 +54,7 @@ def least_effort(
         report: Is told, in sentences, what each effort costs or would, and what it loses.
 
     Returns:
-        The network as that effort knows it, and which kernels its classes keep.
+        The network as that effort knows it, which kernels its classes keep, and what was cut.
 
     Raises:
         ModpmError: None is good enough (`budget-not-met`); no size is asked for (`bad-setting`).
@@ -71,10 +71,14 @@ def least_effort(
     for name, effort in EFFORTS.items():
         one = replace(origin, trained=replace(origin.trained, effort=effort))
         evidence = one.evidence(partial(progress, f"effort {name}"))
-        lost[name] = _points_lost(one, evidence, asked, asked.cutoff)
+        describer = Describer(one, asked.details)
+        cutting = partial(progress, f"effort {name}, cutting class modules")
+        search = Search(one, evidence, describer, asked.calibration, math.inf, cutting)
+        choice = search.run(lambda _done, _of: None, [asked.cutoff])
+        lost[name] = choice.curve[0].accuracy_loss
         report(f"effort {name} loses {lost[name]:.2f} points at {asked.cutoff}")
         if lost[name] <= asked.budget:
-            return one, evidence
+            return one, evidence, replace(choice, curve=())
     raise ModpmError(
         f"no effort keeps the composition within {asked.budget:g} points of the network",
         code="budget-not-met",
@@ -90,10 +94,3 @@ def _costs(origin: OriginNetwork) -> dict[str, float]:
     n_classes, n_training = len(origin.classes), len(origin.trained.images.training_data())
     costs = {name: one.passes(n_classes) * seconds for name, one in EFFORTS.items()}
     return {**costs, TRAIN: passes_to_train(n_training) * seconds}
-
-
-def _points_lost(origin: OriginNetwork, evidence: Evidence, asked: Asked, cutoff: Cutoff) -> float:
-    describer = Describer(origin, asked.details)
-    search = Search(origin, evidence, describer, asked.calibration, math.inf)
-    (point,) = search.run(lambda _done, _of: None, [cutoff]).curve
-    return point.accuracy_loss

@@ -359,14 +359,16 @@ def modularize(
         say(found)
     if not isinstance(trained.images, Run) and (found := near_chance(origin)):
         say(found)
+    choice: Choice | None = None
     if effort == AUTO_EFFORT:
         to_train = command_to_train(network, said, request.output, retention)
         asked = Asked(
             request.cutoff, request.budget, request.calibration, request.details, to_train
         )
-        origin, evidence = least_effort(origin, asked, tell, say)
+        origin, evidence, choice = least_effort(origin, asked, tell, say)
         trained = origin.trained
-    made = _Modularizing(origin, request, evidence, tell, meter=meter, told=told).run()
+    work = _Modularizing(origin, request, evidence, tell, meter=meter, told=told)
+    made = work.run(choice)
     if found := nearly_whole(made, trained.effort.retention):
         report(found)
     return made
@@ -428,11 +430,11 @@ class _Modularizing:
         self._meter = meter
         self._told = told
 
-    def run(self) -> Modularization:
-        """Choose, cut, measure and write."""
+    def run(self, choice: Choice | None = None) -> Modularization:
+        """Choose and cut, unless that is done; measure and write."""
         finding = partial(self._progress, "finding the kernels of classes")
         evidence = self._evidence or self._origin.evidence(finding)
-        choice = self._choice(evidence)
+        choice = choice or self._choice(evidence)
         masks, samples = evidence.masks(choice.cutoff), evidence.sample_masks
         made = Modularization(
             folder=self._request.output,

@@ -20,17 +20,21 @@ from modpm.cli.train import command as train_command
 from modpm.core.classifiers.class_module import ClassModule
 from modpm.core.composition.compose import compose_modules
 from modpm.core.errors import ModpmError
+from modpm.core.modularizing import fitting
 from modpm.core.networks import create, load_initial_weights
 from modpm.core.origins.becoming_modular import command_to_train
 from modpm.core.origins.trained_network import Particulars
 from modpm.core.training.evidence import Cutoff, Sensitivity, first_kernels
 from modpm.core.training.inference import accuracy
+from modpm.core.training.learned_corrections import learn_corrections
 from modpm.core.training.run import Run as TrainingRun
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.cli.conftest import Run
+
+    from modpm.core.training.one_vs_rest import OneVsRest
 
 
 DIGITS: dict[str, Any] = {"data": "digits", "mean": [0.3], "std": [0.4], "measure_on": "held-out"}
@@ -172,8 +176,16 @@ def test_the_least_effort_within_the_budget_is_taken(
     assert all(f"effort {name}: about " in said[0] for name in ("none", "gradient", "train"))
 
     monkeypatch.setattr(Sensitivity, "masks", _one_kernel_each)
+    learned: list[int] = []
+
+    def learn(network: Any, corrections: Any, lesson: OneVsRest) -> dict[str, torch.Tensor]:  # noqa: ANN401 -- passed on
+        learned.append(lesson.label)
+        return learn_corrections(network, corrections, lesson)
+
+    monkeypatch.setattr(fitting, "learn_corrections", learn)
     made = modpm.modularize(weights, output=tmp_path / "gradient", budget=30, **settings)
     assert {one.modularizer.method for one in made.manifests} == {"gradient"}
+    assert learned == [*range(10)]  # what was tried is what is written
 
     with pytest.raises(ModpmError) as refusal:
         modpm.modularize(
